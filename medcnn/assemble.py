@@ -1,0 +1,139 @@
+"""From a config to the parts of a job: samples, card, classifier, data module."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from medcnn.classifier import Card, Classifier
+from medcnn.config import instantiate, plain
+from medcnn.data.batches import DataModule, unit_intensity
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError
+from medcnn.objective import Objective, balanced_weights
+
+CHUNK = 1024  # images turned to float32 at a time
+OF_TRAINER = ("name", "epochs")  # keys of a dataset config that aren't the data set's own
+
+
+def make_samples(dataset: Any, trust: Iterable[str] = ()) -> Samples:
+    """The data set that a ``dataset`` config describes.
+
+    Raises:
+        UserError: A config that can't be called, or whose target doesn't return `Samples`.
+    """
+    node = {key: value for key, value in plain(dataset).items() if key not in OF_TRAINER}
+    samples = instantiate(node, "dataset", trust)
+    if not isinstance(samples, Samples):
+        raise UserError(
+            f"dataset._target_={node.get('_target_')} has to return medcnn.data.samples.Samples, "
+            f"but returned {type(samples).__name__}"
+        )
+    return samples
+
+
+def make_card(cfg: DictConfig, samples: Samples) -> Card:
+    """What a checkpoint carries for its users: plain values only, see `Classifier`."""
+    task = cfg.objective.task or samples.task
+    if (task == "multilabel") != (samples.task == "multilabel"):
+        raise UserError(f"objective={task} doesn't fit data set {samples.name} ({samples.task})")
+    mean, std = intensity_statistics(samples)
+    weights = plain(cfg.objective.class_weights)
+    if weights == "balanced":
+        labels = samples.labels[samples.rows("train")]
+        weights = balanced_weights(labels, task, len(samples.class_names))
+    elif isinstance(weights, str):
+        raise UserError(f"objective.class_weights={weights}: null, balanced or a list of numbers")
+    return {
+        "config": plain(cfg),
+        "task": task,
+        "class_names": list(samples.class_names),
+        "positive": samples.positive,
+        "class_weights": weights,
+        "in_channels": samples.in_channels,
+        "input_size": list(samples.input_size),
+        "intensity_range": list(samples.intensity_range),
+        "mean": mean,
+        "std": std,
+    }
+
+
+def intensity_statistics(samples: Samples) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, over the training split scaled to 0 … 1."""
+    total = torch.zeros(samples.in_channels, dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    count = 0
+    for rows in samples.rows("train").split(CHUNK):
+        images: Tensor = unit_intensity(samples.images[rows], samples.intensity_range)
+        values = images.transpose(0, 1).flatten(1).double()
+        total += values.sum(1)
+        squares += values.square().sum(1)
+        count += values.shape[1]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return mean.tolist(), torch.where(std > 1e-6, std, 1.0).tolist()
+
+
+def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> Classifier:
+    """The classifier that a card describes, with fresh weights.
+
+    Args:
+        card: See `Classifier`.
+        trust: Names that the user allows in its config.
+        **training: `optimizer` and `scheduler` of `Classifier`.
+    """
+    config = card["config"]
+    objective = Objective(
+        card["task"],
+        len(card["class_names"]),
+        positive=card["positive"],
+        class_weights=card["class_weights"],
+    )
+    net = instantiate(
+        config["model"],
+        "model",
+        trust,
+        in_channels=card["in_channels"],
+        num_classes=objective.num_outputs,
+        spatial_dims=len(card["input_size"]),
+        input_size=tuple(card["input_size"]),
+    )
+    channels_last = bool(config["trainer"]["channels_last"])
+    return Classifier(net, objective, card, channels_last=channels_last, **training)
+
+
+def make_training(cfg: DictConfig, trust: Iterable[str]) -> dict[str, Any]:
+    """`optimizer` and `scheduler` of `Classifier`, from the configs of those names."""
+
+    def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise UserError(f"optimizer._target_={cfg.optimizer.get('_target_')} is no optimiser")
+        return made
+
+    def scheduler(optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any] | None:
+        options = {"optimizer": optimizer, "total_steps": total_steps}
+        if cfg.scheduler.get("_target_") is None:
+            return None
+        schedule: dict[str, Any] = instantiate(cfg.scheduler, "scheduler", trust, **options)
+        return schedule
+
+    return {"optimizer": optimizer, "scheduler": scheduler}
+
+
+def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataModule:
+    """The loaders of training, validation, and at the end validation and test."""
+    augment = None
+    if cfg.augment.get("_target_") is not None:
+        augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
+    return DataModule(
+        samples,
+        cfg.batch_size,
+        seed=cfg.seed,
+        augment=augment,
+        overfit_batches=cfg.overfit_batches,
+        test_splits=("val", "test"),
+        limit_test_batches=cfg.trainer.limit_test_batches,
+    )

@@ -1,0 +1,7 @@
+"""Lightning callbacks, one a file."""
+
+from medcnn.callbacks.history import History
+from medcnn.callbacks.last import LastCheckpoint
+from medcnn.callbacks.progress import EpochLines, ProgressBar
+
+__all__ = ["EpochLines", "History", "LastCheckpoint", "ProgressBar"]

@@ -1,0 +1,29 @@
+"""The checkpoint that an interrupted training goes on from."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves ``last.ckpt`` before the first epoch and after each one, never within one.
+
+    An interrupted epoch is repeated whole by the resumed run, so that it ends with the same weights
+    as a run that was not interrupted.
+
+    Args:
+        path: The file, replaced each time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the state before the first step of a new run."""
+        if trainer.current_epoch == 0:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the state between two epochs."""
+        trainer.save_checkpoint(self.path)

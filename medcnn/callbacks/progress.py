@@ -1,0 +1,48 @@
+"""What the person at the screen sees of a training."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, RichProgressBar
+
+
+class ProgressBar(RichProgressBar):
+    """Rich's progress bar with the loss and the validation AUROC, and no version number."""
+
+    @staticmethod
+    def useful() -> bool:
+        """Whether the output is a terminal, on which a bar can be redrawn."""
+        return sys.stdout.isatty()
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """The figures beside the bar."""
+        shown = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        return dict(shown)
+
+
+class EpochLines(Callback):
+    """One line an epoch, for output that goes to a file or a pipe."""
+
+    def __init__(self) -> None:
+        self.start = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch's line."""
+        if not trainer.is_global_zero:
+            return
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        print(
+            f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
+            f"  train loss {figures.get('train/loss', float('nan')):.4f}"
+            f"  val loss {figures.get('val/loss', float('nan')):.4f}"
+            f"  val AUROC {figures.get('val/auroc', float('nan')):.4f}"
+            f"  {time.perf_counter() - self.start:.1f} s",
+            flush=True,
+        )

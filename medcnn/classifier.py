@@ -1,0 +1,265 @@
+"""The LightningModule: a net, an objective, an optimiser; and the way back from a checkpoint."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from medcnn import __version__, evaluation
+from medcnn.errors import UserError
+from medcnn.objective import Objective
+
+Card = dict[str, Any]
+
+
+class Collected(Metric):
+    """Rows, logits and labels of an epoch, gathered over all processes, in order of the rows."""
+
+    full_state_update = False
+    row: list[Tensor]
+    logits: list[Tensor]
+    label: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("row", "logits", "label"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, row: Tensor, logits: Tensor, label: Tensor) -> None:
+        """Add a batch."""
+        self.row.append(row)
+        self.logits.append(logits)
+        self.label.append(label)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The whole epoch, on the CPU."""
+        row = dim_zero_cat(self.row).cpu()
+        order = row.argsort()
+        return {
+            "row": row[order],
+            "logits": dim_zero_cat(self.logits).cpu()[order],
+            "label": dim_zero_cat(self.label).cpu()[order],
+        }
+
+
+class Classifier(pl.LightningModule):
+    """A net with what its numbers mean, ready to train or to use.
+
+    Like the net it is ``head(features(images))``, but takes images as they are in a batch, in
+    0 … 1, and normalises them itself, so that a checkpoint needs nothing beside it.
+
+    Args:
+        net: `features` and `head`.
+        objective: Loss, probabilities and decision.
+        card: What a user of the checkpoint needs, as plain values: ``config``, ``class_names``,
+            ``task``, ``positive``, ``in_channels``, ``input_size``, ``mean``, ``std`` (of the
+            training split, one a channel), ``intensity_range``.
+        optimizer: From parameter groups to an optimiser; None for use without training.
+        scheduler: From (optimiser, total_steps) to Lightning's scheduler dict; None for none.
+        channels_last: Memory format of images and weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: Objective,
+        card: Card,
+        *,
+        optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None = None,
+        scheduler: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None] | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        self.objective, self.card = objective, card
+        self.memory_format = _memory_format(channels_last, len(card["input_size"]))
+        self.net = net.to(memory_format=self.memory_format)
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        shape = (1, -1, *[1] * len(card["input_size"]))
+        self.register_buffer("mean", torch.tensor(card["mean"]).float().view(shape), False)
+        self.register_buffer("std", torch.tensor(card["std"]).float().view(shape), False)
+        self.collected = Collected()
+        self.tested: dict[str, Tensor] = {}
+
+    @property
+    def spatial(self) -> bool:
+        """Whether the net has feature maps to draw."""
+        return bool(getattr(self.net, "spatial", True))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (N, C, *spatial) in 0 … 1 → zero mean and unit variance of the training split."""
+        images = (images - self.mean) / self.std
+        return images.contiguous(memory_format=self.memory_format)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Feature maps (N, K, *spatial) of images (N, C, *spatial) in 0 … 1."""
+        return self.net.features(self.normalise(images))  # type: ignore[operator]
+
+    def head(self, maps: Tensor) -> Tensor:
+        """Logits (N, outputs) float32 of feature maps; outside training in full precision."""
+        if self.training:
+            return self.net.head(maps).float()  # type: ignore[operator]
+        with torch.autocast(maps.device.type, enabled=False):
+            return self.net.head(maps.float())  # type: ignore[operator]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, outputs) float32 of images (N, C, *spatial) in 0 … 1."""
+        return self.head(self.features(images))
+
+    @torch.inference_mode()
+    def classify(self, images: Tensor) -> Tensor:
+        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode."""
+        was_training = self.training
+        self.eval()
+        try:
+            return self.objective.probs(self(images.to(self.device, torch.float32)))
+        finally:
+            self.train(was_training)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by (seed, epoch, process), so that a resumed run repeats a whole one."""
+        seed = [int(self.card["config"]["seed"]), self.current_epoch, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Loss of a batch."""
+        loss = self._training_loss(batch)
+        size = len(batch["label"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
+        return loss
+
+    def _training_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        if not hasattr(self.net, "forward_with_aux"):
+            return self.objective.loss(self(batch["image"]), batch["label"])
+        # GoogLeNet's two auxiliary heads count 0.3 each (Szegedy et al. 2015, section 5).
+        main, *aux = self.net.forward_with_aux(self.normalise(batch["image"]))  # type: ignore[operator]
+        losses = [self.objective.loss(logits.float(), batch["label"]) for logits in (main, *aux)]
+        return losses[0] + 0.3 * sum(losses[1:])
+
+    def on_train_epoch_end(self) -> None:
+        """Stop a training that has diverged."""
+        loss = self.trainer.callback_metrics.get("train/loss")
+        if loss is not None and not torch.isfinite(loss):
+            raise UserError(
+                f"the loss is {float(loss)} after epoch {self.current_epoch + 1}: training has "
+                "diverged; lower optimizer.lr, or find the cause with trainer.detect_anomaly=true"
+            )
+
+    def validation_step(self, batch: dict[str, Tensor]) -> None:
+        """Collect a batch."""
+        self.collected.update(batch["row"], self(batch["image"]), batch["label"])
+
+    test_step = validation_step
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the epoch before."""
+        self.collected.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_test_epoch_end(self) -> None:
+        """Keep what was collected in `tested`."""
+        self.tested = self.collected.compute()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the figures of the validation split."""
+        epoch = self.collected.compute()
+        loss = self.objective.loss(epoch["logits"], epoch["label"])
+        figures = self.figures(epoch)
+        for name in ("auroc", "accuracy"):
+            value = figures[name]["value"]
+            shown = float("nan") if value is None else value
+            self.log(f"val/{name}", shown, prog_bar=name == "auroc", rank_zero_only=False)
+        self.log("val/loss", loss, rank_zero_only=False)
+
+    def figures(self, collected: dict[str, Tensor]) -> dict[str, Any]:
+        """`evaluation.evaluate` of collected rows, logits and labels."""
+        probs = self.objective.probs(collected["logits"])
+        return evaluation.evaluate(
+            probs.numpy(),
+            collected["label"].numpy(),
+            self.objective.decide(probs).numpy(),
+            task=self.objective.task,
+            class_names=self.card["class_names"],
+            positive=self.card["positive"],
+        )
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, without weight decay on biases and normalisation, and its schedule."""
+        assert self.make_optimizer is not None, "a loaded classifier is not trained further"
+        trained = [p for p in self.net.parameters() if p.requires_grad]
+        optimizer = self.make_optimizer(
+            [
+                {"params": [p for p in trained if p.ndim > 1]},
+                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            ]
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = self.make_scheduler(optimizer, steps) if self.make_scheduler else None
+        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the card into every checkpoint."""
+        checkpoint["medcnn"] = {"version": __version__, **self.card}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's tensors and plain values; nothing in the file is run.
+
+    Raises:
+        UserError: There is no such file, or it isn't a checkpoint of medcnn.
+    """
+    path = Path(path)
+    if path.is_dir():
+        hint = path / "checkpoints" / "best.ckpt"
+        raise UserError(f"checkpoint={path} is a folder; a run's checkpoint is {hint}")
+    if not path.exists():
+        raise UserError(f"checkpoint={path}: there is no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever unpickling raises on a file that is something else
+        raise UserError(f"{path} is not a checkpoint, or a damaged one") from error
+    if not isinstance(checkpoint, dict) or "medcnn" not in checkpoint:
+        raise UserError(f"{path} is not a checkpoint of medcnn")
+    return checkpoint
+
+
+def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:
+    """The ready classifier in a checkpoint, on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: A ``.ckpt`` file of medcnn.
+        trust: Your own classes that its config names, as ``package.Class``.
+
+    Example:
+        ``medcnn.load("runs/…/checkpoints/best.ckpt").classify(images)``
+
+    Raises:
+        UserError: Not a checkpoint, or one that names a class which is not trusted.
+    """
+    from medcnn.assemble import make_classifier
+
+    content = read_checkpoint(checkpoint)
+    card = {key: value for key, value in content["medcnn"].items() if key != "version"}
+    classifier = make_classifier(card, trust)
+    try:
+        classifier.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{checkpoint}: its weights don't fit the net that its config describes"
+        ) from error
+    return classifier.eval()
+
+
+def _memory_format(channels_last: bool, spatial_dims: int) -> torch.memory_format:
+    if not channels_last:
+        return torch.contiguous_format
+    return torch.channels_last if spatial_dims == 2 else torch.channels_last_3d

@@ -1,0 +1,100 @@
+"""From config files to objects: where the files lie, and what they may name."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn.errors import UserError
+
+# What medcnn's own config files name, exactly. A config file can name nothing else: it may come
+# from a stranger, and to call what it names is to run a stranger's program.
+TARGETS = frozenset(
+    {
+        "medcnn.data.augment.Augment",
+        "medcnn.data.medmnist.medmnist",
+        "medcnn.data.phantom.phantom",
+        "medcnn.nets.build",
+        "medcnn.schedulers.cosine",
+        "medcnn.schedulers.onecycle",
+        "medcnn.schedulers.plateau",
+        "medcnn.schedulers.step",
+        "pytorch_lightning.callbacks.EarlyStopping",
+        "pytorch_lightning.loggers.CSVLogger",
+        "pytorch_lightning.loggers.TensorBoardLogger",
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.RMSprop",
+        "torch.optim.SGD",
+    }
+)
+
+
+def conf_dir() -> Path:
+    """The folder of config files: inside an installed wheel, beside the package in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def plain(node: Any) -> Any:
+    """A config node as plain dicts, lists and values, its interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def instantiate(
+    node: DictConfig | Mapping[str, Any], where: str, trust: Iterable[str] = (), **extra: Any
+) -> Any:
+    """Call what a config's ``_target_`` names, with the config's other keys as arguments.
+
+    Args:
+        node: A config with ``_target_`` (the full name of a class or function).
+        where: The key of that config, for messages.
+        trust: Names that the user allows beside `TARGETS`.
+        extra: Further arguments.
+
+    Returns:
+        What the call returns, or None if ``_target_`` is null.
+
+    Raises:
+        UserError: The target is neither medcnn's own nor trusted, doesn't exist, or doesn't take
+            these arguments.
+    """
+    options = dict(plain(node))
+    target = options.pop("_target_", None)
+    if target is None:
+        return None
+    call = _resolve(target, where, trust)
+    _refuse_nested_targets(options, where)
+    try:
+        inspect.signature(call).bind(*extra.pop("_args_", ()), **options, **extra)
+    except TypeError as error:
+        raise UserError(f"{where}: {target} can't be called with these options: {error}") from error
+    return call(**options, **extra)
+
+
+def _resolve(target: Any, where: str, trust: Iterable[str]) -> Any:
+    trust = set(trust)
+    if target not in TARGETS | trust:
+        raise UserError(
+            f"{where}._target_={target} is not one of medcnn's own; if you know what it does, "
+            f"add trust=[{target}] to the command line"
+        )
+    try:
+        return hydra.utils.get_object(target)
+    except Exception as error:  # whatever the module raises while it is imported
+        raise UserError(f"{where}._target_={target} can't be imported: {error}") from error
+
+
+def _refuse_nested_targets(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            raise UserError(f"{where}: a _target_ inside another one's options is not called")
+        for key, inner in value.items():
+            _refuse_nested_targets(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_nested_targets(inner, where)

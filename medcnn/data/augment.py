@@ -1,0 +1,202 @@
+"""Random changes to the training images, a whole batch at once, on the device that holds it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from medcnn.errors import UserError
+
+# Which draws of a row's random sequence serve what: fixed places, so that switching one change on
+# or off leaves the others as they are. Three for each axis or plane of a volume.
+_FLIP, _ROTATE, _TRANSLATE = slice(0, 3), slice(3, 6), slice(6, 9)
+_SCALE, _GAMMA, _CONTRAST, _BRIGHTNESS, _NOISE = 9, 10, 11, 12, 13
+_DRAWS = 16  # the noise of the pixels begins here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Flips, turns, scales and shifts images, and changes their intensity.
+
+    What happens to an image depends on the seed, the epoch and the image's row in the sample table
+    alone, not on its batch, the batch size or the number of processes.
+
+    The geometry is one affine map, interpolated once (bilinear, trilinear). What comes in from
+    outside the image is black: repeating or mirroring the border would invent tissue there, and
+    could double a lesion. Flips are wrong where the side carries meaning (situs, laterality).
+
+    Args:
+        seed: Of the random draws.
+        flip: Axes to mirror, each with probability 1/2, counted from the end: -1 left-right,
+            -2 up-down, -3 (volumes) front-back.
+        rotate: Largest angle, degrees; in a volume, in each of the three planes.
+        scale: Largest relative change of size, below 1: 0.1 is 0.9 … 1.1.
+        translate: Largest shift along each axis, as a fraction of that axis.
+        gamma: The intensities are raised to exp(±gamma) at most.
+        contrast: The distance to the image's mean is multiplied by 1 ± contrast at most.
+        brightness: Largest number added to the intensities.
+        noise: Largest standard deviation of Gaussian noise, independent for each pixel.
+
+    Raises:
+        UserError: A value that makes no sense.
+    """
+
+    seed: int
+    flip: Sequence[int] = ()
+    rotate: float = 0.0
+    scale: float = 0.0
+    translate: float = 0.0
+    gamma: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        axes = (-1, -2, -3)
+        if not isinstance(self.flip, Sequence) or any(axis not in axes for axis in self.flip):
+            raise UserError(f"augment.flip={self.flip}: give a list of the axes -1, -2, -3")
+        highest = {"rotate": 180.0, "scale": 0.99, "gamma": 5.0}
+        for key in ("rotate", "scale", "translate", "gamma", "contrast", "brightness", "noise"):
+            value, limit = getattr(self, key), highest.get(key, 1.0)
+            if not (isinstance(value, int | float) and 0 <= value <= limit):
+                raise UserError(f"augment.{key}={value} is outside 0 … {limit:g}")
+
+    def __call__(self, images: Tensor, rows: Tensor, epoch: int) -> Tensor:
+        """Changes a batch.
+
+        Args:
+            images: (B, C, *spatial) float32 in 0 … 1, 2-D or 3-D.
+            rows: (B,) int64, the images' rows in the sample table.
+            epoch: Which time these images are seen.
+
+        Returns:
+            Images of the same shape; in 0 … 1 where an intensity is changed.
+
+        Raises:
+            UserError: An axis to flip that the images don't have.
+        """
+        geometry = len(self.flip) or self.rotate or self.scale or self.translate
+        intensity = self.gamma or self.contrast or self.brightness or self.noise
+        if not (geometry or intensity):
+            return images
+        state = row_states(self.seed, epoch, rows.to(images.device))
+        draws = uniform(state, 0, _DRAWS)
+        if geometry:
+            images = self._move(images, draws)
+        if intensity:
+            images = self._change_intensity(images, draws, state)
+        return images
+
+    def _move(self, images: Tensor, draws: Tensor) -> Tensor:
+        """Resamples with the affine map of each image."""
+        from monai.networks.layers import AffineTransform  # slow to import
+
+        if min(self.flip, default=-1) < 2 - images.ndim:
+            raise UserError(f"augment.flip={list(self.flip)}: the images have no axis -3")
+        resample = AffineTransform(
+            padding_mode="zeros", align_corners=False, reverse_indexing=True, zero_centered=True
+        )
+        moved: Tensor = resample(images, self.matrices(draws, images.shape[2:]))
+        return moved
+
+    def matrices(self, draws: Tensor, size: Sequence[int]) -> Tensor:
+        """Maps from output to input pixels about the image's centre, (B, d+1, d+1).
+
+        An image is flipped, scaled, rotated, then shifted; the map is the inverse of that.
+        """
+        dims, signed = len(size), 2 * draws - 1
+        flips = torch.ones_like(draws[:, :dims])
+        for axis in set(self.flip):
+            flips[:, axis] = torch.where(draws[:, _FLIP][:, axis] < 0.5, -1.0, 1.0)
+        factors = flips * (1 + self.scale * signed[:, _SCALE, None])
+        matrix = torch.eye(dims + 1, device=draws.device).repeat(len(draws), 1, 1)
+        matrix[:, :dims, :dims] = torch.diag_embed(1 / factors)
+        if self.rotate:
+            angles = signed[:, _ROTATE] * math.radians(self.rotate)
+            for plane, angle in zip(combinations(range(dims), 2), angles.unbind(1), strict=False):
+                matrix = matrix @ _rotations(angle, plane, dims + 1)
+        if self.translate:
+            shift = torch.eye(dims + 1, device=draws.device).repeat(len(draws), 1, 1)
+            pixels = self.translate * torch.tensor(size, device=draws.device)
+            shift[:, :dims, dims] = -signed[:, _TRANSLATE][:, :dims] * pixels
+            matrix = matrix @ shift
+        return matrix
+
+    def _change_intensity(self, images: Tensor, draws: Tensor, state: Tensor) -> Tensor:
+        """Gamma, contrast, brightness, noise, in that order; cut to 0 … 1."""
+        shape = (-1,) + (1,) * (images.ndim - 1)
+        signed = 2 * draws - 1
+        images = images.clamp(0, 1)
+        if self.gamma:
+            images = images ** (self.gamma * signed[:, _GAMMA]).exp().view(shape)
+        if self.contrast:
+            mean = images.mean(tuple(range(1, images.ndim)), keepdim=True)
+            images = torch.lerp(
+                mean, images, (1 + self.contrast * signed[:, _CONTRAST]).view(shape)
+            )
+        if self.brightness:
+            images = images + (self.brightness * signed[:, _BRIGHTNESS]).view(shape)
+        if self.noise:
+            sd = (self.noise * draws[:, _NOISE]).view(shape)
+            images = images + sd * normal(state, _DRAWS, images[0].numel()).view_as(images)
+        return images.clamp(0, 1)
+
+
+def _rotations(angle: Tensor, plane: tuple[int, int], size: int) -> Tensor:
+    """Homogeneous rotations (B, size, size) by angles (B,), radians, in the plane of two axes."""
+    first, second = plane
+    matrix = torch.eye(size, device=angle.device).repeat(len(angle), 1, 1)
+    matrix[:, first, first] = matrix[:, second, second] = angle.cos()
+    matrix[:, first, second] = -angle.sin()
+    matrix[:, second, first] = angle.sin()
+    return matrix
+
+
+# A counter-based generator, SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom
+# number generators", OOPSLA 2014): draw i of a row is a hash of (seed, epoch, row, i), so a batch
+# is drawn at once, on any device, and each row's draws are its own. torch's int64 wraps around.
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)
+_MIX_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MIX_2 = 0x94D049BB133111EB - (1 << 64)
+
+
+def _shift(bits: Tensor, places: int) -> Tensor:
+    """Shift to the right that fills with zeros; torch's own repeats the sign."""
+    return (bits >> places) & ((1 << (64 - places)) - 1)
+
+
+def _mix(bits: Tensor) -> Tensor:
+    """SplitMix64's finaliser."""
+    bits = (bits ^ _shift(bits, 30)) * _MIX_1
+    bits = (bits ^ _shift(bits, 27)) * _MIX_2
+    return bits ^ _shift(bits, 31)
+
+
+def random_bits(state: Tensor, first: int, count: int) -> Tensor:
+    """Draws first … first+count-1, (B, count) int64, of generators in states (B,) int64."""
+    index = torch.arange(first + 1, first + count + 1, device=state.device)
+    return _mix(state[:, None] + index * _GOLDEN)
+
+
+def row_states(seed: int, epoch: int, rows: Tensor) -> Tensor:
+    """States (B,) int64 of the generators of rows (B,) in an epoch."""
+    state = torch.zeros_like(rows)
+    for key in (seed, epoch, rows):
+        state = _mix(_mix(state + _GOLDEN) ^ key)
+    return state
+
+
+def uniform(state: Tensor, first: int, count: int) -> Tensor:
+    """Numbers (B, count) float32 in [0, 1), from the upper 24 bits of the draws."""
+    return _shift(random_bits(state, first, count), 40).float() * 2.0**-24
+
+
+def normal(state: Tensor, first: int, count: int) -> Tensor:
+    """Standard normal numbers (B, count) float32: Box and Muller (1958), two a draw."""
+    bits = random_bits(state, first, (count + 1) // 2)
+    radius = (-2 * torch.log((_shift(bits, 40) + 1).float() * 2.0**-24)).sqrt()
+    angle = (bits & 0xFFFFFF).float() * (2 * math.pi * 2.0**-24)
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :count]

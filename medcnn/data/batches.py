@@ -1,0 +1,172 @@
+"""Samples → batches: whole batches by index, each row once, also over several processes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError
+
+Batch = dict[str, Tensor]
+Augmentation = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def unit_intensity(images: Tensor, intensity_range: tuple[float, float]) -> Tensor:
+    """Stored values → float32, with `intensity_range` (low, high) at 0 and 1; same shape."""
+    low, high = intensity_range
+    images = images.to(torch.float32)
+    return images / high if low == 0 else (images - low) / (high - low)
+
+
+class RowBatches(Sampler[Tensor]):
+    """Batches of rows for one of `world` processes.
+
+    Training shuffles with a permutation drawn from (seed, epoch), cuts it into batches of
+    `batch_size`, and gives each process its share of every batch; what is left over at the end of
+    an epoch is dropped, other rows each epoch. Without a seed every row comes exactly once, in
+    order and unpadded, so that figures gathered over processes are exact.
+
+    Args:
+        parts: Rows (n,) int64 of each part; a batch never holds rows of two parts.
+        batch_size: Rows of a batch, over all processes together.
+        seed: Of the shuffling; None for no shuffling.
+        rank: This process, 0 … world - 1.
+        world: Number of processes.
+    """
+
+    def __init__(
+        self,
+        parts: list[Tensor],
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.parts = parts
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for part in self.parts:
+            rows = part
+            if self.seed is not None:
+                order = np.random.default_rng([self.seed, self.epoch]).permutation(len(part))
+                rows = part[torch.from_numpy(order)]
+            for batch in self._batches(rows):
+                yield batch[self.rank :: self.world]
+
+    def __len__(self) -> int:
+        return sum(len(self._batches(part)) for part in self.parts)
+
+    def _batches(self, rows: Tensor) -> tuple[Tensor, ...]:
+        batches = rows.split(self.batch_size)
+        if self.seed is None:
+            return tuple(b for b in batches if len(b) > self.rank)
+        whole = tuple(b for b in batches if len(b) == self.batch_size)
+        return whole or batches
+
+
+class RowDataset(Dataset[Batch]):
+    """A batch for a batch of rows: images as stored, labels, rows."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.images, self.labels = samples.images, samples.labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Tensor) -> Batch:
+        return {"image": self.images[rows], "label": self.labels[rows], "row": rows}
+
+
+class DataModule(pl.LightningDataModule):
+    """Loaders of a data set's splits, and what happens to a batch on its device.
+
+    A batch reaches the classifier as ``image`` (N, C, *spatial) float32 in 0 … 1, augmented in
+    training, ``label`` and ``row``.
+
+    Args:
+        samples: The data.
+        batch_size: Images of a batch, over all processes together.
+        seed: Of the order of training batches.
+        augment: Called with images, rows and the epoch in training; None for none.
+        overfit_batches: Above 0, train and validate on just so many batches.
+        test_splits: The splits that `test_dataloader` goes through.
+        limit_test_batches: Share (float) or number (int) of batches of each of them.
+
+    Raises:
+        UserError: A batch size that the processes can't share or the data can't fill.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        augment: Augmentation | None = None,
+        overfit_batches: int = 0,
+        test_splits: tuple[str, ...] = ("test",),
+        limit_test_batches: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: a batch holds at least one image")
+        self.samples = samples
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augment
+        self.overfit_rows = overfit_batches * batch_size
+        self.test_splits = test_splits
+        self.limit_test_batches = limit_test_batches
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches of the training split."""
+        return self._loader([self._train_rows()], self.seed)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """The validation split in order, each row once."""
+        return self._loader([self._train_rows() if self.overfit_rows else self.samples.rows("val")])
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """The splits in `test_splits` in order, each row once."""
+        return self._loader([self._limited(self.samples.rows(s)) for s in self.test_splits])
+
+    def _limited(self, rows: Tensor) -> Tensor:
+        """As many of the rows, evenly spread, as `limit_test_batches` allows."""
+        limit = self.limit_test_batches
+        count = limit * (self.batch_size if isinstance(limit, int) else len(rows))
+        count = max(1, min(len(rows), int(count)))
+        return rows[torch.linspace(0, len(rows) - 1, count).round().long()]
+
+    def _train_rows(self) -> Tensor:
+        rows = self.samples.rows("train")
+        return rows[: self.overfit_rows] if self.overfit_rows else rows
+
+    def _loader(self, parts: list[Tensor], seed: int | None = None) -> DataLoader[Batch]:
+        rank, world = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        if self.batch_size % world:
+            raise UserError(f"batch_size={self.batch_size} can't be shared by {world} processes")
+        sampler = RowBatches(parts, self.batch_size, seed=seed, rank=rank, world=world)
+        return DataLoader(RowDataset(self.samples), sampler=sampler, batch_size=None)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Scale the intensities and, in training, augment; on the batch's device."""
+        images = unit_intensity(batch["image"], self.samples.intensity_range)
+        if self.augment is not None and self.trainer is not None and self.trainer.training:
+            images = self.augment(images, batch["row"], self.trainer.current_epoch)
+        return {**batch, "image": images}

@@ -1,0 +1,121 @@
+"""A data set as medcnn sees it: one table with one row a sample, and the images behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from medcnn.errors import UserError
+
+Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
+SPLITS = ("train", "val", "test")
+
+
+class Images(Protocol):
+    """Anything that gives a batch of images for a batch of rows; a tensor does."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(N, C, *spatial)."""
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Images (B, C, *spatial) of the rows (B,) int64, in the stored data type."""
+
+
+@dataclass
+class Samples:
+    """What every source of data becomes.
+
+    Args:
+        name: Name of the data set, for titles and file names.
+        table: One row a sample, indexed 0 … N-1. Columns: ``image`` (a path, or the row of an
+            array), ``patient``, ``split`` (train, val or test), the label column(s) (see
+            `label_columns`), and any others (``site``, ``sex``, ``age``, …), which are kept.
+        images: (N, C, *spatial), any real data type; `intensity_range` says what its values mean.
+        task: binary, multiclass, multilabel or ordinal.
+        class_names: Names of the K classes; a label is an index into them.
+        positive: Index of the class that sensitivity and specificity speak of (binary tasks);
+            None where no class is singled out.
+        intensity_range: The stored values that stand for 0 and 1 at the network's input.
+        masks: (N, *spatial) bool, True on the lesion (all False where there is none), or None.
+    """
+
+    name: str
+    table: pd.DataFrame
+    images: Images
+    task: Task
+    class_names: tuple[str, ...]
+    positive: int | None = None
+    intensity_range: tuple[float, float] = (0.0, 255.0)
+    masks: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.table = self.table.reset_index(drop=True)
+        self._check_columns()
+        self._check_labels()
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def label_columns(self) -> list[str]:
+        """``["label"]``, or for multi-label data one 0/1 column a class, ``label:<name>``."""
+        if self.task == "multilabel":
+            return [f"label:{name}" for name in self.class_names]
+        return ["label"]
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 class indices, or for multi-label data (N, K) int64 of 0 and 1."""
+        values = np.ascontiguousarray(self.table[self.label_columns].to_numpy(dtype=np.int64))
+        return torch.from_numpy(values if self.task == "multilabel" else values[:, 0].copy())
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of an image."""
+        return int(self.images.shape[1])
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Spatial size of an image: (H, W) or (D, H, W)."""
+        return tuple(int(s) for s in self.images.shape[2:])
+
+    def rows(self, split: str) -> Tensor:
+        """Rows (n,) int64 of one split, in the table's order.
+
+        Raises:
+            UserError: The split has no sample.
+        """
+        rows = np.flatnonzero((self.table["split"] == split).to_numpy())
+        if len(rows) == 0:
+            raise UserError(
+                f"data set {self.name}: the {split} split is empty; "
+                f"column split holds {sorted(self.table['split'].unique())}"
+            )
+        return torch.from_numpy(rows)
+
+    def _check_columns(self) -> None:
+        for column in ("image", "patient", "split", *self.label_columns):
+            if column not in self.table.columns:
+                raise UserError(f"data set {self.name}: its sample table lacks column {column!r}")
+        if len(self.table) != self.images.shape[0]:
+            raise UserError(
+                f"data set {self.name}: {len(self.table)} rows in the sample table, "
+                f"but {self.images.shape[0]} images"
+            )
+
+    def _check_labels(self) -> None:
+        highest = 1 if self.task == "multilabel" else len(self.class_names) - 1
+        for column in self.label_columns:
+            bad = ~self.table[column].isin(range(highest + 1)).to_numpy()
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0])
+                raise UserError(
+                    f"data set {self.name}: label {self.table[column].iloc[row]} in row {row} of "
+                    f"column {column!r} is outside 0 … {highest} ({int(bad.sum())} such rows); "
+                    f"the classes are {', '.join(self.class_names)}"
+                )

@@ -1,0 +1,73 @@
+"""The other processes of a multi-process run.
+
+The first process composes the config and starts the others on the file that it wrote, so that no
+process but the first meets Hydra and its sweeps. They find each other through the environment
+variables that Lightning (and torchrun) use.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from medcnn.errors import UserError
+from medcnn.rundir import RunDir
+
+PATIENCE = 60  # seconds for the others to end once the first is done
+
+
+@contextmanager
+def other_processes(run: RunDir, world: int, trust: list[str]) -> Iterator[None]:
+    """Start processes 1 … world - 1 on the run's config.yaml; this one is process 0.
+
+    What they print goes to ``logs/rank<k>.log`` in the run directory. They are stopped when the
+    block is left by an exception.
+    """
+    if world == 1:
+        yield
+        return
+    if "LOCAL_RANK" in os.environ:
+        raise UserError("medcnn starts its own processes: run it without torchrun or its like")
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
+    (run / "logs").mkdir(exist_ok=True)
+    children = [_start(run, rank, world, trust, shared) for rank in range(1, world)]
+    os.environ |= {**shared, "LOCAL_RANK": "0"}
+    try:
+        yield
+        for child in children:
+            child.wait(PATIENCE)
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+        for name in (*shared, "LOCAL_RANK", "WORLD_SIZE"):
+            os.environ.pop(name, None)
+
+
+def _start(
+    run: RunDir, rank: int, world: int, trust: list[str], shared: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **shared, "LOCAL_RANK": str(rank)}
+    command = [sys.executable, "-m", "medcnn.distributed", str(run.path), *trust]
+    with (run / "logs" / f"rank{rank}.log").open("wb") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    """``python -m medcnn.distributed <run directory> [trusted class …]``: one of the processes."""
+    from medcnn.train import fit_and_test
+
+    run = RunDir(sys.argv[1])
+    fit_and_test(run.read_config(), run, sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""``python -m medcnn.evaluate``: the figures of a checkpoint again, or on other data."""
+
+import time
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn import cli
+from medcnn.data.samples import SPLITS
+from medcnn.errors import UserError
+from medcnn.rundir import RunDir, environment, write_atomically, write_json, write_text
+
+
+def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
+    """Pass a split through a checkpoint; write figures and predictions to a run directory.
+
+    With the batch size, threads and precision of the training the figures are the training's own,
+    to the last digit.
+
+    Args:
+        cfg: The config as composed from conf/evaluate.yaml.
+        trust: Names that the checkpoint's config may hold beside medcnn's own.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        UserError: Anything that the user can put right.
+    """
+    from medcnn.assemble import make_samples
+    from medcnn.classifier import load
+    from medcnn.data.batches import DataModule
+    from medcnn.explain import check_fits
+    from medcnn.results import headline, write_results
+    from medcnn.trainer import bare_trainer, set_threads
+
+    start = time.perf_counter()
+    if cfg.split not in SPLITS:
+        raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
+    classifier = load(cfg.checkpoint, trust=trust)
+    trained = classifier.card["config"]
+    samples = make_samples(cfg.dataset or trained["dataset"], trust)
+    check_fits(classifier, samples)
+    samples.rows(cfg.split)
+    run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
+    run.claim(cfg.overwrite)
+    run.set_status("running", overrides=cli.task_overrides())
+    set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
+    precision = cfg.precision or trained["trainer"]["precision"]
+    trainer = bare_trainer(cfg.accelerator, precision)
+    batch_size = cfg.batch_size or trained["batch_size"]
+    data = DataModule(samples, batch_size, test_splits=(cfg.split,))
+    trainer.test(classifier, data, verbose=False)
+    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_json(run / "environment.json", environment(precision=str(trainer.precision)))
+    write_atomically(run / "samples.csv", lambda p: samples.table.to_csv(p, index_label="row"))
+    metrics = write_results(run, samples, classifier, classifier.tested)
+    run.set_status("finished", seconds=time.perf_counter() - start)
+    print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
+    return metrics
+
+
+if __name__ == "__main__":
+    cli.main(evaluate, "evaluate")

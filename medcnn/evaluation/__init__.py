@@ -1,0 +1,6 @@
+"""Predictions to numbers: every metric that medcnn reports is computed here."""
+
+from medcnn.evaluation.figures import Figure, evaluate
+from medcnn.evaluation.intervals import bootstrap_mean, wilson
+
+__all__ = ["Figure", "bootstrap_mean", "evaluate", "wilson"]

@@ -1,0 +1,7 @@
+"""The networks, each as ``head(features(x))``."""
+
+from medcnn.nets.base import Net, coarse_map_warning, stage_shapes
+from medcnn.nets.registry import FAMILIES, build
+from medcnn.nets.weights import load_weights
+
+__all__ = ["FAMILIES", "Net", "build", "coarse_map_warning", "load_weights", "stage_shapes"]

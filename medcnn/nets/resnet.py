@@ -1,0 +1,169 @@
+"""ResNet: blocks that add to what they are given."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from medcnn.nets.base import LinearHead, Net, Stem, choose_depth, choose_stem, he_init, layer
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and the shortcut; ResNet-18 and -34."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int, spatial_dims: int) -> None:
+        super().__init__()
+        conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
+        self.conv1 = conv(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = norm(channels)
+        self.conv2 = conv(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = norm(channels)
+        self.relu = nn.ReLU()
+        self.downsample = shortcut(in_channels, channels, stride, spatial_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, *spatial) to (N, channels, *spatial / stride)."""
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        result: Tensor = self.relu(out + self.downsample(x))
+        return result
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions and the shortcut; ResNet-50 and deeper.
+
+    The stride is in the 3×3 convolution ("v1.5"), not in the first 1×1 as in the paper.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int, spatial_dims: int) -> None:
+        super().__init__()
+        conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
+        out_channels = channels * self.expansion
+        self.conv1 = conv(in_channels, channels, 1, bias=False)
+        self.bn1 = norm(channels)
+        self.conv2 = conv(channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = norm(channels)
+        self.conv3 = conv(channels, out_channels, 1, bias=False)
+        self.bn3 = norm(out_channels)
+        self.relu = nn.ReLU()
+        self.downsample = shortcut(in_channels, out_channels, stride, spatial_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, *spatial) to (N, 4 · channels, *spatial / stride)."""
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        result: Tensor = self.relu(out + self.downsample(x))
+        return result
+
+
+DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+WIDTHS = (64, 128, 256, 512)
+MIN_SIZE: dict[Stem, int] = {"small": 8, "imagenet": 32}
+TORCHVISION_NAMES = {
+    "conv1": "features.stem.conv",
+    "bn1": "features.stem.norm",
+    **{f"layer{i}": f"features.layer{i}" for i in range(1, 5)},
+    "fc": "head.fc",
+}
+
+
+def resnet(
+    *,
+    in_channels: int,
+    num_classes: int,
+    spatial_dims: int = 2,
+    input_size: Sequence[int] | None = None,
+    depth: int = 18,
+    stem: str = "auto",
+    dropout: float = 0.0,
+    zero_init_residual: bool = False,
+) -> Net:
+    """ResNet (K. He et al., "Deep residual learning for image recognition", 2016, table 1).
+
+    Stages ``stem layer1 layer2 layer3 layer4``. With the small stem (a 3×3 convolution of stride 1
+    and no pooling, as the paper uses for CIFAR-10 and MedMNIST for 28 px) the map is 1/8 of the
+    image, with the imagenet stem 1/32.
+
+    Args:
+        in_channels: Channels of an image.
+        num_classes: Number of logits.
+        spatial_dims: 2 or 3.
+        input_size: Spatial size of the images, for ``stem="auto"``.
+        depth: 18, 34, 50, 101 or 152.
+        stem: auto, small or imagenet.
+        dropout: Probability, before the last layer.
+        zero_init_residual: Start every block as the identity: the scale of its last batch norm is
+            zero (P. Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1).
+
+    Raises:
+        UserError: Unknown depth or stem.
+    """
+    block, counts = DEPTHS[choose_depth("resnet", depth, tuple(DEPTHS))]
+    kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, WIDTHS[0], spatial_dims))
+    channels = WIDTHS[0]
+    for number, (width, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
+        blocks = []
+        for i in range(count):
+            stride = 2 if i == 0 and number > 1 else 1
+            blocks.append(block(channels, width, stride, spatial_dims))
+            channels = width * block.expansion
+        stages[f"layer{number}"] = nn.Sequential(*blocks)
+    features = nn.Sequential(stages)
+    he_init(features)
+    if zero_init_residual:
+        zero_last_norms(features)
+    return Net(
+        f"resnet{depth}",
+        features,
+        LinearHead(channels, num_classes, dropout),
+        in_channels=in_channels,
+        num_classes=num_classes,
+        spatial_dims=spatial_dims,
+        min_size=MIN_SIZE[kind],
+        stem=kind,
+        torchvision_names=TORCHVISION_NAMES,
+    )
+
+
+def make_stem(kind: Stem, in_channels: int, channels: int, spatial_dims: int) -> nn.Sequential:
+    """The start of a ResNet or DenseNet: one convolution and, for large images, a pooling."""
+    conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
+    if kind == "small":
+        first = conv(in_channels, channels, 3, padding=1, bias=False)
+    else:
+        first = conv(in_channels, channels, 7, stride=2, padding=3, bias=False)
+    parts = OrderedDict(conv=first, norm=norm(channels), relu=nn.ReLU())
+    if kind == "imagenet":
+        parts["pool"] = layer("MaxPool", spatial_dims)(3, stride=2, padding=1)
+    return nn.Sequential(parts)
+
+
+def shortcut(in_channels: int, out_channels: int, stride: int, spatial_dims: int) -> nn.Module:
+    """The identity, or a 1×1 convolution where size or channels change ("option B")."""
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(
+        layer("Conv", spatial_dims)(in_channels, out_channels, 1, stride=stride, bias=False),
+        layer("BatchNorm", spatial_dims)(out_channels),
+    )
+
+
+def zero_last_norms(features: nn.Module) -> None:
+    """Sets the scale of the last batch norm of every block to zero."""
+    for block in features.modules():
+        if isinstance(block, BasicBlock | Bottleneck):
+            last = block.bn2 if isinstance(block, BasicBlock) else block.bn3
+            assert isinstance(last.weight, Tensor)
+            nn.init.zeros_(last.weight)

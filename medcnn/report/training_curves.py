@@ -1,0 +1,91 @@
+"""Loss and AUROC over the epochs of a training."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from medcnn.errors import UserError
+from medcnn.report.atomic import replacing
+
+LOSSES = {"train/loss": "training", "val/loss": "validation"}
+AUROC = "val/auroc"
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
+
+
+def curves(metrics_csv: Path, out: Path) -> None:
+    """Draws the curves of a training, 1200 × 450 pixels.
+
+    Left the loss of training and validation, right the AUROC of the validation; a dotted line
+    marks the best epoch (the first with the highest validation AUROC, or where no AUROC is known
+    the lowest validation loss).
+
+    Args:
+        metrics_csv: Columns ``epoch`` and any of ``train/loss``, ``val/loss``, ``val/auroc``;
+            others are ignored. An epoch may be spread over several rows with gaps.
+        out: The PNG file to write.
+
+    Raises:
+        UserError: The file is missing, isn't such a table, or holds no number to draw.
+    """
+    table = _read(metrics_csv)
+    figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    best = _best_epoch(table)
+    for (column, name), colour in zip(LOSSES.items(), (BLUE, ORANGE), strict=True):
+        _line(left, table, column, name, colour)
+    _line(right, table, AUROC, "validation", ORANGE)
+    for axes, title in ((left, "loss"), (right, "AUROC (validation)")):
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_xlim(table.index.min() - 0.5, table.index.max() + 0.5)
+        axes.grid(alpha=0.3)
+        if best is not None:
+            label = f"best epoch: {best}"
+            if axes is right and pd.notna(table[AUROC][best]):
+                label += f", AUROC {table[AUROC][best]:.3f}"
+            axes.axvline(best, color=GREY, linestyle=":", label=label)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
+        else:
+            axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+            axes.set_yticks([])
+    with replacing(out) as path:
+        figure.savefig(path)
+
+
+def _read(metrics_csv: Path) -> pd.DataFrame:
+    """The three columns, NaN where unknown, with one row an epoch, indexed by epoch."""
+    try:
+        table = pd.read_csv(metrics_csv)
+    except (OSError, ValueError) as error:
+        reason = "is missing" if isinstance(error, FileNotFoundError) else "can't be read as CSV"
+        raise UserError(f"{metrics_csv} {reason}; curves need the metrics of a training") from error
+    columns = [*LOSSES, AUROC]
+    if "epoch" not in table.columns:
+        raise UserError(f"{metrics_csv} has no column epoch; curves need the metrics of a training")
+    table = table.set_index("epoch").reindex(columns=columns).apply(pd.to_numeric, errors="coerce")
+    table = table[table.index.notna()].groupby(level=0).last()
+    table.index = table.index.astype(int)
+    if not np.isfinite(table.to_numpy(float)).any():
+        raise UserError(f"{metrics_csv} holds no number in {', '.join(columns)}: nothing to draw")
+    return table
+
+
+def _best_epoch(table: pd.DataFrame) -> int | None:
+    if table[AUROC].notna().any():
+        return int(table.index[int(np.nanargmax(table[AUROC]))])
+    if table["val/loss"].notna().any():
+        return int(table.index[int(np.nanargmin(table["val/loss"]))])
+    return None
+
+
+def _line(axes: Axes, table: pd.DataFrame, column: str, name: str, colour: str) -> None:
+    known = table[column].dropna()
+    if len(known):
+        style = "-" if name == "validation" else "--"
+        axes.plot(known.index, known, style, color=colour, marker="o", markersize=3, label=name)

@@ -1,0 +1,178 @@
+"""The run directory: what is written where, and each file whole or not at all."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medcnn.errors import UserError
+
+FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
+RESULTS = ("predictions.csv", "curves.png", "report.html", "status.json")
+FOLDERS = ("checkpoints", "cams", "tensorboard", "csv", "logs")
+OURS = (*FILES, *RESULTS, *FOLDERS)
+LIBRARIES = ("medcnn", "torch", "torchvision", "pytorch-lightning", "monai", "hydra-core", "numpy")
+
+
+class RunDir:
+    """One run's folder; a run is finished exactly when its ``status.json`` says so.
+
+    Args:
+        path: The folder; `claim` makes it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the epoch with the highest validation AUROC: weights, no optimiser."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the last whole epoch, with all that training needs to go on."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What status.json says; empty if there is none that can be read."""
+        try:
+            status = json.loads((self / "status.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run in this folder came to its end."""
+        return self.status.get("state") == "finished"
+
+    def claim(self, overwrite: bool) -> None:
+        """Take the folder for a new run.
+
+        Raises:
+            UserError: It holds a run, or files by the names that a run writes, and `overwrite` is
+                false; or another process is at work in it; or it can't be made.
+        """
+        self.refuse_if_busy()
+        state = self.status.get("state")
+        there = [name for name in OURS if (self / name).exists()]
+        if there and not overwrite:
+            if state == "finished":
+                raise UserError(
+                    f"{self.path} already holds a finished run; overwrite=true replaces it"
+                )
+            if state:
+                raise UserError(
+                    f"{self.path} holds an unfinished run; go on with resume={self.path}, or "
+                    "overwrite=true to replace it"
+                )
+            raise UserError(
+                f"{self.path} already holds {', '.join(there[:3])}; choose another paths.run, or "
+                "overwrite=true to replace what a run writes"
+            )
+        for name in there:
+            target = self / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
+
+    def refuse_if_busy(self) -> None:
+        """Raise UserError if a living process on this machine trains in this folder."""
+        status = self.status
+        same_host = status.get("state") == "running" and status.get("host") == platform.node()
+        pid = status.get("pid")
+        if same_host and isinstance(pid, int) and pid != os.getpid() and _alive(pid):
+            raise UserError(f"{self.path} is in use: process {pid} is training there")
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Write status.json: running, interrupted, failed or finished, and further facts."""
+        status = {"state": state, "host": platform.node(), "pid": os.getpid(), **facts}
+        write_json(self / "status.json", status)
+
+    def read_config(self) -> Any:
+        """The run's config.
+
+        Raises:
+            UserError: The folder holds no run.
+        """
+        try:
+            return OmegaConf.load(self / "config.yaml")
+        except (OSError, ValueError, OmegaConfBaseException) as error:
+            raise UserError(
+                f"{self.path} holds no run of medcnn: its config.yaml can't be read"
+            ) from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, indented, NaN refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def environment(**facts: Any) -> dict[str, Any]:
+    """What the run ran on and with, for environment.json."""
+    import torch
+
+    return {
+        "command": [Path(sys.executable).name, *sys.argv],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "cpu": {"count": os.cpu_count(), "capability": torch.backends.cpu.get_cpu_capability()},
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "torch_threads": torch.get_num_threads(),
+        **facts,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

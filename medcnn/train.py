@@ -1,0 +1,187 @@
+"""``python -m medcnn.train``: train, test and look."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from medcnn import cli
+from medcnn.errors import UserError
+from medcnn.rundir import RunDir, environment, write_atomically, write_json, write_text
+
+RESUMABLE = ("trainer", "callbacks", "logger", "cam")  # what may change when a run goes on
+
+
+def train(cfg: DictConfig, trust: list[str]) -> float:
+    """One run: train, test the best checkpoint once, write everything to the run directory.
+
+    Args:
+        cfg: The config as composed from conf/train.yaml.
+        trust: Names that its ``_target_`` may hold beside medcnn's own.
+
+    Returns:
+        The highest validation AUROC of the training, which a sweep maximises.
+
+    Raises:
+        UserError: Anything that the user can put right.
+        KeyboardInterrupt: With a message that says how to go on.
+    """
+    start = time.perf_counter()
+    cfg, run = _open_run(cfg)
+    facts: dict[str, Any] = {"overrides": cli.task_overrides()}
+    run.set_status("running", **facts)
+    try:
+        best = _train_in(cfg, run, trust)
+    except KeyboardInterrupt:
+        run.set_status("interrupted", seconds=time.perf_counter() - start, **facts)
+        raise KeyboardInterrupt(_how_to_go_on(run)) from None
+    except Exception as error:
+        seconds, text = time.perf_counter() - start, " ".join(str(error).split())
+        run.set_status("failed", seconds=seconds, error=text, **facts)
+        raise
+    finally:
+        _summarise_sweep(run)
+    run.set_status("finished", seconds=time.perf_counter() - start, **facts)
+    _summarise_sweep(run)
+    return best
+
+
+def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir]:
+    """The config to run and its claimed directory: a new one, or one to go on with."""
+    if cfg.resume is not None:
+        return _resume(RunDir(cfg.resume))
+    run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
+    with open_dict(cfg):
+        cfg.paths.run = str(run.path)
+    OmegaConf.resolve(cfg)
+    run.claim(cfg.overwrite)
+    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
+    return cfg, run
+
+
+def _resume(run: RunDir) -> tuple[DictConfig, RunDir]:
+    """The stored config of an unfinished run, with what the command line may change of it."""
+    cfg = run.read_config()
+    run.refuse_if_busy()
+    if run.finished:
+        raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
+    for override in cli.task_overrides():
+        key = override.lstrip("+").partition("=")[0]
+        if key in ("resume", "trust"):
+            continue
+        if "." not in key or key.split(".")[0] not in RESUMABLE:
+            raise UserError(
+                f"resume={run.path} takes the config of that run; beside it only values of "
+                f"{', '.join(RESUMABLE)} can be set, not {key}"
+            )
+        OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
+    cfg.paths.run = str(run.path)
+    return cfg, run
+
+
+def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
+    """Train and test in all processes, then write the rest in this one."""
+    from medcnn.distributed import other_processes
+    from medcnn.trainer import processes
+
+    with other_processes(run, processes(cfg.trainer), trust):
+        samples, classifier, best = fit_and_test(cfg, run, trust)
+    from medcnn.report import curves
+    from medcnn.results import headline, write_results
+
+    metrics = write_results(run, samples, classifier, classifier.tested)
+    curves(run / "metrics.csv", run / "curves.png")
+    if cfg.cam.n > 0 and classifier.spatial:
+        from medcnn.explain import explain_split
+
+        scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
+        write_json(run / "metrics.json", metrics | scores)
+    print(f"{run.path}: {headline(metrics)}", flush=True)
+    return best
+
+
+def fit_and_test(cfg: DictConfig, run: RunDir, trust: list[str]) -> tuple[Any, Any, float]:
+    """Fit, then pass validation and test split through the best checkpoint; in every process.
+
+    Returns:
+        The samples, the classifier with `tested` filled, and the best validation AUROC.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from medcnn.assemble import make_card, make_classifier, make_data, make_samples, make_training
+    from medcnn.classifier import read_checkpoint
+    from medcnn.trainer import make_trainer, processes, set_threads
+
+    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    samples = make_samples(cfg.dataset, trust)
+    card = make_card(cfg, samples)
+    classifier = make_classifier(card, trust, **make_training(cfg, trust))
+    data = make_data(cfg, samples, trust)
+    trainer = make_trainer(cfg, run, trust)
+    if trainer.is_global_zero:
+        write_atomically(run / "samples.csv", lambda p: samples.table.to_csv(p, index_label="row"))
+        precision = str(trainer.precision)
+        write_json(run / "environment.json", environment(precision=precision))
+        _introduce(run, samples, classifier, precision)
+    resume_from = run.last if run.last.exists() else None
+    _guarded(trainer.fit, classifier, data, ckpt_path=resume_from, weights_only=True)
+    weights = run.best if run.best.exists() else run.last
+    classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
+    _guarded(trainer.test, classifier, data, verbose=False)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    return samples, classifier, float("nan") if score is None else float(score)
+
+
+def _guarded(step: Any, *args: Any, **options: Any) -> None:
+    """Call fit or test; Lightning turns Ctrl-C into SystemExit, and this turns it back."""
+    try:
+        step(*args, **options)
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+
+
+def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> None:
+    """Say what is about to be trained, on what, and what its maps will lack."""
+    import torch
+
+    from medcnn.data.samples import SPLITS
+    from medcnn.nets import coarse_map_warning
+
+    net = classifier.net
+    counts = samples.table["split"].value_counts()
+    parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in SPLITS)
+    size = "×".join(str(side) for side in samples.input_size)
+    millions = sum(p.numel() for p in net.parameters()) / 1e6
+    print(
+        f"data {samples.name}: {parts} images of {size}, classes {' | '.join(samples.class_names)}"
+    )
+    print(
+        f"model {type(net).__name__}: {millions:.2f} million parameters; {precision}, "
+        f"{torch.get_num_threads()} CPU threads; run directory {run.path}",
+        flush=True,
+    )
+    warning = coarse_map_warning(net, samples.input_size) if classifier.spatial else None
+    if warning:
+        print(f"note: {warning}", flush=True)
+
+
+def _how_to_go_on(run: RunDir) -> str:
+    return f"interrupted; go on with: python -m medcnn.train resume={run.path}"
+
+
+def _summarise_sweep(run: RunDir) -> None:
+    """Bring the summary.csv of a sweep up to date."""
+    if cli.in_sweep():
+        from medcnn.report import write_summary
+
+        write_summary(Path(run.path).parent)
+
+
+if __name__ == "__main__":
+    cli.main(train, "train")

@@ -1,0 +1,139 @@
+"""Lightning's Trainer as medcnn sets it up, and the hardware that it runs on."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+
+from medcnn.callbacks import EpochLines, History, LastCheckpoint, ProgressBar
+from medcnn.classifier import Classifier
+from medcnn.config import instantiate
+from medcnn.errors import UserError
+from medcnn.rundir import RunDir
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
+    """The Trainer of a training run.
+
+    Raises:
+        UserError: An accelerator that this machine lacks, or settings that don't fit together.
+    """
+    options = {key: value for key, value in cfg.trainer.items() if key not in _OURS}
+    try:
+        return pl.Trainer(
+            **{str(key): value for key, value in options.items()},
+            devices=processes(cfg.trainer),
+            precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
+            default_root_dir=run.path,
+            callbacks=_callbacks(cfg, run, trust),
+            logger=_loggers(cfg, run, trust),
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+            enable_progress_bar=ProgressBar.useful(),
+        )
+    except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
+        raise UserError(f"trainer: {error}") from error
+
+
+_OURS = ("devices", "precision", "channels_last", "threads", "limit_test_batches")
+
+
+def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
+    """A Trainer for one pass over data: one process, no files."""
+    try:
+        return pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
+        raise UserError(f"accelerator={accelerator}: {error}") from error
+
+
+def processes(trainer: DictConfig) -> int:
+    """How many processes the trainer config asks for."""
+    devices = trainer.devices
+    if devices == "auto":
+        gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" else 0
+        if gpus == 0 and trainer.strategy == "ddp":
+            raise UserError("trainer.devices=auto counts GPUs and there is none; on the CPU set it")
+        return max(1, gpus)
+    if not isinstance(devices, int) or devices < 1:
+        raise UserError(f"trainer.devices={devices}: a number of processes, or auto")
+    return devices
+
+
+def uses_gpu(accelerator: str) -> bool:
+    """Whether a job with this accelerator setting runs on a CUDA GPU."""
+    return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """What ``precision=auto`` means here: bf16 where the hardware multiplies matrices in it.
+
+    That is CUDA GPUs that support bf16 (others take 16-mixed), and CPUs with AMX, on which a
+    ResNet-18 trains about three times as fast.
+
+    Raises:
+        UserError: Not one of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision
+    if uses_gpu(accelerator):
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
+
+
+def set_threads(threads: int | None, local_processes: int) -> None:
+    """Share the CPU's cores among the processes of a job, or take the number given."""
+    if threads is None and local_processes > 1:
+        threads = max(1, len(os.sched_getaffinity(0)) // local_processes)
+    if threads is not None:
+        if threads < 1:
+            raise UserError(f"threads={threads}: at least 1")
+        torch.set_num_threads(threads)
+
+
+def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Callback]:
+    chosen = [instantiate(node, f"callbacks.{name}", trust) for name, node in cfg.callbacks.items()]
+    best = ModelCheckpoint(
+        dirpath=run.best.parent,
+        filename=run.best.stem,
+        monitor="val/auroc",
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    shown: Callback = ProgressBar() if ProgressBar.useful() else EpochLines()
+    return [*chosen, best, LastCheckpoint(run.last), History(run / "metrics.csv"), shown]
+
+
+def _loggers(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Any]:
+    return [
+        instantiate(node, f"logger.{name}", trust, save_dir=run.path)
+        for name, node in cfg.logger.items()
+    ]
+
+
+def autocast(classifier: Classifier) -> torch.autocast:
+    """The precision that a classifier's config asks for, as a context, on its device."""
+    settings = classifier.card["config"]["trainer"]
+    kind = classifier.device.type
+    precision = resolve_precision(settings["precision"], "gpu" if kind == "cuda" else "cpu")
+    dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
+    return torch.autocast(kind, dtype=dtype, enabled=precision != "32-true")

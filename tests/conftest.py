@@ -1,0 +1,17 @@
+"""What the tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of real images: $MEDCNN_DATA, else ../shared/data beside the checkout."""
+    named = os.environ.get("MEDCNN_DATA")
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(named) if named else beside
+    if not root.is_dir():
+        pytest.skip(f"no real images: {'MEDCNN_DATA' if named else '../shared/data'} is no folder")
+    return root

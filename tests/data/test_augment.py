@@ -1,0 +1,248 @@
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from scipy import ndimage, stats
+
+from medcnn.data import augment as module
+from medcnn.data.augment import Augment, normal, random_bits, row_states, uniform
+from medcnn.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf" / "augment"
+ALL = {
+    "flip": [-1, -2],
+    "rotate": 20.0,
+    "scale": 0.2,
+    "translate": 0.1,
+    "gamma": 0.2,
+    "contrast": 0.2,
+    "brightness": 0.1,
+    "noise": 0.05,
+}
+MIDDLE = 0.5  # a draw that changes nothing (and flips nothing)
+
+
+def batch(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def draws(**places: float) -> torch.Tensor:
+    """Draws of one row: all in the middle but for those at the named places."""
+    row = torch.full((1, module._DRAWS), MIDDLE)
+    for place, value in places.items():
+        row[:, getattr(module, f"_{place.upper()}")] = value
+    return row
+
+
+def test_generator_is_splitmix64() -> None:
+    """The reference C code's first numbers from the seed 1234567."""
+    bits = random_bits(torch.tensor([1234567]), 0, 5)[0]
+    assert [int(b) % 2**64 for b in bits] == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+        4593380528125082431,
+        16408922859458223821,
+    ]
+
+
+def test_uniform_and_normal_are_distributed_so() -> None:
+    state = row_states(3, 1, torch.arange(4000))
+    flat = uniform(state, 0, 5).flatten().numpy()
+    assert flat.min() >= 0
+    assert flat.max() < 1
+    assert stats.kstest(flat, "uniform").pvalue > 0.01
+    assert stats.kstest(normal(state, 0, 5).flatten().numpy(), "norm").pvalue > 0.01
+
+
+def test_rows_epochs_and_seeds_are_uncorrelated() -> None:
+    rows = torch.arange(10_000)
+    first = uniform(row_states(0, 0, rows), 0, 2)
+    others = (
+        uniform(row_states(1, 0, rows), 0, 2),
+        uniform(row_states(0, 1, rows), 0, 2),
+        first.roll(1, 0),
+        first.flip(1),
+    )
+    for other in others:
+        correlation = np.corrcoef(first.flatten(), other.flatten())[0, 1]
+        assert abs(correlation) < 4 / math.sqrt(first.numel())
+
+
+@pytest.mark.parametrize("shape", [(7, 1, 12, 9), (7, 3, 8, 8), (7, 1, 6, 5, 4)])
+def test_sample_is_independent_of_its_batch(shape: tuple[int, ...]) -> None:
+    augment, images, rows = Augment(seed=5, **ALL), batch(*shape), torch.arange(7) * 100
+    whole = augment(images, rows, 2)
+    order = torch.tensor([3, 0, 6, 2])
+    assert whole.shape == images.shape
+    assert torch.equal(augment(images[order], rows[order], 2), whole[order])
+    assert torch.equal(augment(images[4:5], rows[4:5], 2), whole[4:5])
+
+
+def test_seed_epoch_and_row_each_matter() -> None:
+    images, rows = batch(1, 1, 8, 8).expand(2, -1, -1, -1), torch.tensor([4, 5])
+    changed = Augment(seed=0, **ALL)(images, rows, 0)
+    assert not torch.allclose(changed[0], changed[1], atol=1e-3)
+    for other in (Augment(seed=1, **ALL)(images, rows, 0), Augment(seed=0, **ALL)(images, rows, 1)):
+        assert not torch.allclose(changed, other, atol=1e-3)
+
+
+def test_switching_one_change_on_leaves_the_others() -> None:
+    images, rows = batch(4, 1, 8, 8), torch.arange(4)
+    alone = Augment(seed=0, brightness=0.1)(images * 0.5 + 0.25, rows, 0)
+    flipped = Augment(seed=0, brightness=0.1, flip=[-1])(images * 0.5 + 0.25, rows, 0)
+    for a, b in zip(alone, flipped, strict=True):
+        assert torch.allclose(a, b, atol=1e-4) or torch.allclose(a, b.flip(-1), atol=1e-4)
+
+
+def test_nothing_to_do_gives_the_same_images() -> None:
+    images = batch(2, 1, 4, 4)
+    assert Augment(seed=0)(images, torch.arange(2), 0) is images
+
+
+@pytest.mark.parametrize("axis", [-1, -2, -3])
+def test_flip_mirrors_about_half_of_the_images(axis: int) -> None:
+    images = batch(64, 1, 5, 6, 7)
+    flipped = Augment(seed=0, flip=[axis])(images, torch.arange(64), 0)
+    mirrored = [torch.allclose(a, b.flip(axis), atol=1e-4)
+                for a, b in zip(flipped, images, strict=True)]  # fmt: skip
+    same = [torch.allclose(a, b, atol=1e-4) for a, b in zip(flipped, images, strict=True)]
+    assert sum(mirrored) + sum(same) == 64
+    assert 16 < sum(mirrored) < 48
+
+
+def move(augment: Augment, image: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    return augment._move(image[None], row)[0]
+
+
+def test_quarter_turn_is_rot90() -> None:
+    image = batch(1, 7, 7)
+    turned = move(Augment(seed=0, rotate=90.0), image, draws(rotate=1.0))
+    expected = [torch.rot90(image, k, (1, 2)) for k in (1, -1)]
+    assert any(torch.allclose(turned, way, atol=1e-4) for way in expected)
+
+
+def test_shift_by_a_whole_pixel_brings_in_black() -> None:
+    image = batch(1, 4, 4) + 0.1
+    moved = move(Augment(seed=0, translate=0.25), image, draws(translate=1.0))
+    assert torch.allclose(moved[:, 1:, 1:], image[:, :-1, :-1], atol=1e-5)
+    assert moved[:, 0].abs().max() < 1e-5
+    assert moved[:, :, 0].abs().max() < 1e-5
+
+
+def test_scale_enlarges() -> None:
+    image = torch.zeros(1, 20, 20)
+    image[:, 8:12, 8:12] = 1
+    area = [move(Augment(seed=0, scale=0.5), image, draws(scale=draw)).sum() for draw in (0.0, 1.0)]
+    assert area[0] == pytest.approx(16 * 0.5**2, rel=0.2)
+    assert area[1] == pytest.approx(16 * 1.5**2, rel=0.2)
+
+
+@pytest.mark.parametrize("size", [(9, 14), (6, 9, 8)])
+def test_geometry_is_that_of_scipy(size: tuple[int, ...]) -> None:
+    image = batch(1, *size)
+    augment = Augment(seed=0, flip=[-1], rotate=30.0, scale=0.2, translate=0.1)
+    row = uniform(row_states(1, 1, torch.tensor([11])), 0, module._DRAWS)
+    row[:, module._FLIP] = 0.0
+    matrix = augment.matrices(row, size)[0].double().numpy()
+    centre = (np.array(size) - 1) / 2
+    linear, shift = matrix[:-1, :-1], matrix[:-1, -1]
+    expected = ndimage.affine_transform(
+        image[0].numpy(),
+        linear,
+        offset=centre + shift - linear @ centre,
+        order=1,
+        mode="grid-constant",
+    )
+    np.testing.assert_allclose(move(augment, image, row)[0].numpy(), expected, atol=1e-4)
+
+
+def test_matrix_is_a_similarity_within_its_limits() -> None:
+    augment = Augment(seed=0, rotate=30.0, scale=0.2, flip=[-1, -2])
+    row = uniform(row_states(0, 0, torch.arange(500)), 0, module._DRAWS)
+    linear = augment.matrices(row, (10, 20))[:, :2, :2]
+    factors = 1 / linear.det().abs().sqrt()
+    turn = linear * factors[:, None, None]
+    assert torch.allclose(turn @ turn.mT, torch.eye(2).expand(500, 2, 2), atol=1e-5)
+    assert 0.8 <= factors.min() < 0.81
+    assert 1.19 < factors.max() <= 1.2
+    angles = torch.atan2(turn[:, 0, 1].abs(), turn[:, 0, 0].abs()).rad2deg()
+    assert 29 < angles.max() <= 30.001
+
+
+def change(augment: Augment, image: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    return augment._change_intensity(image[None], row, row_states(0, 0, torch.tensor([0])))[0]
+
+
+def test_intensity_formulas() -> None:
+    image = batch(1, 6, 6) * 0.4 + 0.3
+    darker = change(Augment(seed=0, gamma=0.5), image, draws(gamma=1.0))
+    assert torch.allclose(darker, image ** math.exp(0.5))
+    flatter = change(Augment(seed=0, contrast=0.5), image, draws(contrast=0.0))
+    assert torch.allclose(flatter, image.mean() + 0.5 * (image - image.mean()), atol=1e-6)
+    brighter = change(Augment(seed=0, brightness=0.2), image, draws(brightness=1.0))
+    assert torch.allclose(brighter, image + 0.2, atol=1e-6)
+
+
+def test_noise_has_the_standard_deviation_that_was_drawn() -> None:
+    image = torch.full((1, 100, 101), 0.5)
+    noisy = change(Augment(seed=0, noise=0.1), image, draws(noise=0.5))
+    assert (noisy - image).std() == pytest.approx(0.05, rel=0.03)
+    assert (noisy - image).mean() == pytest.approx(0.0, abs=0.002)
+
+
+def test_intensities_stay_in_range() -> None:
+    images = Augment(seed=0, brightness=1.0, noise=1.0, gamma=1.0, contrast=1.0)(
+        batch(16, 1, 8, 8), torch.arange(16), 0
+    )
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert images.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"flip": [0]},
+        {"flip": -1},
+        {"rotate": 200.0},
+        {"rotate": "much"},
+        {"scale": 1.0},
+        {"translate": -0.1},
+        {"noise": math.nan},
+    ],
+)
+def test_senseless_option(option: dict) -> None:
+    with pytest.raises(UserError, match=rf"augment\.{next(iter(option))}="):
+        Augment(seed=0, **option)
+
+
+def test_axis_that_the_images_lack() -> None:
+    with pytest.raises(UserError, match="no axis -3"):
+        Augment(seed=0, flip=[-3])(batch(1, 1, 4, 4), torch.arange(1), 0)
+
+
+@pytest.mark.parametrize("name", ["none", "light", "standard"])
+def test_configs(name: str) -> None:
+    config = OmegaConf.merge(
+        OmegaConf.load(CONF / "none.yaml"), OmegaConf.load(CONF / f"{name}.yaml")
+    )
+    config.pop("defaults", None)
+    augment, images = instantiate(config, seed=0), batch(8, 1, 28, 28)
+    changed = augment(images, torch.arange(8), 0)
+    assert torch.equal(changed, images) == (name == "none")
+
+
+def test_no_augmentation_does_not_import_monai() -> None:
+    code = (
+        "import sys, torch; from medcnn.data.augment import Augment; "
+        "Augment(seed=0)(torch.zeros(1, 1, 4, 4), torch.zeros(1).long(), 0); "
+        "sys.exit('monai' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
