@@ -124,20 +124,21 @@ class Classifier(pl.LightningModule):
         finally:
             self.train(was_training)
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by (seed, epoch, process), so that a resumed run repeats a whole one."""
-        seed = [int(self.card["config"]["seed"]), self.current_epoch, self.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of a batch.
 
-    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
-        """Loss of a batch."""
+        Dropout is seeded by (seed, epoch, batch, process), so that a run which goes on after an
+        interruption draws what it would have drawn.
+        """
+        key = [self.card["config"]["seed"], self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         loss = self._training_loss(batch)
         size = len(batch["label"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=size)
         return loss
 
     def _training_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        if not hasattr(self.net, "forward_with_aux"):
+        if not len(getattr(self.net, "aux", ())):  # type: ignore[arg-type]
             return self.objective.loss(self(batch["image"]), batch["label"])
         # GoogLeNet's two auxiliary heads count 0.3 each (Szegedy et al. 2015, section 5).
         main, *aux = self.net.forward_with_aux(self.normalise(batch["image"]))  # type: ignore[operator]

@@ -1,7 +1,6 @@
 """What stands between the command line and a task: paths, trust, one-line errors, exit codes."""
 
 import argparse
-import logging
 import os
 import re
 import signal
@@ -64,22 +63,29 @@ def main(task: Task, config_name: str) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(_say(explain_error(error, config_name), 2))
     if failures:
-        sys.exit(_say(f"{len(failures)} job(s) of the sweep failed; see its summary.csv", 2))
+        sys.exit(_say(failures[-1], 2))
 
 
 def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
-    """The task as Hydra calls it; in a sweep a failed job is recorded and the rest goes on."""
+    """The task as Hydra calls it; what the user can put right goes to `failures`.
+
+    Raised, it would be printed by Hydra as well, and would end a sweep.
+    """
     overrides = list(HydraConfig.get().overrides.task)
     trust = trusted(overrides)
-    if cfg.get("trust") and list(cfg.trust) != trust:
-        raise UserError("trust= is taken from the command line only, but a config file sets it")
     try:
+        if cfg.get("trust") and list(cfg.trust) != trust:
+            raise UserError("trust= is taken from the command line only, but a config file sets it")
         return task(cfg, trust)
     except UserError as error:
-        if not in_sweep():
-            raise
-        failures.append(str(error))
-        _say(str(error), 2)
+        if in_sweep():
+            _say(str(error), 2)
+            failures.append(f"{len(failures) + 1} job(s) of the sweep failed; see its summary.csv")
+        else:
+            failures.append(str(error))
+        return float("nan")
+    except OmegaConfBaseException as error:
+        failures.append(explain_error(error, ""))
         return float("nan")
 
 
@@ -237,8 +243,5 @@ def _say(message: str, code: int) -> int:
 
 def _quiet() -> None:
     """Keep the libraries' advice and notices, which aren't about the user's run, off the screen."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
-        logging.getLogger(name).propagate = False
     for module in ("pytorch_lightning", "lightning_fabric", "torch", "torchmetrics", "monai"):
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")

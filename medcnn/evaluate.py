@@ -8,7 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from medcnn import cli
 from medcnn.data.samples import SPLITS
 from medcnn.errors import UserError
-from medcnn.rundir import RunDir, environment, write_atomically, write_json, write_text
+from medcnn.files import write_csv, write_json, write_text
+from medcnn.rundir import RunDir, environment
 
 
 def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
     classifier = load(cfg.checkpoint, trust=trust)
     trained = classifier.card["config"]
-    samples = make_samples(cfg.dataset or trained["dataset"], trust)
+    samples = make_samples(cfg.get("dataset") or trained["dataset"], trust)
     check_fits(classifier, samples)
     samples.rows(cfg.split)
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
@@ -53,7 +54,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     trainer.test(classifier, data, verbose=False)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))
-    write_atomically(run / "samples.csv", lambda p: samples.table.to_csv(p, index_label="row"))
+    write_csv(run / "samples.csv", samples.table, index_label="row")
     metrics = write_results(run, samples, classifier, classifier.tested)
     run.set_status("finished", seconds=time.perf_counter() - start)
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)

@@ -1,6 +1,5 @@
 """``python -m medcnn.explain``: the class activation maps of a split, and whether they hit."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,8 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation import bootstrap_mean
+from medcnn.files import replacing, write_json
 from medcnn.report import GalleryItem, gallery
-from medcnn.rundir import write_atomically, write_json
 from medcnn.trainer import autocast
 
 
@@ -26,16 +25,22 @@ def main(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
 
     checkpoint = Path(cfg.checkpoint)
     classifier = load(checkpoint, trust=trust).to(device_of(cfg.accelerator))
-    samples = make_samples(cfg.dataset or classifier.card["config"]["dataset"], trust)
+    samples = make_samples(cfg.get("dataset") or classifier.card["config"]["dataset"], trust)
     check_fits(classifier, samples)
     output = Path(cfg.output) if cfg.output else checkpoint.resolve().parent.parent / "cams"
     options = {key: cfg[key] for key in ("split", "method", "stage", "n", "batch_size")}
     scores = explain_split(classifier, samples, output, **options)
     for name, score in scores.items():
-        low, high = score["low"], score["high"]
-        print(f"{name} {score['value']:.3f} [{low:.3f}, {high:.3f}], n = {score['n']}")
+        print(f"{name} {interval(score)}, n = {score['n']}")
     print(f"gallery: {output / 'gallery.png'}", flush=True)
     return scores
+
+
+def interval(figure: dict[str, Any]) -> str:
+    """``0.731 [0.652, 0.803]``; without the brackets where there is no interval."""
+    bounds = (figure["low"], figure["high"])
+    shown = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
+    return f"{figure['value']:.3f}{shown}"
 
 
 def explain_split(
@@ -146,7 +151,8 @@ def _gallery_items(
     maps = _maps(classifier, images, decided, options)
     items = []
     for k, row in enumerate(rows.tolist()):
-        write_atomically(folder / f"{row}.npy", partial(np.save, arr=maps[k].numpy()))
+        with replacing(folder / f"{row}.npy") as path:
+            np.save(path, maps[k].numpy())
         true, chosen = samples.labels[row], int(decided[k])
         correct = bool(true[chosen]) if true.ndim else int(true) == chosen
         items.append(

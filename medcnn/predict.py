@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from medcnn import cli
 from medcnn.errors import UserError
-from medcnn.rundir import write_atomically
+from medcnn.files import write_csv
 
 
 def predict(cfg: DictConfig, trust: list[str]) -> None:
@@ -57,7 +57,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         raise UserError(f"images={cfg.images}: none of {len(paths)} files could be read")
     table = decision_table(classifier.objective, torch.cat(probs), card["class_names"])
     table.insert(0, "image", [str(path) for path in read])
-    write_atomically(output, lambda path: table.to_csv(path, index=False))
+    write_csv(output, table)
     print(f"{output}: {len(read)} of {len(paths)} images classified", flush=True)
     if len(read) < len(paths):
         raise UserError(f"{len(paths) - len(read)} of {len(paths)} images could not be read")

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from medcnn.classifier import Classifier
 from medcnn.data.samples import Samples
+from medcnn.files import write_csv, write_json
 from medcnn.objective import Objective
-from medcnn.rundir import RunDir, write_atomically, write_json
+from medcnn.rundir import RunDir
 
 HEADLINE = ("auroc", "accuracy", "sensitivity", "specificity")
 
@@ -30,7 +31,7 @@ def write_results(
         ``{"split/metric": {"value", "low", "high", "n"}}`` for every split seen.
     """
     table = predictions_table(samples, classifier.objective, collected)
-    write_atomically(run / "predictions.csv", lambda path: table.to_csv(path, index=False))
+    write_csv(run / "predictions.csv", table)
     metrics: dict[str, Any] = {}
     for split in table["split"].unique():
         chosen = torch.tensor((table["split"] == split).tolist())

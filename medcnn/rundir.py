@@ -5,9 +5,7 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medcnn.errors import UserError
+from medcnn.files import write_json
 
 FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
 RESULTS = ("predictions.csv", "curves.png", "report.html", "status.json")
@@ -118,30 +117,6 @@ class RunDir:
             raise UserError(
                 f"{self.path} holds no run of medcnn: its config.yaml can't be read"
             ) from error
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file atomically, indented, NaN refused."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def environment(**facts: Any) -> dict[str, Any]:

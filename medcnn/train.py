@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcnn import cli
 from medcnn.errors import UserError
-from medcnn.rundir import RunDir, environment, write_atomically, write_json, write_text
+from medcnn.files import write_csv, write_json, write_text
+from medcnn.rundir import RunDir, environment
 
 RESUMABLE = ("trainer", "callbacks", "logger", "cam")  # what may change when a run goes on
 
@@ -123,7 +124,7 @@ def fit_and_test(cfg: DictConfig, run: RunDir, trust: list[str]) -> tuple[Any, A
     data = make_data(cfg, samples, trust)
     trainer = make_trainer(cfg, run, trust)
     if trainer.is_global_zero:
-        write_atomically(run / "samples.csv", lambda p: samples.table.to_csv(p, index_label="row"))
+        write_csv(run / "samples.csv", samples.table, index_label="row")
         precision = str(trainer.precision)
         write_json(run / "environment.json", environment(precision=precision))
         _introduce(run, samples, classifier, precision)
@@ -161,8 +162,9 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     print(
         f"data {samples.name}: {parts} images of {size}, classes {' | '.join(samples.class_names)}"
     )
+    name = classifier.card["config"]["model"].get("name", type(net).__name__)
     print(
-        f"model {type(net).__name__}: {millions:.2f} million parameters; {precision}, "
+        f"model {name}: {millions:.2f} million parameters; {precision}, "
         f"{torch.get_num_threads()} CPU threads; run directory {run.path}",
         flush=True,
     )

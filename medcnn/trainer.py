@@ -1,5 +1,6 @@
 """Lightning's Trainer as medcnn sets it up, and the hardware that it runs on."""
 
+import logging
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,9 @@ from medcnn.classifier import Classifier
 from medcnn.config import instantiate
 from medcnn.errors import UserError
 from medcnn.rundir import RunDir
+
+for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the run
+    logging.getLogger(_library).setLevel(logging.ERROR)
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 

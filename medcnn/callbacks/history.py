@@ -8,7 +8,7 @@ import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from medcnn.rundir import write_atomically
+from medcnn.files import write_csv
 
 COLUMNS = ("train/loss", "val/loss", "val/auroc", "val/accuracy")
 
@@ -47,5 +47,4 @@ class History(Callback):
         row["seconds"] = round(time.perf_counter() - self.start, 3)
         self.rows.append(row)
         if trainer.is_global_zero:
-            table = pd.DataFrame(self.rows)
-            write_atomically(self.path, lambda path: table.to_csv(path, index=False))
+            write_csv(self.path, pd.DataFrame(self.rows))

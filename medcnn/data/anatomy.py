@@ -1,12 +1,14 @@
 """The chest as ellipsoids, in cm: anatomy that varies between patients, pose between their films.
 
-x runs to the image's right (the patient's left, as a chest film is hung), y to the patient's front,
-z up. Of a pair, index 0 is the one at the image's left. The large organs (lungs, heart, mediastinum,
-diaphragm) displace each other; bones, vessels and the nodule add their attenuation to what is there.
+x runs to the image's right (the patient's left, as a chest film is hung), y to the patient's
+front, z up. Of a pair, index 0 is the one at the image's left. The large organs (lungs, heart,
+mediastinum, diaphragm) displace each other; bones, vessels and the nodule add their attenuation to
+what is there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from medcnn.data.projection import (
     turn,
 )
 
+NORMAL, NODULE, EFFUSION = 0, 1, 2
 SIDES = np.array([-1.0, 1.0])
 APEX = 11.5  # height of the lungs' tops
 RIBS, RIB_SEGMENTS, VERTEBRAE, BRANCHES, END_ON = 9, 7, 11, 14, 5
@@ -41,7 +44,7 @@ class Draws:
 class Rows:
     """Named arrays with one row an item, which can be picked together."""
 
-    def take(self, rows: Array) -> "Rows":
+    def take(self, rows: Array) -> Self:
         """The same arrays for these rows."""
         return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
@@ -80,7 +83,7 @@ class Pose(Rows):
 class Lesion(Rows):
     """What lesion a patient has."""
 
-    kind: Array  # (N,) 0 none, 1 nodule, 2 effusion
+    kind: Array  # (N,) NORMAL, NODULE or EFFUSION
     side: Array  # (N,) 0 or 1
     place: Array  # (N, 3) of the nodule, as a point of the unit ball that the lung is drawn from
     semi_axes: Array  # (N, 3) cm, of the nodule
@@ -94,28 +97,27 @@ class Body:
 
     trunk: Ellipsoids  # (N, 3) thorax and two shoulders
     lungs: Ellipsoids  # (N, 2)
-    aerated: Ellipsoids  # (N, 2) the lungs' air is in lungs ∩ aerated; the rest is fluid
+    aerated: Ellipsoids  # (N, 1) the air of a lung with an effusion is in lung ∩ aerated
     organs: Ellipsoids  # (N, 4) heart, mediastinum, two domes
     bones: tuple[Ellipsoids, ...]  # (N, k) each
     vessels: tuple[Ellipsoids, ...]  # (N, k) each
-    nodule: Ellipsoids  # (N, 1); used where the lesion is a nodule
+    nodule: Ellipsoids  # (N, 1), of a film with a nodule
 
-    def moved(self, rotation: Array, shift: Array) -> "Body":
-        """All after p → R p + t, with R (N, 3, 3) and t (N, 3)."""
-        r, t = rotation[:, None], shift[:, None]
-
-        def move(part: Ellipsoids) -> Ellipsoids:
-            return part.moved(r, t)
-
+    def changed(self, change: Callable[[Ellipsoids], Ellipsoids]) -> "Body":
+        """The body after a change of every batch (N, k) of ellipsoids."""
         return Body(
-            trunk=move(self.trunk),
-            lungs=move(self.lungs),
-            aerated=move(self.aerated),
-            organs=move(self.organs),
-            bones=tuple(map(move, self.bones)),
-            vessels=tuple(map(move, self.vessels)),
-            nodule=move(self.nodule),
+            trunk=change(self.trunk),
+            lungs=change(self.lungs),
+            aerated=change(self.aerated),
+            organs=change(self.organs),
+            bones=tuple(map(change, self.bones)),
+            vessels=tuple(map(change, self.vessels)),
+            nodule=change(self.nodule),
         )
+
+    def take(self, rows: Array) -> "Body":
+        """The bodies of these films."""
+        return self.changed(lambda parts: parts[rows])
 
 
 def draw_anatomy(draws: Draws) -> Anatomy:
@@ -142,7 +144,7 @@ def draw_pose(draws: Draws) -> Pose:
     """One pose for each generator."""
     u = draws.uniform
     return Pose(
-        shift=u(-1, 1, 3) * [1.3, 0, 1.3],
+        shift=u(-1, 1, 3) * [1.3, 0, 1.3] - [0, 0, 1.5],
         roll=u(-0.09, 0.09),
         yaw=u(-0.1, 0.1),
         breath=u(-1.0, 1.0),
@@ -185,7 +187,8 @@ def build_body(anatomy: Anatomy, pose: Pose, lesion: Lesion) -> Body:
         vessels=(_branches(anatomy, lungs), _end_on(anatomy, lungs)),
         nodule=_nodule(lungs, lesion),
     )
-    return body.moved(turn(pose.roll, 1) @ turn(pose.yaw, 2), pose.shift)
+    rotation = (turn(pose.roll, 1) @ turn(pose.yaw, 2))[:, None]
+    return body.changed(lambda parts: parts.moved(rotation, pose.shift[:, None]))
 
 
 def _points(*coordinates: Array | float) -> Array:
@@ -202,7 +205,7 @@ def _trunk(anatomy: Anatomy) -> Ellipsoids:
     zero = np.zeros((len(anatomy.heart), 1))
     thorax = ellipsoids(_points(zero, 0.0, -6.0), _points(zero + 15.0, 10.8, 45.0))
     shoulders = ellipsoids(
-        _points(zero + SIDES * 14.5, -1.0, 12.5), _points(zero + [6.5, 6.5], 5.5, 7.0)
+        _points(zero + SIDES * 14.5, -1.0, 12.5), _points(zero + 6.5 * SIDES**2, 5.5, 7.0)
     )
     return _scaled(join([thorax, shoulders]), anatomy)
 
@@ -224,11 +227,11 @@ def _organs(anatomy: Anatomy, breath: Array) -> Ellipsoids:
         turn(anatomy.heart_angle, 1)[:, None],
     )
     mediastinum = ellipsoids(
-        _points(zero, -0.5, 2.0)[:, None], _points(anatomy.mediastinum, 6.0, 18.0)[:, None]
+        _points(zero, -0.5, 2.0)[:, None], _points(anatomy.mediastinum, 6.0, 15.0)[:, None]
     )
     dome_top = anatomy.dome_top - breath[:, None]
     domes = ellipsoids(
-        _points(SIDES * 6.2, 0.5, dome_top - 9.0), _points(zero[:, None] + [7.2, 7.2], 9.0, 9.0)
+        _points(SIDES * 6.2, 0.5, dome_top - 9.0), _points(zero[:, None] + 7.2 * SIDES**2, 9.0, 9.0)
     )
     return _scaled(join([heart, mediastinum, domes]), anatomy)
 
@@ -256,7 +259,9 @@ def _clavicles(anatomy: Anatomy) -> Ellipsoids:
     middle = _points(zero + SIDES * 6.5, 6.5, 10.2)
     outer = _points(zero + SIDES * 12.0, 2.0, 12.5)
     radius = zero + 0.55
-    return _scaled(join([spheroids(inner, middle, radius), spheroids(middle, outer, radius)]), anatomy)
+    return _scaled(
+        join([spheroids(inner, middle, radius), spheroids(middle, outer, radius)]), anatomy
+    )
 
 
 def _vertebrae(anatomy: Anatomy) -> Ellipsoids:
@@ -286,7 +291,9 @@ def _branches(anatomy: Anatomy, lungs: Ellipsoids) -> Ellipsoids:
     bend = hilum + 0.5 * (ends - hilum) + 0.6 * numbers[..., 3:6]
     radius = 0.36 + 0.1 * numbers[..., 3]
     near, far = spheroids(hilum, bend, radius), spheroids(bend, ends, 0.7 * radius)
-    both = [Ellipsoids(p.centre.reshape(n, -1, 3), p.matrix.reshape(n, -1, 3, 3)) for p in (near, far)]
+    both = [
+        Ellipsoids(p.centre.reshape(n, -1, 3), p.matrix.reshape(n, -1, 3, 3)) for p in (near, far)
+    ]
     return join(both)
 
 
@@ -303,13 +310,14 @@ def _end_on(anatomy: Anatomy, lungs: Ellipsoids) -> Ellipsoids:
 
 
 def _aerated(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:
-    """The lungs themselves; on the side of an effusion moved up, in and forwards.
+    """The lung with the lesion, moved up, in and forwards.
 
-    What a lung loses by that is a crescent at its lower, outer and back end: the fluid.
+    What the lung loses by that is a crescent at its lower, outer and back end: the fluid.
     """
-    fluid = (lesion.kind == 2)[:, None] & (lesion.side[:, None] == np.arange(2))
-    lift = np.where(fluid, lesion.depth[:, None], 0.0)
-    return Ellipsoids(lungs.centre + _points(-0.3 * SIDES * lift, 0.2 * lift, lift), lungs.matrix)
+    lung = lungs[np.arange(len(lesion.side)), lesion.side]
+    lift = lesion.depth
+    shift = _points(-0.3 * SIDES[lesion.side] * lift, 0.2 * lift, lift)
+    return lung.moved(np.eye(3), shift)[:, None]
 
 
 def _nodule(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:
@@ -331,7 +339,7 @@ def _free_place(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> 
     root = np.linalg.cholesky(np.linalg.inv(lung.matrix))[:, None]
     points = lung.centre[:, None] + np.einsum("...ij,...j->...i", root, places)
     margin = 1.2 * radius
-    free = lung.grown(-margin)[:, None].level(points) < 1
+    free = np.less(lung.grown(-margin)[:, None].level(points), 1)
     swollen = organs.grown(margin[:, None])
     free &= (swollen[:, :2, None].level(points[:, None]) > 1).all(1)
     sxx, sxz, szz = (s[:, 2:, None] for s in silhouette(organs))

@@ -96,10 +96,15 @@ class Augment:
 
         if min(self.flip, default=-1) < 2 - images.ndim:
             raise UserError(f"augment.flip={list(self.flip)}: the images have no axis -3")
+        size = images.shape[2:]
+        # From pixels to the coordinates of grid_sample, in which an edge is 2 long. MONAI's own
+        # zero_centered counts d-1 pixels an edge of d and so shears what isn't square.
+        edges = torch.tensor([*size, 2.0], device=images.device)
+        theta = self.matrices(draws, size) * edges / edges[:, None]
         resample = AffineTransform(
-            padding_mode="zeros", align_corners=False, reverse_indexing=True, zero_centered=True
+            normalized=True, reverse_indexing=True, align_corners=False, padding_mode="zeros"
         )
-        moved: Tensor = resample(images, self.matrices(draws, images.shape[2:]))
+        moved: Tensor = resample(images, theta)
         return moved
 
     def matrices(self, draws: Tensor, size: Sequence[int]) -> Tensor:

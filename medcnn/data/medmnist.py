@@ -8,7 +8,6 @@ import ast
 import hashlib
 import importlib.util
 import logging
-import os
 import shutil
 import urllib.request
 import zipfile
@@ -17,6 +16,7 @@ from difflib import get_close_matches
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -133,24 +133,24 @@ def _source(flag: str, info: dict[str, Any], size: int) -> tuple[str, str]:
 
 def _download(url: str, md5: str, path: Path) -> None:
     """Fetches a file whole or not at all: under a temporary name, checked, then renamed."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     log.info("downloading %s to %s", url, path)
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                shutil.copyfileobj(response, file, 1 << 20)
-        got = _md5(part)
-        if got != md5:
-            raise UserError(f"download of {url} is damaged (MD5 {got}, published {md5}): try again")
-        part.replace(path)
+            with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder:
+                part = Path(folder, path.name)
+                with part.open("wb") as file:
+                    shutil.copyfileobj(response, file, 1 << 20)
+                if (got := _md5(part)) != md5:
+                    raise UserError(
+                        f"download of {url} is damaged (MD5 {got}, published {md5}): try again"
+                    )
+                part.replace(path)
     except (OSError, HTTPException) as error:
         raise UserError(
             f"{path} is missing and could not be downloaded ({error}): "
             f"download {url} by hand and save it there"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _md5(path: Path) -> str:

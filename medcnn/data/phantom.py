@@ -1,41 +1,32 @@
-"""Synthetic chest radiographs, made by the program: the data set that is always there.
-
-Each film is a parallel X-ray through a body of ellipsoids (`medcnn.data.anatomy`): the line integral
-of the attenuation, Beer-Lambert's law, Poisson noise at a stated dose, the logarithm, and a window.
-"""
+"""Synthetic chest radiographs, made by the program: the data set that is always there."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from medcnn.data.anatomy import (
-    Anatomy,
-    Body,
-    Draws,
-    Lesion,
-    Pose,
-    build_body,
-    draw_anatomy,
-    draw_lesion,
-    draw_pose,
+from medcnn.data.anatomy import NORMAL, Body, Draws, Lesion, build_body, draw_anatomy, draw_lesion, draw_pose
+from medcnn.data.projection import Array, Grid
+from medcnn.data.radiograph import (
+    WIDTH,
+    Marker,
+    develop,
+    expose,
+    lay_marker,
+    line_integrals,
+    marker_coverage,
 )
-from medcnn.data.projection import Array, Grid, chord_sum, covered, intervals
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
 
 CLASSES = ("normal", "nodule", "effusion")
-
-# Linear attenuation at 60 keV in 1/cm: mass attenuation × density of NIST's tables (Hubbell &
-# Seltzer, NISTIR 5632) for ICRU-44 tissues; the lung inflated (0.26 g/cm³); bone half cortical
-# bone (0.3148 cm²/g × 1.92 g/cm³) and half marrow; pleural fluid as water.
-SOFT, LUNG, BONE, FLUID = 0.217, 0.053, 0.41, 0.206
-LEAD = 57.0 * 0.1  # 1 mm of lead
-FIELD = 32.0  # width of the film, cm
-WINDOW = (0.6, 5.2)  # line integrals shown as black and white
-MASK_FLUID = 0.5  # cm of fluid along the ray from which a pixel counts as effusion
-BLOCK = 16  # films computed at a time, so that the arrays stay in the processor's cache
+LIMITS = {"nodule_radius": 3.0, "nodule_contrast": 2.0, "effusion_depth": 10.0}
+BLOCK = 8  # films made at a time: few enough for their arrays to stay in the processor's cache
 
 
 def phantom(
@@ -45,46 +36,88 @@ def phantom(
     images_per_patient: int = 2,
     class_shares: Mapping[str, float] | None = None,
     split_shares: Mapping[str, float] | None = None,
-    dose: float = 20_000.0,
-    nodule_radius: Sequence[float] = (1.5, 2.4),
-    nodule_contrast: Sequence[float] = (0.5, 1.0),
-    effusion_depth: Sequence[float] = (3.0, 6.0),
+    dose: float = 20_000,
+    nodule_radius: Sequence[float] = (1.6, 2.4),
+    nodule_contrast: Sequence[float] = (0.8, 1.2),
+    effusion_depth: Sequence[float] = (1.2, 3.0),
     bits: int = 8,
     shortcut: float | None = None,
     seed: int = 0,
 ) -> Samples:
-    """Makes the data set."""
-    ranges = {"radius": nodule_radius, "contrast": nodule_contrast, "depth": effusion_depth}
-    kind = apportion([1, 1, 1], patients)
-    split = np.zeros(patients, dtype=np.int64)
-    for label in range(len(CLASSES)):
-        rows = np.flatnonzero(kind == label)
-        split[rows] = apportion([0.66, 0.1, 0.24], len(rows))
-    draws = Draws([generator(seed, 0, patient, 0) for patient in range(patients)])
-    anatomy = draw_anatomy(draws)
-    lesion = draw_lesion(draws, anatomy, kind, **ranges)
+    """Makes chest radiographs of three classes: normal, nodule and effusion.
+
+    A body of ellipsoids, drawn anew for each patient and posed anew for each film, is X-rayed along
+    parallel rays from back to front: exact chords, Beer-Lambert's law, Poisson noise, logarithm,
+    window (`medcnn.data.radiograph`). A nodule is a solid ellipsoid within a lung; an effusion is
+    fluid that fills the lower, outer and back end of one. All films of a patient have one class and
+    lie in one split. The first patients stay the same when `patients` grows.
+
+    Args:
+        size: Pixels an edge; the film is always 31 cm wide.
+        patients: How many.
+        images_per_patient: Films of each.
+        class_shares: Share of each class among the patients, by name, in any unit; None for equal.
+        split_shares: Share of train, val and test, the same in each class; None for 64, 12, 24.
+        dose: Photons that reach a pixel where there is no body; exposures vary by ±20 %.
+        nodule_radius: Lowest and highest mean radius, cm (at most 3).
+        nodule_contrast: Lowest and highest; 1 attenuates like soft tissue, 0 like lung.
+        effusion_depth: Lowest and highest, cm by which the fluid lifts the lung (at most 10).
+        bits: 8 or 16 of a pixel.
+        shortcut: Probability that a film marker (a lead L in a corner) is there on a film with a
+            lesion, and isn't on one without; None for no marker on any film.
+        seed: Of all that is random.
+
+    Returns:
+        Samples of task multiclass; images (N, 1, size, size) uint8 or uint16; masks of the pixels
+        whose rays meet the nodule, or at least 2 cm of fluid. The table has a column ``marker`` (0
+        or 1) and, with a shortcut, ``marker_top``, ``marker_left``, ``marker_bottom``,
+        ``marker_right``: the pixels of its box, the last two exclusive; all 0 where there is none.
+
+    Raises:
+        UserError: An option has a wrong value; or there are too few patients for every split to
+            hold every class.
+
+    Example:
+        >>> samples = phantom(size=32, patients=30)
+        >>> tuple(samples.images.shape), samples.class_names
+        ((60, 1, 32, 32), ('normal', 'nodule', 'effusion'))
+    """
+    _check_counts(size, patients, images_per_patient, bits, seed)
+    if not _is_number(dose) or not 0 < dose <= 1e12:
+        raise UserError(f"dataset.dose={dose}: give photons per pixel, more than 0, up to 1e12")
+    if shortcut is not None and (not _is_number(shortcut) or not 0 <= shortcut <= 1):
+        raise UserError(f"dataset.shortcut={shortcut}: give a probability 0 … 1, or null")
+    ranges = {
+        "radius": _checked_range("nodule_radius", nodule_radius),
+        "contrast": _checked_range("nodule_contrast", nodule_contrast),
+        "depth": _checked_range("effusion_depth", effusion_depth),
+    }
+    kind = apportion(_checked_shares("class_shares", class_shares, CLASSES, (1, 1, 1)), patients)
+    split = _split(kind, _checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24)))
+
     owner = np.repeat(np.arange(patients), images_per_patient)
     nth = np.tile(np.arange(images_per_patient), patients)
-    films = Draws([generator(seed, 1, p, i) for p, i in zip(owner, nth, strict=True)])
+    people = Draws([_generator(seed, 0, patient, 0) for patient in range(patients)])
+    films = Draws([_generator(seed, 1, *key) for key in np.stack([owner, nth], 1).tolist()])
+    anatomy = draw_anatomy(people)
+    lesion = draw_lesion(people, anatomy, kind, **ranges).take(owner)
     pose = draw_pose(films)
-    grid = Grid(size, FIELD)
-    images = np.empty((len(owner), size, size), np.uint8 if bits == 8 else np.uint16)
-    masks = np.empty(images.shape, bool)
-    for start in range(0, len(owner), BLOCK):
-        rows = np.arange(start, min(start + BLOCK, len(owner)))
-        body = build_body(anatomy.take(owner[rows]), pose.take(rows), lesion.take(owner[rows]))
-        path, masks[rows] = line_integrals(body, lesion.take(owner[rows]), grid)
-        counts = expose(path, dose * pose.exposure[rows], films.generators[start : start + BLOCK])
-        images[rows] = window(counts, dose, bits)
+    body = build_body(anatomy.take(owner), pose, lesion)
+    marker = _draw_marker(films, lesion.kind != NORMAL, shortcut)
+
     table = pd.DataFrame(
         {
             "image": np.arange(len(owner)),
-            "patient": [f"p{p:04d}" for p in owner],
+            "patient": [f"p{patient:04d}" for patient in owner],
             "split": np.array(SPLITS)[split[owner]],
-            "label": kind[owner],
-            "marker": 0,
+            "label": lesion.kind,
+            "marker": marker.present.astype(np.int64),
         }
     )
+    grid = Grid(size, WIDTH)
+    if shortcut is not None:
+        table[["marker_top", "marker_left", "marker_bottom", "marker_right"]] = marker.boxes(grid)
+    exposure = float(dose) * pose.exposure
     return Samples(
         name="phantom",
         table=table,
@@ -96,61 +129,128 @@ def phantom(
     )
 
 
-def generator(seed: int, *key: int) -> np.random.Generator:
-    """Random numbers that depend on the seed and the key alone."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-
-
 def apportion(shares: Sequence[float], count: int) -> Array:
-    """Groups (count,) in these shares, such that a longer list begins with the shorter one."""
-    given = np.zeros(len(shares))
-    target = np.asarray(shares, float) / np.sum(shares)
-    groups = np.empty(count, np.int64)
+    """Puts items into groups so that every beginning of the list has nearly the shares asked for.
+
+    Each item goes to the group that is furthest behind its share, so nothing changes for the first
+    items when more follow.
+
+    Returns:
+        (count,) int64 group indices.
+    """
+    target = np.asarray(shares, dtype=np.float64) / np.sum(shares)
+    given = np.zeros(len(target))
+    groups = np.empty(count, dtype=np.int64)
     for item in range(count):
-        groups[item] = np.argmax(target * (item + 1) - given)
+        groups[item] = np.argmax(np.round(target * (item + 1) - given, 9))  # ties: the first group
         given[groups[item]] += 1
     return groups
 
 
-def line_integrals(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array]:
-    """The integral of the attenuation along each pixel's ray, and where the lesion is."""
-    thorax, *shoulders = (intervals(body.trunk[:, i], grid) for i in range(3))
-    soft = thorax.length
-    for shoulder in shoulders:
-        soft += shoulder.length - (shoulder & thorax).length
-    organs = [intervals(body.organs[:, i], grid) for i in range(4)]
-    air = np.zeros_like(soft)
-    fluid = np.zeros_like(soft)
-    for side, dome in enumerate(organs[2:]):
-        lung = intervals(body.lungs[:, side], grid)
-        around = [*organs[:2], dome]
-        whole = lung.length - covered(lung, around)
-        air += whole
-        wet = np.flatnonzero((lesion.kind == 2) & (lesion.side == side))
-        if len(wet):
-            rest = lung[wet] & intervals(body.aerated[wet, side], grid)
-            dry = rest.length - covered(rest, [organ[wet] for organ in around])
-            air[wet] += dry - whole[wet]
-            fluid[wet] = np.maximum(whole[wet] - dry, 0)
-    path = SOFT * soft - (SOFT - LUNG) * air + (FLUID - SOFT) * fluid
-    path = path + (BONE - SOFT) * sum(chord_sum(part, grid) for part in body.bones)
-    path += (SOFT - LUNG) * sum(chord_sum(part, grid) for part in body.vessels)
-    mask = fluid > MASK_FLUID
-    dense = np.flatnonzero(lesion.kind == 1)
-    if len(dense):
-        chord = chord_sum(body.nodule[dense], grid)
-        path[dense] += (SOFT - LUNG) * lesion.contrast[dense, None, None] * chord
-        mask[dense] = chord > 0
-    return path, mask
+def _split(kind: Array, shares: Sequence[float]) -> Array:
+    """(patients,) split indices, with the same shares in every class."""
+    split = np.empty(len(kind), dtype=np.int64)
+    for label, name in enumerate(CLASSES):
+        rows = np.flatnonzero(kind == label)
+        split[rows] = apportion(shares, len(rows))
+        if len(np.unique(split[rows])) < len(SPLITS):
+            raise UserError(
+                f"dataset.patients={len(kind)}: {len(rows)} of class {name} are too few for one in "
+                "each split; ask for more patients, or set dataset.class_shares, split_shares"
+            )
+    return split
 
 
-def expose(path: Array, dose: Array, generators: Sequence[np.random.Generator]) -> Array:
-    """Photon counts (n, size, size): Poisson with mean dose · exp(-path) (Beer-Lambert)."""
-    mean = dose[:, None, None] * np.exp(-path)
-    return np.stack([g.poisson(m) for g, m in zip(generators, mean, strict=True)])
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    """Random numbers that depend on the seed and the key alone."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def window(counts: Array, dose: float, bits: int) -> Array:
-    """The film: log(dose / counts) between the window's ends as 0 … 2**bits - 1; bone is bright."""
-    shown = (np.log(dose / np.maximum(counts, 0.5)) - WINDOW[0]) / (WINDOW[1] - WINDOW[0])
-    return np.rint(np.clip(shown, 0, 1) * (2**bits - 1))
+def _draw_marker(films: Draws, ill: Array, shortcut: float | None) -> Marker:
+    """The marker of each film; its random numbers are drawn in any case, so the films stay same."""
+    agrees = films.uniform(0, 1) < (0 if shortcut is None else shortcut)
+    shift = films.uniform(-0.5, 0.5, 2)
+    present = np.zeros_like(ill) if shortcut is None else agrees == ill
+    return Marker(present, shift)
+
+
+def _take_films(
+    scene: Scene, marker: Marker, films: Draws, grid: Grid, *, dose: float, bits: int
+) -> tuple[Array, Array]:
+    """Films (N, size, size) of the asked type, and their lesion masks (N, size, size) bool."""
+    count = len(films.generators)
+    images = np.empty((count, grid.size, grid.size), np.uint8 if bits == 8 else np.uint16)
+    masks = np.empty(images.shape, dtype=bool)
+
+    def take(start: int) -> None:
+        rows = np.arange(start, min(start + BLOCK, count))
+        generators = films.generators[start : start + BLOCK]
+        path, masks[rows] = line_integrals(scene.take(rows), grid)
+        counts = expose(path, dose * scene.pose.exposure[rows], generators)
+        for row, film, generator in zip(rows, counts, generators, strict=True):
+            if marker.present[row]:
+                lay_marker(film, marker_coverage(marker.shift[row], grid), generator)
+        images[rows] = develop(counts, dose, bits)
+
+    with ThreadPoolExecutor() as pool:  # each film has its own generator: the order is free
+        list(pool.map(take, range(0, count, BLOCK)))
+    return images, masks
+
+
+def _check_counts(size: int, patients: int, images_per_patient: int, bits: int, seed: int) -> None:
+    """Checks the whole numbers.
+
+    Raises:
+        UserError: One isn't a whole number in its range.
+    """
+    given = {
+        "size": (size, 16, 1024),
+        "patients": (patients, 1, 1_000_000),
+        "images_per_patient": (images_per_patient, 1, 1_000),
+        "seed": (seed, 0, 2**63),
+    }
+    for key, (value, low, high) in given.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+            raise UserError(f"dataset.{key}={value}: give a whole number {low} … {high}")
+    if bits not in (8, 16):
+        raise UserError(f"dataset.bits={bits}: choose 8 or 16")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def _checked_range(key: str, value: Sequence[float]) -> tuple[float, float]:
+    """The two numbers of a range.
+
+    Raises:
+        UserError: They aren't two rising numbers above 0 and within `LIMITS`.
+    """
+    pair = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if (
+        len(pair) != 2
+        or not all(_is_number(number) for number in pair)
+        or not 0 < pair[0] <= pair[1] <= LIMITS[key]
+    ):
+        raise UserError(
+            f"dataset.{key}={value}: give [lowest, highest], above 0 and up to {LIMITS[key]:g}"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _checked_shares(
+    key: str, value: Mapping[str, float] | None, names: Sequence[str], default: Sequence[float]
+) -> list[float]:
+    """The shares in the order of names.
+
+    Raises:
+        UserError: A name is missing or unknown, or a share isn't a number above 0.
+    """
+    if value is None:
+        return list(default)
+    if not isinstance(value, Mapping) or set(value) != set(names):
+        raise UserError(f"dataset.{key}={value}: give a share for each of {', '.join(names)}")
+    for name in names:
+        if not _is_number(value[name]) or value[name] <= 0:
+            raise UserError(f"dataset.{key}.{name}={value[name]}: give a number above 0")
+    return [float(value[name]) for name in names]

@@ -98,7 +98,7 @@ def join(parts: Sequence[Ellipsoids]) -> Ellipsoids:
 
 
 def ellipsoids(centre: Array, semi_axes: Array, rotation: Array | None = None) -> Ellipsoids:
-    """Ellipsoids of centre and semi-axes (..., 3) in cm, turned about their centre by R (..., 3, 3)."""
+    """Ellipsoids of centre and semi-axes (..., 3) in cm, each turned about its centre by R."""
     matrix = np.eye(3) / np.square(semi_axes)[..., None, :]
     if rotation is not None:
         matrix = rotation @ matrix @ rotation.swapaxes(-1, -2)

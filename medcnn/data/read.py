@@ -1,6 +1,7 @@
 """Reading single images from files, for prediction."""
 
 import glob
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def _channels_first(image: np.ndarray) -> Tensor:
         image = np.moveaxis(image, 2, 0)
     if image.ndim != 3 or image.shape[0] not in (1, 3) or 0 in image.shape:
         raise UserError(f"shape {image.shape} is not that of one grey or colour image")
-    return torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))
+    return torch.from_numpy(np.array(image, dtype=np.float32, order="C"))
 
 
 def _to_unit(image: np.ndarray) -> np.ndarray:
@@ -190,10 +191,12 @@ def _read_dicom(path: Path) -> np.ndarray:
         raise UserError("holds several frames: only single images can be read")
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         return _to_unit(apply_color_lut(dataset.pixel_array, dataset))
-    image, _ = reader.get_data(dataset)
+    with warnings.catch_warnings():  # of a position in space that is missing, and not needed here
+        warnings.filterwarnings("ignore", message="PydicomReader", category=UserWarning)
+        image, _ = reader.get_data(dataset)
     window = _window(dataset)
     low, high = window or _bits_range(dataset)
-    if window is None and dataset.BitsStored > 8 and np.ptp(image) < 0.02 * (high - low):
+    if window is None and dataset.BitsStored > 8 and np.ptp(image) < (high - low) / 16:
         raise UserError(
             f"has no VOI window, and its values {image.min():g} … {image.max():g} are nearly one "
             f"grey in the range of its {dataset.BitsStored} bits: add a window, or save it as PNG"

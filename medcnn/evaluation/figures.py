@@ -78,6 +78,8 @@ def evaluate(
     """
     probs, labels, decisions = np.asarray(probs), np.asarray(labels), np.asarray(decisions)
     _check(probs, labels, decisions, task, class_names)
+    probs = probs.astype(np.result_type(probs, np.float32), copy=False)
+    labels, decisions = labels.astype(np.int64), decisions.astype(np.int64)
     truth, chosen = (_one_hot(values, task, len(class_names)) for values in (labels, decisions))
     single = (1 if positive is None else positive) if task == "binary" else None
     figures = _ranking_figures(probs, truth, class_names, single)

@@ -75,9 +75,9 @@ class Net(nn.Module):
         """Raises UserError if a batch x doesn't fit the net; compares a few integers."""
         if x.ndim != self.spatial_dims + 2:
             raise UserError(
-                f"{self.name} with spatial_dims={self.spatial_dims} needs a batch of "
-                f"{self.spatial_dims + 2} dimensions (batch, channel, space), got {x.ndim}: build it"
-                " with the spatial_dims of the data"
+                f"{self.name} with spatial_dims={self.spatial_dims} needs batches of "
+                f"{self.spatial_dims + 2} dimensions (batch, channel, space), got {x.ndim}: "
+                "build it with the spatial_dims of the data"
             )
         if x.shape[1] != self.in_channels:
             raise UserError(
@@ -215,24 +215,29 @@ def times(size: Sequence[int]) -> str:
     return "×".join(str(int(side)) for side in size)
 
 
+@torch.inference_mode()
 def stage_shapes(net: Net, input_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Shape (K, *spatial) of what each stage of ``net.features`` gives, without computing it.
+    """Shape (K, *spatial) of what each stage of ``net.features`` gives for one image.
 
     Args:
-        net: Any net, in any mode; nothing in it changes.
+        net: Any net, in any mode; it is as it was afterwards.
         input_size: Spatial size of an image, (H, W) or (D, H, W).
 
     Raises:
         UserError: Images too small for the net.
     """
-    x = torch.empty(2, net.in_channels, *input_size, device="meta")
+    x = next(net.parameters()).new_zeros(1, net.in_channels, *input_size)
     net.check_input(x)
+    training = [part for part in net.modules() if part.training]
+    net.eval()  # a blank image must not reach the statistics of batch norms
     shapes = {}
-    for name, stage in net.features.named_children():
-        tensors = dict(stage.named_parameters()) | dict(stage.named_buffers())
-        shadows = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
-        x = torch.func.functional_call(stage, shadows, (x,))
-        shapes[name] = tuple(x.shape[1:])
+    try:
+        for name, stage in net.features.named_children():
+            x = stage(x)
+            shapes[name] = tuple(x.shape[1:])
+    finally:
+        for part in training:
+            part.training = True
     return shapes
 
 

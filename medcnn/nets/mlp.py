@@ -56,8 +56,8 @@ def mlp(
         raise UserError(
             "mlp needs to know the size of the images: give input_size, such as (28, 28)"
         )
-    if not hidden or min(hidden) < 1:
-        raise UserError(f"model.hidden={list(hidden)}: give one or more sizes of at least 1")
+    if not isinstance(hidden, Sequence) or not hidden or not all(map(is_count, hidden)):
+        raise UserError(f"model.hidden={hidden}: give a list of sizes, such as [512, 256]")
     stages = OrderedDict[str, nn.Module](flatten=nn.Flatten())
     units = in_channels * prod(input_size)
     for number, width in enumerate(hidden, start=1):
@@ -77,3 +77,8 @@ def mlp(
     )
     net.input_size = tuple(int(side) for side in input_size)
     return net
+
+
+def is_count(value: object) -> bool:
+    """Whether a value is a whole number of at least 1."""
+    return isinstance(value, int) and value >= 1

@@ -1,7 +1,7 @@
 """All nets by name."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -57,10 +57,11 @@ def build(
         UserError: Unknown name, option or value, or images too small for the net.
     """
     if name not in FAMILIES:
-        raise UserError(f"model.name={name}: no such net{nearest(name, list(FAMILIES))}")
+        raise UserError(f"model.name={name}: no such net{nearest(str(name), list(FAMILIES))}")
     family = FAMILIES[name]
     accepted = inspect.signature(family).parameters
-    check_options(name, options, [key for key in accepted if key not in GIVEN])
+    defaults = {key: p.default for key, p in accepted.items() if key not in GIVEN}
+    check_options(name, options, defaults)
     if in_channels < 1 or num_classes < 1:
         raise UserError(
             f"{name} needs at least 1 channel and 1 logit, got in_channels={in_channels} and "
@@ -84,11 +85,13 @@ def build(
     return net
 
 
-def check_options(name: str, options: dict[str, Any], accepted: Sequence[str]) -> None:
-    """Raises UserError for an option that a family doesn't have, or a dropout that is none."""
-    for key in options:
-        if key not in accepted:
-            raise UserError(f"model.{key}: {name} has no such option{nearest(key, accepted)}")
+def check_options(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raises UserError for an unknown option, or for a switch or dropout that is none."""
+    for key, value in options.items():
+        if key not in defaults:
+            raise UserError(f"model.{key}: {name} has no such option{nearest(key, list(defaults))}")
+        if isinstance(defaults[key], bool) and not isinstance(value, bool):
+            raise UserError(f"model.{key}={value}: give true or false")
     dropout = options.get("dropout", 0.0)
     if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
         raise UserError(f"model.dropout={dropout}: give a probability, from 0 to below 1")

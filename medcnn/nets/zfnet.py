@@ -8,7 +8,7 @@ from torch import nn
 from medcnn.nets.alexnet import make_head, stage
 from medcnn.nets.base import Net, Stem, choose_stem, he_init
 
-MIN_SIZE: dict[Stem, int] = {"small": 7, "imagenet": 32}
+MIN_SIZE: dict[Stem, int] = {"small": 7, "imagenet": 47}
 
 
 def zfnet(

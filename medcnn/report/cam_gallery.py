@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from medcnn.cam import is_empty, normalise
 from medcnn.errors import UserError
-from medcnn.report.atomic import replacing
+from medcnn.files import replacing
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medcnn.errors import UserError
-from medcnn.report.atomic import replacing
+from medcnn.files import replacing
 
 METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 

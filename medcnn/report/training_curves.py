@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from medcnn.errors import UserError
-from medcnn.report.atomic import replacing
+from medcnn.files import replacing
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}
 AUROC = "val/auroc"

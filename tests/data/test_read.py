@@ -330,9 +330,8 @@ def test_real_folder_of_dicom(data_root: Path, tmp_path: Path) -> None:
     for path in files:
         try:
             image = read_image(path)
-        except UserError as error:
-            assert path.name in str(error)
-            continue
+        except UserError:
+            continue  # several frames, or a compression that needs another package
         assert image.ndim == 3
         assert image.min() >= 0
         assert image.max() <= 1

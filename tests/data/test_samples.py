@@ -54,9 +54,7 @@ def test_empty_split_is_named() -> None:
 
 
 def test_label_outside_the_classes() -> None:
-    with pytest.raises(
-        UserError, match=r"label 2 in row 1 .*outside 0 … 1 \(1 such rows\).*no, yes"
-    ):
+    with pytest.raises(UserError, match=r"label 2 in row 1 .*outside 0 … 1 \(1 such rows\)"):
         samples(table([0, 2, 1]))
 
 

@@ -1,0 +1,187 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from medcnn.errors import UserError
+from medcnn.evaluation import evaluate
+
+NAMES = ("a", "b", "c", "d")
+
+
+def data(classes: int, seed: int = 0, count: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that say something about the labels, and the labels."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, count)
+    logits = generator.normal(size=(count, classes)) + 1.2 * np.eye(classes)[labels]
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return probs, labels
+
+
+def values(figures: dict[str, Any]) -> dict[str, Any]:
+    return {key: figure["value"] for key, figure in figures.items()}
+
+
+def specificity(truth: np.ndarray, chosen: np.ndarray) -> float:
+    return float(sk.recall_score(~truth, ~chosen))
+
+
+@pytest.mark.parametrize("positive", [0, 1, None])
+def test_binary_against_scikit_learn(positive: int | None) -> None:
+    probs, labels = data(2)
+    decisions = (probs[:, 1] > 0.6).astype(int)
+    figures = evaluate(
+        probs, labels, decisions, task="binary", class_names=("no", "yes"), positive=positive
+    )
+    index = 1 if positive is None else positive
+    truth, chosen, scores = labels == index, decisions == index, probs[:, index]
+    expected = {
+        "auroc": sk.roc_auc_score(truth, scores),
+        "auroc/no": sk.roc_auc_score(labels == 0, probs[:, 0]),
+        "auroc/yes": sk.roc_auc_score(labels == 1, probs[:, 1]),
+        "average_precision": sk.average_precision_score(truth, scores),
+        "accuracy": sk.accuracy_score(labels, decisions),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, decisions),
+        "f1": sk.f1_score(truth, chosen),
+        "sensitivity": sk.recall_score(truth, chosen),
+        "specificity": specificity(truth, chosen),
+        "sensitivity/no": sk.recall_score(labels == 0, decisions == 0),
+        "sensitivity/yes": sk.recall_score(labels, decisions),
+        "specificity/no": sk.recall_score(labels, decisions),
+        "specificity/yes": sk.recall_score(labels == 0, decisions == 0),
+        "log_loss": sk.log_loss(labels, probs),
+    }
+    assert values(figures) == pytest.approx(expected, abs=1e-12)
+    assert figures["sensitivity"]["n"] == truth.sum()
+    assert figures["specificity"]["n"] == (~truth).sum()
+    assert figures["auroc"]["n"] == figures["accuracy"]["n"] == 300
+
+
+@pytest.mark.parametrize("task", ["multiclass", "ordinal"])
+def test_several_classes_against_scikit_learn(task: Any) -> None:
+    probs, labels = data(4)
+    decisions = probs.argmax(1)
+    figures = evaluate(probs, labels, decisions, task=task, class_names=NAMES, positive=None)
+    truth, chosen = np.eye(4, dtype=bool)[labels], np.eye(4, dtype=bool)[decisions]
+    expected = {
+        "auroc": sk.roc_auc_score(labels, probs, multi_class="ovr"),
+        "average_precision": sk.average_precision_score(truth, probs),
+        "accuracy": sk.accuracy_score(labels, decisions),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, decisions),
+        "f1": sk.f1_score(labels, decisions, average="macro"),
+        "sensitivity": sk.recall_score(labels, decisions, average="macro"),
+        "specificity": np.mean([specificity(truth[:, k], chosen[:, k]) for k in range(4)]),
+        "log_loss": sk.log_loss(labels, probs),
+    }
+    for k, name in enumerate(NAMES):
+        expected[f"auroc/{name}"] = sk.roc_auc_score(truth[:, k], probs[:, k])
+        expected[f"sensitivity/{name}"] = sk.recall_score(truth[:, k], chosen[:, k])
+        expected[f"specificity/{name}"] = specificity(truth[:, k], chosen[:, k])
+    if task == "ordinal":
+        expected["kappa"] = sk.cohen_kappa_score(labels, decisions, weights="quadratic")
+        expected["mae"] = sk.mean_absolute_error(labels, decisions)
+    assert values(figures) == pytest.approx(expected, abs=1e-12)
+    assert figures["sensitivity/b"]["n"] == (labels == 1).sum()
+    assert figures["specificity/b"]["n"] == (labels != 1).sum()
+    assert figures["sensitivity"]["n"] == 300
+
+
+def test_multilabel_against_scikit_learn() -> None:
+    generator = np.random.default_rng(3)
+    labels = (generator.random((300, 4)) < [0.5, 0.2, 0.1, 0.7]).astype(int)
+    probs = 1 / (1 + np.exp(-generator.normal(size=(300, 4)) - 2 * labels + 1))
+    decisions = (probs >= 0.5).astype(int)
+    figures = evaluate(
+        probs, labels, decisions, task="multilabel", class_names=NAMES, positive=None
+    )
+    columns = [(labels[:, k], decisions[:, k], probs[:, k]) for k in range(4)]
+    expected = {
+        "auroc": sk.roc_auc_score(labels, probs),
+        "average_precision": sk.average_precision_score(labels, probs),
+        "accuracy": np.mean([sk.accuracy_score(t, d) for t, d, _ in columns]),
+        "balanced_accuracy": np.mean([sk.balanced_accuracy_score(t, d) for t, d, _ in columns]),
+        "f1": sk.f1_score(labels, decisions, average="macro"),
+        "sensitivity": sk.recall_score(labels, decisions, average="macro"),
+        "specificity": sk.recall_score(1 - labels, 1 - decisions, average="macro"),
+        "log_loss": np.mean([sk.log_loss(t, p) for t, _, p in columns]),
+    }
+    for name, (t, d, p) in zip(NAMES, columns, strict=True):
+        expected[f"auroc/{name}"] = sk.roc_auc_score(t, p)
+        expected[f"sensitivity/{name}"] = sk.recall_score(t, d)
+        expected[f"specificity/{name}"] = sk.recall_score(1 - t, 1 - d)
+    assert values(figures) == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_absent_class_makes_no_number() -> None:
+    probs, labels = data(3)
+    probs, labels = probs[labels != 2], labels[labels != 2]
+    decisions = probs[:, :2].argmax(1)
+    figures = values(
+        evaluate(probs, labels, decisions, task="multiclass", class_names=NAMES[:3], positive=None)
+    )
+    for key in ("auroc", "auroc/c", "average_precision", "sensitivity", "sensitivity/c", "f1"):
+        assert figures[key] is None
+    assert figures["balanced_accuracy"] is None
+    assert figures["auroc/a"] == pytest.approx(sk.roc_auc_score(labels == 0, probs[:, 0]))
+    assert figures["specificity/c"] == 1.0
+    assert figures["accuracy"] == pytest.approx(np.mean(labels == decisions))
+
+
+def test_one_class_only() -> None:
+    probs = np.array([[0.9, 0.1], [0.8, 0.2]])
+    options: Any = {"class_names": ("no", "yes"), "positive": 1}
+    figures = evaluate(probs, [0, 0], [0, 0], task="binary", **options)
+    undefined = {key for key, figure in figures.items() if figure["value"] is None}
+    assert undefined == {
+        "auroc", "auroc/no", "auroc/yes", "average_precision", "balanced_accuracy", "f1",
+        "sensitivity", "sensitivity/yes", "specificity/no",
+    }  # fmt: skip
+    assert figures["sensitivity"] == {"value": None, "low": None, "high": None, "n": 0}
+    ordinal = evaluate(probs, [0, 0], [0, 0], task="ordinal", **options)
+    assert ordinal["kappa"]["value"] is None
+    assert ordinal["mae"]["value"] == 0
+
+
+def test_json_and_tensors() -> None:
+    probs, labels = data(3)
+    options: Any = {"task": "ordinal", "class_names": NAMES[:3], "positive": None}
+    figures = evaluate(probs, labels, probs.argmax(1), **options)
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    small = (array.astype(np.uint8) for array in (labels, probs.argmax(1)))
+    assert evaluate(probs, *small, **options) == figures
+    tensors = [torch.from_numpy(array) for array in (probs, labels, probs.argmax(1))]
+    assert evaluate(*tensors, **options) == figures
+
+
+def test_log_loss_of_a_certain_error_is_finite() -> None:
+    for dtype in (np.float32, np.float64):
+        probs = np.array([[1, 0], [0, 1]], dtype)
+        for task in ("multiclass", "multilabel"):
+            labels = np.array([1, 1]) if task == "multiclass" else np.array([[0, 1], [0, 1]])
+            options: Any = {"task": task, "class_names": ("a", "b"), "positive": None}
+            loss = evaluate(probs, labels, labels, **options)["log_loss"]["value"]
+            assert loss == pytest.approx(-np.log(np.finfo(dtype).eps) / 2)
+    whole = evaluate([[1, 0]], [0], [0], task="multiclass", class_names=("a", "b"), positive=None)
+    assert whole["log_loss"]["value"] == 0
+
+
+def test_bad_input() -> None:
+    options: Any = {"task": "multiclass", "class_names": ("a", "b"), "positive": None}
+    probs = np.array([[0.5, 0.5], [0.1, 0.9]])
+    with pytest.raises(UserError, match="don't fit 2 class names"):
+        evaluate(probs[:, :1], [0, 1], [0, 1], **options)
+    with pytest.raises(UserError, match="no predictions"):
+        evaluate(probs[:0], [], [], **options)
+    with pytest.raises(UserError, match=r"1 of 2 predictions are not finite.*first at 1"):
+        evaluate(np.array([[0.5, 0.5], [np.nan, 1]]), [0, 1], [0, 1], **options)
+    with pytest.raises(UserError, match="labels are"):
+        evaluate(probs, [0, 1, 1], [0, 1], **options)
+    with pytest.raises(UserError, match="decisions are float64"):
+        evaluate(probs, [0, 1], [0.0, 1.0], **options)
+    with pytest.raises(UserError, match="labels lie outside 0 … 1"):
+        evaluate(probs, [0, 2], [0, 1], **options)
+    with pytest.raises(UserError, match="labels are int64 of shape"):
+        evaluate(probs, [0, 1], [0, 1], **{**options, "task": "multilabel"})

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from medcnn.errors import UserError
+from medcnn.evaluation import bootstrap_mean, wilson
+from medcnn.evaluation import intervals as module
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_wilson_against_scipy(level: float) -> None:
+    for k, n in ((0, 1), (1, 1), (0, 10), (3, 10), (50, 100), (999, 1000), (1000, 1000)):
+        expected = stats.binomtest(k, n).proportion_ci(level, method="wilson")
+        assert wilson(k, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+        assert 0 <= wilson(k, n, level)[0] <= k / n <= wilson(k, n, level)[1] <= 1
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "level"), [(1, 0, 0.95), (-1, 3, 0.95), (4, 3, 0.95), (1, 2, 1)]
+)
+def test_wilson_refuses(k: int, n: int, level: float) -> None:
+    with pytest.raises(UserError):
+        wilson(k, n, level)
+
+
+def test_bootstrap_of_independent_values_is_normal() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 1000)
+    mean, low, high = bootstrap_mean(values, np.arange(1000))
+    error = values.std() / np.sqrt(1000)
+    assert mean == values.mean()
+    assert low == pytest.approx(mean - 1.96 * error, abs=0.1 * error)
+    assert high == pytest.approx(mean + 1.96 * error, abs=0.1 * error)
+
+
+def test_bootstrap_against_scipy() -> None:
+    values = np.random.default_rng(1).exponential(size=30)
+    _, low, high = bootstrap_mean(values, range(30), level=0.9, resamples=20_000)
+    theirs = stats.bootstrap(
+        (values,), np.mean, confidence_level=0.9, n_resamples=20_000, method="percentile", rng=0
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.03 * width)
+
+
+def test_bootstrap_of_two_groups_by_hand() -> None:
+    """Three images of one patient all hit, the one of the other doesn't: 1/4 · (0, ¾, ¾, 1)."""
+    mean, low, high = bootstrap_mean([1, 1, 1, 0], ["p", "p", "p", "q"], level=0.4)
+    assert (mean, low, high) == (0.75, 0.75, 0.75)
+    assert bootstrap_mean([1, 1, 1, 0], ["p", "p", "p", "q"], level=0.6) == (0.75, 0.0, 1.0)
+
+
+def test_groups_widen_the_interval() -> None:
+    """Ten copies of each value carry no more information than one of each."""
+    values = np.random.default_rng(2).normal(size=50)
+    groups = np.repeat(np.arange(50), 10)
+    one = bootstrap_mean(values, range(50))
+    grouped = bootstrap_mean(np.repeat(values, 10), groups)
+    ignored = bootstrap_mean(np.repeat(values, 10), range(500))
+    assert grouped == pytest.approx(one, abs=1e-12)
+    assert ignored[2] - ignored[1] < 0.4 * (one[2] - one[1])
+
+
+def test_coverage() -> None:
+    """About 95 % of the intervals from 40 patients with 1 to 5 images hold the true mean."""
+    generator = np.random.default_rng(3)
+    held = 0
+    for _ in range(200):
+        groups = np.repeat(np.arange(40), generator.integers(1, 6, 40))
+        values = generator.normal(size=40)[groups] + generator.normal(size=len(groups))
+        _, low, high = bootstrap_mean(values, groups, resamples=1000)
+        held += low < 0 < high
+    assert 178 <= held <= 199  # 95 % is 190, three standard errors are 9, small samples lose a few
+
+
+def test_seed_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, groups = np.random.default_rng(4).random(60), np.repeat(np.arange(20), 3)
+    whole = bootstrap_mean(values, groups)
+    assert bootstrap_mean(values, groups) == whole
+    assert bootstrap_mean(values, groups, seed=1) != whole
+    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 20 * 999)
+    assert bootstrap_mean(values, groups) == pytest.approx(whole, abs=1e-12)
+
+
+def test_one_group_has_no_interval() -> None:
+    assert bootstrap_mean([1.0, 0.0], [7, 7]) == (0.5, None, None)
+
+
+def test_bootstrap_refuses() -> None:
+    with pytest.raises(UserError, match="at least one"):
+        bootstrap_mean([], [])
+    with pytest.raises(UserError, match="as many groups as values"):
+        bootstrap_mean([1, 2], [1])
+    with pytest.raises(UserError, match="finite"):
+        bootstrap_mean([1, np.nan], [1, 2])
+    with pytest.raises(UserError, match="level=95"):
+        bootstrap_mean([1, 2], [1, 2], level=95)

@@ -1,0 +1,280 @@
+"""Every family: shapes, the seam, training, and what it says about wrong input."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from medcnn import nets
+from medcnn.errors import UserError
+
+SPATIAL = [name for name in nets.FAMILIES if name != "mlp"]
+DIMS3 = ["mlp", "lenet", "vgg", "resnet", "densenet"]
+STEMMED = ["alexnet", "zfnet", "vgg", "googlenet", "resnet", "densenet"]
+
+
+def make(name: str, size: int, *, dims: int = 2, classes: int = 3, **options: Any) -> nets.Net:
+    torch.manual_seed(0)
+    return nets.build(
+        name,
+        in_channels=1,
+        num_classes=classes,
+        spatial_dims=dims,
+        input_size=(size,) * dims,
+        **options,
+    )
+
+
+def cheap(name: str, **options: Any) -> nets.Net:
+    """A net whose millions of weights aren't drawn but zero."""
+    with torch.device("meta"):
+        net = nets.build(name, in_channels=1, num_classes=2, **options)
+    net.to_empty(device="cpu")
+    for tensor in net.state_dict().values():
+        tensor.zero_()
+    return net
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("size", [28, 64])
+@pytest.mark.parametrize("name", nets.FAMILIES)
+def test_trains_a_step(name: str, size: int) -> None:
+    options = {} if name == "lenet" else {"dropout": 0.0}  # one function to go down
+    net = make(name, size, classes=2, **options)
+    x, y = torch.randn(2, 1, size, size), torch.tensor([0, 1])
+    before = nn.functional.cross_entropy(net(x), y)
+    before.backward()
+    squares = torch.zeros(())
+    for key, p in net.named_parameters():
+        assert p.grad is not None, key
+        assert p.grad.isfinite().all(), key
+        squares += p.grad.square().sum()
+    with torch.no_grad():  # a small step against the gradient, which lowers the loss by 1 %
+        for p in net.parameters():
+            p -= p.grad * (0.01 * before / squares)
+        assert nn.functional.cross_entropy(net(x), y) < before
+
+
+@pytest.mark.parametrize("name", nets.FAMILIES)
+def test_the_seam(name: str) -> None:
+    net = make(name, 29).eval()
+    x = torch.randn(2, 1, 29, 29)
+    with torch.no_grad():
+        maps = net.features(x)
+    logits = net(x)
+    assert torch.equal(net.head(maps), logits)
+    assert logits.shape == (2, 3)
+    assert net.spatial == (name != "mlp")
+    assert maps.ndim == (4 if net.spatial else 2)
+    if name not in ("mlp", "lenet"):
+        assert (maps >= 0).all(), "ends after its ReLU"
+    # the map can be a leaf: neither head nor a later stage writes into what it is given
+    kept, leaf = maps.clone(), maps.requires_grad_()
+    (grad,) = torch.autograd.grad(net.head(leaf)[:, 0].sum(), leaf)
+    assert grad.shape == maps.shape
+    assert torch.equal(leaf, kept)
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_gradient_at_every_stage_and_in_inference_mode(name: str) -> None:
+    net = make(name, 28).eval().requires_grad_(False)
+    maps = torch.randn(1, 1, 28, 28)
+    stages = list(net.features.children())
+    for i, stage in enumerate(stages):
+        with torch.inference_mode():
+            maps = stage(maps)
+        leaf = maps.clone().requires_grad_()
+        with torch.no_grad():
+            expected = net.head(nn.Sequential(*stages[i + 1 :])(maps.clone()))
+        logits = net.head(nn.Sequential(*stages[i + 1 :])(leaf))
+        torch.testing.assert_close(logits, expected)
+        (grad,) = torch.autograd.grad(logits.sum(), leaf)
+        assert grad.shape == leaf.shape
+
+
+@pytest.mark.parametrize("name", nets.FAMILIES)
+def test_channels_last_and_bf16(name: str) -> None:
+    net = make(name, 28).eval()
+    x = torch.randn(2, 1, 28, 28)
+    with torch.inference_mode():
+        plain = net(x)
+        net = net.to(memory_format=torch.channels_last)
+        torch.testing.assert_close(
+            net(x.contiguous(memory_format=torch.channels_last)), plain, atol=1e-4, rtol=1e-3
+        )
+        with torch.autocast("cpu", torch.bfloat16):
+            assert net(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_maps_are_fine_enough(name: str) -> None:
+    net = cheap(name) if name == "lenet" else cheap(name, stem="small")
+    for size, cells in ((28, 4), (64, 8)):
+        *_, last = nets.stage_shapes(net, (size, size)).values()
+        assert min(last[1:]) >= cells
+        assert nets.coarse_map_warning(net, (size, size)) is None
+
+
+@pytest.mark.parametrize("name", STEMMED)
+def test_stem_follows_size(name: str) -> None:
+    with torch.device("meta"):
+        assert make(name, 64).stem == "small"
+        assert make(name, 65).stem == "imagenet"
+        assert make(name, 65, stem="small").stem == "small"
+    with pytest.raises(UserError, match=r"model\.stem=large: choose auto, small or imagenet"):
+        make(name, 28, stem="large")
+
+
+def test_auto_takes_the_small_stem_where_one_side_is_too_short() -> None:
+    shape = {"in_channels": 1, "num_classes": 2}
+    assert nets.build("resnet", input_size=(20, 100), **shape).stem == "small"
+    assert nets.build("resnet", input_size=(40, 100), **shape).stem == "imagenet"
+    assert nets.build("resnet", **shape).stem == "imagenet"
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+@pytest.mark.parametrize("name", [*STEMMED, "lenet"])
+def test_smallest_size(name: str, stem: str) -> None:
+    options = {} if name == "lenet" else {"stem": stem}
+    net = cheap(name, **options).eval()
+    side = net.min_size
+    with torch.inference_mode():
+        assert net(torch.randn(1, 1, side, side + 1)).shape == (1, 2)
+        with pytest.raises(UserError) as error:
+            net(torch.randn(1, 1, side + 1, side - 1))
+    message = f"needs images of at least {side} px, got {side + 1}×{side - 1}; use larger images"
+    assert message in str(error.value)
+    assert ("model.stem=small" in str(error.value)) == (stem == "imagenet" and name != "lenet")
+
+
+@pytest.mark.parametrize("name", DIMS3)
+def test_volumes(name: str) -> None:
+    size = 14 if name == "lenet" else 9
+    net = make(name, size, dims=3)
+    x = torch.randn(2, 1, size, size, size)
+    net(x).sum().backward()
+    assert net.eval()(x).shape == (2, 3)
+    with pytest.raises(UserError, match="spatial_dims=3 needs batches of 5 dimensions"):
+        net(x[:, :, 0])
+
+
+def test_imagenet_stem_in_3d() -> None:
+    for name in ("resnet", "vgg", "densenet"):
+        net = make(name, 32, dims=3, stem="imagenet").eval()
+        with torch.inference_mode():
+            assert net(torch.randn(1, 1, 32, 32, 32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "zfnet", "googlenet"])
+def test_planar_nets_refuse_volumes(name: str) -> None:
+    with pytest.raises(UserError, match="3 for mlp, lenet, vgg, resnet, densenet"):
+        make(name, 32, dims=3)
+
+
+def test_wrong_channels() -> None:
+    with pytest.raises(UserError, match=r"lenet was built for 1 channel\(s\), got images of 3"):
+        make("lenet", 28)(torch.randn(1, 3, 28, 28))
+
+
+def test_classic_parameter_counts() -> None:
+    # LeNet-5: 6·26 + 16·(6·25+1) + 120·401 + 84·121 + 10·85 (C3 fully connected)
+    assert count(nets.build("lenet", in_channels=1, num_classes=10)) == 61_706
+    with torch.device("meta"):
+        zfnet = nets.build("zfnet", in_channels=3, num_classes=1000)
+    convs = 96 * 148 + 256 * 2401 + 384 * 2305 + 384 * 3457 + 256 * 3457
+    assert count(zfnet) == convs + 4096 * (9216 + 1) + 4096 * 4097 + 1000 * 4097
+    mlp = nets.build("mlp", in_channels=2, num_classes=4, input_size=(3, 5), hidden=[7])
+    assert count(mlp) == 31 * 7 + 8 * 4
+
+
+def test_published_map_sizes() -> None:
+    expected = {"alexnet": 13, "zfnet": 13, "vgg": 14, "googlenet": 7, "resnet": 7, "densenet": 7}
+    for name, cells in expected.items():
+        net = cheap(name)
+        *_, last = nets.stage_shapes(net, (224, 224)).values()
+        assert last[1:] == (cells, cells), name
+
+
+def test_lenet_at_28_is_lenet5() -> None:
+    net = make("lenet", 28).eval()
+    maps = net.features(torch.randn(2, 1, 28, 28))
+    assert maps.shape == (2, 16, 10, 10)
+    pooled = nn.functional.avg_pool2d(maps, 2).flatten(1)  # S4 of the paper
+    head = net.head
+    by_hand = head.fc3(torch.tanh(head.fc2(torch.tanh(head.fc1(pooled)))))  # type: ignore[operator]
+    torch.testing.assert_close(net.head(maps), by_hand)
+
+
+def test_zero_init_residual_makes_blocks_the_identity() -> None:
+    for depth in (18, 50):
+        net = make("resnet", 28, depth=depth, zero_init_residual=True).eval()
+        block = net.get_submodule("features.layer2.1")
+        x = torch.rand(1, int(block.get_parameter("conv1.weight").shape[1]), 5, 5)
+        torch.testing.assert_close(block(x), x)
+
+
+def test_dropout_is_off_in_evaluation_and_on_in_training() -> None:
+    for name in ("mlp", "vgg", "googlenet", "resnet", "densenet"):
+        net = make(name, 28, dropout=0.9)
+        assert any(m.p == 0.9 for m in net.modules() if isinstance(m, nn.Dropout)), name
+        x = torch.randn(2, 1, 28, 28)
+        twin = copy.deepcopy(net)
+        assert not torch.equal(net(x), twin(x)), name
+        assert torch.equal(net.eval()(x), net(x)), name
+
+
+def test_he_initialisation() -> None:
+    weight = make("vgg", 28).get_parameter("features.block5.conv2.weight")
+    assert weight.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
+
+
+class TestMLP:
+    def test_needs_the_size(self) -> None:
+        with pytest.raises(UserError, match="mlp needs to know the size"):
+            nets.build("mlp", in_channels=1, num_classes=2)
+
+    def test_takes_one_size(self) -> None:
+        with pytest.raises(UserError, match="built for images of 28×28 px, got 32×28"):
+            make("mlp", 28)(torch.zeros(1, 1, 32, 28))
+
+    @pytest.mark.parametrize("hidden", [[], [16, 0], ["a"], "ab", 16])
+    def test_needs_hidden_units(self, hidden: object) -> None:
+        with pytest.raises(UserError, match=r"model\.hidden=.*: give a list of sizes"):
+            make("mlp", 28, hidden=hidden)
+
+    def test_has_no_map(self) -> None:
+        net = make("mlp", 28, hidden=(16, 8))
+        assert not net.spatial
+        assert nets.coarse_map_warning(net, (28, 28)) is None
+        assert nets.stage_shapes(net, (28, 28)) == {
+            "flatten": (784,),
+            "hidden1": (16,),
+            "hidden2": (8,),
+        }
+
+
+class TestGoogLeNetAux:
+    def test_logits_of_three_heads(self) -> None:
+        net = make("googlenet", 28, aux=True).eval()
+        x = torch.randn(2, 1, 28, 28)
+        logits, aux1, aux2 = net.forward_with_aux(x)  # type: ignore[operator]
+        torch.testing.assert_close(logits, net(x))
+        assert logits.shape == aux1.shape == aux2.shape == (2, 3)
+        lower = net.get_parameter("features.inception4.b.branch1.conv.weight")
+
+        def reaches(output: Tensor) -> bool:
+            (grad,) = torch.autograd.grad(output.sum(), lower, retain_graph=True, allow_unused=True)
+            return grad is not None
+
+        assert not reaches(aux1)  # it sits after 4a
+        assert reaches(aux2)  # and this after 4d
+
+    def test_needs_the_heads(self) -> None:
+        with pytest.raises(UserError, match=r"set model\.aux=true"):
+            make("googlenet", 28).forward_with_aux(torch.zeros(1, 1, 28, 28))  # type: ignore[operator]

@@ -1,0 +1,109 @@
+"""Building by name, and the config of each net."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from medcnn import nets
+from medcnn.errors import UserError
+from medcnn.nets.registry import GIVEN
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("resnett", {}, r"model\.name=resnett: no such net; did you mean resnet\?"),
+        ("transformer", {}, r"no such net \(known: mlp, lenet"),
+        ("resnet", {"deptth": 18}, r"model\.deptth: resnet has no such option; did you mean depth"),
+        ("lenet", {"depth": 5}, r"model\.depth: lenet has no such option \(it has none\)"),
+        ("vgg", {"depth": 12}, r"model\.depth=12: vgg comes in depths 11, 13, 16, 19"),
+        ("resnet", {"depth": "18"}, r"model\.depth=18: resnet comes in depths"),
+        ("vgg", {"batch_norm": "maybe"}, r"model\.batch_norm=maybe: give true or false"),
+        ("vgg", {"dropout": 1}, r"model\.dropout=1: give a probability"),
+        ("vgg", {"dropout": "half"}, r"model\.dropout=half: give a probability"),
+        ("lenet", {"num_classes": 0}, r"at least 1 channel and 1 logit, got in_channels=1 and"),
+        ("lenet", {"spatial_dims": 1}, r"lenet has no form for spatial_dims=1"),
+        ("lenet", {"input_size": (28,)}, r"input_size=\(28,\) must hold 2 numbers"),
+        ("resnet", {"input_size": (7, 9)}, r"small stem needs images of at least 8 px, got 7×9"),
+        (
+            "resnet",
+            {"stem": "imagenet", "input_size": (20, 20)},
+            r"resnet18 .*needs images of at least 32 px, got 20×20; .* model\.stem=small$",
+        ),
+    ],
+)
+def test_says_what_is_wrong(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        nets.build(name, **({"in_channels": 1, "num_classes": 2} | options))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", nets.FAMILIES)
+def test_config_holds_the_defaults(name: str) -> None:
+    text = (CONF / f"{name}.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(text)
+    assert text.startswith("# ")
+    assert config.pop("_target_") == "medcnn.nets.build"
+    assert config.pop("name") == name
+    parameters = inspect.signature(nets.FAMILIES[name]).parameters
+    defaults = {
+        key: list(p.default) if isinstance(p.default, tuple) else p.default
+        for key, p in parameters.items()
+        if key not in GIVEN
+    }
+    assert config == defaults
+
+
+@pytest.mark.parametrize("name", nets.FAMILIES)
+def test_config_makes_the_net(name: str) -> None:
+    config = OmegaConf.load(CONF / f"{name}.yaml")
+    net = instantiate(config, in_channels=3, num_classes=1, spatial_dims=2, input_size=(28, 28))
+    assert isinstance(net, nets.Net)
+    with torch.inference_mode():
+        assert net.eval()(torch.zeros(1, 3, 28, 28)).shape == (1, 1)
+
+
+def test_every_config_is_a_family() -> None:
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(nets.FAMILIES)
+
+
+class TestCoarseMaps:
+    def test_names_the_stage_to_use(self) -> None:
+        net = nets.build("resnet", in_channels=1, num_classes=2)
+        assert nets.coarse_map_warning(net, (64, 64)) == (
+            "resnet18 sees images of 64×64 px as a map of 2×2, too coarse to show where; "
+            "use stage layer3 (4×4) instead"
+        )
+
+    def test_goes_by_the_shorter_side(self) -> None:
+        net = nets.build("resnet", in_channels=1, num_classes=2, stem="small")
+        assert "use stage layer3 (4×16)" in str(nets.coarse_map_warning(net, (16, 64)))
+        assert nets.coarse_map_warning(net, (32, 64)) is None
+
+    def test_no_stage_will_do(self) -> None:
+        net = nets.build("resnet", in_channels=1, num_classes=2, stem="imagenet")
+        assert "and so is every stage" in str(nets.coarse_map_warning(net, (32, 32), coarsest=9))
+
+    def test_leaves_the_net_alone(self) -> None:
+        net = nets.build("resnet", in_channels=1, num_classes=2, stem="small")
+        before = {key: value.clone() for key, value in net.state_dict().items()}
+        shapes = nets.stage_shapes(net, (30, 40))
+        x = torch.randn(2, 1, 30, 40)
+        assert net.training
+        assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+        for name, stage in net.features.named_children():
+            x = stage(x)
+            assert tuple(x.shape[1:]) == shapes[name]
+
+    def test_too_small(self) -> None:
+        net = nets.build("lenet", in_channels=1, num_classes=2)
+        with pytest.raises(UserError, match="at least 14 px"):
+            nets.stage_shapes(net, (10, 10))

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from medcnn.errors import UserError
+from medcnn.report import curves
+
+
+def drawn(table: pd.DataFrame, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Axes]:
+    """The axes that curves() draws for a table."""
+    seen: list[Figure] = []
+    table.to_csv(folder / "metrics.csv", index=False)
+
+    def keep(figure: Figure, path: Path) -> None:
+        seen.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    curves(folder / "metrics.csv", folder / "curves.png")
+    return seen[0].axes
+
+
+def lines(axes: Axes) -> dict[str, list[list[float]]]:
+    return {str(line.get_label()): np.asarray(line.get_data()).tolist() for line in axes.lines}
+
+
+def full() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "epoch": [0, 1, 2, 3],
+            "train/loss": [0.9, 0.6, 0.4, 0.3],
+            "val/loss": [0.8, 0.5, 0.6, 0.7],
+            "val/auroc": [0.7, 0.8, 0.9, 0.9],
+            "lr": [0.1, 0.1, 0.1, 0.1],
+        }
+    )
+
+
+def test_picture(tmp_path: Path) -> None:
+    full().to_csv(tmp_path / "metrics.csv", index=False)
+    out = tmp_path / "deep" / "curves.png"
+    curves(tmp_path / "metrics.csv", out)
+    assert Image.open(out).size == (1200, 450)
+    assert [path.name for path in out.parent.iterdir()] == ["curves.png"]
+
+
+def test_lines_and_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, auroc = drawn(full(), tmp_path, monkeypatch)
+    assert lines(loss)["training"] == [[0, 1, 2, 3], [0.9, 0.6, 0.4, 0.3]]
+    assert lines(loss)["validation"] == [[0, 1, 2, 3], [0.8, 0.5, 0.6, 0.7]]
+    assert lines(loss)["best epoch: 2"][0] == [2, 2]
+    assert lines(auroc)["validation"] == [[0, 1, 2, 3], [0.7, 0.8, 0.9, 0.9]]
+    assert lines(auroc)["best epoch: 2, AUROC 0.900"][0] == [2, 2]
+
+
+def test_rows_with_gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logger writes training and validation in rows of their own, and one without an epoch."""
+    train, rest = full()[["epoch", "train/loss"]], full().drop(columns="train/loss")
+    rest.loc[1, "val/auroc"] = np.nan
+    table = pd.concat([rest, train, pd.DataFrame({"lr": [0.1]})])
+    loss, auroc = drawn(table, tmp_path, monkeypatch)
+    assert lines(loss)["training"] == [[0, 1, 2, 3], [0.9, 0.6, 0.4, 0.3]]
+    assert lines(auroc)["validation"] == [[0, 2, 3], [0.7, 0.9, 0.9]]
+
+
+def test_what_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, auroc = drawn(full().drop(columns="val/auroc"), tmp_path, monkeypatch)
+    assert "best epoch: 1" in lines(loss)
+    assert "not recorded" not in [text.get_text() for text in loss.texts]
+    assert [line for line in lines(auroc) if "AUROC" in line] == []
+    loss, auroc = drawn(full()[["epoch", "train/loss"]][:1], tmp_path, monkeypatch)
+    assert list(lines(loss)) == ["training"]
+    assert [text.get_text() for text in auroc.texts] == ["not recorded"]
+    assert [tick for tick in loss.get_xticks() if tick != round(tick)] == []
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    path, out = tmp_path / "metrics.csv", tmp_path / "curves.png"
+    with pytest.raises(UserError, match=r"metrics.csv is missing"):
+        curves(path, out)
+    path.write_text("")
+    with pytest.raises(UserError, match="can't be read as CSV"):
+        curves(path, out)
+    path.write_text("step,val/loss\n1,2\n")
+    with pytest.raises(UserError, match="has no column epoch"):
+        curves(path, out)
+    path.write_text("epoch,val/loss\n1,\n2,oops\n")
+    with pytest.raises(UserError, match="holds no number in train/loss, val/loss, val/auroc"):
+        curves(path, out)
+    assert not out.exists()
