@@ -138,7 +138,7 @@ class Classifier(pl.LightningModule):
         return loss
 
     def _training_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        if not len(getattr(self.net, "aux", ())):  # type: ignore[arg-type]
+        if not len(getattr(self.net, "aux", ())):
             return self.objective.loss(self(batch["image"]), batch["label"])
         # GoogLeNet's two auxiliary heads count 0.3 each (Szegedy et al. 2015, section 5).
         main, *aux = self.net.forward_with_aux(self.normalise(batch["image"]))  # type: ignore[operator]

@@ -61,7 +61,7 @@ class RunDir:
         return self.status.get("state") == "finished"
 
     def claim(self, overwrite: bool) -> None:
-        """Take the folder for a new run.
+        """Take the folder for a new run; one that failed before it trained is no obstacle.
 
         Raises:
             UserError: It holds a run, or files by the names that a run writes, and `overwrite` is
@@ -70,7 +70,8 @@ class RunDir:
         self.refuse_if_busy()
         state = self.status.get("state")
         there = [name for name in OURS if (self / name).exists()]
-        if there and not overwrite:
+        nothing_to_lose = state == "failed" and not self.last.exists()
+        if there and not overwrite and not nothing_to_lose:
             if state == "finished":
                 raise UserError(
                     f"{self.path} already holds a finished run; overwrite=true replaces it"

@@ -12,6 +12,7 @@ from medcnn.errors import UserError
 from medcnn.files import write_csv, write_json, write_text
 from medcnn.rundir import RunDir, environment
 
+WHOLE_NUMBERS = ("seed", "batch_size", "overfit_batches", "cam.n", "trainer.max_epochs")
 RESUMABLE = ("trainer", "callbacks", "logger", "cam")  # what may change when a run goes on
 
 
@@ -53,6 +54,7 @@ def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir]:
     """The config to run and its claimed directory: a new one, or one to go on with."""
     if cfg.resume is not None:
         return _resume(RunDir(cfg.resume))
+    _check_numbers(cfg)
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
     with open_dict(cfg):
         cfg.paths.run = str(run.path)
@@ -79,7 +81,15 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir]:
             )
         OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
     cfg.paths.run = str(run.path)
+    _check_numbers(cfg)
     return cfg, run
+
+
+def _check_numbers(cfg: DictConfig) -> None:
+    for key in WHOLE_NUMBERS:
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise UserError(f"{key}={value}: a whole number is needed")
 
 
 def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
@@ -95,10 +105,12 @@ def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     metrics = write_results(run, samples, classifier, classifier.tested)
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
-        from medcnn.explain import explain_split
+        from medcnn.explain import explain_split, interval
 
         scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
         write_json(run / "metrics.json", metrics | scores)
+        for name, score in scores.items():
+            print(f"{name} {interval(score)}, n = {score['n']}")
     print(f"{run.path}: {headline(metrics)}", flush=True)
     return best
 

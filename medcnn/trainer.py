@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
 from medcnn.callbacks import EpochLines, History, LastCheckpoint, ProgressBar
 from medcnn.classifier import Classifier
@@ -37,6 +38,7 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
             default_root_dir=run.path,
             callbacks=_callbacks(cfg, run, trust),
             logger=_loggers(cfg, run, trust),
+            profiler=_profiler(cfg.trainer.profiler, run),
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             enable_model_summary=False,
@@ -46,7 +48,7 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
         raise UserError(f"trainer: {error}") from error
 
 
-_OURS = ("devices", "precision", "channels_last", "threads", "limit_test_batches")
+_OURS = ("devices", "precision", "channels_last", "threads", "limit_test_batches", "profiler")
 
 
 def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
@@ -125,6 +127,16 @@ def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Callb
     )
     shown: Callback = ProgressBar() if ProgressBar.useful() else EpochLines()
     return [*chosen, best, LastCheckpoint(run.last), History(run / "metrics.csv"), shown]
+
+
+def _profiler(name: str | None, run: RunDir) -> Profiler | None:
+    """Lightning's profiler of that name, which writes to ``logs/`` in the run directory."""
+    if name is None:
+        return None
+    kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
+    if name not in kinds:
+        raise UserError(f"trainer.profiler={name}: choose simple or advanced")
+    return kinds[name](dirpath=run / "logs", filename="profile")
 
 
 def _loggers(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Any]:

@@ -31,7 +31,7 @@ class History(Callback):
         """Take over the rows of an interrupted run, up to where it goes on."""
         if trainer.current_epoch > 0 and self.path.exists():
             table = pd.read_csv(self.path)
-            table = table[table["epoch"] < trainer.current_epoch]
+            table = table[table["epoch"] <= trainer.current_epoch]
             self.rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -41,7 +41,7 @@ class History(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's row and write the file."""
         figures = trainer.callback_metrics
-        row: dict[str, Any] = {"epoch": trainer.current_epoch}
+        row: dict[str, Any] = {"epoch": trainer.current_epoch + 1}
         row |= {name: float(figures[name]) for name in COLUMNS if name in figures}
         row["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
         row["seconds"] = round(time.perf_counter() - self.start, 3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medcnn.data.anatomy import NORMAL, Body, Draws, Lesion, build_body, draw_anatomy, draw_lesion, draw_pose
+from medcnn.data.anatomy import Draws, draw_anatomy, draw_pose
+from medcnn.data.lesion import NORMAL, Lesion, draw_lesion
 from medcnn.data.projection import Array, Grid
 from medcnn.data.radiograph import (
     WIDTH,
+    Body,
     Marker,
+    build_body,
     develop,
     expose,
     lay_marker,
@@ -25,6 +29,7 @@ from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
 
 CLASSES = ("normal", "nodule", "effusion")
+MARKER_BOX = ("marker_top", "marker_left", "marker_bottom", "marker_right")
 LIMITS = {"nodule_radius": 3.0, "nodule_contrast": 2.0, "effusion_depth": 10.0}
 BLOCK = 8  # films made at a time: few enough for their arrays to stay in the processor's cache
 
@@ -37,9 +42,9 @@ def phantom(
     class_shares: Mapping[str, float] | None = None,
     split_shares: Mapping[str, float] | None = None,
     dose: float = 20_000,
-    nodule_radius: Sequence[float] = (1.6, 2.4),
-    nodule_contrast: Sequence[float] = (0.8, 1.2),
-    effusion_depth: Sequence[float] = (1.2, 3.0),
+    nodule_radius: Sequence[float] = (1.7, 2.5),
+    nodule_contrast: Sequence[float] = (0.9, 1.3),
+    effusion_depth: Sequence[float] = (1.6, 4.0),
     bits: int = 8,
     shortcut: float | None = None,
     seed: int = 0,
@@ -83,10 +88,7 @@ def phantom(
         ((60, 1, 32, 32), ('normal', 'nodule', 'effusion'))
     """
     _check_counts(size, patients, images_per_patient, bits, seed)
-    if not _is_number(dose) or not 0 < dose <= 1e12:
-        raise UserError(f"dataset.dose={dose}: give photons per pixel, more than 0, up to 1e12")
-    if shortcut is not None and (not _is_number(shortcut) or not 0 <= shortcut <= 1):
-        raise UserError(f"dataset.shortcut={shortcut}: give a probability 0 … 1, or null")
+    _check_dose_and_shortcut(dose, shortcut)
     ranges = {
         "radius": _checked_range("nodule_radius", nodule_radius),
         "contrast": _checked_range("nodule_contrast", nodule_contrast),
@@ -94,30 +96,21 @@ def phantom(
     }
     kind = apportion(_checked_shares("class_shares", class_shares, CLASSES, (1, 1, 1)), patients)
     split = _split(kind, _checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24)))
-
+    films = _draw_films(kind, images_per_patient, ranges, shortcut, seed)
+    grid = Grid(size, WIDTH)
+    images, masks = _take_films(films, grid, float(dose), bits)
     owner = np.repeat(np.arange(patients), images_per_patient)
-    nth = np.tile(np.arange(images_per_patient), patients)
-    people = Draws([_generator(seed, 0, patient, 0) for patient in range(patients)])
-    films = Draws([_generator(seed, 1, *key) for key in np.stack([owner, nth], 1).tolist()])
-    anatomy = draw_anatomy(people)
-    lesion = draw_lesion(people, anatomy, kind, **ranges).take(owner)
-    pose = draw_pose(films)
-    body = build_body(anatomy.take(owner), pose, lesion)
-    marker = _draw_marker(films, lesion.kind != NORMAL, shortcut)
-
     table = pd.DataFrame(
         {
             "image": np.arange(len(owner)),
             "patient": [f"p{patient:04d}" for patient in owner],
             "split": np.array(SPLITS)[split[owner]],
-            "label": lesion.kind,
-            "marker": marker.present.astype(np.int64),
+            "label": kind[owner],
+            "marker": films.marker.present.astype(np.int64),
         }
     )
-    grid = Grid(size, WIDTH)
     if shortcut is not None:
-        table[["marker_top", "marker_left", "marker_bottom", "marker_right"]] = marker.boxes(grid)
-    exposure = float(dose) * pose.exposure
+        table[list(MARKER_BOX)] = films.marker.boxes(grid)
     return Samples(
         name="phantom",
         table=table,
@@ -166,18 +159,52 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _draw_marker(films: Draws, ill: Array, shortcut: float | None) -> Marker:
-    """The marker of each film; its random numbers are drawn in any case, so the films stay same."""
-    agrees = films.uniform(0, 1) < (0 if shortcut is None else shortcut)
-    shift = films.uniform(-0.5, 0.5, 2)
-    present = np.zeros_like(ill) if shortcut is None else agrees == ill
-    return Marker(present, shift)
+@dataclass
+class _Films:
+    """What is on each of N films, and the generators of its noise."""
+
+    body: Body
+    lesion: Lesion
+    exposure: Array
+    marker: Marker
+    generators: Sequence[np.random.Generator]
 
 
-def _take_films(
-    scene: Scene, marker: Marker, films: Draws, grid: Grid, *, dose: float, bits: int
-) -> tuple[Array, Array]:
-    """Films (N, size, size) of the asked type, and their lesion masks (N, size, size) bool."""
+def _draw_films(
+    kind: Array,
+    images_per_patient: int,
+    ranges: Mapping[str, Sequence[float]],
+    shortcut: float | None,
+    seed: int,
+) -> _Films:
+    """Draws the patients, of kind (patients,), and then their films."""
+    owner = np.repeat(np.arange(len(kind)), images_per_patient)
+    nth = np.tile(np.arange(images_per_patient), len(kind))
+    of_patients = Draws([_generator(seed, 0, patient, 0) for patient in range(len(kind))])
+    keys = np.stack([owner, nth], 1).tolist()
+    of_films = Draws([_generator(seed, 1, patient, film) for patient, film in keys])
+    anatomy = draw_anatomy(of_patients)
+    lesion = draw_lesion(of_patients, anatomy, kind, **ranges).take(owner)
+    pose = draw_pose(of_films)
+    return _Films(
+        body=build_body(anatomy.take(owner), pose, lesion),
+        lesion=lesion,
+        exposure=pose.exposure,
+        marker=_draw_marker(of_films, lesion.kind != NORMAL, shortcut),
+        generators=of_films.generators,
+    )
+
+
+def _draw_marker(draws: Draws, ill: Array, shortcut: float | None) -> Marker:
+    """The marker of each film; the draws don't depend on shortcut, so the film doesn't either."""
+    chance, shift = draws.uniform(0, 1), draws.uniform(-0.5, 0.5, 2)
+    if shortcut is None:
+        return Marker(np.zeros_like(ill), shift)
+    return Marker((chance < shortcut) == ill, shift)
+
+
+def _take_films(films: _Films, grid: Grid, dose: float, bits: int) -> tuple[Array, Array]:
+    """Films (N, size, size) uint8 or uint16, and their lesion masks (N, size, size) bool."""
     count = len(films.generators)
     images = np.empty((count, grid.size, grid.size), np.uint8 if bits == 8 else np.uint16)
     masks = np.empty(images.shape, dtype=bool)
@@ -185,14 +212,15 @@ def _take_films(
     def take(start: int) -> None:
         rows = np.arange(start, min(start + BLOCK, count))
         generators = films.generators[start : start + BLOCK]
-        path, masks[rows] = line_integrals(scene.take(rows), grid)
-        counts = expose(path, dose * scene.pose.exposure[rows], generators)
-        for row, film, generator in zip(rows, counts, generators, strict=True):
-            if marker.present[row]:
-                lay_marker(film, marker_coverage(marker.shift[row], grid), generator)
+        path, masks[rows] = line_integrals(films.body.take(rows), films.lesion.take(rows), grid)
+        counts = expose(path, dose * films.exposure[rows], generators)
+        for row, photons, generator in zip(rows, counts, generators, strict=True):
+            if films.marker.present[row]:
+                coverage = marker_coverage(films.marker.shift[row], grid)
+                lay_marker(photons, coverage, generator)
         images[rows] = develop(counts, dose, bits)
 
-    with ThreadPoolExecutor() as pool:  # each film has its own generator: the order is free
+    with ThreadPoolExecutor() as pool:  # in any order: each film has its own generator
         list(pool.map(take, range(0, count, BLOCK)))
     return images, masks
 
@@ -214,6 +242,18 @@ def _check_counts(size: int, patients: int, images_per_patient: int, bits: int, 
             raise UserError(f"dataset.{key}={value}: give a whole number {low} … {high}")
     if bits not in (8, 16):
         raise UserError(f"dataset.bits={bits}: choose 8 or 16")
+
+
+def _check_dose_and_shortcut(dose: float, shortcut: float | None) -> None:
+    """Checks the two.
+
+    Raises:
+        UserError: One isn't a number in its range.
+    """
+    if not _is_number(dose) or not 0 < dose <= 1e12:
+        raise UserError(f"dataset.dose={dose}: give photons per pixel, more than 0, up to 1e12")
+    if shortcut is not None and (not _is_number(shortcut) or not 0 <= shortcut <= 1):
+        raise UserError(f"dataset.shortcut={shortcut}: give a probability 0 … 1, or null")
 
 
 def _is_number(value: Any) -> bool:

@@ -42,6 +42,16 @@ class Ellipsoids:
         values = (1 / np.sqrt(values) + np.asarray(margin)[..., None]) ** -2
         return Ellipsoids(self.centre, (axes * values[..., None, :]) @ axes.swapaxes(-1, -2))
 
+    def flat(self) -> "Ellipsoids":
+        """The same bodies as one batch (N, k)."""
+        n = len(self.centre)
+        return Ellipsoids(self.centre.reshape(n, -1, 3), self.matrix.reshape(n, -1, 3, 3))
+
+    def at(self, ball: Array) -> Array:
+        """Points c + L b (..., 3) of bodies for points b of the unit ball, with A⁻¹ = L Lᵀ."""
+        root = np.linalg.cholesky(np.linalg.inv(self.matrix))
+        return self.centre + np.einsum("...ij,...j->...i", root, ball)
+
     def level(self, points: Array) -> Array:
         """(p-c)ᵀ A (p-c) of points (..., 3): below 1 inside, above 1 outside."""
         offset = points - self.centre

@@ -1,12 +1,24 @@
 """A chest film of a body of ellipsoids: attenuation, photons, film marker, grey levels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from medcnn.data.anatomy import EFFUSION, NODULE, Body, Lesion
-from medcnn.data.projection import Array, Grid, chord_sum, covered, intervals
+from medcnn.data.anatomy import (
+    Anatomy,
+    Pose,
+    make_branches,
+    make_clavicles,
+    make_end_on,
+    make_lungs,
+    make_organs,
+    make_ribs,
+    make_trunk,
+    make_vertebrae,
+)
+from medcnn.data.lesion import EFFUSION, NODULE, Lesion, make_aerated, make_nodule
+from medcnn.data.projection import Array, Ellipsoids, Grid, chord_sum, covered, intervals, turn
 
 # Linear attenuation at 60 keV in 1/cm: mass attenuation coefficients of NIST (Hubbell and Seltzer,
 # NISTIR 5632, tables 3 and 4, tissues of ICRU report 44) times density.
@@ -22,6 +34,51 @@ FLUID_SEEN = 2.0  # cm of fluid along its ray from which a pixel belongs to an e
 # The letter L of 1 mm lead in the film's upper right corner: left, right, bottom, top in cm.
 STROKES = ((11.6, 12.4, 10.8, 13.8), (12.4, 13.6, 10.8, 11.6))
 LEAD_THICKNESS = 0.1
+
+
+@dataclass
+class Body:
+    """The ellipsoids of N films."""
+
+    trunk: Ellipsoids  # (N, 3) thorax and two shoulders
+    lungs: Ellipsoids  # (N, 2)
+    aerated: Ellipsoids  # (N, 1) the air of a lung with an effusion is in lung ∩ aerated
+    organs: Ellipsoids  # (N, 4) heart, mediastinum, two domes
+    bones: tuple[Ellipsoids, ...]  # (N, k) each
+    vessels: tuple[Ellipsoids, ...]  # (N, k) each
+    nodule: Ellipsoids  # (N, 1), of a film with a nodule
+
+    def changed(self, change: Callable[[Ellipsoids], Ellipsoids]) -> "Body":
+        """The body after a change of every batch (N, k) of ellipsoids."""
+        return Body(
+            trunk=change(self.trunk),
+            lungs=change(self.lungs),
+            aerated=change(self.aerated),
+            organs=change(self.organs),
+            bones=tuple(map(change, self.bones)),
+            vessels=tuple(map(change, self.vessels)),
+            nodule=change(self.nodule),
+        )
+
+    def take(self, rows: Array) -> "Body":
+        """The bodies of these films."""
+        return self.changed(lambda parts: parts[rows])
+
+
+def build_body(anatomy: Anatomy, pose: Pose, lesion: Lesion) -> Body:
+    """The ellipsoids of N films in their poses."""
+    lungs = make_lungs(anatomy, pose.breath)
+    body = Body(
+        trunk=make_trunk(anatomy),
+        lungs=lungs,
+        aerated=make_aerated(lungs, lesion),
+        organs=make_organs(anatomy, pose.breath),
+        bones=(make_ribs(anatomy), make_clavicles(anatomy), make_vertebrae(anatomy)),
+        vessels=(make_branches(anatomy, lungs), make_end_on(anatomy, lungs)),
+        nodule=make_nodule(lungs, lesion),
+    )
+    rotation = (turn(pose.roll, 1) @ turn(pose.yaw, 2))[:, None]
+    return body.changed(lambda parts: parts.moved(rotation, pose.shift[:, None]))
 
 
 @dataclass

@@ -93,7 +93,7 @@ def _value(metrics: Mapping[str, Any], key: str) -> float | None:
 def _split(override: str) -> tuple[str, str]:
     """``+model.depth=18`` as ("model.depth", "18"), ``~logger`` as ("logger", "(removed)")."""
     key, equals, value = override.partition("=")
-    return key.lstrip("+~"), value if equals else "(removed)"
+    return key.lstrip("+~"), value.strip("'") if equals else "(removed)"
 
 
 def _natural_order(path: Path) -> list[tuple[bool, int, str]]:
