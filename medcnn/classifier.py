@@ -8,6 +8,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
@@ -146,13 +147,26 @@ class Classifier(pl.LightningModule):
         return losses[0] + 0.3 * sum(losses[1:])
 
     def on_train_epoch_end(self) -> None:
-        """Stop a training that has diverged."""
+        """Stop a training that has diverged; adapt a rate that waits for a plateau.
+
+        Lightning would do the latter after last.ckpt is written, and not at all in the first epoch
+        of a resumed run.
+        """
         loss = self.trainer.callback_metrics.get("train/loss")
         if loss is not None and not torch.isfinite(loss):
             raise UserError(
                 f"the loss is {float(loss)} after epoch {self.current_epoch + 1}: training has "
                 "diverged; lower optimizer.lr, or find the cause with trainer.detect_anomaly=true"
             )
+        for config in self.trainer.lr_scheduler_configs:
+            figure = self.trainer.callback_metrics.get(config.monitor or "")
+            if isinstance(config.scheduler, ReduceLROnPlateau) and figure is not None:
+                config.scheduler.step(figure)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Called by Lightning; see `on_train_epoch_end` for the schedule left out here."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
 
     def validation_step(self, batch: dict[str, Tensor]) -> None:
         """Collect a batch."""

@@ -1,17 +1,21 @@
 """What stands between the command line and a task: paths, trust, one-line errors, exit codes."""
 
-import argparse
 import os
 import re
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+import hydra._internal.hydra as hydra_internal
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -50,11 +54,12 @@ def main(task: Task, config_name: str) -> None:
     _quiet()
     failures: list[str] = []
     try:
-        check_hydra_settings(sys.argv[1:], config_name)
+        check_options(sys.argv[1:])
         decorate = hydra.main(
             version_base="1.3", config_path=str(conf_dir()), config_name=config_name
         )
-        decorate(lambda cfg: _run(task, cfg, failures))()
+        with guarded_loader():
+            decorate(lambda cfg: _run(task, cfg, failures))()
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(_say(str(interrupt) or "interrupted", 130))
@@ -71,21 +76,17 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
 
     Raised, it would be printed by Hydra as well, and would end a sweep.
     """
-    overrides = list(HydraConfig.get().overrides.task)
-    trust = trusted(overrides)
+    trust = trusted(task_overrides())
     try:
-        if cfg.get("trust") and list(cfg.trust) != trust:
+        if cfg.get("trust") and not trust:
             raise UserError("trust= is taken from the command line only, but a config file sets it")
         return task(cfg, trust)
-    except UserError as error:
+    except (UserError, OmegaConfBaseException) as error:
+        message = str(error) if isinstance(error, UserError) else explain_error(error, "")
         if in_sweep():
-            _say(str(error), 2)
-            failures.append(f"{len(failures) + 1} job(s) of the sweep failed; see its summary.csv")
-        else:
-            failures.append(str(error))
-        return float("nan")
-    except OmegaConfBaseException as error:
-        failures.append(explain_error(error, ""))
+            _say(message, 2)
+            message = f"{len(failures) + 1} job(s) of the sweep failed; see its summary.csv"
+        failures.append(message)
         return float("nan")
 
 
@@ -111,7 +112,7 @@ def trusted(overrides: list[str]) -> list[str]:
         [o for o in overrides if o.lstrip("+").startswith("trust=")]
     ):
         value = override.value()
-        names += [str(name) for name in (value if isinstance(value, list) else [value])]
+        names += [str(name) for name in (value if isinstance(value, list) else [value]) if name]
     return names
 
 
@@ -124,74 +125,122 @@ def quote_path(argument: str) -> str:
     'seed=1'
     """
     key, equals, value = argument.partition("=")
-    plain_value = value in ("", "null") or value[0] in "'\""
-    if not equals or key.lstrip("+") not in PATHS or plain_value:
+    quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
+    if not equals or key.lstrip("+") not in PATHS or value in ("", "null") or quoted:
         return argument
-    escaped = value.replace("'", "\\'")
+    # Hydra drops one of two backslashes before a quote, and only there.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value)
     return f"{key}='{escaped}'"
 
 
-def check_hydra_settings(argv: list[str], config_name: str) -> None:
-    """Refuse config files that set ``hydra.*``, which could start programs before the task does.
-
-    The settings of Hydra have to be what medcnn's own root config and the command line make them:
-    the config is composed with and without the choices of the command line, and its ``hydra``
-    nodes compared. A sweep is composed once for each value that it names.
+def check_options(argv: list[str]) -> None:
+    """Refuse options that Hydra doesn't know, and those that would replace medcnn's own configs.
 
     Raises:
-        UserError: A file sets something of ``hydra``.
+        UserError: Such an option.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=True)
-    parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("--config-path", "-cp")
-    parser.add_argument("--config-name", "-cn")
-    parser.add_argument("--multirun", "-m", action="store_true")
-    known, rest = parser.parse_known_args(argv)
-    overrides = [a for a in rest if a.startswith("~") or ("=" in a and not a.startswith("-"))]
-    of_hydra = [o for o in overrides if re.match(r"[+~]*hydra[./@]", o)]
-    if known.config_path:
-        raise UserError("--config-path would replace medcnn's own configs; use --config-dir")
-    search = [] if known.config_dir is None else [os.path.abspath(known.config_dir)]  # noqa: PTH100
-    name = known.config_name or config_name
-    expected = _hydra_node(config_name, of_hydra, [])
-    for variant in _variants(overrides):
-        found = _hydra_node(name, variant, search)
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; values are set with key=value, options come first: see --help")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    options = parser.parse_args(argv)
+    for name in ("config_path", "config_name", "experimental_rerun"):
+        if getattr(options, name) is not None:
+            raise UserError(
+                f"--{name.replace('_', '-')} would replace medcnn's own configs; add yours with "
+                "--config-dir"
+            )
+    commands = ("run", "multirun", "cfg", "info", "shell_completion")
+    given = [name for name in commands if getattr(options, name)]
+    if len(given) > 1:
+        raise UserError(f"--{given[0]} and --{given[1]} don't go together")
+
+
+class GuardedLoader(ConfigLoaderImpl):
+    """Hydra's loader of configs, except that no file but medcnn's own may set ``hydra.*``.
+
+    What stands under ``hydra`` can start programs before the task does (callbacks, log handlers,
+    launchers), set environment variables, or pass for the command line. Hydra composes every
+    config here: of a job, of a sweep and each of its jobs, and for options such as ``--help``.
+    """
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """The composed config.
+
+        Raises:
+            UserError: A file that sets something of ``hydra``, or one that is no config.
+        """
+        try:
+            cfg = super().load_configuration(
+                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+            )
+        except (HydraException, OmegaConfBaseException):
+            raise
+        except Exception as error:  # whatever YAML and Hydra raise about a file that is no config
+            raise UserError(f"a config file can't be read: {error}") from error
+        found, expected = _hydra_node(cfg), _own_hydra_node(config_name, overrides, run_mode)
         for key in sorted(expected.keys() | found.keys()):
             if expected.get(key) != found.get(key):
                 raise UserError(
                     f"a config file sets hydra.{key}; only the command line may set hydra.*"
                 )
+        return cfg
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """The choices of a group, as ``--help`` lists them; names with ``_`` are bases of others."""
+        options = super().get_group_options(group_name, results_filter, config_name, overrides)
+        return [option for option in options if not option.startswith("_")]
 
 
-def _variants(overrides: list[str]) -> Iterator[list[str]]:
-    """The overrides with each value of each sweep in turn, the other sweeps at their first."""
+def _own_hydra_node(
+    config_name: str | None, overrides: list[str], run_mode: RunMode
+) -> dict[str, Any]:
+    """What `_hydra_node` of a config is if it comes from conf/ and the command line alone."""
     parsed = OverridesParser.create().parse_overrides(overrides)
-    choices = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
-        if o.is_sweep_override() and not o.is_hydra_override()
-        else [text]
-        for o, text in zip(parsed, overrides, strict=True)
-    ]
-    first = [values[0] for values in choices]
-    yield first
-    for index, values in enumerate(choices):
-        for value in values[1:]:
-            yield [*first[:index], value, *first[index + 1 :]]
+    lines: dict[str, list[str]] = {"hydra": [], "task": []}
+    for override, line in zip(parsed, overrides, strict=True):
+        lines["hydra" if override.is_hydra_override() else "task"].append(line)
+    settings = [line for line in lines["hydra"] if not line.startswith("hydra.searchpath=")]
+    own = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
+    return _hydra_node(own.load_configuration(config_name, settings, run_mode)) | {
+        "overrides": lines
+    }
 
 
-def _hydra_node(config_name: str, overrides: list[str], search: list[str]) -> dict[str, Any]:
-    """The ``hydra`` node of a composed config, without what differs from call to call."""
-    if search:
-        overrides = [*overrides, f"hydra.searchpath=['file://{search[0]}']"]
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose(config_name, overrides, return_hydra_config=True)
+def _hydra_node(cfg: DictConfig) -> dict[str, Any]:
+    """The ``hydra`` node of a config, without what Hydra itself fills in."""
     node = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(node, dict)
-    for key in ("runtime", "overrides", "searchpath", "mode"):
-        node.pop(key, None)
-    for key in ("override_dirname", "id", "num", "config_name"):
-        node["job"].pop(key, None)
+    for key in ("runtime", "searchpath"):
+        node.pop(key)
+    for key in ("override_dirname", "config_name"):
+        node["job"].pop(key)
     return {str(key): value for key, value in node.items()}
+
+
+@contextmanager
+def guarded_loader() -> Iterator[None]:
+    """Hydra's entry point, which takes no loader, uses `GuardedLoader` inside the block."""
+    vars(hydra_internal)["ConfigLoaderImpl"] = GuardedLoader
+    try:
+        yield
+    finally:
+        vars(hydra_internal)["ConfigLoaderImpl"] = ConfigLoaderImpl
 
 
 def explain_error(error: Exception, config_name: str) -> str:
@@ -200,7 +249,7 @@ def explain_error(error: Exception, config_name: str) -> str:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if not group:
             return f"there is no config {choice}; give one of conf/ or set --config-dir"
-        options = [str(option) for option in error.options or ()]
+        options = [str(o) for o in error.options or () if not str(o).startswith("_")]
         return f"{group}={choice}: no such {group}{_nearest(choice, options)}"
     if isinstance(error, MissingMandatoryValue):
         key = getattr(error, "full_key", None) or str(error).rpartition(": ")[2]
@@ -222,9 +271,19 @@ def _nearest(word: str, options: list[str]) -> str:
 
 
 def _known_keys(config_name: str) -> list[str]:
+    """All groups and keys of a root config, with the groups' choices of the command line."""
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose(config_name)
-    return list(_flatten(OmegaConf.to_container(cfg, resolve=False), ""))
+        cfg = hydra.compose(config_name, return_hydra_config=True)
+        groups = [str(group) for group in cfg.hydra.runtime.choices if "/" not in str(group)]
+        pairs = [argument.partition("=") for argument in sys.argv[1:]]
+        chosen = [
+            f"{group}={choice}"
+            for group, _, choice in pairs
+            if group in groups and (conf_dir() / group / f"{choice}.yaml").is_file()
+        ]
+        cfg = hydra.compose(config_name, chosen)
+    keys = _flatten(OmegaConf.to_container(cfg, resolve=False), "")
+    return list(dict.fromkeys([*groups, *keys]))
 
 
 def _flatten(node: Any, prefix: str) -> Iterator[str]:

@@ -63,22 +63,29 @@ def instantiate(
         UserError: The target is neither medcnn's own nor trusted, doesn't exist, or doesn't take
             these arguments.
     """
-    options = dict(plain(node))
+    options = plain(node)
+    if not isinstance(options, Mapping):
+        raise UserError(f"{where}={options} is no config with a _target_")
+    options = dict(options)
     target = options.pop("_target_", None)
     if target is None:
         return None
     call = _resolve(target, where, trust)
     _refuse_nested_targets(options, where)
     try:
-        inspect.signature(call).bind(*extra.pop("_args_", ()), **options, **extra)
+        inspect.signature(call).bind(**options, **extra)
     except TypeError as error:
         raise UserError(f"{where}: {target} can't be called with these options: {error}") from error
-    return call(**options, **extra)
+    try:
+        return call(**options, **extra)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UserError) or target.startswith("medcnn.") or target not in TARGETS:
+            raise  # a fault of that code, unless it says itself that it is the user's
+        raise UserError(f"{where}: {target} refuses these options: {error}") from error
 
 
 def _resolve(target: Any, where: str, trust: Iterable[str]) -> Any:
-    trust = set(trust)
-    if target not in TARGETS | trust:
+    if not isinstance(target, str) or target not in TARGETS | set(trust):
         raise UserError(
             f"{where}._target_={target} is not one of medcnn's own; if you know what it does, "
             f"add trust=[{target}] to the command line"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from medcnn.errors import UserError
 from medcnn.rundir import RunDir
@@ -24,20 +25,23 @@ def other_processes(run: RunDir, world: int, trust: list[str]) -> Iterator[None]
 
     What they print goes to ``logs/rank<k>.log`` in the run directory. They are stopped when the
     block is left by an exception.
+
+    Raises:
+        UserError: torchrun or its like started this process, or one of the others failed.
     """
+    if "LOCAL_RANK" in os.environ:
+        raise UserError("medcnn starts its own processes: run it without torchrun or its like")
     if world == 1:
         yield
         return
-    if "LOCAL_RANK" in os.environ:
-        raise UserError("medcnn starts its own processes: run it without torchrun or its like")
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
     (run / "logs").mkdir(exist_ok=True)
     children = [_start(run, rank, world, trust, shared) for rank in range(1, world)]
     os.environ |= {**shared, "LOCAL_RANK": "0"}
     try:
         yield
-        for child in children:
-            child.wait(PATIENCE)
+        for rank, child in enumerate(children, 1):
+            _check_end(child, run / "logs" / f"rank{rank}.log")
     finally:
         for child in children:
             child.kill()
@@ -53,6 +57,16 @@ def _start(
     command = [sys.executable, "-m", "medcnn.distributed", str(run.path), *trust]
     with (run / "logs" / f"rank{rank}.log").open("wb") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+
+def _check_end(child: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait for a process to end, and raise UserError if it failed or doesn't."""
+    try:
+        code = child.wait(PATIENCE)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"a process of this run doesn't end; see {log}") from error
+    if code != 0:
+        raise UserError(f"a process of this run failed with exit code {code}; see {log}")
 
 
 def _free_port() -> int:

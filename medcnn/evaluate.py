@@ -43,14 +43,13 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     samples = make_samples(cfg.get("dataset") or trained["dataset"], trust)
     check_fits(classifier, samples)
     samples.rows(cfg.split)
+    batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
+    data = DataModule(samples, batch_size, test_splits=(cfg.split,))
+    set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
+    trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
     run.claim(cfg.overwrite)
     run.set_status("running", overrides=cli.task_overrides())
-    set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
-    precision = cfg.precision or trained["trainer"]["precision"]
-    trainer = bare_trainer(cfg.accelerator, precision)
-    batch_size = cfg.batch_size or trained["batch_size"]
-    data = DataModule(samples, batch_size, test_splits=(cfg.split,))
     trainer.test(classifier, data, verbose=False)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from medcnn.errors import UserError
 from medcnn.files import write_json
@@ -50,7 +51,7 @@ class RunDir:
     def status(self) -> dict[str, Any]:
         """What status.json says; empty if there is none that can be read."""
         try:
-            status = json.loads((self / "status.json").read_text())
+            status = json.loads((self / "status.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return status if isinstance(status, dict) else {}
@@ -87,7 +88,8 @@ class RunDir:
             )
         for name in there:
             target = self / name
-            shutil.rmtree(target) if target.is_dir() else target.unlink()
+            linked = target.is_symlink()  # what it leads to is the user's
+            shutil.rmtree(target) if target.is_dir() and not linked else target.unlink()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -107,17 +109,20 @@ class RunDir:
         write_json(self / "status.json", status)
 
     def read_config(self) -> Any:
-        """The run's config.
+        """The config of the training run in this folder.
 
         Raises:
-            UserError: The folder holds no run.
+            UserError: The folder holds no training run.
         """
         try:
-            return OmegaConf.load(self / "config.yaml")
-        except (OSError, ValueError, OmegaConfBaseException) as error:
+            config = OmegaConf.load(self / "config.yaml")
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             raise UserError(
                 f"{self.path} holds no run of medcnn: its config.yaml can't be read"
             ) from error
+        if "trainer" not in config or "paths" not in config:
+            raise UserError(f"{self.path} holds no training run: see its config.yaml")
+        return config
 
 
 def environment(**facts: Any) -> dict[str, Any]:

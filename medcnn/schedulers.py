@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from medcnn.errors import UserError
+
 
 def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str, Any]:
     """Linear rise, then half a cosine down to zero (Loshchilov and Hutter 2017, eq. 5).
@@ -22,6 +24,7 @@ def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str
         total_steps: Optimiser steps of the whole training.
         warmup: Share of the steps, 0 … 1, in which the rate rises.
     """
+    _check_share("warmup", warmup)
     rising = min(int(warmup * total_steps), total_steps - 1)
     falling = CosineAnnealingLR(optimizer, T_max=max(1, total_steps - rising))
     if rising < 1:
@@ -38,6 +41,7 @@ def onecycle(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[s
         total_steps: Optimiser steps of the whole training.
         warmup: Share of the steps, 0 … 1, in which the rate rises.
     """
+    _check_share("warmup", warmup)
     rates = [group["lr"] for group in optimizer.param_groups]
     cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=total_steps + 1, pct_start=warmup)
     return {"scheduler": cycle, "interval": "step"}
@@ -54,6 +58,8 @@ def step(
         milestones: Shares of the training, 0 … 1, after which the rate changes.
         factor: What it is multiplied by.
     """
+    for share in milestones:
+        _check_share("milestones", share)
     at = [max(1, round(share * total_steps)) for share in milestones]
     return {"scheduler": MultiStepLR(optimizer, at, gamma=factor), "interval": "step"}
 
@@ -69,5 +75,12 @@ def plateau(
         factor: What it is multiplied by.
         patience: Epochs without a better value before that.
     """
+    if not 0 < factor < 1:
+        raise UserError(f"scheduler.factor={factor}: between 0 and 1")
     scheduler = ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/auroc", "strict": False}
+
+
+def _check_share(key: str, value: float) -> None:
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise UserError(f"scheduler.{key}={value}: a share of the training, 0 … 1")

@@ -164,7 +164,7 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     import torch
 
     from medcnn.data.samples import SPLITS
-    from medcnn.nets import coarse_map_warning
+    from medcnn.nets import Net, coarse_map_warning
 
     net = classifier.net
     counts = samples.table["split"].value_counts()
@@ -180,7 +180,7 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
         f"{torch.get_num_threads()} CPU threads; run directory {run.path}",
         flush=True,
     )
-    warning = coarse_map_warning(net, samples.input_size) if classifier.spatial else None
+    warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
     if warning:
         print(f"note: {warning}", flush=True)
 

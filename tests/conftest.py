@@ -15,3 +15,12 @@ def data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real images: {'MEDCNN_DATA' if named else '../shared/data'} is no folder")
     return root
+
+
+@pytest.fixture(scope="session")
+def phantom_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a small finished training on the phantom, with maps; not to change."""
+    import jobs
+
+    folder = tmp_path_factory.mktemp("shared") / "run"
+    return jobs.train(folder, *jobs.QUICK, "cam.n=4", "trainer.max_epochs=3")

@@ -122,8 +122,8 @@ class DataModule(pl.LightningDataModule):
         limit_test_batches: float = 1.0,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: a batch holds at least one image")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give a whole number of images, at least 1")
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed

@@ -31,7 +31,7 @@ from medcnn.errors import UserError
 CLASSES = ("normal", "nodule", "effusion")
 MARKER_BOX = ("marker_top", "marker_left", "marker_bottom", "marker_right")
 LIMITS = {"nodule_radius": 3.0, "nodule_contrast": 2.0, "effusion_depth": 10.0}
-BLOCK = 8  # films made at a time: few enough for their arrays to stay in the processor's cache
+BLOCK = 16  # films made at a time: few enough for their arrays to stay in the processor's cache
 
 
 def phantom(
@@ -64,7 +64,7 @@ def phantom(
         class_shares: Share of each class among the patients, by name, in any unit; None for equal.
         split_shares: Share of train, val and test, the same in each class; None for 64, 12, 24.
         dose: Photons that reach a pixel where there is no body; exposures vary by ±20 %.
-        nodule_radius: Lowest and highest mean radius, cm (at most 3).
+        nodule_radius: Lowest and highest mean radius, cm (at most 3; a mass above 1.5, strictly).
         nodule_contrast: Lowest and highest; 1 attenuates like soft tissue, 0 like lung.
         effusion_depth: Lowest and highest, cm by which the fluid lifts the lung (at most 10).
         bits: 8 or 16 of a pixel.
@@ -220,7 +220,7 @@ def _take_films(films: _Films, grid: Grid, dose: float, bits: int) -> tuple[Arra
                 lay_marker(photons, coverage, generator)
         images[rows] = develop(counts, dose, bits)
 
-    with ThreadPoolExecutor() as pool:  # in any order: each film has its own generator
+    with ThreadPoolExecutor(2) as pool:  # in any order: each film has its own generator
         list(pool.map(take, range(0, count, BLOCK)))
     return images, masks
 

@@ -119,7 +119,7 @@ def spheroids(start: Array, end: Array, radius: Array, reach: float = 0.6) -> El
     """Elongated ellipsoids, one along each segment from start to end (..., 3), radius (...) in cm.
 
     The half-length is `reach` times the segment. At 0.6, the chain along a smooth curve has a
-    nearly even thickness: on its axis the chords add up to 0.9 … 1.1 of the full one.
+    nearly even thickness: on its axis the chords add up to 0.75 … 1.1 of one diameter.
     """
     segment = end - start
     length = np.linalg.norm(segment, axis=-1)[..., None, None]

@@ -32,7 +32,7 @@ WIDTH = 31.0  # of the film, cm
 WINDOW = (0.6, 5.2)  # line integrals that are shown black and white
 FLUID_SEEN = 2.0  # cm of fluid along its ray from which a pixel belongs to an effusion's mask
 # The letter L of 1 mm lead in the film's upper right corner: left, right, bottom, top in cm.
-STROKES = ((11.6, 12.4, 10.8, 13.8), (12.4, 13.6, 10.8, 11.6))
+STROKES = ((11.2, 12.1, 10.6, 13.8), (12.1, 13.6, 10.6, 11.5))
 LEAD_THICKNESS = 0.1
 
 

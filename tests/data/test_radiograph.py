@@ -23,7 +23,7 @@ from medcnn.data.radiograph import (
     marker_coverage,
 )
 
-GRID = Grid(size=20, width=WIDTH)
+GRID = Grid(size=16, width=WIDTH)
 KINDS = np.array([NORMAL, NODULE, EFFUSION, EFFUSION])
 
 
@@ -40,7 +40,7 @@ def attenuation(body: Body, lesion: Lesion, film: int, points: np.ndarray) -> np
     """The attenuation in 1/cm at points (..., 3), and whether there is fluid."""
 
     def within(parts: Ellipsoids) -> np.ndarray:  # (..., k)
-        return np.stack([part.level(points) < 1 for part in parts[film]], -1)
+        return parts[film].level(points[..., None, :]) < 1
 
     solid = within(body.organs)
     lungs = within(body.lungs) & ~solid[..., :2].any(-1, keepdims=True) & ~solid[..., 2:]
@@ -63,9 +63,9 @@ def attenuation(body: Body, lesion: Lesion, film: int, points: np.ndarray) -> np
 def test_line_integrals_agree_with_voxels(films: tuple[Body, Lesion], film: int) -> None:
     body, lesion = films
     path, mask = line_integrals(body, lesion, GRID)
-    step = 0.02
+    step = 0.025
     y = np.arange(-13, 13, step) + step / 2
-    pixels = np.random.default_rng(film).permutation(GRID.size**2)[:150]
+    pixels = np.random.default_rng(film).permutation(GRID.size**2)[:40]
     rows, columns = np.divmod(pixels, GRID.size)
     points = np.stack(np.broadcast_arrays(GRID.x[columns, None], y, GRID.z[rows, None]), -1)
     mu, fluid = np.moveaxis(attenuation(body, lesion, film, points).sum(1) * step, -1, 0)
@@ -125,7 +125,7 @@ def test_marker_covers_its_strokes_in_the_upper_right_corner(size: int) -> None:
     grid = Grid(size, WIDTH)
     shift = np.array([0.3, -0.2])
     coverage = marker_coverage(shift, grid)
-    assert 0 <= coverage.min() < coverage.max() <= 1
+    assert 0 <= coverage.min() < coverage.max() < 1 + 1e-9
     area = sum((right - left) * (top - bottom) for left, right, bottom, top in STROKES)
     assert coverage.sum() * grid.pixel**2 == pytest.approx(area)
     box = Marker(np.array([False, True]), np.stack([shift, shift])).boxes(grid)

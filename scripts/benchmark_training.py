@@ -1,0 +1,196 @@
+"""How fast medcnn trains, beside a bare PyTorch loop.
+
+python scripts/benchmark_training.py [--sizes 28 64] [--pairs 5] [--output training.csv]
+
+Both sides train the same net with the same optimiser, batch size, precision and memory format. The
+medcnn side is what ``python -m medcnn.train augment=none callbacks=none`` does: uint8 images from
+its data module, its classifier, its Lightning trainer with loggers and checkpoints. The bare side
+indexes images that are float and normalised already, and does nothing else. They take turns, an
+epoch each, and only the training steps of an epoch are timed; the first turn of each warms up.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from medcnn import nets
+from medcnn.assemble import make_card, make_classifier, make_data, make_training
+from medcnn.config import conf_dir, plain
+from medcnn.data.samples import Samples
+from medcnn.files import write_csv
+from medcnn.rundir import RunDir
+from medcnn.trainer import make_trainer, resolve_precision, set_threads
+
+CLASS_NAMES = ("normal", "nodule", "effusion")
+LOW_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def compose(arguments: argparse.Namespace) -> DictConfig:
+    """medcnn's own config with the benchmark's settings."""
+    overrides = [
+        "model=resnet",
+        "augment=none",
+        "callbacks=none",
+        f"batch_size={arguments.batch_size}",
+        f"trainer.precision={arguments.precision}",
+        f"trainer.max_epochs={arguments.pairs + 1}",
+    ]
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose("train", overrides)
+
+
+def random_samples(size: int, train: int, batch_size: int) -> Samples:
+    """Random images (N, 1, size, size) uint8: `train` for training, one batch for validation."""
+    count = train + batch_size
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "image": np.arange(count),
+            "patient": np.arange(count),
+            "split": ["train"] * train + ["val"] * batch_size,
+            "label": np.arange(count) % len(CLASS_NAMES),
+        }
+    )
+    images = torch.from_numpy(rng.integers(0, 256, (count, 1, size, size), dtype=np.uint8))
+    return Samples("random", table, images, "multiclass", CLASS_NAMES)
+
+
+def bare_epoch(cfg: DictConfig, samples: Samples, device: torch.device) -> Callable[[], None]:
+    """An epoch of the bare loop, to be called again and again."""
+    rows = samples.rows("train")
+    size, steps = samples.input_size, len(rows) // cfg.batch_size
+    precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    dtype, low = LOW_PRECISION.get(precision), precision in LOW_PRECISION
+    memory = torch.channels_last if cfg.trainer.channels_last else torch.contiguous_format
+    options = {key: value for key, value in plain(cfg.model).items() if key != "_target_"}
+    net = nets.build(**options, in_channels=1, num_classes=len(CLASS_NAMES), input_size=size)
+    net = net.to(device, memory_format=memory).train()
+    settings = plain(cfg.optimizer)
+    groups = [
+        {"params": [p for p in net.parameters() if p.ndim > 1]},
+        {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(
+        groups, settings["lr"], weight_decay=settings["weight_decay"], fused=settings["fused"]
+    )
+    images: Tensor = samples.images[rows].to(device, torch.float32)
+    images = ((images - images.mean()) / images.std()).contiguous(memory_format=memory)
+    labels = samples.labels[rows].to(device)
+
+    def epoch() -> None:
+        for batch in torch.randperm(len(labels), device=device).split(cfg.batch_size)[:steps]:
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(device.type, dtype=dtype, enabled=low):
+                logits = net(images[batch])
+            F.cross_entropy(logits.float(), labels[batch]).backward()
+            optimizer.step()
+
+    return epoch
+
+
+class TakeTurns(Callback):
+    """Runs a bare epoch before each epoch of the trainer, and times both.
+
+    Args:
+        bare: An epoch of the bare loop.
+
+    Attributes:
+        seconds: (bare, medcnn) of each epoch.
+    """
+
+    def __init__(self, bare: Callable[[], None]) -> None:
+        self.bare = bare
+        self.seconds: list[tuple[float, float]] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The bare epoch, without the deterministic mode that the trainer has switched on."""
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        torch.use_deterministic_algorithms(False)
+        start = _now()
+        self.bare()
+        self.bare_seconds = _now() - start
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        self.start = _now()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
+        """Stop the clock after the last step, before validation and checkpoints."""
+        if trainer.is_last_batch:
+            self.seconds.append((self.bare_seconds, _now() - self.start))
+
+
+def _now() -> float:
+    """Seconds, once the device has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measure(size: int, arguments: argparse.Namespace) -> pd.DataFrame:
+    """Images per second of both sides, one row a pair of epochs."""
+    cfg = compose(arguments)
+    set_threads(cfg.trainer.threads, 1)
+    pl.seed_everything(cfg.seed, verbose=False)
+    count = arguments.steps * cfg.batch_size
+    samples = random_samples(size, count, cfg.batch_size)
+    classifier = make_classifier(make_card(cfg, samples), **make_training(cfg, []))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(cfg, RunDir(Path(folder)), [])
+        turns = TakeTurns(bare_epoch(cfg, samples, trainer.strategy.root_device))
+        trainer.callbacks.append(turns)  # type: ignore[attr-defined]
+        trainer.fit(classifier, make_data(cfg, samples, []))
+    bare, ours = np.array(turns.seconds[1:]).T
+    table = pd.DataFrame({"size": size, "pair": np.arange(1, len(bare) + 1)})
+    table["batch_size"], table["precision"] = cfg.batch_size, str(trainer.precision)
+    table["bare_images_per_s"] = (count / bare).round(1)
+    table["medcnn_images_per_s"] = (count / ours).round(1)
+    table["ratio"] = (bare / ours).round(4)
+    return table
+
+
+def main() -> None:
+    """Measure each size, print the pairs and their medians."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[28, 64], help="pixels an edge")
+    parser.add_argument("--batch-size", type=int, default=32, help="images a step")
+    parser.add_argument("--steps", type=int, default=20, help="steps an epoch")
+    parser.add_argument("--pairs", type=int, default=7, help="epochs of each side that count")
+    parser.add_argument("--precision", default="auto", help="auto, 32-true or bf16-mixed")
+    parser.add_argument("--output", type=Path, help="CSV file, one row a pair")
+    arguments = parser.parse_args()
+    table = pd.concat([measure(size, arguments) for size in arguments.sizes], ignore_index=True)
+    print(table.to_string(index=False))
+    for size, pairs in table.groupby("size"):
+        bare, ours = pairs["bare_images_per_s"], pairs["medcnn_images_per_s"]
+        print(
+            f"ResNet-18, {size} px: bare {bare.median():.1f}, medcnn {ours.median():.1f} images/s; "
+            f"median ratio {statistics.median(pairs['ratio']):.3f}"
+        )
+    if arguments.output:
+        write_csv(arguments.output, table)
+
+
+if __name__ == "__main__":
+    main()

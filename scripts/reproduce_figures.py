@@ -1,0 +1,70 @@
+"""Runs the jobs whose figures stand in the README, one after the other, and writes them to a CSV.
+
+python scripts/reproduce_figures.py --data DIR [--output docs/figures.csv] [--jobs NAME …]
+
+DIR holds breastmnist.npz. With all jobs it takes about half an hour on two CPU cores; nothing else
+should run meanwhile, for the seconds to mean something.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+SEEDS = (0, 1, 2)
+MODELS = ("mlp", "lenet", "alexnet", "zfnet", "vgg", "googlenet", "resnet", "densenet")
+JOBS: dict[str, list[list[str]]] = {
+    "default job": [[f"seed={seed}"] for seed in SEEDS],
+    "models": [[f"model={model}"] for model in MODELS if model != "resnet"],
+    "breastmnist": [["dataset=breastmnist", f"seed={seed}"] for seed in SEEDS],
+    "shortcut": [["experiment=shortcut"]],
+}
+METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
+POINTING = ("pointing_game", "pointing_game_centre")
+
+
+def main() -> None:
+    """Run the jobs and write the table after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder of breastmnist.npz")
+    parser.add_argument("--output", type=Path, default=Path("docs/figures.csv"))
+    parser.add_argument("--jobs", nargs="+", choices=JOBS, default=list(JOBS))
+    parser.add_argument("--overrides", nargs="*", default=[], help="added to every command")
+    options = parser.parse_args()
+    rows = []
+    for name in options.jobs:
+        for overrides in JOBS[name]:
+            rows.append(run(name, [*overrides, *options.overrides], options.data))
+            print(rows[-1], flush=True)
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(rows).to_csv(options.output, index=False)
+
+
+def run(name: str, overrides: list[str], data: str) -> dict[str, Any]:
+    """One job in a process of its own; its figures, and the seconds from command to prompt."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "medcnn.train", *overrides]
+        start = time.perf_counter()
+        subprocess.run([*command, f"paths.data={data}", f"paths.run={folder}/run"], check=True)
+        seconds = time.perf_counter() - start
+        metrics = json.loads(Path(folder, "run", "metrics.json").read_text())
+    row: dict[str, Any] = {"job": name, "overrides": " ".join(overrides)}
+    row |= {name: metrics[f"test/{name}"]["value"] for name in METRICS}
+    for key in POINTING:
+        score = metrics.get(f"test/{key}", {})
+        row |= {f"{key}{end}": score.get(part) for end, part in ENDS.items()}
+    return row | {"seconds": round(seconds, 1), "cores": torch.get_num_threads()}
+
+
+ENDS = {"": "value", "_low": "low", "_high": "high", "_n": "n"}
+
+
+if __name__ == "__main__":
+    main()

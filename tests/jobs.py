@@ -1,0 +1,194 @@
+"""Whole jobs in this process, on tiny data: what the end-to-end tests share."""
+
+import json
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import pandas as pd
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from medcnn import cli
+from medcnn.config import conf_dir
+from medcnn.data.samples import SPLITS, Samples
+from medcnn.nets.base import LinearHead
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PHANTOM = ("++dataset.size=28", "++dataset.patients=36", "++dataset.images_per_patient=2")
+PLAIN = (
+    "trainer.accelerator=cpu",
+    "trainer.precision=32-true",
+    "trainer.threads=1",
+    "trainer.max_epochs=2",
+    "batch_size=16",
+    "logger=none",
+)
+QUICK = (*PHANTOM, *PLAIN, "model=lenet", "cam.n=0")  # the smallest job that does everything
+SIZES = (32, 16, 13)  # images of the splits of a small MedMNIST-like file
+CHANNELS_LAST = {"pathmnist", "dermamnist", "retinamnist", "bloodmnist"}  # the sets in colour
+
+
+def compose(root: str, *overrides: str) -> DictConfig:
+    """The config of conf/<root>.yaml with overrides, as the command line would compose it."""
+    HydraConfig.instance().cfg = None  # what a command line before left behind
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose(root, list(overrides))
+
+
+def train(folder: Path, *overrides: str, trust: Iterable[str] = ()) -> Path:
+    """Train in this process; gives the run directory back."""
+    from medcnn.train import train as job
+
+    job(compose("train", *overrides, f"paths.run='{folder}'"), list(trust))
+    return folder
+
+
+def evaluate(folder: Path, *overrides: str, trust: Iterable[str] = ()) -> dict[str, Any]:
+    """Evaluate in this process, on one thread; gives the figures back."""
+    from medcnn.evaluate import evaluate as job
+
+    base = ("accelerator=cpu", "threads=1", f"paths.run='{folder}'")
+    return job(compose("evaluate", *base, *overrides), list(trust))
+
+
+def explain(*overrides: str) -> dict[str, Any]:
+    """Draw and score maps in this process; gives the scores back."""
+    from medcnn.explain import main as job
+
+    return job(compose("explain", "accelerator=cpu", *overrides), [])
+
+
+def predict(*overrides: str) -> None:
+    """Classify files in this process."""
+    from medcnn.predict import predict as job
+
+    job(compose("predict", "accelerator=cpu", *overrides), [])
+
+
+def command(monkeypatch: Any, task: cli.Task, root: str, *arguments: str) -> int:
+    """A command line in this process; gives its exit code back."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", [f"{root}.py", *arguments])
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        cli.main(task, root)
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    return 0
+
+
+def metrics(run: Path) -> dict[str, Any]:
+    """What metrics.json of a run holds."""
+    content: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    return content
+
+
+def status(run: Path) -> dict[str, Any]:
+    """What status.json of a run holds."""
+    content: dict[str, Any] = json.loads((run / "status.json").read_text())
+    return content
+
+
+def checkpoint(run: Path, name: str = "best") -> dict[str, Any]:
+    """A checkpoint of a run, as anyone can read it."""
+    path = run / "checkpoints" / f"{name}.ckpt"
+    content: dict[str, Any] = torch.load(path, weights_only=True)
+    return content
+
+
+def same_weights(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    """Whether two state dicts hold the same numbers to the bit."""
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def patterns(labels: np.ndarray, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """uint8 noise images (N, *shape), brighter in a band that the label (N,) chooses."""
+    images = np.random.default_rng(seed).integers(0, 120, (len(labels), *shape), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        start = 3 + 5 * int(label)
+        image[start : start + 5] += 100
+    return images
+
+
+def write_medmnist(folder: Path, flag: str, labels: int | list[int], **options: Any) -> Path:
+    """A file like those of MedMNIST, with learnable images.
+
+    Args:
+        folder: Becomes dataset.root.
+        flag: Name of the set.
+        labels: Number of classes, whose labels then alternate; or the labels of each split.
+        **options: `sizes` of the splits, `columns` of the labels, `shape` of an image, `seed`.
+    """
+    sizes, seed = options.get("sizes", SIZES), options.get("seed", 0)
+    shape = options.get("shape", (28, 28))
+    arrays = {}
+    for k, (split, size) in enumerate(zip(SPLITS, sizes, strict=True)):
+        given = np.arange(size) % labels if isinstance(labels, int) else np.resize(labels, size)
+        colour = (3,) if flag in CHANNELS_LAST else ()
+        arrays[f"{split}_images"] = patterns(given, (*shape, *colour), 10 * seed + k)
+        columns = options.get("columns", 1)
+        if columns > 1:  # several findings at once: those of the class and of the one after it
+            rows = np.eye(columns, dtype=np.uint8)
+            arrays[f"{split}_labels"] = rows[given] | rows[(given + 1) % columns]
+        else:
+            arrays[f"{split}_labels"] = given[:, None].astype(np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / f"{flag}.npz", **arrays)
+    return folder
+
+
+def toy(
+    name: str = "toy",
+    sizes: tuple[int, int, int] = SIZES,
+    val_label: int | None = None,
+    channels: int = 1,
+) -> Samples:
+    """A user's own data set: two classes, bright above or below; called through trust=."""
+    splits = np.repeat(SPLITS, sizes)
+    labels = np.arange(len(splits)) % 2
+    if val_label is not None:
+        labels[splits == "val"] = val_label
+    images = torch.from_numpy(patterns(labels * 3, (20, 24), 1))
+    table = pd.DataFrame({"image": np.arange(len(splits)), "patient": np.arange(len(splits))})
+    table["split"], table["label"] = splits, labels
+    stacked = images[:, None].expand(-1, channels, -1, -1).contiguous()
+    return Samples(name, table, stacked, "binary", ("low", "high"), positive=1)
+
+
+TOY = ("dataset._target_=jobs.toy", "dataset.name=toy")  # beside trust=["jobs.toy"]
+
+
+def not_samples(name: str) -> list[str]:
+    """A user's function that returns something else."""
+    return [name]
+
+
+class SmallNet(nn.Module):
+    """A user's own net: one convolution with batch norm, and dropout."""
+
+    def __init__(
+        self, in_channels: int, num_classes: int, dropout: float = 0.5, **given: Any
+    ) -> None:
+        super().__init__()
+        convolution = nn.Conv2d(in_channels, 8, 3, padding=1)
+        self.features = nn.Sequential(convolution, nn.BatchNorm2d(8), nn.ReLU())
+        self.head = LinearHead(8, num_classes, dropout)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes) of images (N, in_channels, H, W)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+SMALL_NET = "jobs.SmallNet"

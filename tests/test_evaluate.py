@@ -1,0 +1,144 @@
+"""A checkpoint tested again, on its own data and on others."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jobs
+import pandas as pd
+import pytest
+
+from medcnn.errors import UserError
+
+BREAST = ("dataset=breastmnist", "dataset.download=false")
+
+
+def best(run: Path) -> str:
+    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
+
+
+@pytest.fixture(scope="module")
+def breast_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on a small BreastMNIST-like file, of which only the run directory is left."""
+    folder = tmp_path_factory.mktemp("breast")
+    root = jobs.write_medmnist(folder / "data", "breastmnist", 2)
+    options = ("model=lenet", "cam.n=0", *jobs.PLAIN, *BREAST, f"dataset.root='{root}'")
+    run = jobs.train(folder / "run", *options)
+    shutil.rmtree(root)
+    return run
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_figures_are_those_of_the_training(
+    phantom_run: Path, tmp_path: Path, split: str
+) -> None:
+    figures = jobs.evaluate(tmp_path / "again", best(phantom_run), f"split={split}")
+    trained = {
+        name: figure
+        for name, figure in jobs.metrics(phantom_run).items()
+        if name.startswith(f"{split}/") and "pointing_game" not in name
+    }
+    assert figures == trained == jobs.metrics(tmp_path / "again")
+    table, told = (pd.read_csv(f / "predictions.csv") for f in (tmp_path / "again", phantom_run))
+    told = told[told["split"] == split].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, told, check_exact=True)
+
+
+def test_another_process_gives_the_same_figures(phantom_run: Path, tmp_path: Path) -> None:
+    arguments = [best(phantom_run), "accelerator=cpu", f"paths.run={tmp_path / 'again'}"]
+    subprocess.run(
+        [sys.executable, "-m", "medcnn.evaluate", *arguments],
+        check=True,
+        cwd=jobs.ROOT,
+        env={**os.environ, "PYTHONPATH": str(jobs.ROOT)},
+        timeout=300,
+    )
+    figures, trained = jobs.metrics(tmp_path / "again"), jobs.metrics(phantom_run)
+    assert figures == {name: trained[name] for name in figures}
+    assert "test/auroc" in figures
+
+
+def test_training_split(phantom_run: Path, tmp_path: Path) -> None:
+    figures = jobs.evaluate(tmp_path / "train", best(phantom_run), "split=train")
+    assert figures["train/accuracy"]["n"] == 48
+
+
+def test_what_it_leaves_behind(
+    phantom_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs.evaluate(tmp_path / "again", best(phantom_run))
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {
+        "config.yaml", "environment.json", "samples.csv", "predictions.csv", "metrics.json",
+        "status.json",
+    }  # fmt: skip
+    assert jobs.status(tmp_path / "again")["state"] == "finished"
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'again'}: test AUROC 0.")
+    with pytest.raises(UserError, match="already holds a finished run"):
+        jobs.evaluate(tmp_path / "again", best(phantom_run))
+    jobs.evaluate(tmp_path / "again", best(phantom_run), "overwrite=true", "batch_size=5")
+
+
+def test_external_validation(breast_run: Path, tmp_path: Path) -> None:
+    root = jobs.write_medmnist(tmp_path / "other", "breastmnist", 2, sizes=(4, 4, 21), seed=3)
+    options = (*BREAST, f"dataset.root='{root}'")
+    figures = jobs.evaluate(tmp_path / "run", best(breast_run), *options)
+    assert figures["test/accuracy"]["n"] == 21
+    table = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    assert table["row"].tolist() == list(range(8, 29))
+    right = (table["label"] == table["decision"]).mean()
+    assert figures["test/accuracy"]["value"] == pytest.approx(right)
+
+
+def test_other_classes(breast_run: Path, tmp_path: Path) -> None:
+    root = jobs.write_medmnist(tmp_path, "pneumoniamnist", 2)
+    options = ("dataset=pneumoniamnist", f"dataset.root='{root}'", "dataset.download=false")
+    with pytest.raises(UserError, match=r"has the classes normal, pneumonia, but .* malignant"):
+        jobs.evaluate(tmp_path / "run", best(breast_run), *options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_size(phantom_run: Path, tmp_path: Path) -> None:
+    options = ("dataset=phantom", *jobs.PHANTOM, "++dataset.size=32")
+    with pytest.raises(UserError, match="1×32×32 .* was trained on 1×28×28"):
+        jobs.evaluate(tmp_path / "run", best(phantom_run), *options)
+
+
+def test_data_that_are_gone(breast_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"breastmnist\.npz is missing: download http"):
+        jobs.evaluate(tmp_path / "run", best(breast_run))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split=holdout", "split=holdout: choose one of train, val, test"),
+        ("checkpoint=nothing.ckpt", "checkpoint=nothing.ckpt: there is no such file"),
+        ("accelerator=gpu", "accelerator=gpu"),
+        ("accelerator=abacus", "accelerator=abacus"),
+        ("precision=8", "precision=8: choose one of"),
+        ("threads=0", "threads=0: at least 1"),
+        ("batch_size=-1", "batch_size=-1: "),
+        ("batch_size=0", "batch_size=0: "),
+        ("batch_size=few", "batch_size=few: "),
+    ],
+)
+def test_bad_input_leaves_no_run(
+    phantom_run: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        jobs.evaluate(tmp_path / "run", best(phantom_run), override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_over_checkpoints_exits_cleanly(
+    phantom_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medcnn.evaluate import evaluate
+
+    sweep = (f"hydra.sweep.dir={tmp_path}", "split=val,test", "threads=1", "accelerator=cpu")
+    arguments = ("-m", best(phantom_run), *sweep)
+    assert jobs.command(monkeypatch, evaluate, "evaluate", *arguments) == 0
+    assert "val/auroc" in jobs.metrics(tmp_path / "0")
+    assert "test/auroc" in jobs.metrics(tmp_path / "1")

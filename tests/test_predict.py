@@ -1,0 +1,148 @@
+"""Files on the disk, classified."""
+
+from pathlib import Path
+
+import jobs
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import medcnn
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError
+
+PROBS = ["prob:normal", "prob:nodule", "prob:effusion"]
+
+
+def best(run: Path) -> str:
+    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
+
+
+@pytest.fixture(scope="module")
+def samples(phantom_run: Path) -> Samples:
+    from medcnn.assemble import make_samples
+
+    return make_samples(jobs.checkpoint(phantom_run)["medcnn"]["config"]["dataset"])
+
+
+@pytest.fixture(scope="module")
+def pictures(samples: Samples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test images as PNG files, named by their rows."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for row in samples.rows("test").tolist():
+        Image.fromarray(samples.images[row, 0].numpy()).save(folder / f"{row:03d}.png")
+    return folder
+
+
+def test_files_get_the_probabilities_of_the_training(
+    phantom_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "new folder" / "a.csv"
+    jobs.predict(best(phantom_run), f"images='{pictures}'", f"output='{output}'", "batch_size=5")
+    assert capsys.readouterr().out == f"{output}: 18 of 18 images classified\n"
+    table = pd.read_csv(output)
+    told = pd.read_csv(phantom_run / "predictions.csv")
+    told = told[told["split"] == "test"].reset_index(drop=True)
+    assert [Path(path).stem for path in table["image"]] == [f"{row:03d}" for row in told["row"]]
+    np.testing.assert_allclose(table[PROBS], told[PROBS], atol=1e-5)
+    assert table["decision"].tolist() == told["decision"].tolist()
+    assert [path.name for path in output.parent.iterdir()] == ["a.csv"]
+
+
+def test_one_file_and_a_pattern(phantom_run: Path, pictures: Path, tmp_path: Path) -> None:
+    files = sorted(pictures.iterdir())
+    jobs.predict(best(phantom_run), f"images='{files[0]}'", f"output='{tmp_path / 'one.csv'}'")
+    assert pd.read_csv(tmp_path / "one.csv")["image"].tolist() == [str(files[0])]
+    pattern = pictures / "00*.png"
+    jobs.predict(best(phantom_run), f"images='{pattern}'", f"output='{tmp_path / 'some.csv'}'")
+    found = [str(path) for path in sorted(pictures.glob("00*.png"))]
+    assert pd.read_csv(tmp_path / "some.csv")["image"].tolist() == found
+
+
+def test_colour_and_other_sizes(phantom_run: Path, samples: Samples, tmp_path: Path) -> None:
+    row = int(samples.rows("test")[0])
+    grey = samples.images[row, 0].numpy()
+    Image.fromarray(np.stack([grey] * 3, -1)).save(tmp_path / "colour.png")
+    Image.fromarray(grey.repeat(2, 0).repeat(2, 1)).save(tmp_path / "large.png")
+    output = tmp_path / "out" / "table.csv"
+    jobs.predict(best(phantom_run), f"images='{tmp_path}'", f"output='{output}'")
+    told = pd.read_csv(phantom_run / "predictions.csv").set_index("row")
+    table = pd.read_csv(output)
+    np.testing.assert_allclose(table[PROBS].iloc[0], told[PROBS].loc[row], atol=1e-5)
+    np.testing.assert_allclose(table[PROBS].iloc[1], told[PROBS].loc[row], atol=0.2)
+
+
+def test_a_damaged_file_among_good_ones(
+    phantom_run: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from medcnn.predict import predict
+
+    files = sorted(pictures.iterdir())[:3]
+    for file in files:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    damaged = tmp_path / files[1].name
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    output = tmp_path / "table.csv"
+    arguments = (f"checkpoint={phantom_run / 'checkpoints' / 'best.ckpt'}", "accelerator=cpu",
+                 f"images={tmp_path}", f"output={output}", "batch_size=2")  # fmt: skip
+    assert jobs.command(monkeypatch, predict, "predict", *arguments) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 2
+    assert error[0].startswith(f"medcnn: {damaged} can't be read")
+    assert error[1] == "medcnn: 1 of 3 images could not be read"
+    assert pd.read_csv(output)["image"].tolist() == [str(tmp_path / files[k].name) for k in (0, 2)]
+
+
+def test_nothing_but_damaged_files(phantom_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    output = tmp_path / "table.csv"
+    with pytest.raises(UserError, match="none of 1 files could be read"):
+        jobs.predict(best(phantom_run), f"images='{tmp_path}'", f"output='{output}'")
+    assert not output.exists()
+
+
+def test_an_existing_output_is_kept(phantom_run: Path, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "table.csv"
+    output.write_text("mine")
+    options = (best(phantom_run), f"images='{pictures}'", f"output='{output}'")
+    with pytest.raises(UserError, match=r"table\.csv exists; overwrite=true replaces it"):
+        jobs.predict(*options)
+    assert output.read_text() == "mine"
+    jobs.predict(*options, "overwrite=true")
+    assert len(pd.read_csv(output)) == 18
+
+
+def test_no_images(phantom_run: Path, tmp_path: Path) -> None:
+    options = (best(phantom_run), f"output='{tmp_path / 'table.csv'}'")
+    with pytest.raises(UserError, match="holds no image"):
+        jobs.predict(*options, f"images='{tmp_path}'")
+    with pytest.raises(UserError, match="is neither a file, nor a folder"):
+        jobs.predict(*options, f"images='{tmp_path / 'x*.png'}'")
+
+
+@pytest.mark.parametrize("batch_size", ["0", "-1", "few"])
+def test_bad_batch_size(
+    phantom_run: Path, pictures: Path, tmp_path: Path, batch_size: str
+) -> None:
+    options = (best(phantom_run), f"images='{pictures}'", f"output='{tmp_path / 'table.csv'}'")
+    with pytest.raises(UserError, match=f"batch_size={batch_size}"):
+        jobs.predict(*options, f"batch_size={batch_size}")
+
+
+def test_colour_net_on_grey_files(tmp_path: Path) -> None:
+    root = jobs.write_medmnist(tmp_path / "data", "dermamnist", 7)
+    options = ("dataset=dermamnist", "dataset.download=false", f"dataset.root='{root}'")
+    run = jobs.train(tmp_path / "run", *options, *jobs.PLAIN, "model=lenet", "cam.n=0",
+                     "trainer.max_epochs=1")  # fmt: skip
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / "grey.png")
+    output = tmp_path / "table.csv"
+    jobs.predict(best(run), f"images='{tmp_path / 'grey.png'}'", f"output='{output}'")
+    assert pd.read_csv(output).filter(like="prob:").sum(axis=1)[0] == pytest.approx(1, abs=1e-5)
+    names = medcnn.load(run / "checkpoints" / "best.ckpt").card["class_names"]
+    assert pd.read_csv(output)["decision"][0] in names
