@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 from medcnn.classifier import Card, Classifier
 from medcnn.config import instantiate, plain
 from medcnn.data.batches import DataModule, unit_intensity
-from medcnn.data.samples import Samples
+from medcnn.data.samples import SPLITS, Samples, Task
 from medcnn.errors import UserError
 from medcnn.objective import Objective, balanced_weights
 
@@ -40,24 +40,41 @@ def make_card(cfg: DictConfig, samples: Samples) -> Card:
     if (task == "multilabel") != (samples.task == "multilabel"):
         raise UserError(f"objective={task} doesn't fit data set {samples.name} ({samples.task})")
     mean, std = intensity_statistics(samples)
-    weights = plain(cfg.objective.class_weights)
-    if weights == "balanced":
-        labels = samples.labels[samples.rows("train")]
-        weights = balanced_weights(labels, task, len(samples.class_names))
-    elif isinstance(weights, str):
-        raise UserError(f"objective.class_weights={weights}: null, balanced or a list of numbers")
     return {
         "config": plain(cfg),
         "task": task,
         "class_names": list(samples.class_names),
         "positive": samples.positive,
-        "class_weights": weights,
+        "class_weights": class_weights(cfg.objective.class_weights, samples, task),
         "in_channels": samples.in_channels,
         "input_size": list(samples.input_size),
         "intensity_range": list(samples.intensity_range),
         "mean": mean,
         "std": std,
     }
+
+
+def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | None:
+    """The factors of the loss that ``objective.class_weights`` asks for; None for none.
+
+    Raises:
+        UserError: Neither null, balanced, nor numbers above 0.
+    """
+    given = plain(given)
+    if given is None:
+        return None
+    if given == "balanced":
+        labels = samples.labels[samples.rows("train")]
+        return balanced_weights(labels, task, len(samples.class_names))
+    if not isinstance(given, list) or not all(_above_zero(weight) for weight in given):
+        raise UserError(
+            f"objective.class_weights={given}: null, balanced or a list of numbers above 0"
+        )
+    return [float(weight) for weight in given]
+
+
+def _above_zero(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < float("inf")
 
 
 def intensity_statistics(samples: Samples) -> tuple[list[float], list[float]]:
@@ -83,6 +100,9 @@ def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> C
         card: See `Classifier`.
         trust: Names that the user allows in its config.
         **training: `optimizer` and `scheduler` of `Classifier`.
+
+    Raises:
+        UserError: A model config that can't be called, or whose target gives no net.
     """
     config = card["config"]
     objective = Objective(
@@ -91,8 +111,11 @@ def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> C
         positive=card["positive"],
         class_weights=card["class_weights"],
     )
+    node = dict(config["model"])
+    if node.get("_target_") != "medcnn.nets.build":
+        node.pop("name", None)  # of a net of the user's it names the run alone
     net = instantiate(
-        config["model"],
+        node,
         "model",
         trust,
         in_channels=card["in_channels"],
@@ -100,6 +123,10 @@ def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> C
         spatial_dims=len(card["input_size"]),
         input_size=tuple(card["input_size"]),
     )
+    if not isinstance(net, nn.Module):
+        raise UserError(
+            f"model._target_={config['model'].get('_target_')} gives no torch.nn.Module"
+        )
     channels_last = bool(config["trainer"]["channels_last"])
     return Classifier(net, objective, card, channels_last=channels_last, **training)
 
@@ -124,7 +151,13 @@ def make_training(cfg: DictConfig, trust: Iterable[str]) -> dict[str, Any]:
 
 
 def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataModule:
-    """The loaders of training, validation, and at the end validation and test."""
+    """The loaders of training, validation, and at the end validation and test.
+
+    Raises:
+        UserError: A split without samples, before anything is trained.
+    """
+    for split in SPLITS:
+        samples.rows(split)
     augment = None
     if cfg.augment.get("_target_") is not None:
         augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
@@ -135,5 +168,5 @@ def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataMo
         augment=augment,
         overfit_batches=cfg.overfit_batches,
         test_splits=("val", "test"),
-        limit_test_batches=cfg.trainer.limit_test_batches,
+        limits={split: cfg.trainer[f"limit_{split}_batches"] for split in SPLITS},
     )

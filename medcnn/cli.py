@@ -6,16 +6,12 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import hydra
-import hydra._internal.hydra as hydra_internal
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -24,6 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medcnn.config import conf_dir
 from medcnn.errors import UserError
+from medcnn.guard import guarded_loader
 
 PATHS = (
     "checkpoint",
@@ -102,7 +99,11 @@ def sweep_run_dir() -> str | None:
 
 def task_overrides() -> list[str]:
     """What the command line set, as Hydra's override strings."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    if not HydraConfig.initialized():
+        return []
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return overrides
 
 
 def trusted(overrides: list[str]) -> list[str]:
@@ -158,103 +159,19 @@ def check_options(argv: list[str]) -> None:
         raise UserError(f"--{given[0]} and --{given[1]} don't go together")
 
 
-class GuardedLoader(ConfigLoaderImpl):
-    """Hydra's loader of configs, except that no file but medcnn's own may set ``hydra.*``.
-
-    What stands under ``hydra`` can start programs before the task does (callbacks, log handlers,
-    launchers), set environment variables, or pass for the command line. Hydra composes every
-    config here: of a job, of a sweep and each of its jobs, and for options such as ``--help``.
-    """
-
-    def load_configuration(
-        self,
-        config_name: str | None,
-        overrides: list[str],
-        run_mode: RunMode,
-        from_shell: bool = True,
-        validate_sweep_overrides: bool = True,
-    ) -> DictConfig:
-        """The composed config.
-
-        Raises:
-            UserError: A file that sets something of ``hydra``, or one that is no config.
-        """
-        try:
-            cfg = super().load_configuration(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-            )
-        except (HydraException, OmegaConfBaseException):
-            raise
-        except Exception as error:  # whatever YAML and Hydra raise about a file that is no config
-            raise UserError(f"a config file can't be read: {error}") from error
-        found, expected = _hydra_node(cfg), _own_hydra_node(config_name, overrides, run_mode)
-        for key in sorted(expected.keys() | found.keys()):
-            if expected.get(key) != found.get(key):
-                raise UserError(
-                    f"a config file sets hydra.{key}; only the command line may set hydra.*"
-                )
-        return cfg
-
-    def get_group_options(
-        self,
-        group_name: str,
-        results_filter: ObjectType | None = ObjectType.CONFIG,
-        config_name: str | None = None,
-        overrides: list[str] | None = None,
-    ) -> list[str]:
-        """The choices of a group, as ``--help`` lists them; names with ``_`` are bases of others."""
-        options = super().get_group_options(group_name, results_filter, config_name, overrides)
-        return [option for option in options if not option.startswith("_")]
-
-
-def _own_hydra_node(
-    config_name: str | None, overrides: list[str], run_mode: RunMode
-) -> dict[str, Any]:
-    """What `_hydra_node` of a config is if it comes from conf/ and the command line alone."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    lines: dict[str, list[str]] = {"hydra": [], "task": []}
-    for override, line in zip(parsed, overrides, strict=True):
-        lines["hydra" if override.is_hydra_override() else "task"].append(line)
-    settings = [line for line in lines["hydra"] if not line.startswith("hydra.searchpath=")]
-    own = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
-    return _hydra_node(own.load_configuration(config_name, settings, run_mode)) | {
-        "overrides": lines
-    }
-
-
-def _hydra_node(cfg: DictConfig) -> dict[str, Any]:
-    """The ``hydra`` node of a config, without what Hydra itself fills in."""
-    node = OmegaConf.to_container(cfg.hydra, resolve=False)
-    assert isinstance(node, dict)
-    for key in ("runtime", "searchpath"):
-        node.pop(key)
-    for key in ("override_dirname", "config_name"):
-        node["job"].pop(key)
-    return {str(key): value for key, value in node.items()}
-
-
-@contextmanager
-def guarded_loader() -> Iterator[None]:
-    """Hydra's entry point, which takes no loader, uses `GuardedLoader` inside the block."""
-    vars(hydra_internal)["ConfigLoaderImpl"] = GuardedLoader
-    try:
-        yield
-    finally:
-        vars(hydra_internal)["ConfigLoaderImpl"] = ConfigLoaderImpl
-
-
 def explain_error(error: Exception, config_name: str) -> str:
     """One line for what Hydra and OmegaConf raise about a command line or a config file."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if not group:
-            return f"there is no config {choice}; give one of conf/ or set --config-dir"
+            return f"there is no config {choice}, which a defaults list names"
         options = [str(o) for o in error.options or () if not str(o).startswith("_")]
         return f"{group}={choice}: no such {group}{_nearest(choice, options)}"
     if isinstance(error, MissingMandatoryValue):
         key = getattr(error, "full_key", None) or str(error).rpartition(": ")[2]
         return f"{key} is missing: add {key}=… to the command line"
-    text = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [repr(error)])[0]
     if isinstance(error, OverrideParseException):
         return f"can't read {error.override!r}: {text}; put quotes round the value: key='…'"
     match = re.match(r"Could not override '([^']+)'", text)

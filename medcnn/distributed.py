@@ -31,13 +31,12 @@ def other_processes(run: RunDir, world: int, trust: list[str]) -> Iterator[None]
     """
     if "LOCAL_RANK" in os.environ:
         raise UserError("medcnn starts its own processes: run it without torchrun or its like")
-    if world == 1:
-        yield
-        return
+    children: list[subprocess.Popen[bytes]] = []
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
-    (run / "logs").mkdir(exist_ok=True)
-    children = [_start(run, rank, world, trust, shared) for rank in range(1, world)]
-    os.environ |= {**shared, "LOCAL_RANK": "0"}
+    if world > 1:
+        (run / "logs").mkdir(exist_ok=True)
+        children = [_start(run, rank, world, trust, shared) for rank in range(1, world)]
+        os.environ |= {**shared, "LOCAL_RANK": "0"}
     try:
         yield
         for rank, child in enumerate(children, 1):
@@ -46,8 +45,17 @@ def other_processes(run: RunDir, world: int, trust: list[str]) -> Iterator[None]
         for child in children:
             child.kill()
             child.wait()
-        for name in (*shared, "LOCAL_RANK", "WORLD_SIZE"):
+        _leave_group()
+        for name in (*shared, "LOCAL_RANK", "WORLD_SIZE"):  # Lightning sets them, too
             os.environ.pop(name, None)
+
+
+def _leave_group() -> None:
+    """Leave the process group of a run that failed; the next run of a sweep makes its own."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _start(

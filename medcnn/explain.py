@@ -12,7 +12,7 @@ from medcnn import cam, cli
 from medcnn.classifier import Classifier, load
 from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import Samples
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
 from medcnn.files import replacing, write_json
 from medcnn.report import GalleryItem, gallery
@@ -52,7 +52,7 @@ def explain_split(
     method: str,
     n: int,
     stage: str = "last",
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> dict[str, Any]:
     """Draw a gallery of `n` images of a split, keep their raw maps, and score maps by lesions.
 
@@ -67,6 +67,10 @@ def explain_split(
     Raises:
         UserError: A net without feature maps, an unknown method or stage, or an empty split.
     """
+    check_whole_number("n", n, least=1)
+    if batch_size is None:
+        batch_size = classifier.card["config"]["batch_size"]
+    check_whole_number("batch_size", batch_size, least=1)
     if not classifier.spatial:
         raise UserError("this net has no feature maps, so there is no class activation map of it")
     classifier.eval()

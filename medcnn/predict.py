@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from medcnn import cli
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.files import write_csv
 
 
@@ -37,12 +37,14 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         raise UserError(f"output={output} exists; overwrite=true replaces it")
     classifier = load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator))
     card = classifier.card
+    batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
+    check_whole_number("batch_size", batch_size, least=1)
     paths = list_images(cfg.images)
     read: list[Path] = []
     probs: list[Tensor] = []
-    for first in range(0, len(paths), cfg.batch_size):
+    for first in range(0, len(paths), batch_size):
         batch: list[Tensor] = []
-        for path in paths[first : first + cfg.batch_size]:
+        for path in paths[first : first + batch_size]:
             try:
                 image = to_network(read_image(path), card["in_channels"], card["input_size"])
             except UserError as error:

@@ -8,12 +8,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcnn import cli
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.files import write_csv, write_json, write_text
 from medcnn.rundir import RunDir, environment
 
-WHOLE_NUMBERS = ("seed", "batch_size", "overfit_batches", "cam.n", "trainer.max_epochs")
 RESUMABLE = ("trainer", "callbacks", "logger", "cam")  # what may change when a run goes on
+WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys of the config: least, most
+    "seed": (0, 2**32 - 1),
+    "batch_size": (1, None),
+    "overfit_batches": (0, None),
+    "cam.n": (0, None),
+    "trainer.max_epochs": (1, None),
+    "trainer.accumulate_grad_batches": (1, None),
+    "trainer.log_every_n_steps": (1, None),
+}
 
 
 def train(cfg: DictConfig, trust: list[str]) -> float:
@@ -54,7 +62,6 @@ def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir]:
     """The config to run and its claimed directory: a new one, or one to go on with."""
     if cfg.resume is not None:
         return _resume(RunDir(cfg.resume))
-    _check_numbers(cfg)
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
     with open_dict(cfg):
         cfg.paths.run = str(run.path)
@@ -81,15 +88,13 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir]:
             )
         OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
     cfg.paths.run = str(run.path)
-    _check_numbers(cfg)
+    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))  # the other processes read it
     return cfg, run
 
 
 def _check_numbers(cfg: DictConfig) -> None:
-    for key in WHOLE_NUMBERS:
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise UserError(f"{key}={value}: a whole number is needed")
+    for key, (least, most) in WHOLE_NUMBERS.items():
+        check_whole_number(key, OmegaConf.select(cfg, key), least, most)
 
 
 def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
@@ -97,6 +102,7 @@ def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     from medcnn.distributed import other_processes
     from medcnn.trainer import processes
 
+    _check_numbers(cfg)
     with other_processes(run, processes(cfg.trainer), trust):
         samples, classifier, best = fit_and_test(cfg, run, trust)
     from medcnn.report import curves

@@ -14,7 +14,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfil
 from medcnn.callbacks import EpochLines, History, LastCheckpoint, ProgressBar
 from medcnn.classifier import Classifier
 from medcnn.config import instantiate
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.rundir import RunDir
 
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the run
@@ -29,7 +29,9 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
     Raises:
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
     """
-    options = {key: value for key, value in cfg.trainer.items() if key not in _OURS}
+    _check_limits(cfg.trainer)
+    ours = (*_OURS, *LIMITS)
+    options = {key: value for key, value in cfg.trainer.items() if key not in ours}
     try:
         return pl.Trainer(
             **{str(key): value for key, value in options.items()},
@@ -44,11 +46,30 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
             enable_model_summary=False,
             enable_progress_bar=ProgressBar.useful(),
         )
-    except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
+    except UserError:
+        raise
+    except (pl.utilities.exceptions.MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
 
 
-_OURS = ("devices", "precision", "channels_last", "threads", "limit_test_batches", "profiler")
+# In deterministic mode torch would fill every new tensor with NaN, 7 % of a step, to show up reads of
+# memory that was never written; nothing here reads such memory.
+torch.utils.deterministic.fill_uninitialized_memory = False
+
+_OURS = ("devices", "precision", "channels_last", "threads", "profiler")
+LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")  # see DataModule
+
+
+def _check_limits(trainer: DictConfig) -> None:
+    for key in LIMITS:
+        value = trainer[key]
+        share = isinstance(value, float) and 0 < value <= 1
+        number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if not share and not number:
+            raise UserError(
+                f"trainer.{key}={value}: give a share, above 0 and up to 1.0, or a number of "
+                "batches, at least 1"
+            )
 
 
 def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
@@ -64,6 +85,8 @@ def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+    except UserError:
+        raise
     except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
         raise UserError(f"accelerator={accelerator}: {error}") from error
 
@@ -110,8 +133,7 @@ def set_threads(threads: int | None, local_processes: int) -> None:
     if threads is None and local_processes > 1:
         threads = max(1, len(os.sched_getaffinity(0)) // local_processes)
     if threads is not None:
-        if threads < 1:
-            raise UserError(f"threads={threads}: at least 1")
+        check_whole_number("threads", threads, least=1)
         torch.set_num_threads(threads)
 
 

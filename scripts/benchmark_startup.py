@@ -64,18 +64,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("overrides", nargs="*", help="given to medcnn.train, as dataset=breastmnist")
+    parser.add_argument(
+        "overrides", nargs="*", help="given to medcnn.train, as dataset=breastmnist"
+    )
     parser.add_argument("--pairs", type=int, default=5, help="how often each is started")
     parser.add_argument("--output", type=Path, help="CSV file, one row a pair")
     arguments = parser.parse_args()
+    if arguments.pairs < 1:
+        parser.error(f"--pairs {arguments.pairs} is below 1")
     rows = []
     for _ in range(arguments.pairs):
         alone, whole = import_seconds(), training_seconds(arguments.overrides)
         rows.append((alone, whole, whole - alone))
-        print(f"imports {alone:.2f} s, first step {whole:.2f} s, less imports {whole - alone:.2f} s")
+        print(
+            f"imports {alone:.2f} s, first step {whole:.2f} s, less imports {whole - alone:.2f} s"
+        )
     alone, whole, less = (statistics.median(column) for column in zip(*rows, strict=True))
     print(f"medians: imports {alone:.2f} s, first step {whole:.2f} s, less imports {less:.2f} s")
     if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
         lines = [",".join(f"{value:.3f}" for value in row) for row in rows]
         arguments.output.write_text("\n".join(["imports_s,first_step_s,difference_s", *lines, ""]))
 

@@ -6,15 +6,21 @@ Both sides train the same net with the same optimiser, batch size, precision and
 medcnn side is what ``python -m medcnn.train augment=none callbacks=none`` does: uint8 images from
 its data module, its classifier, its Lightning trainer with loggers and checkpoints. The bare side
 indexes images that are float and normalised already, and does nothing else. They take turns, an
-epoch each, and only the training steps of an epoch are timed; the first turn of each warms up.
+epoch each, and only the training steps of an epoch are timed; the first turn of each warms up. (The
+lines that medcnn prints after each epoch count the seconds of both sides and of the validation.)
+
+Nothing else should run meanwhile: with two threads, one busy process beside them makes a step
+several times slower. OMP_NUM_THREADS=1 suffers least.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -30,16 +36,17 @@ from medcnn import nets
 from medcnn.assemble import make_card, make_classifier, make_data, make_training
 from medcnn.config import conf_dir, plain
 from medcnn.data.samples import Samples
+from medcnn.errors import UserError
 from medcnn.files import write_csv
 from medcnn.rundir import RunDir
-from medcnn.trainer import make_trainer, resolve_precision, set_threads
+from medcnn.trainer import PRECISIONS, make_trainer, resolve_precision, set_threads
 
 CLASS_NAMES = ("normal", "nodule", "effusion")
-LOW_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+LOW_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # that of autocast
 
 
 def compose(arguments: argparse.Namespace) -> DictConfig:
-    """medcnn's own config with the benchmark's settings."""
+    """The config of medcnn's own files with the benchmark's settings."""
     overrides = [
         "model=resnet",
         "augment=none",
@@ -53,14 +60,15 @@ def compose(arguments: argparse.Namespace) -> DictConfig:
 
 
 def random_samples(size: int, train: int, batch_size: int) -> Samples:
-    """Random images (N, 1, size, size) uint8: `train` for training, one batch for validation."""
-    count = train + batch_size
+    """Random images (N, 1, size, size) uint8: `train` to train on, one batch of val and of test."""
+    splits = ["train"] * train + ["val"] * batch_size + ["test"] * batch_size
+    count = len(splits)
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {
             "image": np.arange(count),
             "patient": np.arange(count),
-            "split": ["train"] * train + ["val"] * batch_size,
+            "split": splits,
             "label": np.arange(count) % len(CLASS_NAMES),
         }
     )
@@ -70,28 +78,27 @@ def random_samples(size: int, train: int, batch_size: int) -> Samples:
 
 def bare_epoch(cfg: DictConfig, samples: Samples, device: torch.device) -> Callable[[], None]:
     """An epoch of the bare loop, to be called again and again."""
-    rows = samples.rows("train")
-    size, steps = samples.input_size, len(rows) // cfg.batch_size
     precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     dtype, low = LOW_PRECISION.get(precision), precision in LOW_PRECISION
     memory = torch.channels_last if cfg.trainer.channels_last else torch.contiguous_format
-    options = {key: value for key, value in plain(cfg.model).items() if key != "_target_"}
-    net = nets.build(**options, in_channels=1, num_classes=len(CLASS_NAMES), input_size=size)
-    net = net.to(device, memory_format=memory).train()
-    settings = plain(cfg.optimizer)
-    groups = [
+    model = {key: value for key, value in plain(cfg.model).items() if key != "_target_"}
+    model |= {"in_channels": samples.in_channels, "input_size": samples.input_size}
+    net = nets.build(**model, num_classes=len(CLASS_NAMES)).train()
+    net = net.to(device).to(memory_format=memory)
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in net.parameters() if p.ndim > 1]},
         {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(
-        groups, settings["lr"], weight_decay=settings["weight_decay"], fused=settings["fused"]
+        groups, cfg.optimizer.lr, weight_decay=cfg.optimizer.weight_decay, fused=cfg.optimizer.fused
     )
+    rows = samples.rows("train")
     images: Tensor = samples.images[rows].to(device, torch.float32)
     images = ((images - images.mean()) / images.std()).contiguous(memory_format=memory)
     labels = samples.labels[rows].to(device)
 
     def epoch() -> None:
-        for batch in torch.randperm(len(labels), device=device).split(cfg.batch_size)[:steps]:
+        for batch in torch.randperm(len(labels), device=device).split(cfg.batch_size):
             optimizer.zero_grad(set_to_none=True)
             with torch.autocast(device.type, dtype=dtype, enabled=low):
                 logits = net(images[batch])
@@ -162,10 +169,18 @@ def measure(size: int, arguments: argparse.Namespace) -> pd.DataFrame:
     bare, ours = np.array(turns.seconds[1:]).T
     table = pd.DataFrame({"size": size, "pair": np.arange(1, len(bare) + 1)})
     table["batch_size"], table["precision"] = cfg.batch_size, str(trainer.precision)
+    table["threads"] = torch.get_num_threads()
     table["bare_images_per_s"] = (count / bare).round(1)
     table["medcnn_images_per_s"] = (count / ours).round(1)
     table["ratio"] = (bare / ours).round(4)
     return table
+
+
+def positive(text: str) -> int:
+    """A number of the command line that has to be at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return int(text)
 
 
 def main() -> None:
@@ -173,14 +188,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[28, 64], help="pixels an edge")
-    parser.add_argument("--batch-size", type=int, default=32, help="images a step")
-    parser.add_argument("--steps", type=int, default=20, help="steps an epoch")
-    parser.add_argument("--pairs", type=int, default=7, help="epochs of each side that count")
-    parser.add_argument("--precision", default="auto", help="auto, 32-true or bf16-mixed")
+    parser.add_argument("--sizes", type=positive, nargs="+", default=[28, 64], help="pixels")
+    parser.add_argument("--batch-size", type=positive, default=32, help="images a step")
+    parser.add_argument("--steps", type=positive, default=20, help="steps an epoch")
+    parser.add_argument("--pairs", type=positive, default=7, help="epochs of each side that count")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
     parser.add_argument("--output", type=Path, help="CSV file, one row a pair")
     arguments = parser.parse_args()
-    table = pd.concat([measure(size, arguments) for size in arguments.sizes], ignore_index=True)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
+    try:
+        table = pd.concat([measure(size, arguments) for size in arguments.sizes], ignore_index=True)
+    except UserError as error:
+        parser.error(str(error))
     print(table.to_string(index=False))
     for size, pairs in table.groupby("size"):
         bare, ours = pairs["bare_images_per_s"], pairs["medcnn_images_per_s"]

@@ -46,6 +46,14 @@ def test_the_figures_are_those_of_the_training(
     pd.testing.assert_frame_equal(table, told, check_exact=True)
 
 
+def test_the_figures_in_mixed_precision(tmp_path: Path) -> None:
+    run = jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.precision=bf16-mixed")
+    figures, trained = jobs.evaluate(tmp_path / "again", best(run)), jobs.metrics(run)
+    assert figures == {name: trained[name] for name in figures}
+    plain = jobs.evaluate(tmp_path / "plain", best(run), "precision=32-true")
+    assert plain["test/loss"]["value"] != figures["test/loss"]["value"]
+
+
 def test_another_process_gives_the_same_figures(phantom_run: Path, tmp_path: Path) -> None:
     arguments = [best(phantom_run), "accelerator=cpu", f"paths.run={tmp_path / 'again'}"]
     subprocess.run(
@@ -101,7 +109,7 @@ def test_other_classes(breast_run: Path, tmp_path: Path) -> None:
 
 def test_another_size(phantom_run: Path, tmp_path: Path) -> None:
     options = ("dataset=phantom", *jobs.PHANTOM, "++dataset.size=32")
-    with pytest.raises(UserError, match="1×32×32 .* was trained on 1×28×28"):
+    with pytest.raises(UserError, match=r"1×32×32 .* was trained on 1×28×28"):
         jobs.evaluate(tmp_path / "run", best(phantom_run), *options)
 
 
@@ -118,7 +126,7 @@ def test_data_that_are_gone(breast_run: Path, tmp_path: Path) -> None:
         ("accelerator=gpu", "accelerator=gpu"),
         ("accelerator=abacus", "accelerator=abacus"),
         ("precision=8", "precision=8: choose one of"),
-        ("threads=0", "threads=0: at least 1"),
+        ("threads=0", "threads=0: give a whole number, at least 1"),
         ("batch_size=-1", "batch_size=-1: "),
         ("batch_size=0", "batch_size=0: "),
         ("batch_size=few", "batch_size=few: "),

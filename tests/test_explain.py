@@ -176,9 +176,7 @@ def test_interval_in_words() -> None:
     assert interval({**figure, "low": None, "high": None}) == "0.731"
 
 
-def test_the_script(
-    phantom_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_script(phantom_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [str(SCRIPT), best(phantom_run), f"output={tmp_path}", "n=2", "accelerator=cpu"]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")

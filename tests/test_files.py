@@ -1,23 +1,91 @@
+import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from medcnn.files import replacing
+from medcnn.files import replacing, write_csv, write_json, write_text
 
 
-def fail_half_way(path: Path) -> None:
+def fail_half_way(path: Path, error: BaseException) -> None:
     with replacing(path) as temporary:
         temporary.write_text("half")
-        raise OSError("disk full")
+        raise error
 
 
 def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "table.csv"
     with replacing(path) as temporary:
         assert temporary.suffix == ".csv"
+        assert temporary.parent == path.parent  # one file system, so that renaming is one step
         temporary.write_text("old")
         assert not path.exists()
     with pytest.raises(OSError, match="disk full"):
-        fail_half_way(path)
+        fail_half_way(path, OSError("disk full"))
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    with pytest.raises(KeyboardInterrupt):
+        fail_half_way(path, KeyboardInterrupt())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        first.write_text("1")
+        second.write_text("2")
+    assert path.read_text() == "1"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["no suffix", "two.parts.csv", "é = [1], 'x'.json", ".hidden"])
+def test_any_name(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_text_is_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a.txt"
+    write_text(path, "Größe 5 µm\n肺\n")
+    assert path.read_bytes() == "Größe 5 µm\n肺\n".encode()
+    write_text(path, "")
+    assert path.read_bytes() == b""
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    value = {"test/auroc": {"value": 0.1 + 0.2, "low": None}, "names": ["é", "b"]}
+    write_json(path, value)
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == value
+    assert text.endswith("}\n")
+    assert text.splitlines()[1].startswith('  "')
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), {"a": [float("inf")]}])
+def test_json_has_no_nan(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, value)
+    assert path.read_text() == "1\n"
+
+
+def test_csv(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"image": ["a, b.png", 'c"d".png', "é.png"], "prob": [0.1 + 0.2, np.nan, 1e-300]},
+        index=[3, 5, 9],
+    )
+    path = tmp_path / "table.csv"
+    write_csv(path, table)
+    pd.testing.assert_frame_equal(pd.read_csv(path), table.reset_index(drop=True))
+    write_csv(path, table, index_label="row")
+    again = pd.read_csv(path, index_col="row")
+    pd.testing.assert_frame_equal(again, table, check_names=False)
+    assert path.read_text(encoding="utf-8").splitlines()[0] == "row,image,prob"

@@ -126,9 +126,7 @@ def test_no_images(phantom_run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch_size", ["0", "-1", "few"])
-def test_bad_batch_size(
-    phantom_run: Path, pictures: Path, tmp_path: Path, batch_size: str
-) -> None:
+def test_bad_batch_size(phantom_run: Path, pictures: Path, tmp_path: Path, batch_size: str) -> None:
     options = (best(phantom_run), f"images='{pictures}'", f"output='{tmp_path / 'table.csv'}'")
     with pytest.raises(UserError, match=f"batch_size={batch_size}"):
         jobs.predict(*options, f"batch_size={batch_size}")

@@ -1,7 +1,5 @@
-"""One training from end to end: what it leaves behind, and whether it can be repeated."""
+"""One training from end to end: what it leaves behind."""
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +19,8 @@ from sklearn.metrics import (
 )
 
 import medcnn.train
-from medcnn.classifier import Classifier
 from medcnn.config import conf_dir
 from medcnn.errors import UserError
-
-# A net with dropout and batch norm, augmented images, and a rate that falls with the validation
-# AUROC: everything that has a state to lose.
-STATEFUL = (
-    *jobs.QUICK,
-    "~model.name",
-    f"model._target_={jobs.SMALL_NET}",
-    "augment=standard",
-    "batch_size=8",
-    "trainer.max_epochs=3",
-)
-TRUST = [jobs.SMALL_NET]
-PLATEAU = ("scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5")
-STOPS_EARLY = ("callbacks.early_stopping.patience=2", "trainer.max_epochs=6", "optimizer.lr=1.0e-9")
-
-
-@pytest.fixture(autouse=True)
-def _interruptible() -> Iterator[None]:
-    """Lightning ignores SIGINT once it was interrupted; the tests after this one must not."""
-    handler = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture(scope="module")
@@ -174,131 +149,55 @@ def test_loggers_write_into_the_run_directory(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.fixture(scope="module")
-def stateful_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return jobs.train(tmp_path_factory.mktemp("stateful") / "run", *STATEFUL, trust=TRUST)
-
-
-def assert_same_run(run: Path, other: Path) -> None:
-    """To the bit: weights, predictions, figures, and the history but for the seconds."""
-    for name in ("best", "last"):
-        weights = (jobs.checkpoint(folder, name)["state_dict"] for folder in (run, other))
-        assert jobs.same_weights(*weights), name
-    for file in ("predictions.csv", "metrics.json", "samples.csv"):
-        assert (run / file).read_bytes() == (other / file).read_bytes(), file
-    histories = [pd.read_csv(f / "metrics.csv").drop(columns="seconds") for f in (run, other)]
-    pd.testing.assert_frame_equal(*histories, check_exact=True)
-
-
-def test_the_same_seed_gives_the_same_run_to_the_bit(stateful_run: Path, tmp_path: Path) -> None:
-    torch.rand(7)  # whatever was drawn before
-    assert_same_run(jobs.train(tmp_path / "again", *STATEFUL, trust=TRUST), stateful_run)
-
-
-def test_another_seed_gives_another_run(stateful_run: Path, tmp_path: Path) -> None:
-    other = jobs.train(tmp_path / "other", *STATEFUL, "seed=1", trust=TRUST)
-    weights = (jobs.checkpoint(run)["state_dict"] for run in (stateful_run, other))
-    assert not jobs.same_weights(*weights)
-
-
-def interrupt(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
-    """Let Ctrl-C be pressed within a training step."""
-    step = Classifier.training_step
-
-    def interrupted(self: Classifier, images: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        if (self.current_epoch, index) == (epoch, batch):
-            raise KeyboardInterrupt
-        return step(self, images, index)
-
-    monkeypatch.setattr(Classifier, "training_step", interrupted)
-
-
-def interrupt_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Ctrl-C be pressed after the training, before the test."""
-
-    def interrupted(self: Classifier) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Classifier, "on_test_epoch_start", interrupted)
-
-
-def resume(run: Path) -> None:
-    medcnn.train.train(jobs.compose("train", f"resume='{run}'"), TRUST)
-
-
-@pytest.mark.parametrize("at", [(0, 1), (1, 0), (1, 2)])
-def test_an_interrupted_run_goes_on_to_the_same_weights(
-    at: tuple[int, int], stateful_run: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "a run"
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch, *at)
-        with pytest.raises(KeyboardInterrupt, match=rf"resume={run}"):
-            jobs.train(run, *STATEFUL, trust=TRUST)
-    assert jobs.status(run)["state"] == "interrupted"
-    assert not (run / "metrics.json").exists()
-    torch.rand(11)  # another process, other random numbers before
-    resume(run)
-    assert jobs.status(run)["state"] == "finished"
-    assert_same_run(run, stateful_run)
-
-
-@pytest.mark.parametrize("options", [PLATEAU, STOPS_EARLY], ids=["plateau", "stops early"])
-@pytest.mark.parametrize("at", [(2, 1), None], ids=["in an epoch", "before the test"])
-def test_schedule_and_early_stopping_go_on(
-    options: tuple[str, ...], at: tuple[int, int] | None, tmp_path: Path
-) -> None:
-    settings = (*jobs.QUICK, "trainer.max_epochs=4", *options)
-    whole = jobs.train(tmp_path / "whole", *settings)
-    run = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch, *at) if at else interrupt_test(patch)
-        with pytest.raises(KeyboardInterrupt, match="resume="):
-            jobs.train(run, *settings)
-    resume(run)
-    assert_same_run(run, whole)
-
-
 def test_a_run_that_failed_before_it_trained_is_no_obstacle(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="batch_size"):
-        jobs.train(tmp_path / "run", *jobs.QUICK, "batch_size=0")
+    with pytest.raises(UserError, match="class_weights"):
+        jobs.train(tmp_path / "run", *jobs.QUICK, "objective.class_weights=[1]")
     assert jobs.status(tmp_path / "run")["state"] == "failed"
-    assert "batch_size" in jobs.status(tmp_path / "run")["error"]
+    assert "class_weights" in jobs.status(tmp_path / "run")["error"]
     jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.max_epochs=1")
 
 
-def test_resume_of_a_finished_run(phantom_run: Path) -> None:
-    with pytest.raises(UserError, match="this run is finished"):
-        resume(phantom_run)
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=-1", "seed=4294967296", "seed=null", "batch_size=0", "batch_size=2.5",
+        "batch_size=few", "overfit_batches=-1", "cam.n=true", "trainer.max_epochs=0",
+        "trainer.max_epochs=few", "trainer.accumulate_grad_batches=0",
+        "trainer.log_every_n_steps=few",
+    ],
+)  # fmt: skip
+def test_numbers_are_checked_first(tmp_path: Path, override: str) -> None:
+    key, _, value = override.partition("=")
+    value = {"null": "None", "true": "True"}.get(value, value)
+    with pytest.raises(UserError, match=rf"^{key}={value}: give a whole number"):
+        jobs.train(tmp_path / "run", *jobs.QUICK, override)
+    assert jobs.status(tmp_path / "run")["state"] == "failed"
+    assert not (tmp_path / "run" / "samples.csv").exists()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_resume_of_a_folder_that_is_no_run(tmp_path: Path, there: bool) -> None:
-    folder = tmp_path if there else tmp_path / "nothing"
-    with pytest.raises(UserError, match="holds no run of medcnn"):
-        resume(folder)
-    assert not (tmp_path / "nothing").exists()
-
-
-def test_resume_takes_only_what_may_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        interrupt(patch, 1, 0)
-        with pytest.raises(KeyboardInterrupt):
-            jobs.train(run, *jobs.QUICK)
-    capsys.readouterr()
-    for override in ("optimizer.lr=0.1", "model=mlp", "trainer=cpu"):
-        code = jobs.command(monkeypatch, medcnn.train.train, "train", f"resume={run}", override)
-        error = capsys.readouterr().err
-        assert code == 2
-        assert error.count("\n") == 1
-        assert f"not {override.partition('=')[0]}" in error
-    more = ("trainer.max_epochs=3", "cam.n=2")
-    assert jobs.command(monkeypatch, medcnn.train.train, "train", f"resume={run}", *more) == 0
-    assert pd.read_csv(run / "metrics.csv")["epoch"].tolist() == [1, 2, 3]
-    assert len(list((run / "cams").glob("*.npy"))) == 2
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("trainer.accelerator=gpu", "trainer: No supported gpu"),
+        ("trainer.accelerator=abacus", "trainer: .*abacus"),
+        ("trainer.devices=0", "trainer.devices=0: a number of processes"),
+        ("trainer.devices=many", "trainer.devices=many: a number of processes"),
+        ("trainer=ddp", "trainer.devices=auto counts GPUs and there is none"),
+        ("trainer.strategy=dance", "trainer: .*dance"),
+        ("trainer.precision=8", "precision=8: choose one of"),
+        ("trainer.threads=0", "threads=0: give a whole number"),
+        ("trainer.gradient_clip_val=much", "trainer: `gradient_clip_val` should be"),
+        ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: give a share"),
+        ("trainer.limit_val_batches=few", "trainer.limit_val_batches=few: give a share"),
+        ("trainer.limit_test_batches=1.5", "trainer.limit_test_batches=1.5: give a share"),
+        ("trainer.limit_test_batches=true", "trainer.limit_test_batches=True: give a share"),
+        ("trainer.profiler=me", "trainer.profiler=me"),
+    ],
+)
+def test_bad_trainer_settings(tmp_path: Path, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        jobs.train(tmp_path / "run", *jobs.QUICK, override)
+    assert not (tmp_path / "run" / "metrics.csv").exists()
 
 
 def test_the_last_line_names_the_run_and_its_figures(
@@ -310,7 +209,7 @@ def test_the_last_line_names_the_run_and_its_figures(
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f"{run}: test AUROC 0.")
     assert all(word in last for word in ("accuracy", "sensitivity", "specificity"))
-    assert jobs.status(run)["overrides"] == list(jobs.QUICK) + [f"paths.run='{run}'"]
+    assert jobs.status(run)["overrides"] == [*jobs.QUICK, f"paths.run='{run}'"]
     capsys.readouterr()
     assert jobs.command(monkeypatch, medcnn.train.train, "train", *arguments) == 2
     assert "already holds a finished run; overwrite=true replaces it" in capsys.readouterr().err

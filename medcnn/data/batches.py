@@ -1,6 +1,6 @@
 """Samples → batches: whole batches by index, each row once, also over several processes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medcnn.data.samples import Samples
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 
 Batch = dict[str, Tensor]
 Augmentation = Callable[[Tensor, Tensor, int], Tensor]
@@ -35,6 +35,7 @@ class RowBatches(Sampler[Tensor]):
         parts: Rows (n,) int64 of each part; a batch never holds rows of two parts.
         batch_size: Rows of a batch, over all processes together.
         seed: Of the shuffling; None for no shuffling.
+        limit: Share (float) or number (int) of the shuffled batches of an epoch, at least one.
         rank: This process, 0 … world - 1.
         world: Number of processes.
     """
@@ -45,12 +46,13 @@ class RowBatches(Sampler[Tensor]):
         batch_size: int,
         *,
         seed: int | None = None,
+        limit: float = 1.0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.parts = parts
         self.batch_size = batch_size
-        self.seed = seed
+        self.seed, self.limit = seed, limit
         self.rank, self.world = rank, world
         self.epoch = 0
 
@@ -74,8 +76,9 @@ class RowBatches(Sampler[Tensor]):
         batches = rows.split(self.batch_size)
         if self.seed is None:
             return tuple(b for b in batches if len(b) > self.rank)
-        whole = tuple(b for b in batches if len(b) == self.batch_size)
-        return whole or batches
+        batches = tuple(b for b in batches if len(b) == self.batch_size) or batches
+        share = self.limit if isinstance(self.limit, int) else self.limit * len(batches)
+        return batches[: max(1, int(share))]
 
 
 class RowDataset(Dataset[Batch]):
@@ -104,7 +107,9 @@ class DataModule(pl.LightningDataModule):
         augment: Called with images, rows and the epoch in training; None for none.
         overfit_batches: Above 0, train and validate on just so many batches.
         test_splits: The splits that `test_dataloader` goes through.
-        limit_test_batches: Share (float) or number (int) of batches of each of them.
+        limits: For a split the share (float) or number (int) of its batches to use; at least one
+            is. In training they are others each epoch; in validation and test the rows are spread
+            evenly over the split.
 
     Raises:
         UserError: A batch size that the processes can't share or the data can't fill.
@@ -119,34 +124,33 @@ class DataModule(pl.LightningDataModule):
         augment: Augmentation | None = None,
         overfit_batches: int = 0,
         test_splits: tuple[str, ...] = ("test",),
-        limit_test_batches: float = 1.0,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: give a whole number of images, at least 1")
+        check_whole_number("batch_size", batch_size, least=1)
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
         self.augment = augment
         self.overfit_rows = overfit_batches * batch_size
         self.test_splits = test_splits
-        self.limit_test_batches = limit_test_batches
+        self.limits = dict(limits or {})
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of the training split."""
-        return self._loader([self._train_rows()], self.seed)
+        return self._loader([self._train_rows()], self.seed, self.limits.get("train", 1.0))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation split in order, each row once."""
-        return self._loader([self._train_rows() if self.overfit_rows else self.samples.rows("val")])
+        return self._loader([self._train_rows() if self.overfit_rows else self._limited("val")])
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The splits in `test_splits` in order, each row once."""
-        return self._loader([self._limited(self.samples.rows(s)) for s in self.test_splits])
+        return self._loader([self._limited(split) for split in self.test_splits])
 
-    def _limited(self, rows: Tensor) -> Tensor:
-        """As many of the rows, evenly spread, as `limit_test_batches` allows."""
-        limit = self.limit_test_batches
+    def _limited(self, split: str) -> Tensor:
+        """As many rows of a split, evenly spread, as its limit allows."""
+        rows, limit = self.samples.rows(split), self.limits.get(split, 1.0)
         count = limit * (self.batch_size if isinstance(limit, int) else len(rows))
         count = max(1, min(len(rows), int(count)))
         return rows[torch.linspace(0, len(rows) - 1, count).round().long()]
@@ -155,13 +159,15 @@ class DataModule(pl.LightningDataModule):
         rows = self.samples.rows("train")
         return rows[: self.overfit_rows] if self.overfit_rows else rows
 
-    def _loader(self, parts: list[Tensor], seed: int | None = None) -> DataLoader[Batch]:
+    def _loader(
+        self, parts: list[Tensor], seed: int | None = None, limit: float = 1.0
+    ) -> DataLoader[Batch]:
         rank, world = (
             (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
         if self.batch_size % world:
             raise UserError(f"batch_size={self.batch_size} can't be shared by {world} processes")
-        sampler = RowBatches(parts, self.batch_size, seed=seed, rank=rank, world=world)
+        sampler = RowBatches(parts, self.batch_size, seed=seed, limit=limit, rank=rank, world=world)
         return DataLoader(RowDataset(self.samples), sampler=sampler, batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

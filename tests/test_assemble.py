@@ -1,0 +1,108 @@
+"""From a config to samples, card, classifier and loaders."""
+
+from typing import Any
+
+import jobs
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from medcnn.assemble import class_weights, intensity_statistics, make_classifier, make_samples
+from medcnn.data.samples import SPLITS, Samples
+from medcnn.errors import UserError
+
+
+def samples(images: torch.Tensor, **options: Any) -> Samples:
+    """Three images a split."""
+    splits = np.repeat(SPLITS, 3)
+    table = pd.DataFrame({"image": range(9), "patient": range(9), "split": splits})
+    table["label"] = [0, 1, 1] * 3
+    return Samples("toy", table, images, "binary", ("no", "yes"), positive=1, **options)
+
+
+@pytest.mark.parametrize("high", [255, 65535])
+def test_statistics_are_those_of_the_training_split(high: int) -> None:
+    rng = np.random.default_rng(0)
+    stored = rng.integers(0, high // 2, (9, 2, 5, 4))
+    stored[3:] += high // 2
+    dtype = torch.uint8 if high == 255 else torch.uint16
+    images = torch.from_numpy(stored).to(dtype)
+    mean, std = intensity_statistics(samples(images, intensity_range=(0.0, float(high))))
+    scaled = stored[:3] / high
+    np.testing.assert_allclose(mean, scaled.mean((0, 2, 3)), atol=1e-6)
+    np.testing.assert_allclose(std, scaled.std((0, 2, 3)), atol=1e-6)
+
+
+def test_a_constant_channel_is_not_divided_by_zero() -> None:
+    mean, std = intensity_statistics(samples(torch.full((9, 1, 4, 4), 51, dtype=torch.uint8)))
+    assert mean == pytest.approx([0.2])
+    assert std == [1.0]
+
+
+def test_statistics_go_through_the_images_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (9, 1, 4, 4), np.uint8))
+    whole = intensity_statistics(samples(images))
+    monkeypatch.setattr("medcnn.assemble.CHUNK", 2)
+    np.testing.assert_allclose(intensity_statistics(samples(images)), whole, rtol=1e-12)
+
+
+def test_class_weights() -> None:
+    toy = samples(torch.zeros(9, 1, 4, 4))
+    assert class_weights(None, toy, "binary") is None
+    assert class_weights([1, 2.5], toy, "binary") == [1.0, 2.5]
+    assert class_weights("balanced", toy, "binary") == pytest.approx([3 / 2, 3 / 4])
+
+
+def test_user_data_set() -> None:
+    config = {"_target_": jobs.TOY, "name": "toy", "epochs": 3, "sizes": [2, 2, 2]}
+    with pytest.raises(UserError, match=r"add trust=\[jobs\.toy\] to the command line"):
+        make_samples(config)
+    assert len(make_samples(config, [jobs.TOY])) == 6
+
+
+def test_a_data_set_that_is_none() -> None:
+    with pytest.raises(UserError, match=r"has to return medcnn\.data\.samples\.Samples, .* list"):
+        make_samples({"_target_": "jobs.not_samples"}, ["jobs.not_samples"])
+    with pytest.raises(UserError, match="but returned NoneType"):
+        make_samples({"name": "nothing"})
+
+
+def test_a_data_set_config_with_a_wrong_key() -> None:
+    with pytest.raises(UserError, match=r"dataset: .* can't be called .*colour"):
+        make_samples({"_target_": "medcnn.data.phantom.phantom", "colour": True})
+
+
+def test_a_model_that_is_none() -> None:
+    card = {"config": {"model": {"_target_": None}, "trainer": {"channels_last": False}},
+            "task": "binary", "class_names": ["a", "b"], "positive": 1, "class_weights": None,
+            "in_channels": 1, "input_size": [28, 28], "mean": [0.0], "std": [1.0]}  # fmt: skip
+    with pytest.raises(UserError, match=r"model\._target_"):
+        make_classifier(card)
+
+
+def test_an_optimiser_that_is_none(tmp_path: Any) -> None:
+    options = ("optimizer._target_=medcnn.data.augment.Augment", "~optimizer.lr",
+               "~optimizer.weight_decay", "~optimizer.fused")  # fmt: skip
+    with pytest.raises(UserError, match="optimizer"):
+        jobs.train(tmp_path / "run", *jobs.QUICK, *options)
+
+
+@pytest.mark.parametrize("group", ["optimizer", "scheduler", "augment", "model"])
+def test_an_unknown_option(group: str, tmp_path: Any) -> None:
+    with pytest.raises(UserError, match=f"{group}.*zeal"):
+        jobs.train(tmp_path / "run", *jobs.QUICK, f"+{group}.zeal=1")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "optimizer.lr=-1", "optimizer.lr=fast", "optimizer=sgd optimizer.momentum=0",
+        "scheduler.warmup=2", "scheduler.warmup=-1", "scheduler=plateau scheduler.factor=2",
+        "scheduler=step scheduler.milestones=half", "optimizer=rmsprop optimizer.alpha=-1",
+    ],
+)  # fmt: skip
+def test_bad_values_of_optimiser_and_schedule(override: str, tmp_path: Any) -> None:
+    group = override.split()[-1].partition(".")[0]
+    with pytest.raises(UserError, match=group):
+        jobs.train(tmp_path / "run", *jobs.QUICK, *override.split())

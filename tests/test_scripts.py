@@ -1,0 +1,72 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+NAMES = sorted(path.name for path in SCRIPTS.glob("*.py"))
+
+
+def run(name: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("benchmark_")])
+def test_a_benchmark_explains_itself(name: str, tmp_path: Path) -> None:
+    done = run(name, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert name in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_scripts_names_each() -> None:
+    listed = (SCRIPTS / "README.md").read_text()
+    assert [name for name in NAMES if f"`{name}`" not in listed] == []
+
+
+@pytest.mark.slow
+def test_training_is_compared_with_a_bare_loop(tmp_path: Path) -> None:
+    tiny = ("--sizes", "28", "32", "--batch-size", "4", "--steps", "3", "--pairs", "2")
+    done = run(
+        "benchmark_training.py", *tiny, "--precision", "32-true", "--output", "a.csv", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert table["size"].tolist() == [28, 28, 32, 32]
+    assert table["pair"].tolist() == [1, 2, 1, 2]
+    speeds = table["medcnn_images_per_s"] / table["bare_images_per_s"]
+    assert table["ratio"].tolist() == pytest.approx(speeds.tolist(), rel=0.02)
+    assert "ResNet-18, 28 px" in done.stdout
+    assert "ResNet-18, 32 px" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.slow
+def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path) -> None:
+    overrides = ("dataset.patients=36", "dataset.size=28", "model=lenet")
+    done = run(
+        "benchmark_startup.py", "--pairs", "1", "--output", "a.csv", *overrides, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = pd.read_csv(tmp_path / "a.csv").to_dict("records")
+    assert row["first_step_s"] > 0.5
+    assert row["difference_s"] == pytest.approx(row["first_step_s"] - row["imports_s"], abs=0.002)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.slow
+def test_a_training_that_cannot_start_is_an_error(tmp_path: Path) -> None:
+    done = run("benchmark_startup.py", "--pairs", "1", "model=nonesuch", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nonesuch" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,178 @@
+"""Hardware settings, and two real processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jobs
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+import medcnn
+from medcnn.errors import UserError
+from medcnn.trainer import autocast, processes, resolve_precision, set_threads, uses_gpu
+
+
+def settings(**options: Any) -> Any:
+    return OmegaConf.create({"devices": 1, "accelerator": "cpu", "strategy": "auto", **options})
+
+
+def test_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert processes(settings(devices=3)) == 3
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert processes(settings(devices="auto", accelerator="auto", strategy="ddp")) == 4
+    assert processes(settings(devices="auto")) == 1
+    with pytest.raises(UserError, match="counts GPUs and there is none; on the CPU set it"):
+        processes(settings(devices="auto", strategy="ddp"))
+    for devices in (0, -1, "all", [0, 1]):
+        with pytest.raises(UserError, match="a number of processes, or auto"):
+            processes(settings(devices=devices))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "amx", "accelerator", "expected"),
+    [
+        (True, True, False, "auto", "bf16-mixed"),
+        (True, False, False, "gpu", "16-mixed"),
+        (True, True, False, "cpu", "32-true"),
+        (False, False, True, "auto", "bf16-mixed"),
+        (False, False, False, "auto", "32-true"),
+    ],
+)
+def test_automatic_precision(
+    gpu: bool,
+    bf16: bool,
+    amx: bool,
+    accelerator: str,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    assert resolve_precision("auto", accelerator) == expected
+    assert uses_gpu(accelerator) == (gpu and accelerator != "cpu")
+
+
+def test_precision_by_name() -> None:
+    assert resolve_precision("32-true", "auto") == "32-true"
+    with pytest.raises(UserError, match="precision=64: choose one of auto, 32-true"):
+        resolve_precision("64", "cpu")
+
+
+def test_threads_are_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", calls.append)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    set_threads(None, 1)
+    assert calls == []
+    set_threads(None, 3)
+    set_threads(None, 16)
+    set_threads(5, 3)
+    assert calls == [2, 1, 5]
+    for threads in (0, "few"):
+        with pytest.raises(UserError, match=f"threads={threads}: give a whole number"):
+            set_threads(threads, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("32-true", None), ("bf16-mixed", torch.bfloat16)]
+)
+def test_autocast_as_in_training(precision: str, dtype: torch.dtype | None) -> None:
+    card = {"config": {"trainer": {"precision": precision}}}
+    module: Any = SimpleNamespace(card=card, device=torch.device("cpu"))
+    with autocast(module):
+        product = torch.rand(4, 4) @ torch.rand(4, 4)
+    assert product.dtype == (dtype or torch.float32)
+
+
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+SIZES = (48, 21, 61)  # the last batch of 20 is one image: the second process has none of it
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """A job of LeNet, which has neither dropout nor batch norm, and learns in few steps."""
+    root = jobs.write_medmnist(tmp_path_factory.mktemp("data"), "breastmnist", 2, sizes=SIZES)
+    data = ("dataset=breastmnist", f"dataset.root={root}", "dataset.download=false")
+    speed = ("optimizer.lr=0.01", "trainer.max_epochs=3", "batch_size=20")
+    return (*data, *jobs.PLAIN, "model=lenet", "cam.n=2", *speed)
+
+
+@pytest.fixture(scope="module")
+def two(job: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of two real processes."""
+    run = tmp_path_factory.mktemp("two") / "run"
+    settings = (*TWO, *(option for option in job if option != "trainer.accelerator=cpu"))
+    command = [sys.executable, "-m", "medcnn.train", *settings, f"paths.run={run}"]
+    environment = {**os.environ, "PYTHONPATH": str(jobs.ROOT)}
+    subprocess.run(command, check=True, cwd=run.parent, env=environment, timeout=300)
+    return run
+
+
+def test_two_processes_finish_one_run(two: Path) -> None:
+    assert jobs.status(two)["state"] == "finished"
+    assert (two / "cams" / "gallery.png").exists()
+    assert (two / "logs" / "rank1.log").exists()
+    assert pd.read_csv(two / "metrics.csv")["epoch"].tolist() == [1, 2, 3]
+    assert [path.name for path in two.rglob(".*")] == []
+
+
+def test_two_processes_see_each_row_once(two: Path) -> None:
+    table = pd.read_csv(two / "predictions.csv")
+    assert table["row"].tolist() == list(range(48, 48 + 21 + 61))
+    assert jobs.metrics(two)["test/accuracy"]["n"] == 61
+
+
+def test_two_processes_give_the_figures_of_one(two: Path, tmp_path: Path) -> None:
+    """The weights that two processes trained, tested by one."""
+    for split in ("val", "test"):
+        checkpoint = f"checkpoint='{two / 'checkpoints' / 'best.ckpt'}'"
+        figures = jobs.evaluate(tmp_path / split, checkpoint, f"split={split}")
+        trained = jobs.metrics(two)
+        for name, figure in figures.items():
+            assert trained[name]["value"] == pytest.approx(figure["value"], abs=1e-6), name
+            assert trained[name]["n"] == figure["n"]
+        table, told = (pd.read_csv(f / "predictions.csv") for f in (tmp_path / split, two))
+        told = told[told["split"] == split]
+        assert table["decision"].tolist() == told["decision"].tolist()
+        probs = (t.filter(like="prob:").to_numpy() for t in (table, told))
+        np.testing.assert_allclose(*probs, atol=1e-6)
+
+
+def test_two_processes_train_the_net_of_one(
+    two: Path, job: tuple[str, ...], tmp_path: Path
+) -> None:
+    one = jobs.train(tmp_path / "one", *job)
+    weights = [jobs.checkpoint(run, "last")["state_dict"] for run in (one, two)]
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-4, rtol=0)
+    fresh = medcnn.assemble.make_classifier(jobs.checkpoint(one)["medcnn"]).state_dict()
+    moved = [(weights[0][name] - fresh[name]).abs().max() for name in weights[0]]
+    assert max(moved) > 0.01  # so that 1e-4 means something
+    history = [pd.read_csv(run / "metrics.csv").drop(columns="seconds") for run in (one, two)]
+    pd.testing.assert_frame_equal(*history, atol=1e-3)
+
+
+def test_one_process_under_ddp_leaves_nothing_behind(tmp_path: Path) -> None:
+    options = (*jobs.QUICK, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
+    for name in ("first", "second"):  # as in a sweep
+        run = jobs.train(tmp_path / name, *options, "trainer.max_epochs=1")
+        assert jobs.status(run)["state"] == "finished"
+        assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & os.environ.keys()
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_failure_under_ddp_does_not_fail_the_next_run(tmp_path: Path) -> None:
+    options = (*jobs.QUICK, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1")
+    diverging = ("optimizer=sgd", "optimizer.lr=1.0e+30", "scheduler=none")
+    with pytest.raises(UserError, match="diverged"):
+        jobs.train(tmp_path / "first", *options, *diverging)
+    assert not torch.distributed.is_initialized()
+    jobs.train(tmp_path / "second", *options, "trainer.max_epochs=1")
