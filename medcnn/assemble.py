@@ -170,3 +170,20 @@ def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataMo
         test_splits=("val", "test"),
         limits={split: cfg.trainer[f"limit_{split}_batches"] for split in SPLITS},
     )
+
+
+def check_fits(classifier: Classifier, samples: Samples) -> None:
+    """Raise UserError unless a data set has the channels and classes that a classifier knows."""
+    card = classifier.card
+    if list(samples.class_names) != card["class_names"]:
+        raise UserError(
+            f"dataset {samples.name} has the classes {', '.join(samples.class_names)}, but the "
+            f"checkpoint was trained on {', '.join(card['class_names'])}"
+        )
+    got = (samples.in_channels, *samples.input_size)
+    known = (card["in_channels"], *card["input_size"])
+    if got != known:
+        raise UserError(
+            f"dataset {samples.name} has images of {'×'.join(map(str, got))} (channels first), but "
+            f"the checkpoint was trained on {'×'.join(map(str, known))}"
+        )

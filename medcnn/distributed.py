@@ -85,10 +85,12 @@ def _free_port() -> int:
 
 def main() -> None:
     """``python -m medcnn.distributed <run directory> [trusted class …]``: one of the processes."""
+    from medcnn.assemble import make_samples
     from medcnn.train import fit_and_test
 
-    run = RunDir(sys.argv[1])
-    fit_and_test(run.read_config(), run, sys.argv[2:])
+    run, trust = RunDir(sys.argv[1]), sys.argv[2:]
+    cfg = run.read_config()
+    fit_and_test(cfg, run, trust, make_samples(cfg.dataset, trust))
 
 
 if __name__ == "__main__":

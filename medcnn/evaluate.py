@@ -1,6 +1,7 @@
 """``python -m medcnn.evaluate``: the figures of a checkpoint again, or on other data."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -28,10 +29,9 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     Raises:
         UserError: Anything that the user can put right.
     """
-    from medcnn.assemble import make_samples
+    from medcnn.assemble import check_fits, make_samples
     from medcnn.classifier import load
     from medcnn.data.batches import DataModule
-    from medcnn.explain import check_fits
     from medcnn.results import headline, write_results
     from medcnn.trainer import bare_trainer, set_threads
 
@@ -48,14 +48,16 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
+    if run.path.resolve() in Path(cfg.checkpoint).resolve().parents:
+        raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
     run.claim(cfg.overwrite)
-    run.set_status("running", overrides=cli.task_overrides())
     trainer.test(classifier, data, verbose=False)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))
     write_csv(run / "samples.csv", samples.table, index_label="row")
     metrics = write_results(run, samples, classifier, classifier.tested)
-    run.set_status("finished", seconds=time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
     return metrics
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from medcnn import cam, cli
+from medcnn.assemble import check_fits, make_samples
 from medcnn.classifier import Classifier, load
 from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import Samples
@@ -16,18 +17,17 @@ from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
 from medcnn.files import replacing, write_json
 from medcnn.report import GalleryItem, gallery
-from medcnn.trainer import autocast
+from medcnn.trainer import autocast, device_of
 
 
 def main(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     """Make the gallery and the scores that conf/explain.yaml describes."""
-    from medcnn.assemble import make_samples
-
     checkpoint = Path(cfg.checkpoint)
     classifier = load(checkpoint, trust=trust).to(device_of(cfg.accelerator))
     samples = make_samples(cfg.get("dataset") or classifier.card["config"]["dataset"], trust)
     check_fits(classifier, samples)
-    output = Path(cfg.output) if cfg.output else checkpoint.resolve().parent.parent / "cams"
+    folder = f"{samples.name}-{cfg.split}-{cfg.method}"
+    output = Path(cfg.output or checkpoint.resolve().parent.parent / "cams" / folder)
     options = {key: cfg[key] for key in ("split", "method", "stage", "n", "batch_size")}
     scores = explain_split(classifier, samples, output, **options)
     for name, score in scores.items():
@@ -88,6 +88,15 @@ def explain_split(
     return scores
 
 
+def check_explainable(classifier: Classifier, method: str, stage: str) -> None:
+    """Raise UserError if there is no such map of this net: before it is trained, not after."""
+    card = classifier.card
+    blank = torch.zeros(1, card["in_channels"], *card["input_size"])
+    classifier.eval()
+    _maps(classifier, blank, torch.zeros(1, dtype=torch.long), {"method": method, "stage": stage})
+    classifier.train()
+
+
 def spread(samples: Samples, split: str, n: int) -> Tensor:
     """At most `n` rows of a split, evenly from its classes and evenly within each, in order."""
     rows = samples.rows(split)
@@ -101,23 +110,6 @@ def spread(samples: Samples, split: str, n: int) -> Tensor:
         at = np.linspace(0, len(of_class) - 1, min(share, len(of_class))).round().astype(int)
         chosen.append(of_class[torch.from_numpy(at)])
     return torch.cat(chosen)
-
-
-def check_fits(classifier: Classifier, samples: Samples) -> None:
-    """Raise UserError unless a data set has the channels and classes that a classifier knows."""
-    card = classifier.card
-    if list(samples.class_names) != card["class_names"]:
-        raise UserError(
-            f"dataset {samples.name} has the classes {', '.join(samples.class_names)}, but the "
-            f"checkpoint was trained on {', '.join(card['class_names'])}"
-        )
-    got = (samples.in_channels, *samples.input_size)
-    known = (card["in_channels"], *card["input_size"])
-    if got != known:
-        raise UserError(
-            f"dataset {samples.name} has images of {'×'.join(map(str, got))} (channels first), but "
-            f"the checkpoint was trained on {'×'.join(map(str, known))}"
-        )
 
 
 def _maps(
@@ -211,15 +203,6 @@ def _pointing_game(
         value, low, high = bootstrap_mean(torch.cat(values).double().numpy(), patients)
         scores[f"{split}/{name}"] = {"value": value, "low": low, "high": high, "n": len(rows)}
     return scores
-
-
-def device_of(accelerator: str) -> torch.device:
-    """The device that an accelerator setting means: auto, cpu or gpu."""
-    from medcnn.trainer import uses_gpu
-
-    if accelerator not in ("auto", "cpu") and not uses_gpu(accelerator):
-        raise UserError(f"accelerator={accelerator}: this machine has none")
-    return torch.device("cuda" if uses_gpu(accelerator) else "cpu")
 
 
 if __name__ == "__main__":

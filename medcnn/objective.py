@@ -1,14 +1,15 @@
 """What a label means: loss, probabilities, decision, and the score that a map explains."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medcnn.data.samples import Task
 from medcnn.errors import UserError
 
+Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "ordinal")
 
 
@@ -72,13 +73,14 @@ class Objective(nn.Module):
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean loss, scalar, of logits (N, outputs) and labels (N,) or, multilabel, (N, K)."""
+        factors = self.class_weights.to(logits.device)  # logits of a whole epoch lie on the CPU
         if self.task == "multiclass":
-            return F.cross_entropy(logits, labels, weight=self.class_weights)
+            return F.cross_entropy(logits, labels, weight=factors)
         if self.task == "multilabel":
             return F.binary_cross_entropy_with_logits(
-                logits, labels.to(logits.dtype), pos_weight=self.class_weights
+                logits, labels.to(logits.dtype), pos_weight=factors
             )
-        weights = self.class_weights[labels]
+        weights = factors[labels]
         if self.task == "binary":
             truth = (labels == self.positive).to(logits.dtype)
             losses = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")

@@ -28,9 +28,8 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
 
     from medcnn.classifier import load
     from medcnn.data.read import list_images, read_image, to_network
-    from medcnn.explain import device_of
     from medcnn.results import decision_table
-    from medcnn.trainer import autocast
+    from medcnn.trainer import autocast, device_of
 
     output = Path(cfg.output)
     if output.exists() and not cfg.overwrite:

@@ -83,8 +83,12 @@ class RunDir:
                     "overwrite=true to replace it"
                 )
             raise UserError(
-                f"{self.path} already holds {', '.join(there[:3])}; choose another paths.run, or "
-                "overwrite=true to replace what a run writes"
+                f"{self.path} already holds {', '.join(there[:3])}; choose another paths.run"
+            )
+        if there and not state:
+            raise UserError(
+                f"{self.path} holds {', '.join(there[:3])} but no run of medcnn, so overwrite=true "
+                "removes nothing there; choose another paths.run"
             )
         for name in there:
             target = self / name

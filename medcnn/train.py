@@ -1,8 +1,9 @@
 """``python -m medcnn.train``: train, test and look."""
 
+import shlex
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -12,7 +13,12 @@ from medcnn.errors import UserError, check_whole_number
 from medcnn.files import write_csv, write_json, write_text
 from medcnn.rundir import RunDir, environment
 
-RESUMABLE = ("trainer", "callbacks", "logger", "cam")  # what may change when a run goes on
+if TYPE_CHECKING:
+    from medcnn.data.samples import Samples
+
+# What may change when a run goes on, but for what the learning-rate schedule is laid out over.
+RESUMABLE = ("trainer", "callbacks", "logger", "cam")
+SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accumulate_grad_batches")
 WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys of the config: least, most
     "seed": (0, 2**32 - 1),
     "batch_size": (1, None),
@@ -51,11 +57,11 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         seconds, text = time.perf_counter() - start, " ".join(str(error).split())
         run.set_status("failed", seconds=seconds, error=text, **facts)
         raise
+    else:
+        run.set_status("finished", seconds=time.perf_counter() - start, **facts)
+        return best
     finally:
         _summarise_sweep(run)
-    run.set_status("finished", seconds=time.perf_counter() - start, **facts)
-    _summarise_sweep(run)
-    return best
 
 
 def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir]:
@@ -81,10 +87,11 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir]:
         key = override.lstrip("+").partition("=")[0]
         if key in ("resume", "trust"):
             continue
-        if "." not in key or key.split(".")[0] not in RESUMABLE:
+        if "." not in key or key.split(".")[0] not in RESUMABLE or key in SCHEDULED:
             raise UserError(
                 f"resume={run.path} takes the config of that run; beside it only values of "
-                f"{', '.join(RESUMABLE)} can be set, not {key}"
+                f"{', '.join(RESUMABLE)} can be set, and none that the learning-rate schedule "
+                f"depends on, not {key}"
             )
         OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
     cfg.paths.run = str(run.path)
@@ -99,12 +106,17 @@ def _check_numbers(cfg: DictConfig) -> None:
 
 def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     """Train and test in all processes, then write the rest in this one."""
+    import pytorch_lightning as pl
+
+    from medcnn.assemble import make_samples
     from medcnn.distributed import other_processes
     from medcnn.trainer import processes
 
     _check_numbers(cfg)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    samples = make_samples(cfg.dataset, trust)  # downloaded, if need be, by one process
     with other_processes(run, processes(cfg.trainer), trust):
-        samples, classifier, best = fit_and_test(cfg, run, trust)
+        classifier, best = fit_and_test(cfg, run, trust, samples)
     from medcnn.report import curves
     from medcnn.results import headline, write_results
 
@@ -121,24 +133,29 @@ def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     return best
 
 
-def fit_and_test(cfg: DictConfig, run: RunDir, trust: list[str]) -> tuple[Any, Any, float]:
+def fit_and_test(
+    cfg: DictConfig, run: RunDir, trust: list[str], samples: "Samples"
+) -> tuple[Any, float]:
     """Fit, then pass validation and test split through the best checkpoint; in every process.
 
     Returns:
-        The samples, the classifier with `tested` filled, and the best validation AUROC.
+        The classifier with `tested` filled, and the best validation AUROC.
     """
     import pytorch_lightning as pl
     import torch
 
-    from medcnn.assemble import make_card, make_classifier, make_data, make_samples, make_training
+    from medcnn.assemble import make_card, make_classifier, make_data, make_training
     from medcnn.classifier import read_checkpoint
     from medcnn.trainer import make_trainer, processes, set_threads
 
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    samples = make_samples(cfg.dataset, trust)
     card = make_card(cfg, samples)
     classifier = make_classifier(card, trust, **make_training(cfg, trust))
+    if cfg.cam.n > 0 and classifier.spatial:
+        from medcnn.explain import check_explainable
+
+        check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)
     trainer = make_trainer(cfg, run, trust)
     if trainer.is_global_zero:
@@ -154,7 +171,7 @@ def fit_and_test(cfg: DictConfig, run: RunDir, trust: list[str]) -> tuple[Any, A
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
-    return samples, classifier, float("nan") if score is None else float(score)
+    return classifier, float("nan") if score is None else float(score)
 
 
 def _guarded(step: Any, *args: Any, **options: Any) -> None:
@@ -192,7 +209,7 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
 
 
 def _how_to_go_on(run: RunDir) -> str:
-    return f"interrupted; go on with: python -m medcnn.train resume={run.path}"
+    return f"interrupted; go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"
 
 
 def _summarise_sweep(run: RunDir) -> None:

@@ -52,9 +52,9 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
         raise UserError(f"trainer: {error}") from error
 
 
-# In deterministic mode torch would fill every new tensor with NaN, 7 % of a step, to show up reads of
-# memory that was never written; nothing here reads such memory.
-torch.utils.deterministic.fill_uninitialized_memory = False
+# In deterministic mode torch would fill every new tensor with NaN, at 7 % of a step, to show up who
+# reads memory that was never written; nothing here does.
+torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 _OURS = ("devices", "precision", "channels_last", "threads", "profiler")
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")  # see DataModule
@@ -128,10 +128,17 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
 
 
+def _cores() -> int:
+    """The CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def set_threads(threads: int | None, local_processes: int) -> None:
     """Share the CPU's cores among the processes of a job, or take the number given."""
     if threads is None and local_processes > 1:
-        threads = max(1, len(os.sched_getaffinity(0)) // local_processes)
+        threads = max(1, _cores() // local_processes)
     if threads is not None:
         check_whole_number("threads", threads, least=1)
         torch.set_num_threads(threads)
@@ -175,3 +182,10 @@ def autocast(classifier: Classifier) -> torch.autocast:
     precision = resolve_precision(settings["precision"], "gpu" if kind == "cuda" else "cpu")
     dtype = torch.float16 if precision == "16-mixed" else torch.bfloat16
     return torch.autocast(kind, dtype=dtype, enabled=precision != "32-true")
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that an accelerator setting means: auto, cpu or gpu."""
+    if accelerator not in ("auto", "cpu") and not uses_gpu(accelerator):
+        raise UserError(f"accelerator={accelerator}: this machine has none")
+    return torch.device("cuda" if uses_gpu(accelerator) else "cpu")

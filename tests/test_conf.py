@@ -102,14 +102,14 @@ def test_experiments_are_changed_by_the_command_line_and_by_debug() -> None:
         "breastmnist", "vgg", "torch.optim.Adam", 5,
     )  # fmt: skip
     assert cfg.trainer.max_epochs == 1
-    assert cfg.callbacks == {}
     assert resolved("train", "experiment=shortcut").dataset.shortcut == 0.95
 
 
 def test_loggers_and_callbacks() -> None:
     assert set(resolved("train", "logger=all").logger) == {"tensorboard", "csv"}
     assert resolved("train", "logger=none").logger == {}
-    assert "early_stopping" not in resolved("train", "~callbacks.early_stopping").callbacks
+    assert "early_stopping" not in resolved("train").callbacks
+    assert "early_stopping" in resolved("train", "callbacks=early_stopping").callbacks
 
 
 def test_a_data_set_file_holds_what_all_of_its_kind_share_once() -> None:

@@ -6,20 +6,37 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, RichProgressBar
+from torch import Tensor
 
 
 class ProgressBar(RichProgressBar):
     """Rich's progress bar with the loss and the validation AUROC, and no version number."""
+
+    loss: Tensor | None = None
 
     @staticmethod
     def useful() -> bool:
         """Whether the output is a terminal, on which a bar can be redrawn."""
         return sys.stdout.isatty()
 
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Keep the loss of the step, which the first epoch has no mean of yet."""
+        self.loss = outputs["loss"]
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """The figures beside the bar."""
         shown = super().get_metrics(trainer, pl_module)
         shown.pop("v_num", None)
+        if self.loss is not None:
+            shown.setdefault("train/loss", f"{float(self.loss):.3f}")
         return dict(shown)
 
 

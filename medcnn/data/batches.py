@@ -167,6 +167,8 @@ class DataModule(pl.LightningDataModule):
         )
         if self.batch_size % world:
             raise UserError(f"batch_size={self.batch_size} can't be shared by {world} processes")
+        if min(len(part) for part in parts) < world:
+            raise UserError(f"a split has fewer images than the {world} processes: use fewer")
         sampler = RowBatches(parts, self.batch_size, seed=seed, limit=limit, rank=rank, world=world)
         return DataLoader(RowDataset(self.samples), sampler=sampler, batch_size=None)
 

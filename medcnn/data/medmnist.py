@@ -133,7 +133,7 @@ def _source(flag: str, info: dict[str, Any], size: int) -> tuple[str, str]:
 
 def _download(url: str, md5: str, path: Path) -> None:
     """Fetches a file whole or not at all: under a temporary name, checked, then renamed."""
-    log.info("downloading %s to %s", url, path)
+    print(f"downloading {url} to {path}", flush=True)
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from medcnn.errors import UserError
+from medcnn.objective import Task
 
-Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
 SPLITS = ("train", "val", "test")
 
 
@@ -102,6 +102,16 @@ class Samples:
         for column in ("image", "patient", "split", *self.label_columns):
             if column not in self.table.columns:
                 raise UserError(f"data set {self.name}: its sample table lacks column {column!r}")
+        unknown = set(self.table["split"]) - set(SPLITS)
+        if unknown:
+            raise UserError(
+                f"data set {self.name}: split {', '.join(sorted(map(str, unknown)))} in its sample "
+                f"table is none of {', '.join(SPLITS)}"
+            )
+        if self.positive is not None and not 0 <= self.positive < len(self.class_names):
+            raise UserError(
+                f"data set {self.name}: positive={self.positive} is none of its classes"
+            )
         if len(self.table) != self.images.shape[0]:
             raise UserError(
                 f"data set {self.name}: {len(self.table)} rows in the sample table, "

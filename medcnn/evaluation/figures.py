@@ -59,7 +59,8 @@ def evaluate(
         decisions: As ``labels``.
         task: binary, multiclass, multilabel or ordinal.
         class_names: K names.
-        positive: Index of the positive class of a binary task (None: 1); else not used.
+        positive: Index of the class that is sought, where there are two; None (and always with
+            more) for figures that are the mean over the classes.
 
     Returns:
         Figures by name, values in [0, 1] but for log_loss, mae (≥ 0) and kappa ([-1, 1]).
@@ -81,7 +82,7 @@ def evaluate(
     probs = probs.astype(np.result_type(probs, np.float32), copy=False)
     labels, decisions = labels.astype(np.int64), decisions.astype(np.int64)
     truth, chosen = (_one_hot(values, task, len(class_names)) for values in (labels, decisions))
-    single = (1 if positive is None else positive) if task == "binary" else None
+    single = positive if len(class_names) == 2 and task != "multilabel" else None
     figures = _ranking_figures(probs, truth, class_names, single)
     figures |= _rate_figures(truth, chosen, class_names, single)
     figures |= _overall_figures(probs, truth, chosen, task)
