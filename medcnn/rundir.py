@@ -85,7 +85,7 @@ class RunDir:
             raise UserError(
                 f"{self.path} already holds {', '.join(there[:3])}; choose another paths.run"
             )
-        if there and not state:
+        if there and not (self / "status.json").exists():
             raise UserError(
                 f"{self.path} holds {', '.join(there[:3])} but no run of medcnn, so overwrite=true "
                 "removes nothing there; choose another paths.run"

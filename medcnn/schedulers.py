@@ -43,7 +43,10 @@ def onecycle(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[s
     """
     _check_share("warmup", warmup)
     rates = [group["lr"] for group in optimizer.param_groups]
-    cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=total_steps + 1, pct_start=warmup)
+    total = total_steps + 1
+    if abs(warmup * total - 1) < 1e-6:  # PyTorch's class divides by zero at a rise of no step
+        warmup = 0.0
+    cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=total, pct_start=warmup)
     return {"scheduler": cycle, "interval": "step"}
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+import medcnn.assemble
 import medcnn.train
 from medcnn import distributed
 from medcnn.distributed import other_processes
@@ -158,13 +159,20 @@ def test_torchrun_is_refused(
 
 
 def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    (run / "config.yaml").write_text("trainer: {max_epochs: 3}\npaths: {run: x}\n")
+    (run / "config.yaml").write_text(
+        "trainer: {max_epochs: 3}\npaths: {run: x}\ndataset: {name: d}\n"
+    )
     seen: list[tuple[DictConfig, Path, list[str]]] = []
     monkeypatch.setattr(sys, "argv", ["distributed", str(run.path), "a.B", "c.D"])
     monkeypatch.setattr(
-        medcnn.train, "fit_and_test", lambda cfg, run, trust: seen.append((cfg, run.path, trust))
+        medcnn.train,
+        "fit_and_test",
+        lambda cfg, run, trust, samples: seen.append((cfg, run.path, [*trust, samples])),
+    )
+    monkeypatch.setattr(
+        medcnn.assemble, "make_samples", lambda dataset, trust: f"{dataset.name} {trust}"
     )
     distributed.main()
     ((cfg, path, trust),) = seen
     assert cfg.trainer.max_epochs == 3
-    assert (path, trust) == (run.path, ["a.B", "c.D"])
+    assert (path, trust) == (run.path, ["a.B", "c.D", "d ['a.B', 'c.D']"])

@@ -128,12 +128,13 @@ def test_without_output_the_maps_lie_in_the_run_directory(
 ) -> None:
     run = jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.max_epochs=1")
     assert not (run / "cams").exists()
+    folder = run / "cams" / "phantom-test-gradcam"
     capsys.readouterr()
     jobs.explain(best(run), "n=2")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("test/pointing_game 0.")
-    assert lines[-1] == f"gallery: {run / 'cams' / 'gallery.png'}"
-    assert (run / "cams" / "gallery.png").exists()
+    assert lines[-1] == f"gallery: {folder / 'gallery.png'}"
+    assert (folder / "gallery.png").exists()
 
 
 @pytest.mark.parametrize(

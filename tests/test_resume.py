@@ -1,6 +1,8 @@
 """The same run twice, and one that is interrupted and goes on: the same to the bit."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -104,7 +106,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     run = tmp_path / "a run"
     with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, *at)
-        with pytest.raises(KeyboardInterrupt, match=rf"resume={run}"):
+        with pytest.raises(KeyboardInterrupt, match=re.escape(f"resume={shlex.quote(str(run))}")):
             jobs.train(run, *STATEFUL, trust=TRUST)
     assert jobs.status(run)["state"] == "interrupted"
     assert not (run / "metrics.json").exists()
@@ -160,7 +162,7 @@ def test_resume_takes_only_what_may_change(
         assert f"not {override.partition('=')[0]}" in error
     more = ("trainer.log_every_n_steps=3", "cam.n=2")
     assert jobs.command(monkeypatch, medcnn.train.train, "train", f"resume={run}", *more) == 0
-    assert pd.read_csv(run / "metrics.csv")["epoch"].tolist() == [1, 2, 3]
+    assert pd.read_csv(run / "metrics.csv")["epoch"].tolist() == [1, 2]
     assert len(list((run / "cams").glob("*.npy"))) == 2
 
 
@@ -188,7 +190,7 @@ def test_ctrl_c(devices: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.Mo
     error = process.communicate(timeout=100)[1]
     assert process.returncode == 130
     assert error.splitlines()[-1] == (
-        f"medcnn: interrupted; go on with: python -m medcnn.train resume={run}"
+        f"medcnn: interrupted; go on with: python -m medcnn.train resume={shlex.quote(str(run))}"
     )
     assert "Traceback" not in error
     assert jobs.status(run)["state"] == "interrupted"

@@ -142,11 +142,19 @@ def test_overwriting_deletes_what_a_run_writes_and_nothing_else(
     assert beside.read_text() == "mine"
 
 
+def test_files_of_no_run_are_not_deleted(run: RunDir) -> None:
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text("mine")
+    with pytest.raises(UserError, match=r"holds config\.yaml, checkpoints but no run of medcnn"):
+        run.claim(overwrite=True)
+    assert (run / "config.yaml").read_text() == "mine"
+
+
 def test_what_a_link_leads_to_is_not_deleted(run: RunDir, tmp_path: Path) -> None:
     elsewhere = tmp_path / "big disk"
     elsewhere.mkdir()
     (elsewhere / "old.ckpt").write_text("mine")
-    run.path.mkdir(parents=True)
+    pretend(run, "finished")
     (run / "checkpoints").symlink_to(elsewhere)
     (run / "config.yaml").symlink_to(elsewhere / "old.ckpt")
     run.claim(overwrite=True)

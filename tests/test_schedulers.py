@@ -129,3 +129,14 @@ def test_the_state_is_plain_and_goes_on_where_it_was(name: str) -> None:
 def test_options_out_of_range(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         getattr(schedulers, name)(optimizer(), total_steps=10, **options)
+
+
+@pytest.mark.parametrize("total_steps", range(1, 12))
+@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.2, 0.5])
+def test_onecycle_takes_any_number_of_steps(total_steps: int, warmup: float) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    scheduler = schedulers.onecycle(optimizer, total_steps=total_steps, warmup=warmup)["scheduler"]
+    for _ in range(total_steps):
+        optimizer.step()
+        scheduler.step()
+    assert 0 <= optimizer.param_groups[0]["lr"] < 0.01

@@ -29,15 +29,27 @@ def specificity(truth: np.ndarray, chosen: np.ndarray) -> float:
     return float(sk.recall_score(~truth, ~chosen))
 
 
-@pytest.mark.parametrize("positive", [0, 1, None])
-def test_binary_against_scikit_learn(positive: int | None) -> None:
+def test_two_classes_of_which_none_is_named_count_alike() -> None:
+    probs, labels = data(2)
+    figures = evaluate(
+        probs, labels, probs.argmax(1), task="binary", class_names=("a", "b"), positive=None
+    )
+    recalls = sk.recall_score(labels, probs.argmax(1), average=None)
+    assert figures["sensitivity"]["value"] == pytest.approx(recalls.mean())
+    named = evaluate(
+        probs, labels, probs.argmax(1), task="multiclass", class_names=("a", "b"), positive=0
+    )
+    assert named["sensitivity"]["value"] == pytest.approx(recalls[0])
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_binary_against_scikit_learn(positive: int) -> None:
     probs, labels = data(2)
     decisions = (probs[:, 1] > 0.6).astype(int)
     figures = evaluate(
         probs, labels, decisions, task="binary", class_names=("no", "yes"), positive=positive
     )
-    index = 1 if positive is None else positive
-    truth, chosen, scores = labels == index, decisions == index, probs[:, index]
+    truth, chosen, scores = labels == positive, decisions == positive, probs[:, positive]
     expected = {
         "auroc": sk.roc_auc_score(truth, scores),
         "auroc/no": sk.roc_auc_score(labels == 0, probs[:, 0]),

@@ -45,7 +45,7 @@ def test_summary(tmp_path: Path) -> None:
     assert table["state"].tolist() == ["finished", "finished", "failed"]
     assert table["model"].tolist() == ["lenet", "resnet", "vgg"]
     assert table["logger"].tolist() == ["(removed)", "", ""]
-    assert table["note"].tolist() == ["'a=b, c'", "", ""]
+    assert table["note"].tolist() == ["a=b, c", "", ""]
     assert table["test_auroc"].tolist() == ["", "0.75", ""]
     assert table["test_sensitivity"].tolist() == ["", "", ""]
     assert table["error"].tolist() == ["", "", 'images of 28 px, "too small"']
