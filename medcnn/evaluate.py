@@ -58,6 +58,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     metrics = write_results(run, samples, classifier, classifier.tested)
     seconds = time.perf_counter() - start
     run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
+    run.let_go()
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
     return metrics
 

@@ -64,6 +64,8 @@ class RunDir:
     def claim(self, overwrite: bool) -> None:
         """Take the folder for a new run; one that failed before it trained is no obstacle.
 
+        What was there is kept aside until `let_go` or `give_back`.
+
         Raises:
             UserError: It holds a run, or files by the names that a run writes, and `overwrite` is
                 false; or another process is at work in it; or it can't be made.
@@ -90,14 +92,35 @@ class RunDir:
                 f"{self.path} holds {', '.join(there[:3])} but no run of medcnn, so overwrite=true "
                 "removes nothing there; choose another paths.run"
             )
-        for name in there:
-            target = self / name
-            linked = target.is_symlink()  # what it leads to is the user's
-            shutil.rmtree(target) if target.is_dir() and not linked else target.unlink()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if there:
+                self.let_go()
+                self._replaced.mkdir()
+            for name in there:
+                (self / name).rename(self._replaced / name)
         except OSError as error:
             raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
+
+    @property
+    def _replaced(self) -> Path:
+        """Where `claim` puts the run that a new one replaces, until the new one has trained."""
+        return self.path / ".replaced"
+
+    def let_go(self) -> None:
+        """Delete the run that was replaced."""
+        shutil.rmtree(self._replaced, ignore_errors=True)  # of a link, the link alone
+
+    def give_back(self) -> None:
+        """Bring back the run that was replaced by one that failed before it trained."""
+        if self.last.exists() or not self._replaced.exists():
+            return
+        for name in OURS:
+            target = self / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        for kept in self._replaced.iterdir():
+            kept.rename(self / kept.name)
+        self._replaced.rmdir()
 
     def refuse_if_busy(self) -> None:
         """Raise UserError if a living process on this machine trains in this folder."""

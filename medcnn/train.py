@@ -2,6 +2,8 @@
 
 import shlex
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,7 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         KeyboardInterrupt: With a message that says how to go on.
     """
     start = time.perf_counter()
-    cfg, run = _open_run(cfg)
+    cfg, run, undo = _open_run(cfg)
     facts: dict[str, Any] = {"overrides": cli.task_overrides()}
     run.set_status("running", **facts)
     try:
@@ -56,16 +58,18 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
     except Exception as error:
         seconds, text = time.perf_counter() - start, " ".join(str(error).split())
         run.set_status("failed", seconds=seconds, error=text, **facts)
+        undo()
         raise
     else:
         run.set_status("finished", seconds=time.perf_counter() - start, **facts)
+        run.let_go()
         return best
     finally:
         _summarise_sweep(run)
 
 
-def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir]:
-    """The config to run and its claimed directory: a new one, or one to go on with."""
+def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
+    """The config to run, its claimed directory, and what puts it back if the run fails."""
     if cfg.resume is not None:
         return _resume(RunDir(cfg.resume))
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
@@ -74,12 +78,13 @@ def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir]:
     OmegaConf.resolve(cfg)
     run.claim(cfg.overwrite)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
-    return cfg, run
+    return cfg, run, run.give_back
 
 
-def _resume(run: RunDir) -> tuple[DictConfig, RunDir]:
+def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
     """The stored config of an unfinished run, with what the command line may change of it."""
     cfg = run.read_config()
+    stored = OmegaConf.to_yaml(cfg)
     run.refuse_if_busy()
     if run.finished:
         raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
@@ -96,7 +101,7 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir]:
         OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
     cfg.paths.run = str(run.path)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))  # the other processes read it
-    return cfg, run
+    return cfg, run, partial(write_text, run / "config.yaml", stored)
 
 
 def _check_numbers(cfg: DictConfig) -> None:
@@ -110,7 +115,7 @@ def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
 
     from medcnn.assemble import make_samples
     from medcnn.distributed import other_processes
-    from medcnn.trainer import processes
+    from medcnn.trainer import processes, uses_gpu
 
     _check_numbers(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -125,6 +130,7 @@ def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import explain_split, interval
 
+        classifier.to("cuda" if uses_gpu(cfg.trainer.accelerator) else "cpu")
         scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
         write_json(run / "metrics.json", metrics | scores)
         for name, score in scores.items():

@@ -196,3 +196,35 @@ def test_ctrl_c(devices: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.Mo
     assert jobs.status(run)["state"] == "interrupted"
     done = pd.read_csv(run / "metrics.csv")["epoch"].tolist()
     assert done == list(range(1, len(done) + 1))
+
+
+def files(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+
+
+def test_a_run_is_replaced_only_by_one_that_trains(tmp_path: Path) -> None:
+    run = jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.max_epochs=1")
+    before = files(run)
+    for bad in ("trainer.precision=8", "dataset.patients=2", "optimizer.lr=-1"):
+        with pytest.raises(UserError):
+            jobs.train(run, *jobs.QUICK, "overwrite=true", bad)
+        assert files(run) == before
+    jobs.train(run, *jobs.QUICK, "overwrite=true", "trainer.max_epochs=1", "seed=5")
+    assert jobs.status(run)["state"] == "finished"
+    assert set(files(run)) == set(before)
+    assert files(run)["predictions.csv"] != before["predictions.csv"]
+
+
+def test_a_bad_setting_beside_resume_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, 0)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.train(run, *jobs.QUICK, "trainer.max_epochs=2")
+    stored = (run / "config.yaml").read_text()
+    for override, code in (("trainer.precision=8", 2), ("cam.n=2", 0)):
+        resume = (f"resume={run}", override)
+        assert jobs.command(monkeypatch, medcnn.train.train, "train", *resume) == code
+        assert ((run / "config.yaml").read_text() == stored) == (code == 2)

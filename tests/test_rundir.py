@@ -84,6 +84,7 @@ def test_a_finished_run_is_kept_unless_it_is_to_be_replaced(run: RunDir) -> None
         run.claim(overwrite=False)
     assert (run / "metrics.json").exists()
     run.claim(overwrite=True)
+    run.let_go()
     assert list(run.path.iterdir()) == []
 
 
@@ -105,6 +106,7 @@ def test_a_run_that_failed_before_it_trained_is_no_obstacle(run: RunDir) -> None
     (run / "config.yaml").write_text(CONFIG)
     (run / "notes.txt").write_text("mine")
     run.claim(overwrite=False)
+    run.let_go()
     assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
 
 
@@ -137,6 +139,7 @@ def test_overwriting_deletes_what_a_run_writes_and_nothing_else(
     beside = tmp_path / "config.yaml"
     beside.write_text("mine")
     run.claim(overwrite=True)
+    run.let_go()
     left = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     assert left == set(kept)
     assert beside.read_text() == "mine"
@@ -158,6 +161,7 @@ def test_what_a_link_leads_to_is_not_deleted(run: RunDir, tmp_path: Path) -> Non
     (run / "checkpoints").symlink_to(elsewhere)
     (run / "config.yaml").symlink_to(elsewhere / "old.ckpt")
     run.claim(overwrite=True)
+    run.let_go()
     assert list(run.path.iterdir()) == []
     assert (elsewhere / "old.ckpt").read_text() == "mine"
 
