@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from medcnn.errors import UserError
 
-Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
-TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "ordinal")
+Task = Literal["binary", "multiclass", "multilabel", "ordinal", "regression"]
+TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "ordinal", "regression")
+UNKNOWN = -1  # a label that isn't known; in regression NaN
 
 
 class Objective(nn.Module):

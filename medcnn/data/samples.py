@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from medcnn.errors import UserError
-from medcnn.objective import Task
+from medcnn.objective import UNKNOWN, Task
 
 SPLITS = ("train", "val", "test")
 
 
 class Images(Protocol):
-    """Anything that gives a batch of images for a batch of rows; a tensor does."""
+    """Anything that gives a batch of images, or of masks, for a batch of rows; a tensor does."""
 
     @property
     def shape(self) -> Sequence[int]:
-        """(N, C, *spatial)."""
+        """(N, C, *spatial); of masks (N, *spatial)."""
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Images (B, C, *spatial) of the rows (B,) int64, in the stored data type."""
@@ -35,13 +35,17 @@ class Samples:
         table: One row a sample, indexed 0 … N-1. Columns: ``image`` (a path, or the row of an
             array), ``patient``, ``split`` (train, val or test), the label column(s) (see
             `label_columns`), and any others (``site``, ``sex``, ``age``, …), which are kept.
+            ``study``, where there is one, joins the slices of a volume.
         images: (N, C, *spatial), any real data type; `intensity_range` says what its values mean.
-        task: binary, multiclass, multilabel or ordinal.
-        class_names: Names of the K classes; a label is an index into them.
+        task: binary, multiclass, multilabel, ordinal or regression.
+        class_names: Names of the K classes, into which a label is an index, -1 for unknown. In
+            regression the names of the K targets, whose labels are numbers, NaN for unknown.
         positive: Index of the class that sensitivity and specificity speak of (binary tasks);
             None where no class is singled out.
-        intensity_range: The stored values that stand for 0 and 1 at the network's input.
+        intensity_range: The stored values that stand for 0 and 1 at the network's input: a pair,
+            or where every image has its own, (N, 2) float32.
         masks: (N, *spatial) bool, True on the lesion (all False where there is none), or None.
+        spec: How the files were made into images, as plain values; None where there are no files.
     """
 
     name: str
@@ -50,8 +54,9 @@ class Samples:
     task: Task
     class_names: tuple[str, ...]
     positive: int | None = None
-    intensity_range: tuple[float, float] = (0.0, 255.0)
-    masks: Tensor | None = None
+    intensity_range: tuple[float, float] | Tensor = (0.0, 255.0)
+    masks: Images | None = None
+    spec: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.table = self.table.reset_index(drop=True)
@@ -63,14 +68,18 @@ class Samples:
 
     @property
     def label_columns(self) -> list[str]:
-        """``["label"]``, or for multi-label data one 0/1 column a class, ``label:<name>``."""
-        if self.task == "multilabel":
+        """``["label"]``, or of several labels or targets one column each, ``label:<name>``."""
+        several = self.task == "multilabel"
+        if several or (self.task == "regression" and len(self.class_names) > 1):
             return [f"label:{name}" for name in self.class_names]
         return ["label"]
 
     @property
     def labels(self) -> Tensor:
-        """(N,) int64 class indices, or for multi-label data (N, K) int64 of 0 and 1."""
+        """(N,) int64 class indices; multi-label (N, K) int64; regression (N, K) float32."""
+        if self.task == "regression":
+            targets = self.table[self.label_columns].to_numpy(dtype=np.float32)
+            return torch.from_numpy(np.array(targets))
         values = np.ascontiguousarray(self.table[self.label_columns].to_numpy(dtype=np.int64))
         return torch.from_numpy(values if self.task == "multilabel" else values[:, 0].copy())
 
@@ -83,6 +92,12 @@ class Samples:
     def input_size(self) -> tuple[int, ...]:
         """Spatial size of an image: (H, W) or (D, H, W)."""
         return tuple(int(s) for s in self.images.shape[2:])
+
+    def ranges(self, rows: Tensor) -> Tensor:
+        """The stored values (B, 2) float32 that stand for 0 and 1 in images of rows (B,)."""
+        if isinstance(self.intensity_range, Tensor):
+            return self.intensity_range[rows]
+        return torch.tensor(self.intensity_range).expand(len(rows), 2)
 
     def rows(self, split: str) -> Tensor:
         """Rows (n,) int64 of one split, in the table's order.
@@ -119,9 +134,11 @@ class Samples:
             )
 
     def _check_labels(self) -> None:
+        if self.task == "regression":
+            return
         highest = 1 if self.task == "multilabel" else len(self.class_names) - 1
         for column in self.label_columns:
-            bad = ~self.table[column].isin(range(highest + 1)).to_numpy()
+            bad = ~self.table[column].isin(range(UNKNOWN, highest + 1)).to_numpy()
             if bad.any():
                 row = int(np.flatnonzero(bad)[0])
                 raise UserError(

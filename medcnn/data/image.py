@@ -1,0 +1,75 @@
+"""An image as a file holds it, and what is made of it before a network sees it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """What one file (or one folder with a DICOM series) holds.
+
+    Args:
+        values: (C, H, W), or of a volume (C, I, J, K) in the file's own axis order; C is 1 (grey)
+            or 3 (red, green, blue). uint8, uint16, int16 or float32; of a DICOM file after its
+            modality rescale (Hounsfield units, …).
+        value_range: The values that stand for black and white where the type says so, (0, 255) for
+            8 bits; None where it doesn't (signed, floating-point). MONOCHROME1: white comes first,
+            so that ``(values - low) / (high - low)`` is bright where the picture is.
+        window: Values at the lower and the upper end of the header's VOI window, in the units of
+            `values` and in the same sense as `value_range`; None without.
+        spacing: Distance of neighbouring pixels along each spatial axis, mm; None where unknown.
+        affine: Of a volume, (4, 4) from indices (i, j, k, 1) to mm in RAS+ (x grows to the
+            patient's right, y to the front, z to the head); None where the file doesn't say.
+        modality: DICOM's code (CT, MR, …) where known.
+    """
+
+    values: Array
+    value_range: Range | None = None
+    window: Range | None = None
+    spacing: tuple[float, ...] | None = None
+    affine: Array | None = None
+    modality: str | None = None
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return self.values.ndim - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """How files become inputs of one size; travels in the checkpoint.
+
+    Args:
+        size: (H, W) or (D, H, W) of the network's input.
+        channels: 1 or 3; None for 3 where any picture has colour, else 1.
+        spacing: mm of each axis of `size`: resampled to it, then cut or padded about the centre to
+            `size`. None: the whole image is stretched to `size`.
+        orientation: Of volumes: the directions, as letters of R L A P S I, in which the axes
+            (D, H, W) run. SPL: slices from feet to head, rows from front to back, columns from the
+            patient's right to the left, as a radiologist sees them.
+        slices: For 2-D networks on volumes: centre, all or every:k slices along the first axis of
+            `orientation`; None where images have to be pictures.
+        allow_missing_geometry: Take a volume that doesn't say how it lies, in its own axis order;
+            and where `spacing` is asked for, images without a spacing, as if they had it.
+        intensity: Which values become 0 and 1, see `medcnn.data.intensity`.
+    """
+
+    size: tuple[int, ...]
+    channels: int | None = None
+    spacing: tuple[float, ...] | None = None
+    orientation: str = "SPL"
+    slices: str | None = None
+    allow_missing_geometry: bool = False
+    intensity: str | Range = "auto"
+
+    @property
+    def spatial_dims(self) -> int:
+        """Of the network: 2 or 3."""
+        return len(self.size)

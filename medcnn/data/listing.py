@@ -1,0 +1,41 @@
+"""A data set of files before any of them is opened: a table of paths and labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from medcnn.data.image import ImageSpec
+from medcnn.objective import Task
+
+BOX = ("box_top", "box_left", "box_bottom", "box_right")
+
+
+@dataclass
+class Listing:
+    """What a table or a folder says of its images; `medcnn.data.files` makes `Samples` of it.
+
+    Args:
+        name: Of the data set, for titles and file names.
+        table: One row an image. Columns: ``image`` (path relative to `root`, with forward
+            slashes; a folder stands for a DICOM series), ``patient``, and as given ``split``,
+            ``mask`` (path relative to `root`, or missing), the four of `BOX`, ``site``, ``sex``,
+            ``age`` and any others. Label columns as in `Samples`: ``label`` or ``label:<name>``,
+            class indices, 0/1, or numbers (regression); unknown ones are -1, or NaN in regression.
+        root: Absolute folder that every file has to lie in, symbolic links resolved.
+        spec: How files become network inputs.
+        task: What the labels mean.
+        class_names: Names of the classes, or in regression of the targets.
+        positive: Index of the class that is sought, or None.
+        box_unit: Whether `BOX` (the lower ends exclusive, NaN for none) are in pixels of the file,
+            or fractions of its height and width.
+    """
+
+    name: str
+    table: pd.DataFrame
+    root: Path
+    spec: ImageSpec
+    task: Task
+    class_names: tuple[str, ...]
+    positive: int | None = None
+    box_unit: str = "pixel"
