@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from medcnn.classifier import load
+    from medcnn.ensemble import load
 
 __all__ = ["__version__", "load"]
 
@@ -13,7 +13,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     """Import `load`, and with it PyTorch, only when it is asked for."""
     if name == "load":
-        from medcnn.classifier import load
+        from medcnn.ensemble import load
 
         return load
     raise AttributeError(f"module 'medcnn' has no attribute {name!r}")

@@ -5,52 +5,61 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import nn
 
 from medcnn.classifier import Card, Classifier
 from medcnn.config import instantiate, plain
-from medcnn.data.batches import DataModule, unit_intensity
+from medcnn.data.batches import DataModule
+from medcnn.data.listing import Listing
 from medcnn.data.samples import SPLITS, Samples, Task
 from medcnn.errors import UserError
-from medcnn.objective import Objective, balanced_weights
+from medcnn.normalise import statistics
+from medcnn.objective import Objective, balanced_weights, known, target_statistics
+from medcnn.results import check_studies
 
-CHUNK = 1024  # images turned to float32 at a time
 OF_TRAINER = ("name", "epochs")  # keys of a dataset config that aren't the data set's own
 
 
-def make_samples(dataset: Any, trust: Iterable[str] = ()) -> Samples:
-    """The data set that a ``dataset`` config describes.
+def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
+    """What a ``dataset`` config describes: samples, or files that are still to be opened.
 
     Raises:
-        UserError: A config that can't be called, or whose target doesn't return `Samples`.
+        UserError: A config that can't be called, or whose target returns neither.
     """
     node = {key: value for key, value in plain(dataset).items() if key not in OF_TRAINER}
-    samples = instantiate(node, "dataset", trust)
-    if not isinstance(samples, Samples):
+    source = instantiate(node, "dataset", trust)
+    if not isinstance(source, Samples | Listing):
         raise UserError(
-            f"dataset._target_={node.get('_target_')} has to return medcnn.data.samples.Samples, "
-            f"but returned {type(samples).__name__}"
+            f"dataset._target_={node.get('_target_')} has to return medcnn.data.samples.Samples "
+            f"or medcnn.data.listing.Listing, but returned {type(source).__name__}"
         )
-    return samples
+    return source
 
 
 def make_card(cfg: DictConfig, samples: Samples) -> Card:
     """What a checkpoint carries for its users: plain values only, see `Classifier`."""
     task = cfg.objective.task or samples.task
-    if (task == "multilabel") != (samples.task == "multilabel"):
+    if task != samples.task and {task, samples.task} & {"multilabel", "regression"}:
         raise UserError(f"objective={task} doesn't fit data set {samples.name} ({samples.task})")
-    mean, std = intensity_statistics(samples)
+    check_studies(samples, cfg.aggregate, task)
+    normalisation = statistics(samples, cfg.normalise)
+    shared = samples.intensity_range
     return {
         "config": plain(cfg),
         "task": task,
         "class_names": list(samples.class_names),
         "positive": samples.positive,
         "class_weights": class_weights(cfg.objective.class_weights, samples, task),
+        "targets": targets(samples, task),
         "in_channels": samples.in_channels,
         "input_size": list(samples.input_size),
-        "intensity_range": list(samples.intensity_range),
-        "mean": mean,
-        "std": std,
+        "intensity_range": list(shared) if isinstance(shared, tuple) else None,
+        "normalise": cfg.normalise,
+        **{
+            key: value.tolist() if value is not None and value.ndim == 1 else value
+            for key, value in normalisation._asdict().items()
+        },
+        "image_spec": samples.spec,
     }
 
 
@@ -73,24 +82,22 @@ def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | Non
     return [float(weight) for weight in given]
 
 
+def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:
+    """Mean and standard deviation of a regression's targets in the training split; else None.
+
+    Raises:
+        UserError: There is no known label to learn from.
+    """
+    labels = samples.labels[samples.rows("train")]
+    if task == "regression":
+        return target_statistics(labels, samples.class_names)
+    if not known(labels).any():
+        raise UserError(f"data set {samples.name}: no label of the training split is known")
+    return None
+
+
 def _above_zero(value: object) -> bool:
     return isinstance(value, int | float) and 0 < value < float("inf")
-
-
-def intensity_statistics(samples: Samples) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, over the training split scaled to 0 … 1."""
-    total = torch.zeros(samples.in_channels, dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    count = 0
-    for rows in samples.rows("train").split(CHUNK):
-        images: Tensor = unit_intensity(samples.images[rows], samples.intensity_range)
-        values = images.transpose(0, 1).flatten(1).double()
-        total += values.sum(1)
-        squares += values.square().sum(1)
-        count += values.shape[1]
-    mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return mean.tolist(), torch.where(std > 1e-6, std, 1.0).tolist()
 
 
 def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> Classifier:
@@ -105,11 +112,14 @@ def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> C
         UserError: A model config that can't be called, or whose target gives no net.
     """
     config = card["config"]
+    standard = card["targets"] or {"mean": None, "std": None}
     objective = Objective(
         card["task"],
         len(card["class_names"]),
         positive=card["positive"],
         class_weights=card["class_weights"],
+        target_mean=standard["mean"],
+        target_std=standard["std"],
     )
     node = dict(config["model"])
     if node.get("_target_") != "medcnn.nets.build":

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from medcnn import __version__, evaluation
 from medcnn.collected import Collected
 from medcnn.errors import UserError
-from medcnn.objective import Objective
+from medcnn.normalise import Normalise, Statistics
+from medcnn.objective import Objective, known
 
 Card = dict[str, Any]
 CARD_KEYS = (
@@ -22,11 +23,15 @@ CARD_KEYS = (
     "class_names",
     "positive",
     "class_weights",
+    "targets",
     "in_channels",
     "input_size",
     "intensity_range",
+    "normalise",
     "mean",
     "std",
+    "whitening",
+    "image_spec",
 )
 
 
@@ -39,15 +44,14 @@ class Classifier(pl.LightningModule):
     Args:
         net: `features` and `head`.
         objective: Loss, probabilities and decision.
-        card: What a user of the checkpoint needs, as plain values by `CARD_KEYS`; ``mean`` and
-            ``std`` are those of the training split, one a channel.
+        card: What a user of the checkpoint needs, as plain values and tensors by `CARD_KEYS`;
+            ``mean``, ``std`` and ``whitening`` are `medcnn.normalise.Statistics`, ``image_spec``
+            tells how files were prepared (`medcnn.data.image.ImageSpec`; None for arrays),
+            ``targets`` is by what the targets of a regression are standardised, else None.
         optimizer: From parameter groups to an optimiser; None for use without training.
         scheduler: From (optimiser, total_steps) to Lightning's scheduler dict; None for none.
         channels_last: Memory format of images and weights.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -64,9 +68,8 @@ class Classifier(pl.LightningModule):
         self.memory_format = _memory_format(channels_last, len(card["input_size"]))
         self.net = net.to(memory_format=self.memory_format)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        shape = (1, -1, *[1] * len(card["input_size"]))
-        self.register_buffer("mean", torch.tensor(card["mean"]).float().view(shape), False)
-        self.register_buffer("std", torch.tensor(card["std"]).float().view(shape), False)
+        known = Statistics(*(card[key] for key in Statistics._fields))
+        self.normaliser = Normalise(card["normalise"], known, len(card["input_size"]))
         self.collected = Collected()
         self.tested: dict[str, Tensor] = {}
 
@@ -76,8 +79,8 @@ class Classifier(pl.LightningModule):
         return bool(getattr(self.net, "spatial", True))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images (N, C, *spatial) in 0 … 1 → zero mean and unit variance of the training split."""
-        images = (images - self.mean) / self.std
+        """Images (N, C, *spatial) in 0 … 1 → what the net sees; see `medcnn.normalise`."""
+        images = self.normaliser(images)
         return images.contiguous(memory_format=self.memory_format)
 
     def features(self, images: Tensor) -> Tensor:
@@ -97,7 +100,10 @@ class Classifier(pl.LightningModule):
 
     @torch.inference_mode()
     def classify(self, images: Tensor) -> Tensor:
-        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode."""
+        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode.
+
+        In regression the predictions, in the labels' own units.
+        """
         was_training = self.training
         self.eval()
         try:
@@ -123,7 +129,9 @@ class Classifier(pl.LightningModule):
             on_step=False,
             on_epoch=True,
             prog_bar=True,
-            batch_size=len(batch["label"]),
+            # A tensor, for the CPU would wait for the GPU to tell it an int; and float, for
+            # Lightning rounds the mean of whole numbers over processes down.
+            batch_size=known(batch["label"]).sum().float(),  # type: ignore[arg-type]
             sync_dist=True,
         )
         return loss
@@ -176,13 +184,15 @@ class Classifier(pl.LightningModule):
                 f"after epoch {self.current_epoch + 1} the net gives NaN: training has diverged; "
                 "lower optimizer.lr, or find the cause with trainer.detect_anomaly=true"
             )
-        loss = self.objective.loss(epoch["logits"], epoch["label"])
         figures = self.figures(epoch)
-        for name in ("auroc", "accuracy"):
+        monitor = self.objective.monitor
+        for name in (monitor, "accuracy" if monitor == "auroc" else "mae"):
             value = figures[name]["value"]
             shown = float("nan") if value is None else value
-            self.log(f"val/{name}", shown, prog_bar=name == "auroc", rank_zero_only=False)
-        self.log("val/loss", loss, rank_zero_only=False)
+            self.log(f"val/{name}", shown, prog_bar=name == monitor, rank_zero_only=False)
+        if known(epoch["label"]).any():
+            loss = self.objective.loss(epoch["logits"], epoch["label"])
+            self.log("val/loss", loss, rank_zero_only=False)
 
     def figures(self, collected: dict[str, Tensor]) -> dict[str, Any]:
         """`evaluation.evaluate` of collected rows, logits and labels."""
@@ -208,6 +218,8 @@ class Classifier(pl.LightningModule):
         )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = self.make_scheduler(optimizer, steps) if self.make_scheduler else None
+        if schedule is not None and schedule.get("monitor", "") is None:
+            schedule["monitor"] = f"val/{self.objective.monitor}"
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -29,10 +29,15 @@ PATHS = (
     "resume",
     "dataset.root",
     "dataset.path",
+    "cache.folder",
+    "paths.pseudonym_key",
     "paths.data",
     "paths.runs",
     "paths.run",
 )
+SHORT = {  # what may be written without the group before it
+    key: f"dataset.{key}" for key in ("spatial_dims", "slices", "allow_missing_geometry")
+}
 Task = Callable[[DictConfig, list[str]], Any]
 
 
@@ -47,7 +52,7 @@ def main(task: Task, config_name: str) -> None:
     stderr), 130 interrupted.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach us
-    sys.argv[1:] = [quote_path(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = [quote_path(full_key(argument)) for argument in sys.argv[1:]]
     _quiet()
     failures: list[str] = []
     try:
@@ -115,6 +120,18 @@ def trusted(overrides: list[str]) -> list[str]:
         value = override.value()
         names += [str(name) for name in (value if isinstance(value, list) else [value]) if name]
     return names
+
+
+def full_key(argument: str) -> str:
+    """Complete the key of an override that has a short form.
+
+    >>> full_key("slices=every:2")
+    'dataset.slices=every:2'
+    >>> full_key("+seed=1")
+    '+seed=1'
+    """
+    key, equals, value = argument.partition("=")
+    return f"{SHORT[key]}={value}" if equals and key in SHORT else argument
 
 
 def quote_path(argument: str) -> str:

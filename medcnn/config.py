@@ -15,8 +15,11 @@ from medcnn.errors import UserError
 TARGETS = frozenset(
     {
         "medcnn.data.augment.Augment",
+        "medcnn.data.folder.folder",
         "medcnn.data.medmnist.medmnist",
+        "medcnn.data.monai_transforms.MonaiTransforms",
         "medcnn.data.phantom.phantom",
+        "medcnn.data.table.csv",
         "medcnn.nets.build",
         "medcnn.schedulers.cosine",
         "medcnn.schedulers.onecycle",

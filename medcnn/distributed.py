@@ -85,12 +85,12 @@ def _free_port() -> int:
 
 def main() -> None:
     """``python -m medcnn.distributed <run directory> [trusted class …]``: one of the processes."""
-    from medcnn.assemble import make_samples
+    from medcnn.datasets import open_data
     from medcnn.train import fit_and_test
 
     run, trust = RunDir(sys.argv[1]), sys.argv[2:]
     cfg = run.read_config()
-    fit_and_test(cfg, run, trust, make_samples(cfg.dataset, trust))
+    fit_and_test(cfg, run, trust, open_data(cfg, trust, checked=False).samples)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
 from medcnn.data.samples import SPLITS
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.files import write_csv, write_json, write_text
 from medcnn.rundir import RunDir, environment
 
@@ -29,9 +29,10 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     Raises:
         UserError: Anything that the user can put right.
     """
-    from medcnn.assemble import check_fits, make_samples
+    from medcnn.assemble import check_fits
     from medcnn.classifier import load
     from medcnn.data.batches import DataModule
+    from medcnn.datasets import data_config, open_data, problems_table
     from medcnn.results import headline, write_results
     from medcnn.trainer import bare_trainer, set_threads
 
@@ -39,23 +40,30 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
     classifier = load(cfg.checkpoint, trust=trust)
-    trained = classifier.card["config"]
-    samples = make_samples(cfg.get("dataset") or trained["dataset"], trust)
-    check_fits(classifier, samples)
-    samples.rows(cfg.split)
+    card, trained = classifier.card, classifier.card["config"]
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
-    data = DataModule(samples, batch_size, test_splits=(cfg.split,))
+    check_whole_number("batch_size", batch_size, least=1)
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
     if run.path.resolve() in Path(cfg.checkpoint).resolve().parents:
         raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
+    run.refuse_if_taken(cfg.overwrite)
+    settings = data_config(trained, cfg)
+    data = open_data(settings, trust, folder=run.path, card=card, checked=False)
+    samples = data.samples
+    check_fits(classifier, samples)
+    samples.rows(cfg.split)
     run.claim(cfg.overwrite)
-    trainer.test(classifier, data, verbose=False)
+    trainer.test(
+        classifier, DataModule(samples, batch_size, test_splits=(cfg.split,)), verbose=False
+    )
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))
     write_csv(run / "samples.csv", samples.table, index_label="row")
-    metrics = write_results(run, samples, classifier, classifier.tested)
+    write_csv(run / "problems.csv", problems_table(data, settings))
+    aggregate = cfg.aggregate or trained["aggregate"]
+    metrics = write_results(run, samples, classifier, classifier.tested, aggregate)
     seconds = time.perf_counter() - start
     run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     run.let_go()

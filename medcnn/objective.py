@@ -12,6 +12,7 @@ from medcnn.errors import UserError
 Task = Literal["binary", "multiclass", "multilabel", "ordinal", "regression"]
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel", "ordinal", "regression")
 UNKNOWN = -1  # a label that isn't known; in regression NaN
+_NO_CLASSES = "objective.class_weights: a regression has no classes to weigh; set it to null"
 
 
 class Objective(nn.Module):
@@ -23,23 +24,31 @@ class Objective(nn.Module):
     | multiclass | K                 | softmax                                  |
     | multilabel | K                 | sigmoid of each                          |
     | ordinal    | K-1: P(y>k\|y≥k)   | continuation ratios (Shi et al. 2021)    |
+    | regression | K: standardised   | none; instead the K predicted values     |
 
     The ordinal form is CORN (X. Shi, W. Cao, S. Raschka, "Deep neural networks for rank-consistent
     ordinal regression based on conditional probabilities", 2021, eq. 4-6): its cumulative
     probabilities fall with k by construction.
 
+    A regression has K targets in the place of classes. Its net gives them standardised, by their
+    mean and standard deviation in the training split, so that targets of any unit weigh alike.
+
     Args:
         task: One of `TASKS`.
-        num_classes: K, at least 2 (at least 1 for multilabel).
+        num_classes: K, at least 2 (at least 1 for multilabel and regression).
         positive: The class that the single logit of a binary task speaks for.
         class_weights: K factors of the loss, one a class (multi-label: of its positive term);
             None for all ones.
+        target_mean: Mean of each of the K targets of a regression; None for zeros.
+        target_std: Standard deviation of each, above 0; None for ones.
 
     Raises:
         UserError: Unknown task, or a count of classes or weights that doesn't fit it.
     """
 
     class_weights: Tensor
+    target_mean: Tensor
+    target_std: Tensor
 
     def __init__(
         self,
@@ -48,50 +57,71 @@ class Objective(nn.Module):
         *,
         positive: int | None = None,
         class_weights: Sequence[float] | None = None,
+        target_mean: Sequence[float] | None = None,
+        target_std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if task not in TASKS:
-            raise UserError(f"objective.task={task}: choose one of {', '.join(TASKS)}")
-        if num_classes < (1 if task == "multilabel" else 2):
-            raise UserError(f"objective {task} needs at least 2 classes, got {num_classes}")
-        if task == "binary" and num_classes != 2:
-            raise UserError(f"objective binary needs 2 classes, got {num_classes}; use multiclass")
-        if class_weights is not None and len(class_weights) != num_classes:
-            raise UserError(
-                f"objective.class_weights holds {len(class_weights)} numbers for "
-                f"{num_classes} classes"
-            )
+        _check_counts(task, num_classes, class_weights)
         self.task: Task = task
         self.num_classes = num_classes
         self.positive = 1 if positive is None else positive
-        weights = torch.ones(num_classes) if class_weights is None else torch.tensor(class_weights)
-        self.register_buffer("class_weights", weights.float(), persistent=False)
+        given = {
+            "class_weights": class_weights or [1.0] * num_classes,
+            "target_mean": target_mean or [0.0] * num_classes,
+            "target_std": target_std or [1.0] * num_classes,
+        }
+        for name, values in given.items():
+            self.register_buffer(name, torch.tensor(values).float(), persistent=False)
 
     @property
     def num_outputs(self) -> int:
         """How many logits the net has to give."""
         return {"binary": 1, "ordinal": self.num_classes - 1}.get(self.task, self.num_classes)
 
+    @property
+    def monitor(self) -> Literal["auroc", "r2"]:
+        """The figure of the validation, the higher the better, that tells how good a net is."""
+        return "r2" if self.task == "regression" else "auroc"
+
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss, scalar, of logits (N, outputs) and labels (N,) or, multilabel, (N, K)."""
+        """Mean loss, scalar, over what is known of the labels; 0 if nothing is.
+
+        In regression the squared error of the standardised targets.
+
+        Args:
+            logits: (N, outputs).
+            labels: (N,), or (N, K) in multilabel and regression, with unknown ones (see `known`).
+        """
+        there = known(labels)
+        filled = torch.where(there, labels, 0)  # a number that does no harm, and counts for nothing
         factors = self.class_weights.to(logits.device)  # logits of a whole epoch lie on the CPU
+        weights = factors[filled] * there if labels.ndim == 1 else there.to(logits.dtype)
         if self.task == "multiclass":
-            return F.cross_entropy(logits, labels, weight=factors)
-        if self.task == "multilabel":
-            return F.binary_cross_entropy_with_logits(
-                logits, labels.to(logits.dtype), pos_weight=factors
+            losses = F.cross_entropy(logits, filled, reduction="none")
+        elif self.task == "multilabel":
+            losses = F.binary_cross_entropy_with_logits(
+                logits, filled.to(logits.dtype), pos_weight=factors, reduction="none"
             )
-        weights = factors[labels]
-        if self.task == "binary":
+        elif self.task == "binary":
             truth = (labels == self.positive).to(logits.dtype)
             losses = F.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")
+        elif self.task == "ordinal":
+            losses = -self._ordinal_log_probs(logits).gather(1, filled[:, None])[:, 0]
         else:
-            losses = -self._ordinal_log_probs(logits).gather(1, labels[:, None])[:, 0]
-        return (weights * losses).sum() / weights.sum()
+            mean, std = self.target_mean.to(logits.device), self.target_std.to(logits.device)
+            losses = (logits - (filled - mean) / std).square()
+        total = weights.sum()
+        return (weights * losses).sum() / torch.where(total > 0, total, 1.0)
 
     def probs(self, logits: Tensor) -> Tensor:
-        """Probabilities (N, K) in the order of the class names; rows sum to 1 but in multilabel."""
+        """Probabilities (N, K) in the order of the class names; rows sum to 1 but in multilabel.
+
+        In regression, which has none, the predictions (N, K) in the labels' own units: what is done
+        with probabilities elsewhere (collected, averaged, written) is done with these.
+        """
         logits = logits.float()
+        if self.task == "regression":
+            return logits * self.target_std.to(logits.device) + self.target_mean.to(logits.device)
         if self.task == "multiclass":
             return logits.softmax(1)
         if self.task == "multilabel":
@@ -104,9 +134,11 @@ class Objective(nn.Module):
     def decide(self, probs: Tensor) -> Tensor:
         """Decisions from probabilities (N, K).
 
-        Multi-label: (N, K) of 0 and 1, at 0.5. Ordinal: (N,), the median class. Otherwise: (N,),
-        the most probable class.
+        Multi-label: (N, K) of 0 and 1, at 0.5. Ordinal: (N,), the median class. Regression: (N, K),
+        the predictions themselves. Otherwise: (N,), the most probable class.
         """
+        if self.task == "regression":
+            return probs
         if self.task == "multilabel":
             return (probs >= 0.5).long()
         if self.task == "ordinal":
@@ -117,7 +149,8 @@ class Objective(nn.Module):
         """The scalar (N,) that a map for class targets (N,) explains.
 
         The logit of the class; for a binary task the single logit with the sign of the class, for
-        an ordinal one the log-probability of the class.
+        an ordinal one the log-probability of the class. In regression a target is an index into
+        the K targets, and its score the net's standardised prediction of it.
         """
         if self.task == "binary":
             return torch.where(targets == self.positive, logits[:, 0], -logits[:, 0])
@@ -134,21 +167,82 @@ class Objective(nn.Module):
         return torch.cat([before + failed, passed[:, -1:]], 1)
 
 
+def known(labels: Tensor) -> Tensor:
+    """Which labels are known, bool of the same shape: not `UNKNOWN`, or if they are floats not NaN.
+
+    >>> known(torch.tensor([2, -1])), known(torch.tensor([[1.5], [torch.nan]]))
+    (tensor([ True, False]), tensor([[ True],
+            [False]]))
+    """
+    return ~labels.isnan() if labels.is_floating_point() else labels != UNKNOWN
+
+
 def balanced_weights(labels: Tensor, task: Task, num_classes: int) -> list[float]:
     """Weights that give every class the same share of the loss.
 
     Args:
-        labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1.
-        task: One of `TASKS`.
+        labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; unknown ones (see
+            `known`) don't count.
+        task: One of `TASKS` but regression.
         num_classes: K.
 
     Returns:
         N / (K · N_k) for each class; multi-label: negatives / positives of each label. A class
         without a sample gets 1.
+
+    Raises:
+        UserError: A regression has no classes.
     """
+    if task == "regression":
+        raise UserError(_NO_CLASSES)
     if task == "multilabel":
-        positives = labels.sum(0).float()
-        ratio = (len(labels) - positives) / positives.clamp(min=1)
-        return torch.where(positives > 0, ratio, 1.0).tolist()
+        positives, negatives = ((labels == value).sum(0).float() for value in (1, 0))
+        return torch.where(positives > 0, negatives / positives.clamp(min=1), 1.0).tolist()
+    labels = labels[known(labels)]
     counts = torch.bincount(labels, minlength=num_classes).float()
     return torch.where(counts > 0, len(labels) / (num_classes * counts.clamp(min=1)), 1.0).tolist()
+
+
+def target_statistics(targets: Tensor, names: Sequence[str]) -> dict[str, list[float]]:
+    """By what the targets of a regression are standardised.
+
+    Args:
+        targets: (N, K) float, NaN for unknown; of the training split alone.
+        names: Of the K targets.
+
+    Returns:
+        ``{"mean": […], "std": […]}`` of what is known, K numbers each; the standard deviation of a
+        target that never changes is 1.
+
+    Raises:
+        UserError: Fewer than 2 known labels of a target, or an infinite one.
+    """
+    statistics: dict[str, list[float]] = {"mean": [], "std": []}
+    for column, name in zip(targets.double().T, names, strict=True):
+        values = column[known(column)]
+        if len(values) < 2 or not values.isfinite().all():
+            raise UserError(
+                f"regression of {name}: the training split has {len(values)} known labels of it, "
+                f"{int(values.isfinite().sum())} of them finite; it takes at least 2, all finite"
+            )
+        std = float(values.std(correction=0))
+        statistics["mean"].append(float(values.mean()))
+        statistics["std"].append(std if std > 0 else 1.0)
+    return statistics
+
+
+def _check_counts(task: Task, num_classes: int, class_weights: Sequence[float] | None) -> None:
+    if task not in TASKS:
+        raise UserError(f"objective.task={task}: choose one of {', '.join(TASKS)}")
+    if num_classes < (1 if task in ("multilabel", "regression") else 2):
+        raise UserError(f"objective {task} needs at least 2 classes, got {num_classes}")
+    if task == "binary" and num_classes != 2:
+        raise UserError(f"objective binary needs 2 classes, got {num_classes}; use multiclass")
+    if class_weights is None:
+        return
+    if task == "regression":
+        raise UserError(_NO_CLASSES)
+    if len(class_weights) != num_classes:
+        raise UserError(
+            f"objective.class_weights holds {len(class_weights)} numbers for {num_classes} classes"
+        )

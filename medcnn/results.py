@@ -1,34 +1,50 @@
 """From what a classifier said of the test images to the files and the line that report it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from medcnn.classifier import Classifier
+from medcnn.classifier import Card, Classifier
 from medcnn.data.samples import Samples
+from medcnn.evaluation import Figure, evaluate
+from medcnn.evaluation.studies import aggregate as aggregate_slices
+from medcnn.evaluation.studies import check_aggregation, study_labels
 from medcnn.files import write_csv, write_json
-from medcnn.objective import Objective
+from medcnn.objective import UNKNOWN, Objective, Task, known
 from medcnn.rundir import RunDir
 
 HEADLINE = ("auroc", "accuracy", "sensitivity", "specificity")
+REGRESSION_HEADLINE = ("r2", "mae", "rmse")
+TITLES = {"auroc": "AUROC", "r2": "R²", "mae": "MAE", "rmse": "RMSE"}
+STUDY = ["split", "patient", "study"]  # what the slices of a volume have in common
 
 
 def write_results(
-    run: RunDir, samples: Samples, classifier: Classifier, collected: dict[str, Tensor]
+    run: RunDir,
+    samples: Samples,
+    classifier: Classifier,
+    collected: dict[str, Tensor],
+    aggregate: str = "mean",
 ) -> dict[str, Any]:
-    """Write ``predictions.csv`` and ``metrics.json``.
+    """Write ``predictions.csv`` and ``metrics.json``, and of volumes ``predictions_study.csv``.
 
     Args:
         run: Where.
-        samples: The data set that the rows belong to.
+        samples: The data set that the rows belong to; a column ``study`` joins slices.
         classifier: Whose objective and class names make the figures.
         collected: `row` (n,), `logits` (n, outputs), `label` of the rows seen.
+        aggregate: Slices to studies: mean, max or noisy-or (`medcnn.evaluation.studies`).
 
     Returns:
-        ``{"split/metric": {"value", "low", "high", "n"}}`` for every split seen.
+        ``{"split/metric": {"value", "low", "high", "n"}}`` for every split seen, and
+        ``split/study/metric`` where there are studies.
+
+    Raises:
+        UserError: Slices of one study with different labels, or an aggregation that doesn't fit.
     """
     table = predictions_table(samples, classifier.objective, collected)
     write_csv(run / "predictions.csv", table)
@@ -36,12 +52,24 @@ def write_results(
     for split in table["split"].unique():
         chosen = torch.tensor((table["split"] == split).tolist())
         part = {name: values[chosen] for name, values in collected.items()}
-        loss = float(classifier.objective.loss(part["logits"], part["label"]))
         figures = classifier.figures(part)
-        figures["loss"] = {"value": loss, "low": None, "high": None, "n": int(chosen.sum())}
+        figures["loss"] = _loss(classifier.objective, part)
         metrics |= {f"{split}/{name}": dict(figure) for name, figure in figures.items()}
+    if "study" in samples.table:
+        table = studies_table(samples, classifier.objective, collected, aggregate)
+        write_csv(run / "predictions_study.csv", table)
+        for split in table["split"].unique():
+            figures = figures_of_table(table[table["split"] == split], classifier.card)
+            metrics |= {f"{split}/study/{name}": dict(figure) for name, figure in figures.items()}
     write_json(run / "metrics.json", metrics)
     return metrics
+
+
+def _loss(objective: Objective, part: dict[str, Tensor]) -> Figure:
+    """The mean loss; None where no label is known."""
+    n = int(known(part["label"]).reshape(len(part["label"]), -1).any(1).sum())
+    value = float(objective.loss(part["logits"], part["label"])) if n else None
+    return {"value": value, "low": None, "high": None, "n": n}
 
 
 def predictions_table(
@@ -50,37 +78,139 @@ def predictions_table(
     """One row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
 
     Label and decision are class names; in multi-label data ``label:<class>`` and
-    ``decision:<class>`` are 0 or 1.
+    ``decision:<class>`` are 0 or 1. In regression there are ``label`` and ``prediction``, or with
+    several targets ``label:<target>`` and ``prediction:<target>``. An unknown label is empty.
     """
     rows = collected["row"].numpy()
     table = samples.table.iloc[rows][["image", "patient", "split"]].reset_index(drop=True)
     table.insert(0, "row", rows)
     names = samples.class_names
-    labels = named_classes("label", collected["label"], names)
+    labels = named_columns("label", collected["label"], names)
     return pd.concat(
         [table, labels, decision_table(objective, objective.probs(collected["logits"]), names)],
         axis=1,
     )
 
 
+def studies_table(
+    samples: Samples, objective: Objective, collected: dict[str, Tensor], aggregate: str
+) -> pd.DataFrame:
+    """One row a study: study, patient, split, then as in `predictions_table`, and slices.
+
+    The last is the number of slices that the row rests on. An image without a study is one by
+    itself; the same study of two patients is two.
+    """
+    table = samples.table.iloc[collected["row"].numpy()]
+    studies, first = _studies(table)
+    facts = table[["study", "patient", "split"]].iloc[first].reset_index(drop=True)
+    labels = study_labels(collected["label"].numpy(), studies, facts["study"].tolist())
+    probs = aggregate_slices(
+        objective.probs(collected["logits"]).numpy(),
+        studies,
+        aggregate,
+        task=objective.task,
+        positive=objective.positive,
+    )
+    names = samples.class_names
+    parts = [
+        facts,
+        named_columns("label", torch.from_numpy(labels), names),
+        decision_table(objective, torch.from_numpy(probs), names),
+        pd.DataFrame({"slices": np.bincount(studies)}),
+    ]
+    return pd.concat(parts, axis=1)
+
+
+def check_studies(samples: Samples, aggregate: str, task: Task) -> None:
+    """Raise the UserError now that `write_results` would raise after the training."""
+    check_aggregation(aggregate, task, len(samples.class_names))
+    if "study" in samples.table:
+        studies, first = _studies(samples.table)
+        study_labels(samples.labels.numpy(), studies, samples.table["study"].iloc[first].tolist())
+
+
+def _studies(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each row's study, in order of appearance, and the first row of each study."""
+    alone = np.where(table["study"].isna(), np.arange(1, len(table) + 1), 0)
+    groups = table[STUDY].assign(alone=alone).groupby([*STUDY, "alone"], sort=False, dropna=False)
+    studies = groups.ngroup().to_numpy()
+    return studies, np.unique(studies, return_index=True)[1]
+
+
 def decision_table(objective: Objective, probs: Tensor, names: Sequence[str]) -> pd.DataFrame:
-    """Columns ``prob:<class>`` and the decision of probabilities (n, K)."""
+    """Columns ``prob:<class>`` and the decision of probabilities (n, K).
+
+    In regression the predictions (n, K) alone, see `predictions_table`.
+    """
+    if objective.task == "regression":
+        return named_columns("prediction", probs, names)
     shares = pd.DataFrame(probs.numpy(), columns=[f"prob:{name}" for name in names])
-    return pd.concat([shares, named_classes("decision", objective.decide(probs), names)], axis=1)
+    return pd.concat([shares, named_columns("decision", objective.decide(probs), names)], axis=1)
 
 
-def named_classes(column: str, classes: Tensor, names: Sequence[str]) -> pd.DataFrame:
-    """Class indices (n,) as a column of names; (n, K) of 0 and 1 as a column a class."""
-    if classes.ndim == 2:
-        return pd.DataFrame(classes.numpy(), columns=[f"{column}:{name}" for name in names])
-    return pd.DataFrame({column: [names[k] for k in classes.tolist()]})
+def named_columns(column: str, values: Tensor, names: Sequence[str]) -> pd.DataFrame:
+    """Labels, decisions or predictions as columns of a table, None or NaN where unknown.
+
+    Args:
+        column: Name of the column; where there are several, they are ``<column>:<name>``.
+        values: (n,) class indices, which become names; (n, K) of 0 and 1; (n, K) numbers.
+        names: K names of classes or targets.
+    """
+    if values.ndim == 1:
+        return pd.DataFrame({column: [names[k] if k != UNKNOWN else None for k in values.tolist()]})
+    one = values.is_floating_point() and len(names) == 1
+    columns = [column] if one else [f"{column}:{name}" for name in names]
+    table = pd.DataFrame(values.numpy(), columns=columns)
+    if values.is_floating_point() or bool(known(values).all()):
+        return table
+    return table.astype("Int64").mask(table == UNKNOWN)
 
 
-def headline(metrics: dict[str, Any], split: str = "test") -> str:
-    """``test AUROC 0.97, accuracy 0.91, sensitivity 0.90, specificity 0.95``."""
+def figures_of_table(table: pd.DataFrame, card: Card) -> dict[str, Figure]:
+    """`medcnn.evaluation.evaluate` of a table as in predictions.csv or predictions_study.csv.
+
+    Args:
+        table: Its columns of labels and predictions; an unknown label is empty or missing.
+        card: Task, class names and positive class of the classifier that made it.
+    """
+    task, names = card["task"], list(card["class_names"])
+    if task == "regression":
+        labels, probs = (_numbers(table, column, names) for column in ("label", "prediction"))
+        decisions = probs
+    elif task == "multilabel":
+        labels, decisions = (
+            np.nan_to_num(_numbers(table, column, names, several=True), nan=UNKNOWN).astype(int)
+            for column in ("label", "decision")
+        )
+    else:
+        index = {"": UNKNOWN, **{name: k for k, name in enumerate(names)}}
+        labels, decisions = (
+            np.array([index[name] for name in table[column].fillna("")])
+            for column in ("label", "decision")
+        )
+    if task != "regression":
+        probs = _numbers(table, "prob", names, several=True)
+    return evaluate(
+        probs, labels, decisions, task=task, class_names=names, positive=card["positive"]
+    )
+
+
+def _numbers(
+    table: pd.DataFrame, column: str, names: Sequence[str], several: bool = False
+) -> np.ndarray:
+    """(n, K) float of the columns ``<column>:<name>``, or of the only column; NaN where empty."""
+    columns = [f"{column}:{name}" for name in names] if several or len(names) > 1 else [column]
+    return table[columns].apply(pd.to_numeric).to_numpy(float, na_value=np.nan)
+
+
+def headline(metrics: Mapping[str, Any], split: str = "test") -> str:
+    """``test AUROC 0.97, accuracy 0.91, sensitivity 0.90, specificity 0.95``, or of a regression.
+
+    That is ``test R² 0.82, MAE 4.1, RMSE 5.3``.
+    """
     words = []
-    for name in HEADLINE:
+    for name in REGRESSION_HEADLINE if f"{split}/r2" in metrics else HEADLINE:
         value = metrics.get(f"{split}/{name}", {}).get("value")
         shown = "undefined" if value is None else f"{value:.3f}"
-        words.append(f"{'AUROC' if name == 'auroc' else name} {shown}")
+        words.append(f"{TITLES.get(name, name)} {shown}")
     return f"{split} {', '.join(words)}"

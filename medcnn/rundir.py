@@ -18,9 +18,17 @@ from medcnn.errors import UserError
 from medcnn.files import write_json
 
 FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
-RESULTS = ("predictions.csv", "curves.png", "report.html", "status.json")
+RESULTS = (
+    "predictions.csv",
+    "predictions_study.csv",
+    "problems.csv",
+    "curves.png",
+    "report.html",
+    "status.json",
+)
+FOLDS = ("folds.csv", "ensemble.json", *(f"fold-{fold}" for fold in range(100)))
 FOLDERS = ("checkpoints", "cams", "tensorboard", "csv", "logs")
-OURS = (*FILES, *RESULTS, *FOLDERS)
+OURS = (*FILES, *RESULTS, *FOLDERS, *FOLDS)
 LIBRARIES = ("medcnn", "torch", "torchvision", "pytorch-lightning", "monai", "hydra-core", "numpy")
 
 
@@ -70,9 +78,24 @@ class RunDir:
             UserError: It holds a run, or files by the names that a run writes, and `overwrite` is
                 false; or another process is at work in it; or it can't be made.
         """
+        there = self.refuse_if_taken(overwrite)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if there:
+                self.let_go()
+                self._replaced.mkdir()
+            for name in there:
+                (self / name).rename(self._replaced / name)
+        except OSError as error:
+            raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
+
+    def refuse_if_taken(self, overwrite: bool) -> list[str]:
+        """Raise UserError where `claim` would; else give what it would keep aside."""
         self.refuse_if_busy()
         state = self.status.get("state")
         there = [name for name in OURS if (self / name).exists()]
+        if there == ["problems.csv"]:  # of data that could not be used
+            return there
         nothing_to_lose = state == "failed" and not self.last.exists()
         if there and not overwrite and not nothing_to_lose:
             if state == "finished":
@@ -92,15 +115,7 @@ class RunDir:
                 f"{self.path} holds {', '.join(there[:3])} but no run of medcnn, so overwrite=true "
                 "removes nothing there; choose another paths.run"
             )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if there:
-                self.let_go()
-                self._replaced.mkdir()
-            for name in there:
-                (self / name).rename(self._replaced / name)
-        except OSError as error:
-            raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
+        return there
 
     @property
     def _replaced(self) -> Path:

@@ -70,7 +70,9 @@ def step(
 def plateau(
     optimizer: Optimizer, *, total_steps: int, factor: float, patience: int
 ) -> dict[str, Any]:
-    """Multiply the rate when the validation AUROC has stopped rising.
+    """Multiply the rate when the validation AUROC (of a regression R²) has stopped rising.
+
+    Which of them ``monitor`` names is left to the classifier, which knows the task.
 
     Args:
         optimizer: Its learning rate is the first.
@@ -81,7 +83,7 @@ def plateau(
     if not 0 < factor < 1:
         raise UserError(f"scheduler.factor={factor}: between 0 and 1")
     scheduler = ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience)
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/auroc", "strict": False}
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": None, "strict": False}
 
 
 def _check_share(key: str, value: float) -> None:

@@ -4,9 +4,11 @@ import shlex
 import time
 from collections.abc import Callable
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -24,6 +26,7 @@ SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accum
 WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys of the config: least, most
     "seed": (0, 2**32 - 1),
     "batch_size": (1, None),
+    "folds": (3, 100),
     "overfit_batches": (0, None),
     "cam.n": (0, None),
     "trainer.max_epochs": (1, None),
@@ -46,12 +49,34 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         UserError: Anything that the user can put right.
         KeyboardInterrupt: With a message that says how to go on.
     """
-    start = time.perf_counter()
     cfg, run, undo = _open_run(cfg)
+    job = train_in
+    if cfg.fold == "all":
+        from medcnn.crossval import cross_validate
+
+        job = cross_validate
+    try:
+        return recorded(run, partial(job, cfg, run, trust), undo)
+    finally:
+        _summarise_sweep(run)
+
+
+def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) -> float:
+    """Do a run's job, and keep its status.json true.
+
+    Args:
+        run: Where.
+        job: What gives the run's best validation figure.
+        undo: Called if the job fails.
+
+    Raises:
+        KeyboardInterrupt: With a message that says how to go on.
+    """
+    start = time.perf_counter()
     facts: dict[str, Any] = {"overrides": cli.task_overrides()}
     run.set_status("running", **facts)
     try:
-        best = _train_in(cfg, run, trust)
+        best = job()
     except KeyboardInterrupt:
         run.set_status("interrupted", seconds=time.perf_counter() - start, **facts)
         raise KeyboardInterrupt(_how_to_go_on(run)) from None
@@ -60,12 +85,10 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         run.set_status("failed", seconds=seconds, error=text, **facts)
         undo()
         raise
-    else:
-        run.set_status("finished", seconds=time.perf_counter() - start, **facts)
-        run.let_go()
-        return best
-    finally:
-        _summarise_sweep(run)
+    facts["best"] = best if isfinite(best) else None
+    run.set_status("finished", seconds=time.perf_counter() - start, **facts)
+    run.let_go()
+    return best
 
 
 def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
@@ -104,28 +127,36 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
     return cfg, run, partial(write_text, run / "config.yaml", stored)
 
 
-def _check_numbers(cfg: DictConfig) -> None:
+def check_numbers(cfg: DictConfig) -> None:
+    """Raise UserError at a number of the config that is none, or out of range."""
     for key, (least, most) in WHOLE_NUMBERS.items():
         check_whole_number(key, OmegaConf.select(cfg, key), least, most)
+    if cfg.fold not in (None, "all"):
+        check_whole_number("fold", cfg.fold, 0, cfg.folds - 1)
 
 
-def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
+def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     """Train and test in all processes, then write the rest in this one."""
     import pytorch_lightning as pl
 
-    from medcnn.assemble import make_samples
+    from medcnn.datasets import in_memory, open_data, problems_table
     from medcnn.distributed import other_processes
     from medcnn.trainer import processes, uses_gpu
 
-    _check_numbers(cfg)
+    check_numbers(cfg)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    samples = make_samples(cfg.dataset, trust)  # downloaded, if need be, by one process
+    data = open_data(cfg, trust, folder=run.path)  # files are read by one process
+    samples = data.samples
+    write_csv(run / "problems.csv", problems_table(data, cfg))
+    _check_unchanged(run, samples)
+    if processes(cfg.trainer) == 1:  # several share what the disk cache has in memory
+        in_memory(samples, cfg.cache.memory)
     with other_processes(run, processes(cfg.trainer), trust):
         classifier, best = fit_and_test(cfg, run, trust, samples)
     from medcnn.report import curves
     from medcnn.results import headline, write_results
 
-    metrics = write_results(run, samples, classifier, classifier.tested)
+    metrics = write_results(run, samples, classifier, classifier.tested, cfg.aggregate)
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import explain_split, interval
@@ -137,6 +168,20 @@ def _train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
             print(f"{name} {interval(score)}, n = {score['n']}")
     print(f"{run.path}: {headline(metrics)}", flush=True)
     return best
+
+
+def _check_unchanged(run: RunDir, samples: "Samples") -> None:
+    """Raise UserError if a run goes on with other data than it began with."""
+    path = run / "samples.csv"
+    if not (path.exists() and run.last.exists()):
+        return
+    before = pd.read_csv(path, usecols=["image", "split"], dtype=str, keep_default_na=False)
+    now = samples.table[["image", "split"]].astype(str)
+    if not before.equals(now):
+        raise UserError(
+            f"resume={run.path}: the data have changed since this run began (see its samples.csv): "
+            "bring them back, or begin anew"
+        )
 
 
 def fit_and_test(
@@ -163,7 +208,7 @@ def fit_and_test(
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)
-    trainer = make_trainer(cfg, run, trust)
+    trainer = make_trainer(cfg, run, trust, classifier.objective.monitor)
     if trainer.is_global_zero:
         write_csv(run / "samples.csv", samples.table, index_label="row")
         precision = str(trainer.precision)

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -13,9 +13,12 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfil
 
 from medcnn.callbacks import EpochLines, History, LastCheckpoint, ProgressBar
 from medcnn.classifier import Classifier
-from medcnn.config import instantiate
+from medcnn.config import instantiate, plain
 from medcnn.errors import UserError, check_whole_number
 from medcnn.rundir import RunDir
+
+if TYPE_CHECKING:
+    from medcnn.ensemble import Ensemble
 
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the run
     logging.getLogger(_library).setLevel(logging.ERROR)
@@ -23,8 +26,17 @@ for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren'
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
-def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
+def make_trainer(
+    cfg: DictConfig, run: RunDir, trust: Iterable[str], monitor: str = "auroc"
+) -> pl.Trainer:
     """The Trainer of a training run.
+
+    Args:
+        cfg: With the groups trainer, callbacks and logger.
+        run: Where it writes.
+        trust: Names that the user allows in its config.
+        monitor: The validation figure, the higher the better, that the best checkpoint has, and
+            that callbacks watch whose ``monitor`` is null.
 
     Raises:
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
@@ -38,7 +50,7 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
             devices=processes(cfg.trainer),
             precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
             default_root_dir=run.path,
-            callbacks=_callbacks(cfg, run, trust),
+            callbacks=_callbacks(cfg, run, trust, f"val/{monitor}"),
             logger=_loggers(cfg, run, trust),
             profiler=_profiler(cfg.trainer.profiler, run),
             num_sanity_val_steps=0,
@@ -144,12 +156,17 @@ def set_threads(threads: int | None, local_processes: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Callback]:
-    chosen = [instantiate(node, f"callbacks.{name}", trust) for name, node in cfg.callbacks.items()]
+def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str], monitor: str) -> list[Callback]:
+    chosen = []
+    for name, node in cfg.callbacks.items():
+        options = plain(node)
+        if isinstance(options, dict) and options.get("monitor", "") is None:
+            options["monitor"] = monitor
+        chosen.append(instantiate(options, f"callbacks.{name}", trust))
     best = ModelCheckpoint(
         dirpath=run.best.parent,
         filename=run.best.stem,
-        monitor="val/auroc",
+        monitor=monitor,
         mode="max",
         save_weights_only=True,
         enable_version_counter=False,
@@ -175,7 +192,7 @@ def _loggers(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Any]:
     ]
 
 
-def autocast(classifier: Classifier) -> torch.autocast:
+def autocast(classifier: "Classifier | Ensemble") -> torch.autocast:
     """The precision that a classifier's config asks for, as a context, on its device."""
     settings = classifier.card["config"]["trainer"]
     kind = classifier.device.type

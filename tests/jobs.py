@@ -19,6 +19,7 @@ from medcnn import cli
 from medcnn.config import conf_dir
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.nets.base import LinearHead
+from medcnn.objective import UNKNOWN
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -207,3 +208,51 @@ class SmallNet(nn.Module):
 
 
 SMALL_NET = "jobs.SmallNet"
+
+
+def numbers(sizes: list[int], targets: int = 1) -> Samples:
+    """A user's regression: the height of the bright band; every fourth label is unknown.
+
+    Args:
+        sizes: Images of the three splits.
+        targets: 1, or 2: the height and, in another unit, its negative.
+    """
+    splits = np.repeat(SPLITS, sizes)
+    heights = np.arange(len(splits)) % 5
+    images = torch.from_numpy(patterns(heights, (28, 28), seed=2))[:, None]
+    table = pd.DataFrame({"image": np.arange(len(splits)), "patient": np.arange(len(splits))})
+    table["split"] = splits
+    names = ("height", "depth")[:targets]
+    for name, unit in zip(names, (10.0, -0.5), strict=False):
+        label = np.where(np.arange(len(splits)) % 4 == 3, np.nan, 200 + unit * heights)
+        table["label" if targets == 1 else f"label:{name}"] = label.astype(np.float32)
+    masks = torch.zeros(len(splits), 28, 28, dtype=torch.bool)
+    masks[:, :14] = True
+    return Samples("numbers", table, images, "regression", names, masks=masks)
+
+
+NUMBERS = "jobs.numbers"
+
+
+def slices(sizes: list[int], shift: int = 0) -> Samples:
+    """A user's volumes of two slices each, of which every third has no label.
+
+    Args:
+        sizes: Images of the three splits, even.
+        shift: By how many places the images of unlabelled training slices change places.
+    """
+    splits = np.repeat(SPLITS, sizes)
+    volumes = np.arange(len(splits)) // 2
+    truth = volumes % 2
+    labels = np.where(volumes % 3 == 1, UNKNOWN, truth)
+    images = torch.from_numpy(patterns(2 * truth, (28, 28), seed=3))[:, None]
+    hidden = np.flatnonzero((labels == UNKNOWN) & (splits == "train"))
+    images[hidden] = images[np.roll(hidden, shift)]
+    table = pd.DataFrame({"image": np.arange(len(splits)), "patient": volumes, "study": volumes})
+    table["split"], table["label"] = splits, labels
+    masks = torch.zeros(len(splits), 28, 28, dtype=torch.bool)
+    masks[:, :14] = True
+    return Samples("slices", table, images, "binary", ("low", "high"), positive=1, masks=masks)
+
+
+SLICES = "jobs.slices"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from medcnn.assemble import class_weights, intensity_statistics, make_classifier, make_samples
+from medcnn.assemble import class_weights, make_classifier, make_source
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
 
@@ -21,32 +21,6 @@ def samples(images: torch.Tensor, **options: Any) -> Samples:
     return Samples("toy", table, images, "binary", ("no", "yes"), positive=1, **options)
 
 
-@pytest.mark.parametrize("high", [255, 65535])
-def test_statistics_are_those_of_the_training_split(high: int) -> None:
-    rng = np.random.default_rng(0)
-    stored = rng.integers(0, high // 2, (9, 2, 5, 4))
-    stored[3:] += high // 2
-    dtype = torch.uint8 if high == 255 else torch.uint16
-    images = torch.from_numpy(stored).to(dtype)
-    mean, std = intensity_statistics(samples(images, intensity_range=(0.0, float(high))))
-    scaled = stored[:3] / high
-    np.testing.assert_allclose(mean, scaled.mean((0, 2, 3)), atol=1e-6)
-    np.testing.assert_allclose(std, scaled.std((0, 2, 3)), atol=1e-6)
-
-
-def test_a_constant_channel_is_not_divided_by_zero() -> None:
-    mean, std = intensity_statistics(samples(torch.full((9, 1, 4, 4), 51, dtype=torch.uint8)))
-    assert mean == pytest.approx([0.2])
-    assert std == [1.0]
-
-
-def test_statistics_go_through_the_images_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (9, 1, 4, 4), np.uint8))
-    whole = intensity_statistics(samples(images))
-    monkeypatch.setattr("medcnn.assemble.CHUNK", 2)
-    np.testing.assert_allclose(intensity_statistics(samples(images)), whole, rtol=1e-12)
-
-
 def test_class_weights() -> None:
     toy = samples(torch.zeros(9, 1, 4, 4))
     assert class_weights(None, toy, "binary") is None
@@ -57,26 +31,27 @@ def test_class_weights() -> None:
 def test_user_data_set() -> None:
     config = {"_target_": jobs.TOY, "name": "toy", "epochs": 3, "sizes": [2, 2, 2]}
     with pytest.raises(UserError, match=r"add trust=\[jobs\.toy\] to the command line"):
-        make_samples(config)
-    assert len(make_samples(config, [jobs.TOY])) == 6
+        make_source(config)
+    assert len(make_source(config, [jobs.TOY])) == 6
 
 
 def test_a_data_set_that_is_none() -> None:
-    with pytest.raises(UserError, match=r"has to return medcnn\.data\.samples\.Samples, .* list"):
-        make_samples({"_target_": "jobs.not_samples"}, ["jobs.not_samples"])
+    with pytest.raises(UserError, match=r"has to return medcnn\.data\.samples\.Samples or .* list"):
+        make_source({"_target_": "jobs.not_samples"}, ["jobs.not_samples"])
     with pytest.raises(UserError, match="but returned NoneType"):
-        make_samples({"name": "nothing"})
+        make_source({"name": "nothing"})
 
 
 def test_a_data_set_config_with_a_wrong_key() -> None:
     with pytest.raises(UserError, match=r"dataset: .* can't be called .*colour"):
-        make_samples({"_target_": "medcnn.data.phantom.phantom", "colour": True})
+        make_source({"_target_": "medcnn.data.phantom.phantom", "colour": True})
 
 
 def test_a_model_that_is_none() -> None:
     card = {"config": {"model": {"_target_": None}, "trainer": {"channels_last": False}},
             "task": "binary", "class_names": ["a", "b"], "positive": 1, "class_weights": None,
-            "in_channels": 1, "input_size": [28, 28], "mean": [0.0], "std": [1.0]}  # fmt: skip
+            "in_channels": 1, "input_size": [28, 28], "mean": [0.0], "std": [1.0], "targets": None,
+            "normalise": "zscore", "whitening": None}  # fmt: skip
     with pytest.raises(UserError, match=r"model\._target_"):
         make_classifier(card)
 

@@ -24,8 +24,11 @@ CARD: dict[str, Any] = {
     "positive": None,
     "in_channels": 2,
     "input_size": [28, 28],
+    "normalise": "zscore",
     "mean": [0.5, 0.2],
     "std": [0.25, 0.1],
+    "whitening": None,
+    "image_spec": None,
 }
 
 
@@ -64,7 +67,7 @@ def test_volumes_have_a_memory_format_too() -> None:
 
 def test_is_head_of_features() -> None:
     module = classifier().eval()
-    expected = module.net((IMAGES - module.mean) / module.std)
+    expected = module.net(module.normalise(IMAGES))
     torch.testing.assert_close(module(IMAGES), expected)
     torch.testing.assert_close(module.head(module.features(IMAGES)), expected)
 
@@ -121,7 +124,7 @@ def test_a_loaded_classifier_is_ready(phantom_run: Path) -> None:
     assert module.card["input_size"] == [28, 28]
     assert jobs.checkpoint(phantom_run)["medcnn"]["version"] == __version__
     told = pd.read_csv(phantom_run / "predictions.csv").set_index("row")
-    samples = medcnn.assemble.make_samples(module.card["config"]["dataset"])
+    samples = medcnn.assemble.make_source(module.card["config"]["dataset"])
     rows = torch.tensor(told.index.tolist())
     probs = module.classify(samples.images[rows].float() / 255)
     expected = torch.tensor(told.filter(like="prob:").to_numpy(), dtype=torch.float32)

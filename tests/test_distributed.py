@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig
 
-import medcnn.assemble
+import medcnn.datasets
 import medcnn.train
 from medcnn import distributed
 from medcnn.distributed import other_processes
@@ -170,7 +171,9 @@ def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch)
         lambda cfg, run, trust, samples: seen.append((cfg, run.path, [*trust, samples])),
     )
     monkeypatch.setattr(
-        medcnn.assemble, "make_samples", lambda dataset, trust: f"{dataset.name} {trust}"
+        medcnn.datasets,
+        "open_data",
+        lambda cfg, trust, checked: SimpleNamespace(samples=f"{cfg.dataset.name} {trust}"),
     )
     distributed.main()
     ((cfg, path, trust),) = seen

@@ -78,8 +78,8 @@ def test_what_it_leaves_behind(
 ) -> None:
     jobs.evaluate(tmp_path / "again", best(phantom_run))
     assert {path.name for path in (tmp_path / "again").iterdir()} == {
-        "config.yaml", "environment.json", "samples.csv", "predictions.csv", "metrics.json",
-        "status.json",
+        "config.yaml", "environment.json", "samples.csv", "problems.csv", "predictions.csv",
+        "metrics.json", "status.json",
     }  # fmt: skip
     assert jobs.status(tmp_path / "again")["state"] == "finished"
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'again'}: test AUROC 0.")

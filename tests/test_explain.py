@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import medcnn
-from medcnn.assemble import make_samples
+from medcnn.assemble import make_source
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.explain import explain_split, interval, spread
@@ -28,7 +28,7 @@ def best(run: Path) -> str:
 
 @pytest.fixture(scope="module")
 def samples(phantom_run: Path) -> Samples:
-    return make_samples(jobs.checkpoint(phantom_run)["medcnn"]["config"]["dataset"])
+    return make_source(jobs.checkpoint(phantom_run)["medcnn"]["config"]["dataset"])
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_plain_class_activation_map(pooled_run: Path, tmp_path: Path) -> None:
     checkpoint = pooled_run / "checkpoints" / "best.ckpt"
     classifier = medcnn.load(checkpoint, trust=[jobs.SMALL_NET])
     config = jobs.checkpoint(pooled_run)["medcnn"]["config"]
-    data = make_samples(config["dataset"])
+    data = make_source(config["dataset"])
     explain_split(classifier, data, tmp_path, split="test", method="cam", n=2)
     maps = list(tmp_path.glob("*.npy"))
     assert len(maps) == 2

@@ -330,7 +330,7 @@ def test_what_is_trusted_is_called(use: Callable[..., Result], mark: Path, stran
     files = {"dataset/mine.yaml": "_target_: stranger.touch\npath: MARK\nname: x\nepochs: 1"}
     code, lines = use(train, files, "dataset=mine", "trust=[stranger.touch]")
     assert (code, len(lines)) == (2, 1)
-    assert "has to return medcnn.data.samples.Samples, but returned NoneType" in lines[0]
+    assert "medcnn.data.listing.Listing, but returned NoneType" in lines[0]
     assert mark.exists()
     assert stranger.exists()
 

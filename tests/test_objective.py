@@ -1,13 +1,14 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medcnn.errors import UserError
-from medcnn.objective import TASKS, Objective, balanced_weights
+from medcnn.objective import TASKS, UNKNOWN, Objective, balanced_weights, target_statistics
 
 
 def logits(count: int = 6, outputs: int = 3) -> Tensor:
@@ -19,8 +20,11 @@ LABELS = torch.tensor([0, 1, 2, 2, 1, 0])
 
 @pytest.mark.parametrize(
     ("task", "classes", "outputs"),
-    [("binary", 2, 1), ("multiclass", 4, 4), ("multilabel", 1, 1), ("ordinal", 5, 4)],
-)
+    [
+        ("binary", 2, 1), ("multiclass", 4, 4), ("multilabel", 1, 1), ("ordinal", 5, 4),
+        ("regression", 1, 1), ("regression", 3, 3),
+    ],
+)  # fmt: skip
 def test_number_of_outputs(task: Any, classes: int, outputs: int) -> None:
     objective = Objective(task, classes)
     assert objective.num_outputs == outputs
@@ -115,6 +119,8 @@ def test_loss_falls_when_the_truth_gets_likelier(task: Any) -> None:
     labels = LABELS.clamp(max=objective.num_classes - 1)
     if task == "multilabel":
         labels = F.one_hot(labels, 3)
+    if task == "regression":
+        labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
     z = torch.zeros(6, objective.num_outputs, requires_grad=True)
     (gradient,) = torch.autograd.grad(objective.loss(z, labels), z)
     assert objective.loss(-gradient, labels) < objective.loss(z, labels)
@@ -155,3 +161,121 @@ def test_balanced_weights() -> None:
     many = torch.tensor([[1, 0], [0, 0], [0, 0], [1, 0]])
     assert balanced_weights(many, "multilabel", 2) == [1.0, 1.0]
     assert balanced_weights(many[:3], "multilabel", 2) == [2.0, 1.0]
+
+
+WEIGHTED = {"binary": 2, "multiclass": 3, "ordinal": 3, "multilabel": 3}
+
+
+def known_data(task: Any, classes: int) -> tuple[Objective, Tensor, Tensor]:
+    """An objective with weights of its own, and 6 samples."""
+    weights = None if task == "regression" else [0.5, 2.0, 3.0][:classes]
+    targets = {"target_mean": [50.0, 0.1, -3.0], "target_std": [12.0, 0.02, 4.0]}
+    objective = Objective(
+        task, classes, class_weights=weights, **(targets if task == "regression" else {})
+    )
+    labels: Tensor = LABELS.clamp(max=classes - 1)
+    if task == "multilabel":
+        labels = F.one_hot(labels, 3)
+    if task == "regression":
+        numbers = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+        labels = numbers * objective.target_std + objective.target_mean
+    return objective, logits(outputs=objective.num_outputs), labels
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "ordinal"])
+def test_samples_of_unknown_class_leave_loss_and_gradient_alone(task: Any) -> None:
+    """As if they were not in the batch."""
+    objective, z, labels = known_data(task, WEIGHTED[task])
+    more = torch.cat([labels[:2], torch.tensor([UNKNOWN]), labels[2:], torch.tensor([UNKNOWN])])
+    padded = torch.cat([z[:2], 9 * torch.ones(1, z.shape[1]), z[2:], -z[:1]]).requires_grad_()
+    alone = z.requires_grad_()
+    loss, expected = objective.loss(padded, more), objective.loss(alone, labels)
+    torch.testing.assert_close(loss, expected)
+    (gradient,) = torch.autograd.grad(loss, padded)
+    (expected_gradient,) = torch.autograd.grad(expected, alone)
+    kept = more != UNKNOWN
+    torch.testing.assert_close(gradient[kept], expected_gradient)
+    assert (gradient[~kept] == 0).all()
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression"])
+def test_loss_is_the_mean_over_the_known_entries(task: Any) -> None:
+    objective, z, labels = known_data(task, 3)
+    there = torch.tensor([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [1, 1, 0], [1, 0, 0]]).bool()
+    masked = torch.where(there, labels, torch.nan if task == "regression" else UNKNOWN)
+    z.requires_grad_()
+    loss = objective.loss(z, masked)
+    terms = []
+    for i, k in there.nonzero().tolist():
+        truth = float(labels[i, k])
+        if task == "regression":
+            standard = (truth - float(objective.target_mean[k])) / float(objective.target_std[k])
+            terms.append((float(z[i, k].detach()) - standard) ** 2)
+        else:
+            p = 1 / (1 + math.exp(-float(z[i, k].detach())))
+            weight = float(objective.class_weights[k])
+            terms.append(-weight * math.log(p) if truth else -math.log(1 - p))
+    assert loss.item() == pytest.approx(np.mean(terms), rel=1e-5)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert torch.equal(gradient != 0, there)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_batch_of_which_nothing_is_known(task: Any) -> None:
+    objective, z, labels = known_data(task, WEIGHTED.get(task, 3))
+    nothing = torch.full_like(labels, torch.nan if task == "regression" else UNKNOWN)
+    z.requires_grad_()
+    loss = objective.loss(z, nothing)
+    assert loss.item() == 0
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert torch.equal(gradient, torch.zeros_like(z))
+
+
+def test_regression_speaks_the_unit_of_its_labels() -> None:
+    objective = Objective("regression", 2, target_mean=[60.0, 1.5], target_std=[10.0, 0.5])
+    z = torch.tensor([[0.0, 2.0], [-1.5, 0.0]])
+    predicted = objective.probs(z)
+    assert predicted.tolist() == [[60.0, 2.5], [45.0, 1.5]]
+    assert torch.equal(objective.decide(predicted), predicted)
+    assert objective.loss(z, predicted).item() == 0
+    assert objective.score(z, torch.tensor([1, 0])).tolist() == [2.0, -1.5]
+    assert objective.loss(z, predicted + torch.tensor([10.0, 0.0])).item() == pytest.approx(0.5)
+    assert not objective.state_dict()
+
+
+def test_the_monitored_figure() -> None:
+    assert {task: Objective(task, 2).monitor for task in TASKS} == {
+        "binary": "auroc", "multiclass": "auroc", "multilabel": "auroc", "ordinal": "auroc",
+        "regression": "r2",
+    }  # fmt: skip
+
+
+def test_target_statistics() -> None:
+    values = np.random.default_rng(0).normal([70, 0], [9, 1], (20, 2)).astype(np.float32)
+    values[3:7, 0], values[1, 1] = np.nan, np.nan
+    found = target_statistics(torch.from_numpy(values), ["age", "depth"])
+    assert found["mean"] == pytest.approx(np.nanmean(values.astype(float), 0))
+    assert found["std"] == pytest.approx(np.nanstd(values.astype(float), 0))
+    constant = target_statistics(torch.full((3, 1), 7.0), ["age"])
+    assert constant == {"mean": [7.0], "std": [1.0]}
+
+
+@pytest.mark.parametrize("values", [[1.0, math.nan], [math.nan, math.nan], [1.0, math.inf]])
+def test_targets_that_cannot_be_learnt(values: list[float]) -> None:
+    with pytest.raises(UserError, match=r"regression of age: the training split has \d known lab"):
+        target_statistics(torch.tensor(values)[:, None], ["age"])
+
+
+def test_balanced_weights_do_not_count_the_unknown() -> None:
+    labels = torch.tensor([0, UNKNOWN, 0, 0, 1, UNKNOWN])
+    expected = balanced_weights(labels[labels >= 0], "binary", 2)
+    assert balanced_weights(labels, "binary", 2) == expected == pytest.approx([4 / 6, 4 / 2])
+    many = torch.tensor([[1, UNKNOWN], [0, 1], [UNKNOWN, 1], [0, 0]])
+    assert balanced_weights(many, "multilabel", 2) == [2.0, 0.5]
+
+
+def test_a_regression_has_no_class_weights() -> None:
+    with pytest.raises(UserError, match="a regression has no classes to weigh"):
+        Objective("regression", 2, class_weights=[1.0, 2.0])
+    with pytest.raises(UserError, match="a regression has no classes to weigh"):
+        balanced_weights(torch.zeros(3, 1), "regression", 1)

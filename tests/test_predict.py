@@ -21,9 +21,9 @@ def best(run: Path) -> str:
 
 @pytest.fixture(scope="module")
 def samples(phantom_run: Path) -> Samples:
-    from medcnn.assemble import make_samples
+    from medcnn.assemble import make_source
 
-    return make_samples(jobs.checkpoint(phantom_run)["medcnn"]["config"]["dataset"])
+    return make_source(jobs.checkpoint(phantom_run)["medcnn"]["config"]["dataset"])
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_a_damaged_file_among_good_ones(
     assert jobs.command(monkeypatch, predict, "predict", *arguments) == 2
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 2
-    assert error[0].startswith(f"medcnn: {damaged} can't be read")
+    assert error[0].startswith(f"medcnn: {damaged} is damaged")
     assert error[1] == "medcnn: 1 of 3 images could not be read"
     assert pd.read_csv(output)["image"].tolist() == [str(tmp_path / files[k].name) for k in (0, 2)]
 

@@ -33,7 +33,7 @@ def test_a_run_leaves_exactly_its_files(phantom_run: Path, predictions: pd.DataF
     maps = {name for name in files if name.endswith(".npy")}
     assert files - maps == {
         "config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json",
-        "predictions.csv", "curves.png", "status.json", "checkpoints/best.ckpt",
+        "predictions.csv", "problems.csv", "curves.png", "status.json", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "cams/gallery.png", "cams/scores.json",
     }  # fmt: skip
     rows = [int(Path(name).stem) for name in maps]

@@ -10,7 +10,8 @@ from pytorch_lightning.callbacks import Callback
 
 from medcnn.files import write_csv
 
-COLUMNS = ("train/loss", "val/loss", "val/auroc", "val/accuracy")
+# Of classes AUROC and accuracy are logged, of a regression the others.
+COLUMNS = ("train/loss", "val/loss", "val/auroc", "val/accuracy", "val/r2", "val/mae")
 
 
 class History(Callback):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class ProgressBar(RichProgressBar):
-    """Rich's progress bar with the loss and the validation AUROC, and no version number."""
+    """Rich's progress bar with the loss and the validation AUROC or R², and no version number."""
 
     loss: Tensor | None = None
 
@@ -55,11 +55,12 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        title, name = ("R²", "val/r2") if "val/r2" in figures else ("AUROC", "val/auroc")
         print(
             f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"
             f"  train loss {figures.get('train/loss', float('nan')):.4f}"
             f"  val loss {figures.get('val/loss', float('nan')):.4f}"
-            f"  val AUROC {figures.get('val/auroc', float('nan')):.4f}"
+            f"  val {title} {figures.get(name, float('nan')):.4f}"
             f"  {time.perf_counter() - self.start:.1f} s",
             flush=True,
         )

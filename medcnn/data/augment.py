@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medcnn.errors import UserError
@@ -28,6 +29,10 @@ class Augment:
     outside the image is black: repeating or mirroring the border would invent tissue there, and
     could double a lesion. Flips are wrong where the side carries meaning (situs, laterality).
 
+    All draws are uniform, as those of MONAI's RandFlip, RandRotate, RandZoom, RandAffine (its
+    translation), RandAdjustContrast (gamma), RandScaleIntensityFixedMean (contrast),
+    RandShiftIntensity and RandGaussianNoise, which change one image after the other.
+
     Args:
         seed: Of the random draws.
         flip: Axes to mirror, each with probability 1/2, counted from the end: -1 left-right,
@@ -35,7 +40,7 @@ class Augment:
         rotate: Largest angle, degrees; in a volume, in each of the three planes.
         scale: Largest relative change of size, below 1: 0.1 is 0.9 … 1.1.
         translate: Largest shift along each axis, as a fraction of that axis.
-        gamma: The intensities are raised to exp(±gamma) at most.
+        gamma: The intensities are raised to 1 ± gamma at most.
         contrast: The distance to the image's mean is multiplied by 1 ± contrast at most.
         brightness: Largest number added to the intensities.
         noise: Largest standard deviation of Gaussian noise, independent for each pixel.
@@ -58,7 +63,7 @@ class Augment:
         axes = (-1, -2, -3)
         if not isinstance(self.flip, Sequence) or any(axis not in axes for axis in self.flip):
             raise UserError(f"augment.flip={self.flip}: give a list of the axes -1, -2, -3")
-        highest = {"rotate": 180.0, "scale": 0.99, "gamma": 5.0}
+        highest = {"rotate": 180.0, "scale": 0.99, "gamma": 0.99}
         for key in ("rotate", "scale", "translate", "gamma", "contrast", "brightness", "noise"):
             value, limit = getattr(self, key), highest.get(key, 1.0)
             if not (isinstance(value, int | float) and 0 <= value <= limit):
@@ -92,20 +97,13 @@ class Augment:
 
     def _move(self, images: Tensor, draws: Tensor) -> Tensor:
         """Resamples with the affine map of each image."""
-        from monai.networks.layers import AffineTransform  # slow to import
-
         if min(self.flip, default=-1) < 2 - images.ndim:
             raise UserError(f"augment.flip={list(self.flip)}: the images have no axis -3")
         size = images.shape[2:]
-        # From pixels to the coordinates of grid_sample, in which an edge is 2 long. MONAI's own
-        # zero_centered counts d-1 pixels an edge of d and so shears what isn't square.
+        # From pixels to the coordinates of grid_sample, in which an edge is 2 long.
         edges = torch.tensor([*size, 2.0], device=images.device)
         theta = self.matrices(draws, size) * edges / edges[:, None]
-        resample = AffineTransform(
-            normalized=True, reverse_indexing=True, align_corners=False, padding_mode="zeros"
-        )
-        moved: Tensor = resample(images, theta)
-        return moved
+        return F.grid_sample(images, _grid(theta, size), padding_mode="zeros", align_corners=False)
 
     def matrices(self, draws: Tensor, size: Sequence[int]) -> Tensor:
         """Maps from output to input pixels about the image's centre, (B, d+1, d+1).
@@ -131,23 +129,47 @@ class Augment:
         return matrix
 
     def _change_intensity(self, images: Tensor, draws: Tensor, state: Tensor) -> Tensor:
-        """Gamma, contrast, brightness, noise, in that order; cut to 0 … 1."""
+        """Gamma, contrast, brightness, noise, in that order; cut to 0 … 1.
+
+        In place on a copy: new memory for each step would take longer than the steps.
+        """
         shape = (-1,) + (1,) * (images.ndim - 1)
         signed = 2 * draws - 1
         images = images.clamp(0, 1)
-        if self.gamma:
-            images = images ** (self.gamma * signed[:, _GAMMA]).exp().view(shape)
+        if self.gamma:  # x to the power of g
+            images.log_().mul_((1 + self.gamma * signed[:, _GAMMA]).view(shape)).exp_()
         if self.contrast:
             mean = images.mean(tuple(range(1, images.ndim)), keepdim=True)
-            images = torch.lerp(
-                mean, images, (1 + self.contrast * signed[:, _CONTRAST]).view(shape)
-            )
+            factor = (1 + self.contrast * signed[:, _CONTRAST]).view(shape)
+            images.mul_(factor).add_(mean * (1 - factor))
         if self.brightness:
-            images = images + (self.brightness * signed[:, _BRIGHTNESS]).view(shape)
+            images.add_((self.brightness * signed[:, _BRIGHTNESS]).view(shape))
         if self.noise:
             sd = (self.noise * draws[:, _NOISE]).view(shape)
-            images = images + sd * normal(state, _DRAWS, images[0].numel()).view_as(images)
-        return images.clamp(0, 1)
+            images.addcmul_(normal(state, _DRAWS, images[0].numel()).view_as(images), sd)
+        return images.clamp_(0, 1)
+
+
+def _grid(theta: Tensor, size: Sequence[int]) -> Tensor:
+    """Where each output pixel comes from, (B, *size, d), the last axis first as grid_sample has it.
+
+    As affine_grid of PyTorch, by one sum an axis where that multiplies matrices at every pixel.
+
+    Args:
+        theta: (B, d+1, d+1) from output to input coordinates, in which an edge is -1 … 1.
+        size: Of the images, d numbers.
+    """
+    dims = len(size)
+    grid = theta.new_empty(len(theta), *size, dims)
+    for k in range(dims):
+        place: Tensor = theta[:, k, dims].view(-1, *[1] * dims)
+        for axis, length in enumerate(size):
+            centres = (2 * torch.arange(length, device=theta.device) + 1) / length - 1
+            shape = [length if j == axis else 1 for j in range(dims)]
+            term = (theta[:, k, axis, None] * centres).view(-1, *shape)
+            place = place + term
+        grid[..., dims - 1 - k] = place
+    return grid
 
 
 def _rotations(angle: Tensor, plane: tuple[int, int], size: int) -> Tensor:
@@ -170,14 +192,14 @@ _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
 def _shift(bits: Tensor, places: int) -> Tensor:
     """Shift to the right that fills with zeros; torch's own repeats the sign."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
+    return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)
 
 
 def _mix(bits: Tensor) -> Tensor:
     """SplitMix64's finaliser."""
-    bits = (bits ^ _shift(bits, 30)) * _MIX_1
-    bits = (bits ^ _shift(bits, 27)) * _MIX_2
-    return bits ^ _shift(bits, 31)
+    bits = (bits ^ _shift(bits, 30)).mul_(_MIX_1)
+    bits = bits.bitwise_xor_(_shift(bits, 27)).mul_(_MIX_2)
+    return bits.bitwise_xor_(_shift(bits, 31))
 
 
 def random_bits(state: Tensor, first: int, count: int) -> Tensor:
@@ -202,6 +224,6 @@ def uniform(state: Tensor, first: int, count: int) -> Tensor:
 def normal(state: Tensor, first: int, count: int) -> Tensor:
     """Standard normal numbers (B, count) float32: Box and Muller (1958), two a draw."""
     bits = random_bits(state, first, (count + 1) // 2)
-    radius = (-2 * torch.log((_shift(bits, 40) + 1).float() * 2.0**-24)).sqrt()
-    angle = (bits & 0xFFFFFF).float() * (2 * math.pi * 2.0**-24)
-    return torch.cat([radius * angle.cos(), radius * angle.sin()], 1)[:, :count]
+    radius = _shift(bits, 40).add_(1).float().mul_(2.0**-24).log_().mul_(-2).sqrt_()
+    angle = bits.bitwise_and_(0xFFFFFF).float().mul_(2 * math.pi * 2.0**-24)
+    return torch.cat([radius * angle.cos(), radius * angle.sin_()], 1)[:, :count]

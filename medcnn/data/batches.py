@@ -16,11 +16,23 @@ Batch = dict[str, Tensor]
 Augmentation = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def unit_intensity(images: Tensor, intensity_range: tuple[float, float]) -> Tensor:
-    """Stored values → float32, with `intensity_range` (low, high) at 0 and 1; same shape."""
-    low, high = intensity_range
-    images = images.to(torch.float32)
-    return images / high if low == 0 else (images - low) / (high - low)
+def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor) -> Tensor:
+    """Stored values → float32 in 0 … 1; same shape.
+
+    Args:
+        images: (B, C, *spatial).
+        intensity_range: The values (low, high) that become 0 and 1, or (B, 2) with those of each
+            image; what lies outside is cut. low > high turns black and white round.
+    """
+    if isinstance(intensity_range, tuple):
+        low, high = intensity_range
+        if low == 0 and images.dtype == torch.uint8 and high >= 255:
+            return images.to(torch.float32).div_(high)
+        return (images.to(torch.float32) - low).div_(high - low).clamp_(0, 1)
+    ranges = intensity_range.to(images.device).view(-1, 2, *[1] * (images.ndim - 1))
+    lows, widths = ranges[:, 0], ranges[:, 1] - ranges[:, 0]
+    widths = torch.where(widths == 0, 1.0, widths)  # of a constant image, which becomes black
+    return (images.to(torch.float32) - lows).div_(widths).clamp_(0, 1)
 
 
 class RowBatches(Sampler[Tensor]):
@@ -82,16 +94,19 @@ class RowBatches(Sampler[Tensor]):
 
 
 class RowDataset(Dataset[Batch]):
-    """A batch for a batch of rows: images as stored, labels, rows."""
+    """A batch for a batch of rows: images as stored, labels, rows, and ranges where they differ."""
 
     def __init__(self, samples: Samples) -> None:
         self.images, self.labels = samples.images, samples.labels
+        self.ranges = samples.intensity_range
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: Tensor) -> Batch:
-        return {"image": self.images[rows], "label": self.labels[rows], "row": rows}
+        batch = {"image": self.images[rows], "label": self.labels[rows], "row": rows}
+        own = {"range": self.ranges[rows]} if isinstance(self.ranges, Tensor) else {}
+        return batch | own
 
 
 class DataModule(pl.LightningDataModule):
@@ -174,7 +189,8 @@ class DataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale the intensities and, in training, augment; on the batch's device."""
-        images = unit_intensity(batch["image"], self.samples.intensity_range)
+        ranges = batch.pop("range", self.samples.intensity_range)
+        images = unit_intensity(batch["image"], ranges)
         if self.augment is not None and self.trainer is not None and self.trainer.training:
             images = self.augment(images, batch["row"], self.trainer.current_epoch)
         return {**batch, "image": images}

@@ -1,9 +1,9 @@
 """An image as a file holds it, and what is made of it before a network sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -68,6 +68,15 @@ class ImageSpec:
     slices: str | None = None
     allow_missing_geometry: bool = False
     intensity: str | Range = "auto"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """From plain values, as configs and checkpoints hold them: lists stand for tuples."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in options.items()
+        }
+        return cls(**values)
 
     @property
     def spatial_dims(self) -> int:

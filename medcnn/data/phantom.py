@@ -1,18 +1,22 @@
 """Synthetic chest radiographs, made by the program: the data set that is always there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from medcnn.data.anatomy import Draws, draw_anatomy, draw_pose
+from medcnn.data.ct import scan
 from medcnn.data.lesion import NORMAL, Lesion, draw_lesion
+from medcnn.data.phantom_options import (
+    check_counts,
+    check_dose_and_shortcut,
+    checked_range,
+    checked_shares,
+)
 from medcnn.data.projection import Array, Grid
 from medcnn.data.radiograph import (
     WIDTH,
@@ -30,13 +34,15 @@ from medcnn.errors import UserError
 
 CLASSES = ("normal", "nodule", "effusion")
 MARKER_BOX = ("marker_top", "marker_left", "marker_bottom", "marker_right")
-LIMITS = {"nodule_radius": 3.0, "nodule_contrast": 2.0, "effusion_depth": 10.0}
-BLOCK = 16  # films made at a time: few enough for their arrays to stay in the processor's cache
+SIZES = {2: 64, 3: 32}  # pixels or voxels of an edge unless asked for, by spatial_dims
+CT_RANGE = (-1000.0, 500.0)  # HU of a volume that are shown black and white
+BLOCK, BLOCK_3D = 16, 4  # made at a time: few enough for their arrays to stay in the cache
 
 
 def phantom(
     *,
-    size: int = 64,
+    spatial_dims: int = 2,
+    size: int | None = None,
     patients: int = 450,
     images_per_patient: int = 2,
     class_shares: Mapping[str, float] | None = None,
@@ -49,7 +55,7 @@ def phantom(
     shortcut: float | None = None,
     seed: int = 0,
 ) -> Samples:
-    """Makes chest radiographs of three classes: normal, nodule and effusion.
+    """Makes chest radiographs, or CT volumes, of three classes: normal, nodule and effusion.
 
     A body of ellipsoids, drawn anew for each patient and posed anew for each film, is X-rayed along
     parallel rays from back to front: exact chords, Beer-Lambert's law, Poisson noise, logarithm,
@@ -57,8 +63,12 @@ def phantom(
     fluid that fills the lower, outer and back end of one. All films of a patient have one class and
     lie in one split. The first patients stay the same when `patients` grows.
 
+    With ``spatial_dims=3`` the same bodies, poses and lesions become small CT volumes in Hounsfield
+    units, 31 cm along each edge (`medcnn.data.ct`); below, a film is then a volume.
+
     Args:
-        size: Pixels an edge; the film is always 31 cm wide.
+        spatial_dims: 2 for films, 3 for volumes.
+        size: Pixels or voxels an edge, up to 1024 or 128; None for 64 or 32. The edge is 31 cm.
         patients: How many.
         images_per_patient: Films of each.
         class_shares: Share of each class among the patients, by name, in any unit; None for equal.
@@ -67,9 +77,9 @@ def phantom(
         nodule_radius: Lowest and highest mean radius, cm (at most 3; a mass above 1.5, strictly).
         nodule_contrast: Lowest and highest; 1 attenuates like soft tissue, 0 like lung.
         effusion_depth: Lowest and highest, cm by which the fluid lifts the lung (at most 10).
-        bits: 8 or 16 of a pixel.
+        bits: 8 or 16 of a film's pixel; a voxel is int16.
         shortcut: Probability that a film marker (a lead L in a corner) is there on a film with a
-            lesion, and isn't on one without; None for no marker on any film.
+            lesion, and isn't on one without; None for no marker on any film (or volume).
         seed: Of all that is random.
 
     Returns:
@@ -77,6 +87,9 @@ def phantom(
         whose rays meet the nodule, or at least 2 cm of fluid. The table has a column ``marker`` (0
         or 1) and, with a shortcut, ``marker_top``, ``marker_left``, ``marker_bottom``,
         ``marker_right``: the pixels of its box, the last two exclusive; all 0 where there is none.
+        In 3-D images (N, 1, size, size, size) int16, slices from feet to head, rows from front to
+        back, columns from the patient's right to the left; masks of the voxels that the lesion
+        fills at least by half.
 
     Raises:
         UserError: An option has a wrong value; or there are too few patients for every split to
@@ -87,18 +100,22 @@ def phantom(
         >>> tuple(samples.images.shape), samples.class_names
         ((60, 1, 32, 32), ('normal', 'nodule', 'effusion'))
     """
-    _check_counts(size, patients, images_per_patient, bits, seed)
-    _check_dose_and_shortcut(dose, shortcut)
+    size = SIZES.get(spatial_dims, 64) if size is None else size
+    check_counts(spatial_dims, size, patients, images_per_patient, bits, seed)
+    check_dose_and_shortcut(spatial_dims, dose, shortcut)
     ranges = {
-        "radius": _checked_range("nodule_radius", nodule_radius),
-        "contrast": _checked_range("nodule_contrast", nodule_contrast),
-        "depth": _checked_range("effusion_depth", effusion_depth),
+        "radius": checked_range("nodule_radius", nodule_radius),
+        "contrast": checked_range("nodule_contrast", nodule_contrast),
+        "depth": checked_range("effusion_depth", effusion_depth),
     }
-    kind = apportion(_checked_shares("class_shares", class_shares, CLASSES, (1, 1, 1)), patients)
-    split = _split(kind, _checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24)))
+    kind = apportion(checked_shares("class_shares", class_shares, CLASSES, (1, 1, 1)), patients)
+    split = _split(kind, checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24)))
     films = _draw_films(kind, images_per_patient, ranges, shortcut, seed)
     grid = Grid(size, WIDTH)
-    images, masks = _take_films(films, grid, float(dose), bits)
+    if spatial_dims == 3:
+        images, masks = _take_volumes(films, grid, float(dose))
+    else:
+        images, masks = _take_films(films, grid, float(dose), bits)
     owner = np.repeat(np.arange(patients), images_per_patient)
     table = pd.DataFrame(
         {
@@ -117,7 +134,7 @@ def phantom(
         images=torch.from_numpy(images)[:, None],
         task="multiclass",
         class_names=CLASSES,
-        intensity_range=(0.0, float(2**bits - 1)),
+        intensity_range=CT_RANGE if spatial_dims == 3 else (0.0, float(2**bits - 1)),
         masks=torch.from_numpy(masks),
     )
 
@@ -209,9 +226,8 @@ def _take_films(films: _Films, grid: Grid, dose: float, bits: int) -> tuple[Arra
     images = np.empty((count, grid.size, grid.size), np.uint8 if bits == 8 else np.uint16)
     masks = np.empty(images.shape, dtype=bool)
 
-    def take(start: int) -> None:
-        rows = np.arange(start, min(start + BLOCK, count))
-        generators = films.generators[start : start + BLOCK]
+    def take(rows: Array) -> None:
+        generators = [films.generators[row] for row in rows]
         path, masks[rows] = line_integrals(films.body.take(rows), films.lesion.take(rows), grid)
         counts = expose(path, dose * films.exposure[rows], generators)
         for row, photons, generator in zip(rows, counts, generators, strict=True):
@@ -220,77 +236,27 @@ def _take_films(films: _Films, grid: Grid, dose: float, bits: int) -> tuple[Arra
                 lay_marker(photons, coverage, generator)
         images[rows] = develop(counts, dose, bits)
 
-    with ThreadPoolExecutor(2) as pool:  # in any order: each film has its own generator
-        list(pool.map(take, range(0, count, BLOCK)))
+    _in_blocks(take, count, BLOCK)
     return images, masks
 
 
-def _check_counts(size: int, patients: int, images_per_patient: int, bits: int, seed: int) -> None:
-    """Checks the whole numbers.
+def _take_volumes(films: _Films, grid: Grid, dose: float) -> tuple[Array, Array]:
+    """Volumes (N, size, size, size) int16, and their lesion masks, bool."""
+    count = len(films.generators)
+    images = np.empty((count, *[grid.size] * 3), dtype=np.int16)
+    masks = np.empty(images.shape, dtype=bool)
 
-    Raises:
-        UserError: One isn't a whole number in its range.
-    """
-    given = {
-        "size": (size, 16, 1024),
-        "patients": (patients, 1, 1_000_000),
-        "images_per_patient": (images_per_patient, 1, 1_000),
-        "seed": (seed, 0, 2**63),
-    }
-    for key, (value, low, high) in given.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
-            raise UserError(f"dataset.{key}={value}: give a whole number {low} … {high}")
-    if bits not in (8, 16):
-        raise UserError(f"dataset.bits={bits}: choose 8 or 16")
+    def take(rows: Array) -> None:
+        body, lesion = films.body.take(rows), films.lesion.take(rows)
+        generators = [films.generators[row] for row in rows]
+        exposures = dose * films.exposure[rows]
+        images[rows], masks[rows] = scan(body, lesion, grid, exposures, generators)
+
+    _in_blocks(take, count, BLOCK_3D)
+    return images, masks
 
 
-def _check_dose_and_shortcut(dose: float, shortcut: float | None) -> None:
-    """Checks the two.
-
-    Raises:
-        UserError: One isn't a number in its range.
-    """
-    if not _is_number(dose) or not 0 < dose <= 1e12:
-        raise UserError(f"dataset.dose={dose}: give photons per pixel, more than 0, up to 1e12")
-    if shortcut is not None and (not _is_number(shortcut) or not 0 <= shortcut <= 1):
-        raise UserError(f"dataset.shortcut={shortcut}: give a probability 0 … 1, or null")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
-
-
-def _checked_range(key: str, value: Sequence[float]) -> tuple[float, float]:
-    """The two numbers of a range.
-
-    Raises:
-        UserError: They aren't two rising numbers above 0 and within `LIMITS`.
-    """
-    pair = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    if (
-        len(pair) != 2
-        or not all(_is_number(number) for number in pair)
-        or not 0 < pair[0] <= pair[1] <= LIMITS[key]
-    ):
-        raise UserError(
-            f"dataset.{key}={value}: give [lowest, highest], above 0 and up to {LIMITS[key]:g}"
-        )
-    return float(pair[0]), float(pair[1])
-
-
-def _checked_shares(
-    key: str, value: Mapping[str, float] | None, names: Sequence[str], default: Sequence[float]
-) -> list[float]:
-    """The shares in the order of names.
-
-    Raises:
-        UserError: A name is missing or unknown, or a share isn't a number above 0.
-    """
-    if value is None:
-        return list(default)
-    if not isinstance(value, Mapping) or set(value) != set(names):
-        raise UserError(f"dataset.{key}={value}: give a share for each of {', '.join(names)}")
-    for name in names:
-        if not _is_number(value[name]) or value[name] <= 0:
-            raise UserError(f"dataset.{key}.{name}={value[name]}: give a number above 0")
-    return [float(value[name]) for name in names]
+def _in_blocks(take: Callable[[Array], None], count: int, block: int) -> None:
+    """Calls take with 0 … count-1, some at a time, in any order: each has its own generator."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(take, np.split(np.arange(count), range(block, count, block))))

@@ -41,10 +41,10 @@ class GalleryItem:
         image: (H, W) or (H, W, 3) in [0, 1]; of a volume (D, H, W).
         map: Raw map, (H, W) or (D, H, W), high for important.
         mask: True on the lesion, of the map's shape; None where it isn't known.
-        true: Name of the true class.
-        predicted: Name of the class that was decided on.
-        probability: Of the predicted class, in [0, 1].
-        correct: Whether the decision is right.
+        true: Name of the true class; in regression the true value.
+        predicted: Name of the class that was decided on; in regression the predicted value.
+        probability: Of the predicted class, in [0, 1]; None in regression.
+        correct: Whether the decision is right; None where nobody knows, and in regression.
     """
 
     image: Array
@@ -52,8 +52,13 @@ class GalleryItem:
     mask: Array | None
     true: str
     predicted: str
-    probability: float
-    correct: bool
+    probability: float | None
+    correct: bool | None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the decision is known to be wrong."""
+        return self.correct is not None and not self.correct
 
 
 def gallery(items: Sequence[GalleryItem], out: Path, *, title: str, columns: int = 4) -> None:
@@ -168,7 +173,7 @@ def _draw_item(
     else:
         overlay.imshow(panel.map, cmap=_overlay_colours(), vmin=0, vmax=1, interpolation="nearest")
     _caption(sheet, item, panel.note, left, y)
-    if not item.correct:
+    if item.wrong:
         frame = Rectangle(
             ((x + 0.3 * GAP) / sheet.size[0], (bottom - 0.6 * GAP) / sheet.size[1]),
             (CELL_WIDTH - 0.6 * GAP) / sheet.size[0],
@@ -179,13 +184,14 @@ def _draw_item(
 
 
 def _caption(sheet: _Sheet, item: GalleryItem, note: str, left: float, top: float) -> None:
-    predicted = f"predicted: {_shorten(item.predicted)} {item.probability:.2f}"
+    share = "" if item.probability is None else f" {item.probability:.2f}"
+    predicted = f"predicted: {_shorten(item.predicted)}{share}"
     style = {"fontsize": 9, "va": "top"}
     sheet.text(left, top - 0.08, f"true: {_shorten(item.true)}", **style)
     sheet.text(left, top - 0.28, predicted, **style)
     right = left + CELL_WIDTH - 2 * GAP
     sheet.text(right, top - 0.08, note, ha="right", color="#555555", **style)
-    if not item.correct:
+    if item.wrong:
         sheet.text(right, top - 0.28, "wrong", ha="right", weight="bold", **style)
 
 
@@ -231,7 +237,7 @@ def _draw_legend(sheet: _Sheet, items: Sequence[GalleryItem]) -> None:
         line = Line2D([], [], color=OUTLINE, linewidth=1.4, path_effects=effects)
         line.set_label("outline of the true lesion")
         handles.append(line)
-    if not all(item.correct for item in items):
+    if any(item.wrong for item in items):
         handles.append(Rectangle((0, 0), 1, 1, label="wrong decision", **WRONG_FRAME))
     if handles:
         corner = (0, 0.02 / sheet.size[1])

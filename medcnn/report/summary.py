@@ -12,6 +12,7 @@ from medcnn.errors import UserError
 from medcnn.files import replacing
 
 METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
+REGRESSION = ("r2", "mae", "rmse")
 
 
 def summary_table(run_dirs: Iterable[Path]) -> pd.DataFrame:
@@ -25,11 +26,13 @@ def summary_table(run_dirs: Iterable[Path]) -> pd.DataFrame:
         One row a run, sorted by folder name (2 before 10): ``run``, ``state``, one column for each
         overridden key, ``test_auroc``, ``test_accuracy``, ``test_sensitivity``,
         ``test_specificity``, ``seconds`` and ``error``. What isn't known is missing (NaN or None).
+        Regressions have ``test_r2``, ``test_mae`` and ``test_rmse`` instead.
         A folder without a readable ``status.json`` has the state "unknown".
     """
     rows = [_row(run_dir) for run_dir in sorted(run_dirs, key=_natural_order)]
     keys = dict.fromkeys(key for _, overrides, _ in rows for key in overrides)
-    results = [f"test_{name}" for name in METRICS]
+    found = dict.fromkeys(key for _, _, last in rows for key in last if key.startswith("test_"))
+    results = found or [f"test_{name}" for name in METRICS]
     columns = ["run", "state", *keys, *results, "seconds", "error"]
     records = [{**overrides, **first, **last} for first, overrides, last in rows]
     return pd.DataFrame.from_records(records, columns=list(dict.fromkeys(columns)))
@@ -69,7 +72,8 @@ def _row(run_dir: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]
     """The columns before the overrides, the overrides, and the columns after them."""
     status = _read(run_dir / "status.json")
     metrics = _read(run_dir / "metrics.json")
-    results = {f"test_{name}": _value(metrics, f"test/{name}") for name in METRICS}
+    names = REGRESSION if "test/r2" in metrics else METRICS if metrics else ()
+    results = {f"test_{name}": _value(metrics, f"test/{name}") for name in names}
     overrides = dict(_split(override) for override in status.get("overrides") or [])
     first = {"run": run_dir.name, "state": status.get("state", "unknown")}
     last = {"seconds": status.get("seconds"), "error": status.get("error")}

@@ -1,4 +1,4 @@
-"""Loss and AUROC over the epochs of a training."""
+"""Loss and the monitored figure over the epochs of a training."""
 
 from pathlib import Path
 
@@ -12,20 +12,20 @@ from medcnn.errors import UserError
 from medcnn.files import replacing
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}
-AUROC = "val/auroc"
+MONITORED = {"val/r2": "R²", "val/auroc": "AUROC"}  # of a regression, of classes
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
 
 
 def curves(metrics_csv: Path, out: Path) -> None:
     """Draws the curves of a training, 1200 × 450 pixels.
 
-    Left the loss of training and validation, right the AUROC of the validation; a dotted line
-    marks the best epoch (the first with the highest validation AUROC, or where no AUROC is known
-    the lowest validation loss).
+    Left the loss of training and validation, right the AUROC of the validation, or in regression
+    its R²; a dotted line marks the best epoch (the first with the highest of these, or where none
+    is known the lowest validation loss).
 
     Args:
-        metrics_csv: Columns ``epoch`` and any of ``train/loss``, ``val/loss``, ``val/auroc``;
-            others are ignored. An epoch may be spread over several rows with gaps.
+        metrics_csv: Columns ``epoch`` and any of ``train/loss``, ``val/loss``, ``val/auroc`` and
+            ``val/r2``; others are ignored. An epoch may be spread over several rows with gaps.
         out: The PNG file to write.
 
     Raises:
@@ -34,11 +34,12 @@ def curves(metrics_csv: Path, out: Path) -> None:
     table = _read(metrics_csv)
     figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2)
+    monitor = str(table.columns[-1])
     best = _best_epoch(table)
     for (column, name), colour in zip(LOSSES.items(), (BLUE, ORANGE), strict=True):
         _line(left, table, column, name, colour)
-    _line(right, table, AUROC, "validation", ORANGE)
-    for axes, title in ((left, "loss"), (right, "AUROC (validation)")):
+    _line(right, table, monitor, "validation", ORANGE)
+    for axes, title in ((left, "loss"), (right, f"{MONITORED[monitor]} (validation)")):
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -46,8 +47,8 @@ def curves(metrics_csv: Path, out: Path) -> None:
         axes.grid(alpha=0.3)
         if best is not None:
             label = f"best epoch: {best}"
-            if axes is right and pd.notna(table[AUROC][best]):
-                label += f", AUROC {table[AUROC][best]:.3f}"
+            if axes is right and pd.notna(table[monitor][best]):
+                label += f", {MONITORED[monitor]} {table[monitor][best]:.3f}"
             axes.axvline(best, color=GREY, linestyle=":", label=label)
         if axes.get_legend_handles_labels()[0]:
             axes.legend()
@@ -59,13 +60,13 @@ def curves(metrics_csv: Path, out: Path) -> None:
 
 
 def _read(metrics_csv: Path) -> pd.DataFrame:
-    """The three columns, NaN where unknown, with one row an epoch, indexed by epoch."""
+    """Two losses and the monitored figure, NaN where unknown, one row an epoch; indexed by it."""
     try:
         table = pd.read_csv(metrics_csv)
     except (OSError, ValueError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else "can't be read as CSV"
         raise UserError(f"{metrics_csv} {reason}; curves need the metrics of a training") from error
-    columns = [*LOSSES, AUROC]
+    columns = [*LOSSES, "val/r2" if "val/r2" in table.columns else "val/auroc"]
     if "epoch" not in table.columns:
         raise UserError(f"{metrics_csv} has no column epoch; curves need the metrics of a training")
     table = table.set_index("epoch").reindex(columns=columns).apply(pd.to_numeric, errors="coerce")
@@ -77,8 +78,9 @@ def _read(metrics_csv: Path) -> pd.DataFrame:
 
 
 def _best_epoch(table: pd.DataFrame) -> int | None:
-    if table[AUROC].notna().any():
-        return int(table.index[int(np.nanargmax(table[AUROC]))])
+    monitored = table.iloc[:, -1]
+    if monitored.notna().any():
+        return int(table.index[int(np.nanargmax(monitored))])
     if table["val/loss"].notna().any():
         return int(table.index[int(np.nanargmin(table["val/loss"]))])
     return None

@@ -57,3 +57,11 @@ def test_a_run_from_the_start_forgets_old_rows(tmp_path: Path) -> None:
 def test_only_the_first_process_writes(tmp_path: Path) -> None:
     run(History(tmp_path / "metrics.csv"), range(2), is_global_zero=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_regression_has_figures_of_its_own(tmp_path: Path) -> None:
+    figures = {"val/r2": torch.tensor(0.25), "val/mae": torch.tensor(3.5)}
+    run(History(tmp_path / "metrics.csv"), range(1), callback_metrics=figures)
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    assert list(table.columns) == ["epoch", "val/r2", "val/mae", "lr", "seconds"]
+    assert table["val/mae"].tolist() == [3.5]

@@ -40,3 +40,12 @@ def test_a_line_an_epoch(first: bool, capsys: pytest.CaptureFixture[str]) -> Non
         assert text.startswith("epoch   5/30  train loss 0.2500  val loss 0.5000  val AUROC nan")
     else:
         assert text == ""
+
+
+def test_the_line_of_a_regression(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"val/r2": torch.tensor(-0.5), "val/mae": torch.tensor(3.0)}
+    trainer: Any = SimpleNamespace(
+        current_epoch=0, max_epochs=9, is_global_zero=True, callback_metrics=figures
+    )
+    EpochLines().on_train_epoch_end(trainer, MODULE)
+    assert "val R² -0.5000" in capsys.readouterr().out

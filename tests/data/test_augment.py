@@ -1,14 +1,15 @@
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
+import monai.transforms as mt
 import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from scipy import ndimage, stats
+from torch.nn.functional import affine_grid
 
 from medcnn.data import augment as module
 from medcnn.data.augment import Augment, normal, random_bits, row_states, uniform
@@ -183,7 +184,7 @@ def change(augment: Augment, image: torch.Tensor, row: torch.Tensor) -> torch.Te
 def test_intensity_formulas() -> None:
     image = batch(1, 6, 6) * 0.4 + 0.3
     darker = change(Augment(seed=0, gamma=0.5), image, draws(gamma=1.0))
-    assert torch.allclose(darker, image ** math.exp(0.5))
+    assert torch.allclose(darker, image**1.5)
     flatter = change(Augment(seed=0, contrast=0.5), image, draws(contrast=0.0))
     assert torch.allclose(flatter, image.mean() + 0.5 * (image - image.mean()), atol=1e-6)
     brighter = change(Augment(seed=0, brightness=0.2), image, draws(brightness=1.0))
@@ -198,7 +199,7 @@ def test_noise_has_the_standard_deviation_that_was_drawn() -> None:
 
 
 def test_intensities_stay_in_range() -> None:
-    images = Augment(seed=0, brightness=1.0, noise=1.0, gamma=1.0, contrast=1.0)(
+    images = Augment(seed=0, brightness=1.0, noise=1.0, gamma=0.9, contrast=1.0)(
         batch(16, 1, 8, 8), torch.arange(16), 0
     )
     assert images.min() >= 0
@@ -214,6 +215,7 @@ def test_intensities_stay_in_range() -> None:
         {"rotate": 200.0},
         {"rotate": "much"},
         {"scale": 1.0},
+        {"gamma": 1.0},
         {"translate": -0.1},
         {"noise": math.nan},
     ],
@@ -239,9 +241,72 @@ def test_configs(name: str) -> None:
     assert torch.equal(changed, images) == (name == "none")
 
 
-def test_without_geometry_monai_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "monai.networks.layers", None)  # importing it now fails
-    images, rows = batch(2, 1, 4, 4), torch.arange(2)
-    Augment(seed=0, noise=0.1)(images, rows, 0)
-    with pytest.raises(ImportError):
-        Augment(seed=0, rotate=1.0)(images, rows, 0)
+@pytest.mark.parametrize("size", [(9, 14), (5, 8, 6)])
+def test_grid_is_that_of_pytorch(size: tuple[int, ...]) -> None:
+    dims = len(size)
+    theta = torch.eye(dims + 1) + 0.3 * batch(3, dims + 1, dims + 1)
+    grid = module._grid(theta, size)
+    flipped = theta[:, :dims].flip(1)  # grid_sample has the last axis first
+    flipped[:, :, :dims] = flipped[:, :, :dims].flip(2)
+    wanted = affine_grid(flipped, [3, 1, *size], align_corners=False)
+    assert torch.allclose(grid, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(9, 14), (5, 8, 6)])
+def test_each_image_is_what_monai_makes_of_the_same_draws(size: tuple[int, ...]) -> None:
+    """All eight changes at once, against MONAI's transforms one after the other."""
+    flips = ALL["flip"] if len(size) == 2 else [-1, -3]
+    augment = Augment(seed=3, **(ALL | {"flip": flips, "noise": 0.0}))
+    images, rows = batch(6, 2, *size), torch.arange(6)
+    drawn = uniform(row_states(3, 2, rows), 0, module._DRAWS)
+    matrices = augment.matrices(drawn, size)
+    for image, row, matrix, changed in zip(
+        images, drawn, matrices, augment(images, rows, 2), strict=True
+    ):
+        exponent, contrast, shift = (
+            float(option * (2 * row[place] - 1))
+            for option, place in ((0.2, module._GAMMA), (0.2, module._CONTRAST), (0.1, 12))
+        )
+        moved, _ = mt.Affine(affine=matrix.numpy(), padding_mode="zeros")(image)
+        span = moved.max() - moved.min()  # MONAI takes the power of what it has scaled to 0 … 1
+        unit = (moved - moved.min()) / span
+        powered = mt.AdjustContrast(1 + exponent)(unit)
+        assert torch.allclose(powered, unit ** (1 + exponent), atol=1e-5)
+        expected = moved ** (1 + exponent)
+        expected = mt.ScaleIntensityFixedMean(factor=contrast, preserve_range=False)(expected)
+        expected = mt.ShiftIntensity(shift)(expected).clamp(0, 1)
+        assert torch.allclose(changed, expected, atol=2e-5)
+
+
+RADIANS = math.radians(20)
+MONAI = {  # the same change by MONAI, and the number that tells how much an image was changed
+    "rotate": mt.RandRotate(RADIANS, prob=1.0, padding_mode="zeros"),
+    "scale": mt.RandZoom(1.0, 0.8, 1.2, mode="bilinear", padding_mode="constant"),
+    "translate": mt.RandAffine(1.0, translate_range=(1.6, 1.6), padding_mode="zeros"),
+    "flip": mt.RandFlip(0.5, spatial_axis=-1),
+    "gamma": mt.RandAdjustContrast(1.0, gamma=(0.8, 1.2)),
+    "contrast": mt.RandScaleIntensityFixedMean(1.0, factors=0.2, preserve_range=False),
+    "brightness": mt.RandShiftIntensity(0.1, prob=1.0),
+    "noise": mt.RandGaussianNoise(1.0, std=0.05, sample_std=True),
+}
+
+
+@pytest.mark.parametrize("change", list(MONAI))
+def test_changes_are_distributed_as_those_of_monai(change: str) -> None:
+    """400 draws each, which Kolmogorov and Smirnov's test can't tell apart."""
+    side, count = (128, 400) if change == "scale" else (16, 400)
+    y, x = torch.meshgrid(torch.arange(side) / side, torch.arange(side) / side, indexing="ij")
+    image = torch.exp(-((y - 0.4) ** 2) * 8 - (x - 0.5) ** 2 * 16)[None] * 0.6 + 0.2
+    image[0, 0, :2] = torch.tensor([0.0, 1.0])  # MONAI's gamma scales by the extremes
+    if change == "scale":  # MONAI zooms to whole pixels, half of one off the centre: areas
+        image = ((y - 0.5) ** 2 + (x - 0.5) ** 2 < 0.1)[None].float()
+    option = [-1] if change == "flip" else ALL[change]
+    images, rows = image.expand(count, 1, side, side), torch.arange(count)
+    ours = Augment(seed=1, **{change: option})(images, rows, 0)
+    transform = MONAI[change]
+    transform.set_random_state(0)
+    theirs = torch.stack([torch.as_tensor(transform(image)) for _ in range(count)])
+    assert ours.std(0).max() > 0.005
+    for pixel in ((5, 5), (8, 12), (11, 7)):
+        pair = [v.mean((1, 2, 3)) if change == "scale" else v[:, 0, *pixel] for v in (ours, theirs)]
+        assert stats.ks_2samp(*(v.numpy().round(4) for v in pair)).pvalue > 0.01

@@ -197,3 +197,146 @@ def test_bad_input() -> None:
         evaluate(probs, [0, 2], [0, 1], **options)
     with pytest.raises(UserError, match="labels are int64 of shape"):
         evaluate(probs, [0, 1], [0, 1], **{**options, "task": "multilabel"})
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "ordinal"])
+def test_samples_of_unknown_class_are_left_out(task: Any) -> None:
+    classes = 2 if task == "binary" else 4
+    probs, labels = data(classes)
+    options: Any = {"task": task, "class_names": NAMES[:classes]}
+    options["positive"] = 1 if task == "binary" else None
+    unknown = np.arange(len(labels)) % 3 == 1
+    masked = np.where(unknown, -1, labels)
+    kept = (array[~unknown] for array in (probs, labels, probs.argmax(1)))
+    figures = evaluate(probs, masked, probs.argmax(1), **options)
+    assert figures == evaluate(*kept, **options)
+    assert figures["auroc"]["n"] == 200
+
+
+def test_unknown_labels_are_left_out_one_by_one() -> None:
+    generator = np.random.default_rng(5)
+    labels = (generator.random((300, 4)) < [0.5, 0.2, 0.1, 0.7]).astype(int)
+    probs = (1 / (1 + np.exp(-generator.normal(size=(300, 4)) - 2 * labels + 1))).round(2)
+    probs = probs.clip(0.01, 0.99)
+    decisions = (probs >= 0.5).astype(int)
+    masked = np.where(generator.random((300, 4)) < [0.0, 0.5, 0.3, 0.9], -1, labels)
+    masked[:7] = -1
+    options: Any = {"task": "multilabel", "class_names": NAMES, "positive": None}
+    figures = evaluate(probs, masked, decisions, **options)
+    expected: dict[str, float] = {}
+    each: dict[str, list[float]] = {}
+    for k, name in enumerate(NAMES):
+        kept = masked[:, k] >= 0
+        t, d, p = masked[kept, k], decisions[kept, k], probs[kept, k]
+        expected[f"auroc/{name}"] = sk.roc_auc_score(t, p)
+        expected[f"sensitivity/{name}"] = sk.recall_score(t, d)
+        expected[f"specificity/{name}"] = sk.recall_score(1 - t, 1 - d)
+        assert figures[f"auroc/{name}"]["n"] == kept.sum()
+        assert figures[f"sensitivity/{name}"]["n"] == t.sum()
+        assert figures[f"specificity/{name}"]["n"] == (1 - t).sum()
+        parts = {
+            "auroc": expected[f"auroc/{name}"],
+            "average_precision": sk.average_precision_score(t, p),
+            "accuracy": sk.accuracy_score(t, d),
+            "balanced_accuracy": sk.balanced_accuracy_score(t, d),
+            "f1": sk.f1_score(t, d),
+            "sensitivity": sk.recall_score(t, d),
+            "specificity": sk.recall_score(1 - t, 1 - d),
+            "log_loss": sk.log_loss(t, p),
+        }
+        for key, value in parts.items():
+            each.setdefault(key, []).append(value)
+    expected |= {key: float(np.mean(found)) for key, found in each.items()}
+    assert values(figures) == pytest.approx(expected, abs=1e-12)
+    assert figures["accuracy"]["n"] == figures["auroc"]["n"] == (masked >= 0).any(1).sum() <= 293
+
+
+@pytest.mark.parametrize("task", ["binary", "ordinal", "multilabel"])
+def test_nothing_is_known(task: Any) -> None:
+    probs = np.array([[0.9, 0.1], [0.8, 0.2]])
+    labels = np.full((2, 2) if task == "multilabel" else 2, -1)
+    options: Any = {"task": task, "class_names": ("no", "yes"), "positive": None}
+    figures = evaluate(probs, labels, np.zeros_like(labels), **options)
+    everything = evaluate(probs, np.zeros_like(labels), np.zeros_like(labels), **options)
+    assert figures.keys() == everything.keys()
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
+    assert all(figure == nothing for figure in figures.values())
+
+
+def test_a_label_of_which_nothing_is_known_leaves_the_means_undefined() -> None:
+    probs, labels = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[1, -1], [0, -1]])
+    options: Any = {"task": "multilabel", "class_names": ("a", "b"), "positive": None}
+    figures = values(evaluate(probs, labels, (probs > 0.5).astype(int), **options))
+    assert figures["auroc/a"] == 1.0
+    for key in ("auroc", "auroc/b", "accuracy", "log_loss", "f1", "sensitivity"):
+        assert figures[key] is None
+
+
+def regression_data() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(7)
+    labels = generator.normal([60, 0.5, -8], [12, 0.1, 3], (80, 3))
+    return labels + generator.normal(0, [6, 0.02, 5], (80, 3)), labels
+
+
+def test_regression_against_scikit_learn() -> None:
+    predictions, labels = regression_data()
+    options: Any = {"task": "regression", "positive": None}
+    one = evaluate(
+        predictions[:, :1], labels[:, :1], predictions[:, :1], class_names=("age",), **options
+    )
+    scores = {
+        "mae": sk.mean_absolute_error,
+        "rmse": lambda *pair: np.sqrt(sk.mean_squared_error(*pair)),
+        "r2": sk.r2_score,
+    }
+    expected = {key: score(labels[:, 0], predictions[:, 0]) for key, score in scores.items()}
+    assert values(one) == pytest.approx(expected, rel=1e-12)
+    assert all(figure["n"] == 80 for figure in one.values())
+    several = evaluate(predictions, labels, predictions, class_names=NAMES[:3], **options)
+    for key, score in scores.items():
+        each = [score(labels[:, k], predictions[:, k]) for k in range(3)]
+        assert several[key]["value"] == pytest.approx(np.mean(each), rel=1e-12)
+        found = [several[f"{key}/{name}"]["value"] for name in NAMES[:3]]
+        assert found == pytest.approx(each, rel=1e-12)
+    assert len(several) == 12
+
+
+def test_unknown_targets_are_left_out_one_by_one() -> None:
+    predictions, labels = regression_data()
+    labels[np.random.default_rng(8).random(labels.shape) < [0.0, 0.5, 0.8]] = np.nan
+    labels[:4] = np.nan
+    options: Any = {"task": "regression", "class_names": NAMES[:3], "positive": None}
+    figures = evaluate(predictions, labels, predictions, **options)
+    for k, name in enumerate(NAMES[:3]):
+        kept = np.isfinite(labels[:, k])
+        pair = labels[kept, k], predictions[kept, k]
+        assert figures[f"mae/{name}"]["value"] == pytest.approx(sk.mean_absolute_error(*pair))
+        assert figures[f"r2/{name}"]["value"] == pytest.approx(sk.r2_score(*pair))
+        assert figures[f"r2/{name}"]["n"] == kept.sum()
+    assert figures["mae"]["n"] == 76
+
+
+def test_regression_figures_that_are_undefined() -> None:
+    options: Any = {"task": "regression", "class_names": ("a", "b"), "positive": None}
+    labels = np.array([[0.1, np.nan], [0.1, np.nan], [0.1, np.nan]], np.float32)
+    figures = values(evaluate(np.ones((3, 2)), labels, np.ones((3, 2)), **options))
+    assert figures["mae/a"] == pytest.approx(0.9)
+    assert {key for key, value in figures.items() if value is None} == {
+        "r2", "r2/a", "r2/b", "mae", "mae/b", "rmse", "rmse/b",
+    }  # fmt: skip
+
+
+def test_bad_input_of_a_regression() -> None:
+    options: Any = {"task": "regression", "class_names": ("age",), "positive": None}
+    good = np.array([[1.0], [2.0]])
+    with pytest.raises(UserError, match=r"1 of 2 predictions are not finite.*first at 1"):
+        evaluate([[1.0], [np.nan]], good, good, **options)
+    with pytest.raises(UserError, match=r"needs numbers of shape \(2, 1\)"):
+        evaluate(good, [1.0, 2.0], good, **options)
+    with pytest.raises(UserError, match="labels hold infinite numbers"):
+        evaluate(good, [[1.0], [np.inf]], good, **options)
+    options = {"task": "binary", "class_names": ("a", "b"), "positive": None}
+    with pytest.raises(UserError, match="labels lie outside 0 … 1"):
+        evaluate([[0.5, 0.5]], [-2], [0], **options)
+    with pytest.raises(UserError, match="decisions lie outside 0 … 1"):
+        evaluate([[0.5, 0.5]], [-1], [-1], **options)

@@ -148,3 +148,13 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"and map \(16,\)"):
         draw([item((16,))], tmp_path)
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_what_nobody_knows_is_not_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = item(true="unknown", correct=None)
+    assert texts([unknown], tmp_path, monkeypatch).count("true: unknown") == 1
+    for fine in (unknown, item(probability=None, predicted="61.2", correct=None)):
+        shown = texts([fine], tmp_path, monkeypatch)
+        assert not any("wrong" in text for text in shown)
+    assert "predicted: 61.2" in shown
+    assert "wrong" in texts([unknown, item(correct=False)], tmp_path, monkeypatch)

@@ -68,6 +68,24 @@ def test_table_of_given_folders(tmp_path: Path) -> None:
     assert table["test_auroc"][1] == 0.9
 
 
+def test_regressions_have_columns_of_their_own(tmp_path: Path) -> None:
+    def regression(name: str) -> Path:
+        run = make_run(tmp_path, name)
+        figures = {"test/r2": {"value": 0.5}, "test/mae": {"value": 3.0}, "test/rmse": {}}
+        (run / "metrics.json").write_text(json.dumps(figures))
+        return run
+
+    failed = make_run(tmp_path, "0", state="failed")
+    table = summary_table([failed, regression("1")])
+    results = [column for column in table.columns if column.startswith("test_")]
+    assert results == ["test_r2", "test_mae", "test_rmse"]
+    assert table["test_mae"].tolist()[1:] == [3.0]
+    mixed = summary_table([regression("2"), make_run(tmp_path, "3", 0.75)])
+    assert mixed["test_r2"].isna().tolist() == [False, True]
+    assert mixed["test_auroc"].isna().tolist() == [True, False]
+    assert "test_auroc" in summary_table([failed]).columns
+
+
 def test_no_runs(tmp_path: Path) -> None:
     assert len(pd.read_csv(write_summary(tmp_path))) == 0
     with pytest.raises(UserError, match="isn't a folder"):

@@ -79,6 +79,17 @@ def test_what_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [tick for tick in loss.get_xticks() if tick != round(tick)] == []
 
 
+def test_a_regression_shows_what_was_monitored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = full().rename(columns={"val/auroc": "val/r2"})
+    table["val/r2"] = [-3.0, 0.2, 0.1, 0.0]
+    _, monitored = drawn(table, tmp_path, monkeypatch)
+    assert monitored.get_title() == "R² (validation)"
+    assert lines(monitored)["validation"] == [[0, 1, 2, 3], [-3.0, 0.2, 0.1, 0.0]]
+    assert lines(monitored)["best epoch: 1, R² 0.200"][0] == [1, 1]
+
+
 def test_bad_input(tmp_path: Path) -> None:
     path, out = tmp_path / "metrics.csv", tmp_path / "curves.png"
     with pytest.raises(UserError, match=r"metrics.csv is missing"):

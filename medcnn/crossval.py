@@ -1,0 +1,96 @@
+"""K-fold cross-validation: every fold trained, every sample predicted once, one ensemble kept."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn.files import write_csv, write_json, write_text
+from medcnn.rundir import RunDir
+
+
+def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
+    """Train and test each fold in a run directory of its own, then pool what they say.
+
+    The folder then holds, beside ``fold-<k>/``: ``predictions.csv``, in which every sample is
+    predicted by the one fold that never saw it; ``metrics.json`` of these pooled predictions;
+    ``folds.csv``, a row a fold; ``samples.csv`` with the fold that each sample is tested in; and
+    ``ensemble.json``, with which `medcnn.load` and ``medcnn.predict`` take all members as one.
+
+    Folds that are finished are left as they are; one that was interrupted goes on.
+
+    Args:
+        cfg: With ``folds``; its ``fold`` is taken to be each of them in turn.
+        run: Where.
+        trust: Names that the config may hold beside medcnn's own.
+
+    Returns:
+        Mean over the folds of the highest validation figure.
+    """
+    from medcnn.ensemble import write_ensemble
+    from medcnn.results import headline
+    from medcnn.train import check_numbers
+
+    check_numbers(cfg)
+    parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
+    scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
+    write_ensemble(run.path, [_checkpoint(part) for part in parts])
+    _pool_samples(run, parts)
+    metrics = _pool_predictions(run, parts)
+    print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
+    return sum(scores) / len(scores)
+
+
+def _train_fold(cfg: DictConfig, part: RunDir, fold: int, trust: list[str]) -> float:
+    from medcnn.train import recorded, train_in
+
+    if not part.finished:
+        own = OmegaConf.merge(cfg, {"fold": fold, "resume": None, "paths": {"run": str(part.path)}})
+        assert isinstance(own, DictConfig)
+        if not part.last.exists():
+            part.claim(overwrite=True)
+        write_text(part / "config.yaml", OmegaConf.to_yaml(own))
+        recorded(part, partial(train_in, own, part, trust), part.give_back)
+    best = part.status["best"]
+    return float("nan") if best is None else float(best)
+
+
+def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:
+    tables = [pd.read_csv(part / "samples.csv", dtype=str, keep_default_na=False) for part in parts]
+    pooled = tables[0].drop(columns="split")
+    for fold, table in enumerate(tables):
+        pooled.loc[table["split"] == "test", "fold"] = str(fold)
+    write_csv(run / "samples.csv", pooled)
+
+
+def _pool_predictions(run: RunDir, parts: list[RunDir]) -> dict[str, Any]:
+    """Write the pooled predictions, their figures, and the folds side by side."""
+    from medcnn.classifier import read_checkpoint
+    from medcnn.results import figures_of_table
+
+    card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
+    metrics: dict[str, Any] = {}
+    by_fold: list[dict[str, Any]] = [{"fold": fold} for fold in range(len(parts))]
+    for name, prefix in (("predictions.csv", "test"), ("predictions_study.csv", "test/study")):
+        if not (parts[0] / name).exists():
+            continue
+        tables = []
+        for fold, part in enumerate(parts):
+            table = pd.read_csv(part / name, dtype={"label": str, "decision": str, "patient": str})
+            tables.append(table[table["split"] == "test"].assign(fold=fold))
+            figures = figures_of_table(tables[-1], card)
+            by_fold[fold] |= {f"{prefix}/{key}": value["value"] for key, value in figures.items()}
+        pooled = pd.concat(tables)
+        pooled = pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
+        write_csv(run / name, pooled)
+        figures = figures_of_table(pooled, card)
+        metrics |= {f"{prefix}/{key}": dict(value) for key, value in figures.items()}
+    write_csv(run / "folds.csv", pd.DataFrame(by_fold))
+    write_json(run / "metrics.json", metrics)
+    return metrics
+
+
+def _checkpoint(part: RunDir) -> Path:
+    return part.best if part.best.exists() else part.last

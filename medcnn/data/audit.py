@@ -1,0 +1,320 @@
+"""What is wrong with a split: patients and images in two splits, labels that contradict."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcnn.data.duplicates import BITS, NO_HASH, near_pairs
+from medcnn.data.samples import SPLITS
+from medcnn.errors import UserError, check_whole_number
+from medcnn.objective import UNKNOWN, Task
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+PATIENT = "patient in two splits"
+IDENTICAL = "identical images in two splits"
+NEAR = "near-duplicate images in two splits"
+RELABELLED = "identical images with different labels"
+CONTRADICTION = "patient with contradicting labels"
+MISSING = "class missing in a split"
+KINDS = (PATIENT, IDENTICAL, NEAR, RELABELLED, CONTRADICTION, MISSING)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the audit found.
+
+    Args:
+        kind: One of `KINDS`.
+        severity: error, warning or note.
+        detail: What was seen, one line; names no patient and no file.
+        split: Of the sample; in a pair of two splits the later one of train, val, test.
+        row: Position in the table of the sample that it concerns; None for a whole split.
+        other_split: Of the other sample of a pair.
+        other_row: Its position.
+    """
+
+    kind: str
+    severity: Severity
+    detail: str
+    split: str
+    row: int | None = None
+    other_split: str = ""
+    other_row: int | None = None
+
+
+@dataclass
+class _Audited:
+    """The columns that the checks look at, as arrays of N rows."""
+
+    patients: NDArray[np.int64]  # a number each
+    splits: NDArray[np.object_]
+    labels: NDArray[np.float64]  # (N, columns)
+    known: NDArray[np.bool_]
+
+    def pair(self, kind: str, severity: Severity, detail: str, row: int, other: int) -> Finding:
+        """A finding about two samples."""
+        return Finding(kind, severity, detail, self.splits[row], row, self.splits[other], other)
+
+
+def audit(
+    table: pd.DataFrame,
+    task: Task,
+    label_columns: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    content: Sequence[Hashable | None] | None = None,
+    perceptual: Sequence[int | None] | NDArray[np.uint64] | None = None,
+    distance: int | None = 2,
+    strict: bool = False,
+) -> list[Finding]:
+    """Looks for leaks between the splits, and for labels that can't be right.
+
+    - A patient in two splits: an error.
+    - For each image of val and test, one with the same content in an earlier split, and else the
+      one that looks most like it, if it is near enough: a warning, in strict mode an error.
+    - Images of the same content with different labels, in whatever split: a warning.
+    - Patients with several different labels where a sample has one class: a note, since patients
+      recover and fall ill; in multi-label data and regression that is not looked at.
+    - A class without a sample in a split, or a label that is never (always) positive there: a
+      warning.
+
+    Args:
+        table: Columns ``patient``, ``split`` and the label columns.
+        task: What the labels mean.
+        label_columns: As `medcnn.data.samples.Samples.label_columns`.
+        class_names: Names of the classes, or of the targets.
+        content: (N,) hashes of the images' content, None for an image of one grey, which is
+            nobody's duplicate; see `medcnn.data.duplicates.content_hashes`. None: not looked at.
+        perceptual: (N,) of `medcnn.data.duplicates.perceptual_hashes`, None or 0 for an image of
+            one grey. None: not looked at.
+        distance: Bits of 64 in which the perceptual hashes of near-duplicates differ at most; None
+            for not looking. Half of a hash's bits are set, so two differ in an even number: 3 is
+            no more than 2.
+        strict: Duplicates in two splits are errors.
+
+    Returns:
+        In the order of `KINDS`.
+
+    Raises:
+        UserError: `distance` is no whole number in 0 … 64.
+    """
+    labels = table[list(label_columns)].to_numpy(dtype=float)
+    audited = _Audited(
+        patients=pd.factorize(table["patient"].astype(str))[0].astype(np.int64),
+        splits=table["split"].to_numpy(dtype=object),
+        labels=labels,
+        known=~np.isnan(labels) & (labels != UNKNOWN)
+        if task != "regression"
+        else ~np.isnan(labels),
+    )
+    severity: Severity = "error" if strict else "warning"
+    findings = _shared_patients(audited)
+    if content is not None:
+        findings += _identical(audited, content, severity)
+    if perceptual is not None and distance is not None:
+        check_whole_number("near_duplicates", distance, least=0, most=BITS)
+        hashes = np.array([NO_HASH if h is None else int(h) for h in perceptual], np.uint64)
+        findings += _near(audited, hashes, distance, severity, findings)
+    if content is not None:
+        findings += _relabelled(audited, content)
+    if task not in ("multilabel", "regression"):
+        findings += _contradictions(audited, class_names)
+    if task != "regression":
+        findings += _missing(audited, task, class_names)
+    return findings
+
+
+def _shared_patients(audited: _Audited) -> list[Finding]:
+    """One finding for each patient and pair of splits, at the first image in each."""
+    findings = []
+    rows: dict[str, dict[int, list[int]]] = {name: {} for name in SPLITS}
+    pairs = zip(audited.splits, audited.patients.tolist(), strict=True)
+    for row, (split, patient) in enumerate(pairs):
+        rows[split].setdefault(patient, []).append(row)
+    for earlier, later in combinations(SPLITS, 2):
+        for patient in rows[later].keys() & rows[earlier].keys():
+            ours, others = rows[later][patient], rows[earlier][patient]
+            detail = f"images of the patient: {len(ours)} in {later}, {len(others)} in {earlier}"
+            findings.append(audited.pair(PATIENT, "error", detail, ours[0], others[0]))
+    return sorted(findings, key=lambda f: (f.row or 0, f.other_row or 0))
+
+
+def _identical(
+    audited: _Audited, content: Sequence[Hashable | None], severity: Severity
+) -> list[Finding]:
+    """For each image and earlier split, the first image there with the same content."""
+    findings = []
+    first: dict[str, dict[Hashable, int]] = {name: {} for name in SPLITS}
+    for later, split in enumerate(SPLITS):
+        for row in np.flatnonzero(audited.splits == split).tolist():
+            digest = content[row]
+            if digest is None:
+                continue
+            first[split].setdefault(digest, row)
+            others = [first[earlier].get(digest) for earlier in SPLITS[:later]]
+            findings += [
+                audited.pair(IDENTICAL, severity, "every pixel is the same", row, other)
+                for other in others
+                if other is not None
+            ]
+    return findings
+
+
+def _near(
+    audited: _Audited,
+    hashes: NDArray[np.uint64],
+    distance: int,
+    severity: Severity,
+    before: Sequence[Finding],
+) -> list[Finding]:
+    """The pairs of `near_pairs`, but for images that have an identical one in that split."""
+    identical = {(f.row, f.other_split) for f in before if f.kind == IDENTICAL}
+    findings = []
+    pairs, distances = near_pairs(hashes, audited.splits.tolist(), distance)
+    for (row, other), bits in zip(pairs.tolist(), distances.tolist(), strict=True):
+        if (row, audited.splits[other]) not in identical:
+            detail = f"their perceptual hashes differ in {bits} of {BITS} bits (limit {distance})"
+            findings.append(audited.pair(NEAR, severity, detail, row, other))
+    return findings
+
+
+def _relabelled(audited: _Audited, content: Sequence[Hashable | None]) -> list[Finding]:
+    """Images that are the same as an earlier row's, but labelled otherwise."""
+    findings = []
+    first: dict[Hashable, int] = {}
+    for row, digest in enumerate(content):
+        if digest is None or not audited.known[row].any():
+            continue
+        other = first.setdefault(digest, row)
+        both = audited.known[row] & audited.known[other]
+        if (audited.labels[row][both] != audited.labels[other][both]).any():
+            detail = "every pixel is the same, the label is not"
+            findings.append(audited.pair(RELABELLED, "warning", detail, row, other))
+    return findings
+
+
+def _contradictions(audited: _Audited, class_names: Sequence[str]) -> list[Finding]:
+    """One finding a patient: the first image, and the first with another class."""
+    rows = np.flatnonzero(audited.known[:, 0])
+    columns = {"patient": audited.patients[rows], "label": audited.labels[rows, 0], "row": rows}
+    distinct = pd.DataFrame(columns).drop_duplicates(["patient", "label"])
+    several = distinct[distinct.duplicated("patient", keep=False)]
+    findings = []
+    for _, group in several.groupby("patient", sort=False):
+        first, other = group["row"].tolist()[:2]
+        names = " and ".join(str(class_names[int(label)]) for label in group["label"])
+        detail = f"the patient's images are labelled {names}"
+        findings.append(audited.pair(CONTRADICTION, "note", detail, first, other))
+    return findings
+
+
+def _missing(audited: _Audited, task: Task, class_names: Sequence[str]) -> list[Finding]:
+    """Classes, or in multi-label data values of a label, of which a split has no sample."""
+    findings = []
+    for split in SPLITS:
+        part = audited.labels[audited.splits == split]
+        for k, name in enumerate(class_names):
+            if task == "multilabel":
+                wanted = {f"positive for {name}": 1, f"negative for {name}": 0}
+                lacking = [what for what, value in wanted.items() if value not in part[:, k]]
+            else:
+                lacking = [] if k in part[:, 0] else [f"of class {name}"]
+            for what in lacking:
+                findings.append(Finding(MISSING, "warning", f"no sample {what} in {split}", split))
+    return findings
+
+
+def problems_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataFrame:
+    """The findings as a table, the gravest first.
+
+    Args:
+        findings: Of `audit`.
+        table: That was audited, or a copy of it with pseudonyms.
+
+    Returns:
+        Columns severity, kind, image, split, other_image, other_split, reason; text, empty where
+        there is nothing to say.
+    """
+    columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
+    ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
+    images = table["image"].tolist()
+    rows = [
+        (
+            f.severity,
+            f.kind,
+            "" if f.row is None else str(images[f.row]),
+            f.split,
+            "" if f.other_row is None else str(images[f.other_row]),
+            f.other_split,
+            f.detail,
+        )
+        for f in ordered
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary_lines(
+    findings: Sequence[Finding], table: pd.DataFrame, distance: int | None
+) -> list[str]:
+    """One line for each kind of finding, how many and the first; and how near near-duplicates are.
+
+    Args:
+        findings: Of `audit`.
+        table: That was audited, or a copy of it with pseudonyms.
+        distance: That near-duplicates were sought with; None if they weren't.
+    """
+    lines = []
+    for kind in KINDS:
+        of_kind = [f for f in findings if f.kind == kind]
+        if of_kind:
+            lines.append(f"{of_kind[0].severity}: {_count(of_kind, table)}")
+    if distance is None:
+        lines.append("near-duplicate images were not looked for")
+    else:
+        found = len({f.row for f in findings if f.kind == NEAR})
+        lines.append(
+            f"near-duplicates: {found} of the images of val and test have one in an earlier split "
+            f"(perceptual hashes that differ in at most {distance} of {BITS} bits)"
+        )
+    return lines
+
+
+def _count(findings: Sequence[Finding], table: pd.DataFrame) -> str:
+    """How many findings of one kind, and the first of them."""
+    one, images = findings[0], table["image"]
+    where = ""
+    if one.row is not None and one.other_row is not None:
+        one_image, other_image = images.iloc[one.row], images.iloc[one.other_row]
+        where = f"{one_image} ({one.split}) and {other_image} ({one.other_split}): "
+    such = "such as " if len(findings) > 1 else ""
+    return f"{one.kind}: {len(findings)}, {such}{where}{one.detail}"
+
+
+def raise_errors(findings: Sequence[Finding], table: pd.DataFrame) -> None:
+    """Stops where a finding is an error.
+
+    Args:
+        findings: Of `audit`.
+        table: That was audited, or a copy of it with pseudonyms.
+
+    Raises:
+        UserError: One line with the count and an example of each kind of error, and what to do.
+    """
+    errors = [f for f in findings if f.severity == "error"]
+    kinds = [kind for kind in KINDS if any(f.kind == kind for f in errors)]
+    if not errors:
+        return
+    counts = "; ".join(_count([f for f in errors if f.kind == kind], table) for kind in kinds)
+    advice = []
+    if PATIENT in kinds:
+        advice.append("split by patient (splits=patient), or mend the table")
+    if len(kinds) > (PATIENT in kinds):
+        advice.append("leave out one of each pair of images, or set strict=false")
+    raise UserError(f"the splits leak: {counts}. To do: {'; '.join(advice)}")

@@ -1,0 +1,161 @@
+"""From a listing of files to samples: every file opened once, checked, prepared and cached."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medcnn.data.cache import Cache, Entry, Facts
+from medcnn.data.intensity import file_range
+from medcnn.data.listing import BOX, Listing
+from medcnn.data.scan import chain_of, scan
+from medcnn.data.stored import BoxMasks, StoredImages, StoredMasks
+from medcnn.errors import UserError
+
+
+@dataclass
+class Problem:
+    """A file that can't be used.
+
+    Args:
+        image: Its path as the table has it.
+        reason: Why.
+    """
+
+    image: str
+    reason: str
+
+
+@dataclass
+class Opened:
+    """A data set's files, looked at and ready to be given out.
+
+    Args:
+        table: The listing's rows that can be used; of volumes cut into slices a row a slice, with
+            columns ``study`` (the listing's, else the volume's path) and ``slice`` (its number
+            among those taken).
+        images: One a row; None where nothing can be used.
+        ranges: (N, 2) float32, stored values that become 0 and 1.
+        masks: One a row, or None where no lesion is known.
+        facts: What was found out about each row's file.
+        slices: (N,) which of its file's images a row is.
+        problems: The files that can't be used.
+    """
+
+    table: pd.DataFrame
+    images: StoredImages | None
+    ranges: torch.Tensor
+    masks: StoredMasks | BoxMasks | None
+    facts: list[Facts]
+    slices: list[int]
+    problems: list[Problem]
+
+
+def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
+    """Looks at every file of a listing and prepares what is not in the cache yet.
+
+    Args:
+        listing: The data set.
+        folder: The cache folder.
+        disk: Bytes that it may hold.
+
+    Raises:
+        UserError: The cache can't be used or is too small.
+    """
+    spec, names = listing.spec, listing.table["image"].tolist()
+    cache = Cache(folder, chain_of(spec, "image"))
+    entries = scan(
+        cache, [listing.root / name for name in names], listing.root, spec, "image", disk
+    )
+    problems, ranges = [], []
+    for name, entry in zip(names, entries, strict=True):
+        reason, pair = _verdict(entry, spec.intensity)
+        ranges.append(pair)
+        if reason is not None:
+            problems.append(Problem(name, reason))
+    masks, mask_problems = _open_masks(listing, entries, folder, disk)
+    refused = {problem.image for problem in [*problems, *mask_problems]}
+    rows: list[int] = []
+    slices: list[int] = []
+    for row, (name, entry) in enumerate(zip(names, entries, strict=True)):
+        if name not in refused:
+            rows += [row] * entry.count
+            slices += range(entry.count)
+    table = listing.table.iloc[rows].reset_index(drop=True)
+    if spec.slices is not None:
+        known = table["study"] if "study" in table else table["image"]
+        table = table.assign(study=known.fillna(table["image"]), slice=slices)
+    kept = [entries[row] for row in rows]
+    return Opened(
+        table=table,
+        images=StoredImages(cache, kept, slices) if rows else None,
+        ranges=torch.tensor([ranges[row] for row in rows], dtype=torch.float32).view(-1, 2),
+        masks=masks.of(rows, slices) if masks else None,
+        facts=[entry.facts for entry in kept],
+        slices=slices,
+        problems=[*problems, *mask_problems],
+    )
+
+
+def _verdict(entry: Entry, intensity: Any) -> tuple[str | None, tuple[float, float]]:
+    """Why a file can't be used, or None; and the values that become 0 and 1."""
+    nothing = (0.0, 1.0)
+    if "error" in entry.facts:
+        return entry.facts["error"], nothing
+    try:
+        return None, file_range(entry.facts, intensity)
+    except UserError as error:
+        return str(error), nothing
+
+
+def _open_masks(
+    listing: Listing, entries: list[Entry], folder: str | Path, disk: int
+) -> tuple[StoredMasks | BoxMasks | None, list[Problem]]:
+    """The lesion masks of a listing's images, from files or boxes."""
+    if "mask" in listing.table:
+        return _mask_files(listing, entries, folder, disk)
+    if BOX[0] not in listing.table:
+        return None, []
+    boxes = listing.table[list(BOX)].to_numpy(float)
+    facts = [entry.facts for entry in entries]
+    volumes = np.array(["shape" in fact and len(fact["shape"]) != 2 for fact in facts], bool)
+    reason = "has a box, and boxes are for pictures: of a volume give a mask"
+    names = listing.table["image"][volumes & ~np.isnan(boxes).any(1)]
+    problems = [Problem(str(name), reason) for name in names]
+    return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
+
+
+def _misfit(mask: Facts, image: Facts) -> str | None:
+    """Why a mask can't be that of an image, or None."""
+    if "error" in mask:
+        return str(mask["error"])
+    if mask["shape"] != image["shape"]:
+        sizes = ["×".join(map(str, facts["shape"])) for facts in (mask, image)]
+        return f"is {sizes[0]}, but its image is {sizes[1]}"
+    places = [facts["affine"] for facts in (mask, image)]
+    if None not in places and not np.allclose(places[0], places[1], rtol=1e-3, atol=0.1):
+        return "lies elsewhere in space than its image"
+    return None
+
+
+def _mask_files(
+    listing: Listing, entries: list[Entry], folder: str | Path, disk: int
+) -> tuple[StoredMasks | None, list[Problem]]:
+    given = listing.table["mask"].fillna("").tolist()
+    slots = np.full(len(entries), -1)
+    problems = []
+    rows = [k for k, name in enumerate(given) if name and "error" not in entries[k].facts]
+    cache = Cache(folder, chain_of(listing.spec, "mask"))
+    paths = [listing.root / given[k] for k in rows]
+    found = scan(cache, paths, listing.root, listing.spec, "mask", disk)
+    for row, entry in zip(rows, found, strict=True):
+        image, reason = listing.table["image"].iloc[row], _misfit(entry.facts, entries[row].facts)
+        if reason is not None:
+            problems.append(Problem(image, f"its mask {reason}"))
+        else:
+            slots[row] = entry.slot
+    kinds = {entry.kind for entry in found if entry.kind}
+    return StoredMasks(cache, kinds.pop(), slots) if kinds else None, problems

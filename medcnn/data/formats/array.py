@@ -1,0 +1,65 @@
+"""NPY files: arrays as NumPy saves them."""
+
+import math
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from medcnn.data.formats.values import (
+    check_kind,
+    check_shape,
+    read_values,
+    to_stored,
+    type_range,
+)
+from medcnn.data.image import Array, Image
+from medcnn.errors import UserError
+
+
+def decode_array(path: Path) -> Image:
+    """Reads an NPY file (versions 1 to 3 of the format).
+
+    An axis of length 1 or 3 at the start, or else at the end, is that of the channels. So
+
+    * (H, W), (C, H, W) and (H, W, C) are pictures;
+    * (D, H, W) is a volume, where neither D nor W is 1 or 3;
+    * (C, D, H, W) and (D, H, W, C) are volumes always.
+
+    A volume doesn't say how it lies.
+
+    Returns:
+        Image without spacing and affine.
+
+    Raises:
+        UserError: Damaged, of another shape, too large, or not of real numbers.
+    """
+    with path.open("rb") as file:
+        shape, fortran, dtype = _header(file)
+        check_kind(dtype)
+        check_shape(shape)
+        values = read_values(file, dtype, math.prod(shape))
+    values = channels_first(values.reshape(shape, order="F" if fortran else "C"))
+    return Image(to_stored(values), value_range=type_range(values))
+
+
+def channels_first(values: Array) -> Array:
+    """(C, H, W) or (C, D, H, W) by the rule of `decode_array`."""
+    if values.ndim in (3, 4):
+        if values.shape[0] in (1, 3):
+            return values
+        if values.shape[-1] in (1, 3):
+            return np.moveaxis(values, -1, 0)
+    if values.ndim in (2, 3):
+        return values[None]
+    size = " × ".join(map(str, values.shape))
+    raise UserError(f"has the shape {size}, which is not that of a picture or a volume")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the first axis varies fastest, and type; the file is then at its values."""
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        return npy.read_array_header_1_0(file)
+    return npy.read_array_header_2_0(file)  # version 3 differs in the names of records' fields

@@ -1,0 +1,284 @@
+"""DICOM pixel data → values, and which of them are black and white."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from medcnn.data.formats import dicom_header as header
+from medcnn.data.formats.dicom_codestream import check_jpeg, check_rle
+from medcnn.data.formats.dicom_header import Shape
+from medcnn.data.image import Array, Range
+from medcnn.errors import UserError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
+UNITS = ("CT", "PT")  # rescaled values mean the same in every file, however it is shown
+UNSCALED = (*UNITS, "MR", "NM")  # beyond 8 bits, the largest possible value isn't white
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Decoded values: (C, frames, rows, columns), and as `medcnn.data.image.Image` has them."""
+
+    values: Array
+    value_range: Range | None
+    window: Range | None
+
+
+def decode(dataset: "Dataset") -> Pixels:
+    """Decode pixel data, to the point where a display would apply its window.
+
+    Grey values are rescaled, or sent through the Modality LUT (PS3.3 C.11.1); a VOI LUT is applied
+    where there is no window (C.11.2). Colours become red, green and blue.
+
+    MONOCHROME1, whose lowest value is white, gives ranges that run from high to low. Without a
+    range to say so (signed or fractional values) the values are negated, unless they are CT or PET
+    units. Of several frames, the middle one gives the window.
+
+    Raises:
+        UserError: No image, damaged, or of a kind that isn't supported.
+    """
+    header.check_kind(dataset)
+    shape = header.shape(dataset)
+    stored, photometric = _stored(dataset, shape)
+    if photometric not in (*GREY, "PALETTE COLOR", "RGB"):
+        raise UserError("has colours of a kind that isn't supported")
+    if shape.samples != (3 if photometric == "RGB" else 1):
+        raise UserError(f"has {shape.samples} values a pixel, which doesn't fit its colours")
+    bits = int(header.number(dataset, "BitsStored") or 0)  # 0 of floating-point pixel data
+    if photometric == "RGB":
+        full = 2**bits - 1
+        return Pixels(np.moveaxis(_narrow(stored, "u"), -1, 0), (0, full), None)
+    if photometric == "PALETTE COLOR":
+        return _palette(dataset, stored)
+    grey = _voi(dataset, _modality(dataset, stored, bits), shape.frames // 2)
+    return _reverse(dataset, grey) if photometric == "MONOCHROME1" else grey
+
+
+def join(slices: list[Array]) -> Array:
+    """Join (C, frames, rows, columns) along the frames, in a type that holds the values of all."""
+    kind: Any = np.result_type(*slices)
+    if kind == np.int32:  # int16 and uint16 together
+        low, high = min(part.min() for part in slices), max(part.max() for part in slices)
+        kind = _kind(float(low), float(high), whole=True)
+    return np.concatenate([part.astype(kind, copy=False) for part in slices], axis=1)
+
+
+def _stored(dataset: "Dataset", shape: Shape) -> tuple[Array, str]:
+    """Stored values (frames, rows, columns[, 3]) and how they are to be understood."""
+    from pydicom import uid
+    from pydicom.pixels import get_decoder
+
+    syntax = uid.UID(dataset.file_meta.TransferSyntaxUID)
+    with header.reason("is compressed in a way that isn't supported"):
+        decoder = get_decoder(syntax)
+    options: dict[str, Any] = {"allow_excess_frames": False}
+    with header.reason("has pixel data that don't fit its header"):
+        high = int(header.number(dataset, "HighBit") or 0) + 1
+        bits = int(header.number(dataset, "BitsStored") or 0)
+        allocated = int(header.number(dataset, "BitsAllocated") or 0)
+        shift = 0
+        if syntax.is_encapsulated:
+            _check_frames(dataset, shape, rle=syntax == uid.RLELossless)
+            # the same decoder everywhere, whatever else is installed
+            options["decoding_plugin"] = "pydicom" if syntax == uid.RLELossless else "pylibjpeg"
+        else:
+            _check_length(dataset, shape, allocated)
+            shift = high - bits if 0 < bits < high <= allocated else 0
+        if shift:  # pydicom takes the lowest bits
+            options["correct_unused_bits"] = False
+    with header.reason("has pixel data that can't be decoded: they are damaged"):
+        values, facts = decoder.as_array(dataset, **options)
+        values = values.reshape(shape[:3] + shape[3:] * (shape.samples > 1))
+        if shift:
+            values = (values << (allocated - high)) >> (allocated - bits)
+    return values, str(facts["photometric_interpretation"])
+
+
+def _check_length(dataset: "Dataset", shape: Shape, allocated: int) -> None:
+    """Uncompressed pixel data have to be there, all of them and no further frame."""
+    key = next(key for key in header.PIXELS if key in dataset)
+    each = math.prod(shape[1:]) * allocated  # bits, as frames of 1 bit a pixel follow unpadded
+    if header.text(dataset, "PhotometricInterpretation") == "YBR_FULL_422":
+        each = each * 2 // 3
+    wanted, held = math.ceil(each * shape.frames / 8), len(dataset[key].value or b"")
+    if held < wanted:
+        raise UserError(f"is cut off: {held} of {wanted} bytes of its pixel data are there")
+    if held >= wanted + max(each / 8, 2):
+        raise UserError(f"holds {held} bytes of pixel data where its header says {wanted}")
+
+
+def _check_frames(dataset: "Dataset", shape: Shape, rle: bool) -> None:
+    """Compressed pixel data have to be there, all of them, and as large as the header says."""
+    from pydicom.encaps import generate_frames
+
+    offsets = None
+    if "ExtendedOffsetTable" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    frames = generate_frames(
+        dataset.PixelData, number_of_frames=shape.frames, extended_offsets=offsets
+    )
+    count = 0
+    bits = int(header.number(dataset, "BitsAllocated") or 0)
+    with header.reason("is cut off or damaged: its compressed frames can't be told apart"):
+        for frame in frames:
+            count += 1
+            if rle:
+                check_rle(frame, shape, bits)
+            else:
+                check_jpeg(frame, shape)
+    if count != shape.frames:
+        raise UserError(f"holds {count} compressed frames where its header says {shape.frames}")
+
+
+def _modality(dataset: "Dataset", stored: Array, bits: int) -> Pixels:
+    """Grey values after the modality transformation; no window yet."""
+    unsigned = stored.dtype.kind == "u"
+    with header.reason("has a broken modality lookup table"):
+        tables = header.value(dataset, "ModalityLUTSequence")
+        if tables:
+            table = _lookup_table(dataset, tables[0], "LUT")
+            return Pixels(_look_up(table, stored)[None], (0, table.full), None)
+    frames = range(len(stored))
+    lines = [  # value = slope × stored + intercept, for each frame
+        tuple(header.number(dataset, key, frame) for key in ("RescaleSlope", "RescaleIntercept"))
+        for frame in frames
+    ]
+    slopes = [1.0 if slope is None else slope for slope, _ in lines]
+    intercepts = [intercept or 0.0 for _, intercept in lines]
+    if 0 in slopes:
+        raise UserError("has a RescaleSlope of 0, which makes all its values one")
+    same = all(slope == 1 for slope in slopes) and not any(intercepts)
+    picture = same and bits <= 8
+    ranged = unsigned and (picture or header.text(dataset, "Modality") not in UNSCALED)
+    values = _narrow(stored, stored.dtype.kind) if same else _rescale(stored, slopes, intercepts)
+    if not ranged or values.dtype.kind == "f" or len({*zip(slopes, intercepts, strict=True)}) > 1:
+        return Pixels(values[None], None, None)
+    low, high = sorted((intercepts[0], intercepts[0] + slopes[0] * (2**bits - 1)))
+    return Pixels(values[None], (low, high), None)
+
+
+def _rescale(stored: Array, slopes: list[float], intercepts: list[float]) -> Array:
+    ends = [
+        slope * float(end) + intercept
+        for frame, slope, intercept in zip(stored, slopes, intercepts, strict=True)
+        for end in (frame.min(), frame.max())
+    ]
+    whole = stored.dtype.kind != "f" and all(one.is_integer() for one in slopes + intercepts)
+    values: Array = np.empty(stored.shape, _kind(min(ends), max(ends), whole))
+    for target, frame, slope, intercept in zip(values, stored, slopes, intercepts, strict=True):
+        target[...] = frame * np.float64(slope) + intercept
+    return values
+
+
+def _kind(low: float, high: float, whole: bool) -> type:
+    """Smallest of the types that an `Image` may have, of 16 bits at least."""
+    if whole and low >= -(2**15) and high < 2**15:
+        return np.int16
+    return np.uint16 if whole and low >= 0 and high < 2**16 else np.float32
+
+
+def _narrow(stored: Array, sign: str) -> Array:
+    """Values in their own type where an `Image` may have it, else in one that may."""
+    if stored.dtype in (np.uint8, np.uint16, np.int16, np.float32):
+        return stored
+    low, high = float(stored.min()), float(stored.max())
+    if sign == "u" and high < 2**16:
+        return stored.astype(np.uint16)
+    return stored.astype(_kind(low, high, whole=sign != "f"))
+
+
+def _voi(dataset: "Dataset", grey: Pixels, frame: int) -> Pixels:
+    """The first VOI window (C.11.2.1.2; a sigmoid as linear), or without one the VOI LUT."""
+    center = header.number(dataset, "WindowCenter", frame)
+    width = header.number(dataset, "WindowWidth", frame)
+    if center is not None and width is not None:
+        function = header.value(dataset, "VOILUTFunction", frame) or "LINEAR"
+        linear = function == "LINEAR"
+        if width > (1 if linear else 0):  # LINEAR has width - 1 steps from black to white
+            return replace(grey, window=(center - width / 2, center + width / 2 - linear))
+        return grey
+    with header.reason("has a broken VOI lookup table"):
+        tables = header.value(dataset, "VOILUTSequence", frame)
+        if not tables:
+            return grey
+        table = _lookup_table(dataset, tables[0], "LUT")
+        return Pixels(_look_up(table, grey.values[0])[None], (0, table.full), None)
+
+
+def _reverse(dataset: "Dataset", grey: Pixels) -> Pixels:
+    """MONOCHROME1: what was black is white."""
+    window = grey.window and grey.window[::-1]
+    if grey.value_range is not None or header.text(dataset, "Modality") in UNITS:
+        return replace(grey, value_range=grey.value_range and grey.value_range[::-1], window=window)
+    whole = grey.values.dtype.kind != "f"
+    low, high = float(grey.values.min()), float(grey.values.max())
+    values = -grey.values.astype(np.int32 if whole else np.float32)
+    window = window and (-window[0], -window[1])
+    return Pixels(values.astype(_kind(-high, -low, whole), copy=False), None, window)
+
+
+def _palette(dataset: "Dataset", stored: Array) -> Pixels:
+    """Palette colours (C.7.6.3.1.5) as red, green and blue."""
+    from pydicom.pixels import apply_color_lut
+
+    with header.reason("has a broken colour palette"):
+        count, first, depth = (int(one) for one in dataset.RedPaletteColorLookupTableDescriptor)
+        if "RedPaletteColorLookupTableData" in dataset:
+            tables = [
+                _lookup_table(dataset, dataset, f"{colour}PaletteColorLookupTable")
+                for colour in ("Red", "Green", "Blue")
+            ]
+        else:  # segmented: unfolded by pydicom, which counts in the type of the entries
+            if depth == 8 and count > 256:
+                raise UserError("has a segmented palette of a size that isn't supported")
+            first = _signed(dataset, first)
+            entries = apply_color_lut(np.arange(count or 2**16) + first, dataset)
+            tables = [_Table(entries[:, index], first, 2**depth - 1) for index in range(3)]
+        values = np.stack([_look_up(table, stored) for table in tables])
+    return Pixels(values, (0, tables[0].full), None)
+
+
+class _Table(NamedTuple):
+    """A lookup table: its entries, the value that the first is for, and the largest possible."""
+
+    entries: Array
+    first: int
+    full: int
+
+
+def _lookup_table(dataset: "Dataset", item: "Dataset", prefix: str) -> _Table:
+    """Table of a descriptor and data (C.11.1.1)."""
+    count, first, depth = (int(one) for one in item[f"{prefix}Descriptor"].value)
+    count = count or 2**16
+    data = item[f"{prefix}Data"].value
+    if isinstance(data, bytes):
+        little = dataset.original_encoding[1] is not False
+        entries = np.frombuffer(data, "<u2" if little else ">u2").astype("<u2")
+        if len(data) < 2 * count:  # two entries of 8 bits in a word
+            entries, depth = entries.view(np.uint8), 8
+    else:
+        entries = np.atleast_1d(np.asarray(data, np.uint16))
+    if len(entries) < count or not 8 <= depth <= 16:
+        raise ValueError
+    entries = entries[:count].astype(np.uint8 if depth == 8 else np.uint16)
+    return _Table(entries, _signed(dataset, first), 2**depth - 1)
+
+
+def _signed(dataset: "Dataset", first: int) -> int:
+    """A descriptor's first value, signed where the pixels are; pydicom can't always tell."""
+    signed = header.number(dataset, "PixelRepresentation")
+    return first - 2**16 if signed and first >= 2**15 else first
+
+
+def _look_up(table: _Table, values: Array) -> Array:
+    """Entries for values (frames, …); below the first and above the last, those."""
+    result = np.empty(values.shape, table.entries.dtype)
+    for target, frame in zip(result, values, strict=True):  # one at a time, for memory
+        index = np.rint(frame).astype(np.int64) - table.first
+        target[...] = table.entries[np.clip(index, 0, len(table.entries) - 1)]
+    return result

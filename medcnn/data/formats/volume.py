@@ -1,0 +1,69 @@
+"""Volumes of NIfTI and NRRD files: one way to say how they lie."""
+
+import numpy as np
+
+from medcnn.data.formats.values import check_kind, to_stored
+from medcnn.data.geometry import orient
+from medcnn.data.image import Array, Image
+
+# How one slice is shown: by the patient's axis (R, A or S) that it lies across.
+SHOWN = ("RIP", "AIL", "SPL")
+
+
+def arrange(values: Array, affine: Array | None, spacing: Array | None) -> Image:
+    """An image of what a file holds.
+
+    One slice becomes a picture as radiologists see it: the patient's right at the left, the front
+    at the top of an axial slice, the head at the top of others. A volume that doesn't say how it
+    lies has its slowest axis first and its fastest last, as pages of rows of pixels.
+
+    Args:
+        values: (C, I, J) or (C, I, J, K), the first spatial axis varying fastest in the file.
+        affine: (4, 4) to mm in RAS+; None, or not invertible, where the file doesn't say.
+        spacing: mm along each spatial axis, used without an affine; None or nonsense where unknown.
+    """
+    check_kind(values.dtype)
+    if values.ndim == 3:
+        values, affine = values[..., None], None
+        spacing = None if spacing is None else np.append(spacing, 1.0)
+    if affine is not None and not _invertible(affine):
+        affine = None
+    if affine is not None:
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    elif spacing is not None and not (np.isfinite(spacing) & (spacing > 0)).all():
+        spacing = None
+    values = to_stored(values)
+    flat = [axis for axis in range(3) if values.shape[axis + 1] == 1]
+    if flat:
+        return _picture(values, affine, spacing, flat[-1])
+    if affine is None:
+        values = values.transpose(0, 3, 2, 1)
+        spacing = None if spacing is None else spacing[::-1]
+    return Image(values, spacing=_tuple(spacing), affine=affine)
+
+
+def _picture(values: Array, affine: Array | None, spacing: Array | None, normal: int) -> Image:
+    """The only slice along an axis."""
+    if affine is None:
+        values = np.moveaxis(values, normal + 1, 3).transpose(0, 3, 2, 1)
+        if spacing is not None:
+            spacing = np.delete(spacing, normal)[::-1]
+    else:
+        from nibabel.orientations import io_orientation
+
+        across = int(io_orientation(affine)[normal, 0])
+        values, affine = orient(values, affine, SHOWN[across])
+        spacing = np.linalg.norm(affine[:3, 1:3], axis=0)
+    return Image(values[:, 0], spacing=_tuple(spacing))
+
+
+def _invertible(affine: Array) -> bool:
+    """Whether three axes point into different directions."""
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not (lengths > 0).all():
+        return False
+    return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
+
+
+def _tuple(spacing: Array | None) -> tuple[float, ...] | None:
+    return None if spacing is None else tuple(float(s) for s in spacing)

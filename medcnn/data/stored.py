@@ -1,0 +1,129 @@
+"""Images and masks in the cache, given out by the batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medcnn.data.cache import Cache, Entry, Facts, kind_of
+from medcnn.data.image import Array, Image, ImageSpec
+
+
+class StoredImages:
+    """Images of a data set, mapped from the disk or, after `to_memory`, held in memory.
+
+    Grey images among coloured ones are repeated over the channels; different data types become the
+    smallest that holds them all.
+
+    Args:
+        cache: Where they lie; has to stay open.
+        entries: One a row.
+        slices: (N,) which of the entry's images the row is.
+    """
+
+    def __init__(self, cache: Cache, entries: Sequence[Entry], slices: Sequence[int]) -> None:
+        kinds = sorted({str(entry.kind) for entry in entries})
+        self.cache = cache  # keeps its files from being cleared
+        self.packs = [cache.pack(kind) for kind in kinds]
+        self.pack_of = np.array([kinds.index(str(entry.kind)) for entry in entries])
+        self.slots = np.array([e.slot + s for e, s in zip(entries, slices, strict=True)])
+        types, shapes = zip(*(kind_of(kind) for kind in kinds), strict=True)
+        channels = max(shape[0] for shape in shapes)
+        self.dtype = _common_type(types)
+        self.shape = (len(entries), channels, *shapes[0][1:])
+        self.memory: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all images take."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        if self.memory is not None:
+            return self.memory[rows]
+        return torch.from_numpy(self._gather(rows.numpy()))
+
+    def to_memory(self) -> None:
+        """Hold all images in memory from now on, in the order of the rows."""
+        held = torch.from_numpy(np.empty(self.shape, self.dtype))
+        for rows in torch.arange(len(held)).split(256):
+            held[rows] = self[rows]
+        self.memory = held
+
+    def _gather(self, rows: Array) -> Array:
+        if len(self.packs) == 1:
+            return np.asarray(self.packs[0][self.slots[rows]])
+        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for k, pack in enumerate(self.packs):
+            chosen = self.pack_of[rows] == k
+            images[chosen] = pack[self.slots[rows[chosen]]]  # one channel fills three
+        return images
+
+
+class StoredMasks:
+    """Lesion masks in the cache, for some of a data set's rows; the others have no known lesion.
+
+    Args:
+        cache: Where they lie; has to stay open.
+        kind: Of which kind they are.
+        slots: (N,) place of each row's mask; -1 for none.
+    """
+
+    def __init__(self, cache: Cache, kind: str, slots: Array) -> None:
+        self.cache, self.kind, self.slots = cache, kind, slots
+        self.pack = cache.pack(kind)
+        self.shape = (len(slots), *self.pack.shape[1:])
+
+    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "StoredMasks":
+        """The masks of slices of rows, in this order."""
+        first = self.slots[list(rows)]
+        return StoredMasks(self.cache, self.kind, np.where(first < 0, -1, first + slices))
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        slots = self.slots[rows.numpy()]
+        masks = np.zeros((len(slots), *self.shape[1:]), bool)
+        masks[slots >= 0] = self.pack[slots[slots >= 0]] > 0
+        return torch.from_numpy(masks)
+
+
+class BoxMasks:
+    """Boxes round the lesions of pictures as masks, drawn when they are asked for.
+
+    Args:
+        boxes: (N, 4) top, left, bottom, right, the last two exclusive; NaN for none, as of volumes.
+        facts: Of the N files, see `medcnn.data.scan.read_file`.
+        unit: ``pixel`` of the file, or ``fraction`` of its height and width.
+        spec: How pictures become inputs.
+    """
+
+    def __init__(self, boxes: Array, facts: Sequence[Facts], unit: str, spec: ImageSpec) -> None:
+        self.boxes, self.facts, self.unit, self.spec = boxes, facts, unit, spec
+        self.shape = (len(boxes), *spec.size)
+
+    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "BoxMasks":
+        """The masks of rows, in this order."""
+        facts = [self.facts[row] for row in rows]
+        return BoxMasks(self.boxes[list(rows)], facts, self.unit, self.spec)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(np.concatenate([self._draw(row) for row in rows.tolist()]))
+
+    def _draw(self, row: int) -> Array:
+        from medcnn.data.geometry import prepare_mask
+
+        box, size = self.boxes[row], self.facts[row]["shape"]
+        if np.isnan(box).any():
+            return np.zeros((1, *self.spec.size), bool)
+        edges = box * np.tile(size, 2) if self.unit == "fraction" else box
+        top, left, bottom, right = np.round(edges).astype(int).clip(0)
+        mask = np.zeros((1, *size), np.uint8)
+        mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = 1
+        spacing = self.facts[row]["spacing"]
+        return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec)
+
+
+def _common_type(names: Sequence[str]) -> np.dtype:
+    """The smallest type of torch that holds all of these; float32 for what no integer does."""
+    common = np.result_type(*names)
+    return common if common in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)

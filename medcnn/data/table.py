@@ -1,0 +1,268 @@
+"""A table of image files with their labels and patients, as researchers keep it in a CSV file."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medcnn.data.boxes import read_boxes
+from medcnn.data.delimited import at_lines, check_column, read_table
+from medcnn.data.labels import LabelOptions, read_labels
+from medcnn.data.listing import BOX, Listing
+from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec, paths_within
+from medcnn.errors import UserError
+
+log = logging.getLogger(__name__)
+
+Columns = Mapping[str, Any]
+# Names that are looked for; an optional column may be missing if it has the name given here.
+COLUMNS: Columns = {
+    "image": "image",
+    "label": "label",
+    "patient": "patient",
+    "split": "split",
+    "mask": "mask",
+    "box": ["box_left", "box_top", "box_right", "box_bottom"],
+    "study": "study",
+    "site": "site",
+    "sex": "sex",
+    "age": "age",
+}
+NEEDED = ("image", "label")
+FACTS = ("study", "site", "sex", "age")  # that are taken over as they are
+OWN = {*COLUMNS, *BOX, "slice", "fold", "row"} - {"box"}  # that mean something in what a run writes
+
+
+def csv(
+    *,
+    path: str | Path,
+    root: str | Path | None = None,
+    columns: Columns | None = None,
+    separator: str | None = None,
+    no_finding: str | None = None,
+    task: str = "auto",
+    classes: Sequence[Any] | None = None,
+    positive: Any = None,
+    box_format: str = "xyxy",
+    box_unit: str = "pixel",
+    size: int | Sequence[int] = 224,
+    spatial_dims: int = 2,
+    channels: int | None = None,
+    spacing: Sequence[float] | None = None,
+    orientation: str = "SPL",
+    slices: str | None = None,
+    allow_missing_geometry: bool = False,
+    intensity: str | Sequence[float] = "auto",
+) -> Listing:
+    """Reads a table of images, one row an image; the images aren't opened.
+
+    A cell that is empty, or NA, N/A or NaN, holds no value; no label means that it is unknown.
+
+    Args:
+        path: Text in UTF-8 with commas, semicolons or tabs, maybe compressed (``.csv.gz``); its
+            first line names the columns.
+        root: Folder that no image may leave; None for the table's. Relative paths start at the
+            table's folder or, if none of them leads to a file from there, at `root`. A path to a
+            folder stands for a DICOM series.
+        columns: Names of the columns with the keys of `COLUMNS`; None, or a key that is left out,
+            for those names. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
+            no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
+            four, in the order of `box_format`. None for a column that isn't to be used.
+        separator: What stands between the labels in a cell of several (multi-label).
+        no_finding: The label that means none of the others, where there is a separator.
+        task: See `medcnn.data.labels.LabelOptions`, as for `classes` and `positive`.
+        classes: Names of the classes in their order.
+        positive: Name of the class that is sought, of two.
+        box_format: xyxy (left, top, right, bottom), xywh (left, top, width, height) or cxcywh
+            (centre, width, height).
+        box_unit: ``pixel`` of the file, or ``fraction`` of its width and height.
+        size: Pixels an edge of the network's input, or one number for each.
+        spatial_dims: 2 or 3, of the network.
+        channels: See `medcnn.data.image.ImageSpec`, as for the rest.
+        spacing: mm along each axis.
+        orientation: Of volumes.
+        slices: Taken from volumes for a network of two dimensions.
+        allow_missing_geometry: Whether volumes may fail to say how they lie.
+        intensity: Which values become 0 and 1.
+
+    Returns:
+        Rows in the table's order. Columns that have no meaning here are kept as text; where their
+        name has one (a column ``split``, if another one was chosen), with ``table_`` before it.
+
+    Raises:
+        UserError: The table, a column or a cell can't be used, or no image is there.
+    """
+    path = Path(path).expanduser()
+    names = _all_columns(columns)
+    spec = image_spec(
+        size=size,
+        spatial_dims=spatial_dims,
+        channels=channels,
+        spacing=spacing,
+        orientation=orientation,
+        slices=slices,
+        allow_missing_geometry=allow_missing_geometry,
+        intensity=intensity,
+    )
+    cells = read_table(path)
+    folder = path.parent.resolve()
+    top = folder if root is None else existing_folder(root, "dataset.root")
+    names = _present(names, cells)
+    labels = read_labels(
+        cells[_listed(names["label"])],
+        LabelOptions(
+            task=task,
+            classes=classes,
+            positive=positive,
+            separator=separator,
+            no_finding=no_finding,
+        ),
+        several=not isinstance(names["label"], str),
+    )
+    table = _paths_and_patients(cells, names, folder, top)
+    table[[str(name) for name in labels.columns]] = labels.columns
+    if names["mask"] is not None:
+        table["mask"] = _paths(cells[names["mask"]], "mask", folder, top)
+    if names["box"] is not None:
+        table[list(BOX)] = read_boxes(cells[names["box"]], box_format, box_unit)
+    _add_rest(table, cells, names)
+    return Listing(
+        name=path.name.removesuffix(".gz").rsplit(".", 1)[0],
+        table=table.reset_index(drop=True),
+        root=top,
+        spec=spec,
+        task=labels.task,
+        class_names=labels.class_names,
+        positive=labels.positive,
+        box_unit=box_unit,
+    )
+
+
+def _all_columns(given: Columns | None) -> dict[str, Any]:
+    """The names of all columns, those of `COLUMNS` where others aren't given."""
+    if given is not None and (not isinstance(given, Mapping) or set(given) - set(COLUMNS)):
+        raise UserError(f"dataset.columns={given}: the keys are {', '.join(COLUMNS)}")
+    names = {**COLUMNS, **(given or {})}
+    for key, value in names.items():
+        key_of = f"dataset.columns.{key}"
+        if value is None and key not in NEEDED:
+            continue
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        if several != (key == "box") and not (several and key == "label"):
+            what = "a list of four names" if key == "box" else "a name"
+            raise UserError(f"{key_of}={value}: give {what}{'' if key in NEEDED else ', or null'}")
+        texts = [str(name) for name in value] if several else [str(value)]
+        if len(set(texts)) < max(len(texts), 1) or (key == "box" and len(texts) != 4):
+            count = "four" if key == "box" else "one or more"
+            raise UserError(f"{key_of}={value}: give the names of {count} different columns")
+        names[key] = texts if several else texts[0]
+    return names
+
+
+def _listed(names: str | list[str] | None) -> list[str]:
+    return [] if names is None else [names] if isinstance(names, str) else names
+
+
+def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
+    """The same names, None for columns that may be missing and are.
+
+    Raises:
+        UserError: One that is needed, or was named, is missing, or has two meanings.
+    """
+    found = dict(names)
+    for key, value in names.items():
+        optional = key not in NEEDED and value == COLUMNS[key]
+        if optional and not any(name in cells for name in _listed(value)):
+            found[key] = None
+        for name in _listed(found[key]):
+            check_column(cells, name, f"dataset.columns.{key}")
+    keys = ("image", "label", "patient", "split")
+    used = [name for key in keys for name in _listed(found[key])]
+    if twice := [name for name in used if used.count(name) > 1]:
+        raise UserError(f"dataset.columns: {twice[0]} can't be two of {', '.join(keys)} at once")
+    return found
+
+
+def _paths_and_patients(
+    cells: pd.DataFrame, names: dict[str, Any], folder: Path, root: Path
+) -> pd.DataFrame:
+    """Columns image, patient and, where known, split, on the lines of the file."""
+    images = _paths(cells[names["image"]], "image", folder, root)
+    _refuse(images.isna(), f"dataset.columns.image={names['image']} is empty")
+    _refuse(images.duplicated(keep=False), "an image is listed more than once")
+    table = pd.DataFrame({"image": images})
+    if names["patient"] is None:
+        log.warning(
+            "%s has no column of patients: each image counts as a patient of its own, and images "
+            "of one patient may come into two splits (see dataset.columns.patient)",
+            "the table",
+        )
+        table["patient"] = images
+    else:
+        table["patient"] = cells[names["patient"]]
+        _refuse(table["patient"] == "", f"dataset.columns.patient={names['patient']} is empty")
+    if names["split"] is not None:
+        table["split"] = _splits(cells[names["split"]])
+    return table
+
+
+def _splits(cells: pd.Series) -> pd.Series:
+    """The splits by their usual names."""
+    key = f"dataset.columns.split={cells.name}"
+    _refuse(cells == "", f"{key} is empty; fill it in, or don't use it: dataset.columns.split=null")
+    splits = cells.str.lower().map(SPLIT_NAMES)
+    strange = sorted(set(cells[splits.isna()]))[:5]
+    _refuse(
+        splits.isna(),
+        f"{key} holds {', '.join(strange)} instead of train, val or test; to split anew, "
+        "dataset.columns.split=null",
+    )
+    return splits
+
+
+def _paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
+    """Paths from `root`; missing where the cell is empty.
+
+    Raises:
+        UserError: Some leave `root`, or none leads to a file.
+    """
+    given = cells[cells != ""]
+    found = {base: paths_within(root, given, base) for base in dict.fromkeys((folder, root))}
+    for paths in found.values():
+        if any(Path(root, name).exists() for name in paths.dropna()):
+            break
+    else:
+        paths = found[root]
+    name = f"dataset.columns.{key}={cells.name}"
+    _refuse(paths.isna(), f"a path of {name} leads out of dataset.root ({root}), and is refused")
+    if len(paths) and not any(Path(root, path).exists() for path in paths):
+        raise UserError(
+            f"dataset.path: none of the {len(paths)} paths of {name} leads to a file from "
+            f"{' or '.join(map(str, found))}; give the folder where they start as dataset.root"
+        )
+    return paths.reindex(cells.index)
+
+
+def _refuse(bad: pd.Series, what: str) -> None:
+    """Raise UserError with the lines of the table that are bad, if any are."""
+    if bad.any():
+        raise UserError(f"dataset.path, {at_lines(bad.index[bad])}: {what}")
+
+
+def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -> None:
+    """Adds what the file says of sites and persons, and all columns that have no meaning here."""
+    for key in FACTS:
+        if names[key] is not None:
+            table[key] = cells[names[key]]
+    if "study" in table:
+        table["study"] = table["study"].where(table["study"] != "")  # else these would be one
+    used = {name for value in names.values() for name in _listed(value)}
+    for name in cells:
+        if name not in used:
+            own = name in OWN or str(name).startswith("label:")
+            kept = f"table_{name}" if own else str(name)
+            while own and kept in cells:
+                kept = f"table_{kept}"
+            table[kept] = cells[name]

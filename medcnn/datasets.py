@@ -1,0 +1,315 @@
+"""From a config to samples: the source, its files, its splits, and the audit of all that."""
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn.assemble import make_source
+from medcnn.config import plain
+from medcnn.data.audit import Finding, audit, raise_errors, summary_lines
+from medcnn.data.audit import problems_table as findings_table
+from medcnn.data.cache import Facts
+from medcnn.data.duplicates import content_hashes, perceptual_hashes
+from medcnn.data.files import Problem, open_listing
+from medcnn.data.image import ImageSpec
+from medcnn.data.intensity import TRAINING, training_percentiles
+from medcnn.data.listing import Listing
+from medcnn.data.pseudonyms import load_key, pseudonym, pseudonymise
+from medcnn.data.samples import Samples
+from medcnn.data.splits import assign_splits
+from medcnn.data.stored import StoredImages
+from medcnn.errors import UserError, check_whole_number
+from medcnn.files import write_csv
+from medcnn.objective import Task
+
+SHOWN = 5  # problems that are printed; all are in problems.csv
+SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass
+class DataSet:
+    """Samples with what was found out on the way to them.
+
+    Args:
+        samples: Ready to train on; with pseudonyms if these were asked for.
+        problems: Files that can't be used, and were left out.
+        findings: Of the audit.
+        facts: What each row's file holds; empty for data that are no files.
+        slices: Which of its file's images each row is.
+    """
+
+    samples: Samples
+    problems: list[Problem] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    facts: list[Facts] = field(default_factory=list)
+    slices: list[int] = field(default_factory=list)
+
+
+def open_data(
+    cfg: DictConfig,
+    trust: Iterable[str] = (),
+    *,
+    folder: Path | None = None,
+    card: Mapping[str, Any] | None = None,
+    checked: bool = True,
+) -> DataSet:
+    """The data set that a config describes, split and audited.
+
+    Args:
+        cfg: With ``dataset``, ``cache``, ``on_error``, ``strict``, ``near_duplicates`` and
+            ``pseudonymise``; and ``splits``, ``folds`` and ``fold``, which are null for data that a
+            checkpoint is only tested on: those have the splits of their table, or are all test.
+        trust: Names that its ``_target_`` may hold beside medcnn's own.
+        folder: Where problems.csv is written if the data can't be used; None for nowhere.
+        card: Of a checkpoint, whose classes and preparation of files the data are to have.
+        checked: Whether to audit, and to print what was found.
+
+    Raises:
+        UserError: Files that can't be used with on_error=stop, a patient in two splits, duplicates
+            in two splits with strict=true; or a source, split or cache that can't be used.
+    """
+    _check(cfg)
+    source = make_source(_with_classes(cfg.dataset, card), trust)
+    if isinstance(source, Listing):
+        data = _open_files(source, cfg, card, folder)
+    else:
+        table = source.table
+        table["split"] = _splits(table, source.task, source.label_columns, cfg)
+        data = DataSet(source)
+    _set_training_range(data.samples, card)
+    if cfg.pseudonymise:
+        data.samples.table = pseudonymise(data.samples.table, _key(cfg))
+    if checked:
+        audit_data(data, cfg)
+        _tell(data, cfg, folder)
+    return data
+
+
+def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
+    """The config of `open_data` for testing a checkpoint.
+
+    Args:
+        trained: The config that it was trained with.
+        cfg: Of the test: its ``dataset`` stands for other data, which keep their own splits; null
+            for the data of the training, split as they were.
+    """
+    own = cfg.get("dataset") is None
+    keys = ("dataset", "splits", "folds", "fold") if own else ()
+    settings = {key: plain(cfg.get(key)) for key in SETTINGS}
+    settings |= {
+        "near_duplicates": None,
+        "strict": False,
+        "splits": None,
+        "folds": None,
+        "fold": None,
+    }
+    if settings["pseudonymise"] is None:
+        settings["pseudonymise"] = trained["pseudonymise"]
+    return OmegaConf.create(settings | {key: trained[key] for key in keys})
+
+
+def in_memory(samples: Samples, memory: str | int) -> None:
+    """Hold images that lie in the cache in memory if they fit into ``cache.memory``."""
+    images = samples.images
+    if not isinstance(images, StoredImages):
+        return
+    budget = _available_memory() // 2 if memory == "auto" else parse_bytes("cache.memory", memory)
+    if images.nbytes <= budget:
+        images.to_memory()
+    else:
+        print(f"{images.nbytes / 1e9:.2f} GB of images are read from the disk cache as needed")
+
+
+def parse_bytes(key: str, value: str | int) -> int:
+    """A number of bytes such as 64MB or 50 GB, in powers of 1000.
+
+    >>> parse_bytes("cache.memory", "64MB")
+    64000000
+
+    Raises:
+        UserError: Anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip(), re.IGNORECASE)
+    if match is None:
+        raise UserError(f"{key}={value}: give a size such as 500MB or 20GB")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+def _check(cfg: DictConfig) -> None:
+    if cfg.on_error not in ("stop", "skip"):
+        raise UserError(f"on_error={cfg.on_error}: choose stop or skip")
+    for key in ("strict", "pseudonymise"):
+        if not isinstance(cfg[key], bool):
+            raise UserError(f"{key}={cfg[key]}: choose true or false")
+    if cfg.near_duplicates is not None:
+        check_whole_number("near_duplicates", cfg.near_duplicates, 0, 32)
+
+
+def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A dataset config that names the classes of a checkpoint, where it can name any."""
+    options = dict(plain(node))
+    if card is not None and "classes" in options:
+        options["classes"] = list(card["class_names"])
+    return options
+
+
+def _open_files(
+    listing: Listing, cfg: DictConfig, card: Mapping[str, Any] | None, folder: Path | None
+) -> DataSet:
+    if card is not None:
+        listing.spec = spec_of(card, listing.spec)
+    opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
+    if opened.problems:
+        _report_files(opened.problems, len(listing.table), cfg, folder)
+    if opened.images is None:
+        raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
+    table = opened.table
+    labels = [str(name) for name in table if name == "label" or str(name).startswith("label:")]
+    table["split"] = _splits(table, listing.task, labels, cfg)
+    return DataSet(
+        Samples(
+            name=listing.name,
+            table=table,
+            images=opened.images,
+            task=listing.task,
+            class_names=listing.class_names,
+            positive=listing.positive,
+            intensity_range=_shared_range(listing.spec) or opened.ranges,
+            masks=opened.masks,
+            spec=asdict(listing.spec),
+        ),
+        opened.problems,
+        facts=opened.facts,
+        slices=opened.slices,
+    )
+
+
+def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:
+    """How files become inputs of a checkpoint's network; `spec` where it was trained on arrays."""
+    stored = card["image_spec"]
+    spec = ImageSpec(size=tuple(card["input_size"])) if spec is None else spec
+    if stored is not None:
+        spec = ImageSpec.of(stored)
+    return replace(spec, size=tuple(card["input_size"]), channels=card["in_channels"])
+
+
+def _shared_range(spec: ImageSpec) -> tuple[float, float] | None:
+    if isinstance(spec.intensity, str):
+        return None
+    low, high = spec.intensity
+    return float(low), float(high)
+
+
+def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: DictConfig) -> pd.Series:
+    if cfg.splits is None:  # data that a checkpoint is only tested on
+        return table["split"] if "split" in table else pd.Series("test", index=table.index)
+    return assign_splits(
+        table,
+        task,
+        labels,
+        method=cfg.splits.method,
+        shares=plain(cfg.splits.shares),
+        seed=cfg.splits.seed,
+        test_sites=plain(cfg.splits.test_sites),
+        folds=cfg.folds,
+        fold=cfg.fold,
+    )
+
+
+def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> None:
+    """The intensity range that follows from the training split, of these data or a checkpoint's."""
+    if samples.spec is None or samples.spec["intensity"] != TRAINING:
+        return
+    if card is None:
+        samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
+    elif card["intensity_range"] is not None:
+        low, high = card["intensity_range"]
+        samples.intensity_range = (low, high)
+
+
+def _report_files(
+    problems: list[Problem], total: int, cfg: DictConfig, folder: Path | None
+) -> None:
+    """Name files that can't be used; stop, unless they may be left out.
+
+    The error, which ends up in files of the run, holds no path of an image.
+    """
+    for problem in problems[:SHOWN]:
+        print(f"medcnn: {problem.image} {problem.reason}", file=sys.stderr)
+    where = ""
+    if folder is not None:
+        if cfg.pseudonymise:
+            key = _key(cfg)
+            problems = [replace(p, image=pseudonym(p.image, key)) for p in problems]
+        write_csv(folder / "problems.csv", files_table(problems))
+        where = f", all listed in {folder / 'problems.csv'}"
+    message = f"{len(problems)} of {total} images can't be used{where}"
+    if cfg.on_error == "stop":
+        raise UserError(f"{message}; mend them, or leave them out with on_error=skip")
+    print(f"medcnn: {message}: left out", file=sys.stderr, flush=True)
+
+
+def files_table(problems: list[Problem]) -> pd.DataFrame:
+    """Files that can't be used, as rows of problems.csv."""
+    columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
+    rows = [("error", "unusable file", p.image, "", "", "", p.reason) for p in problems]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def audit_data(data: DataSet, cfg: DictConfig) -> None:
+    """Look for leaks between the splits, and keep what is found in the data set's `findings`."""
+    samples, distance = data.samples, cfg.near_duplicates
+    if data.facts:
+        facts = list(zip(data.facts, data.slices, strict=True))
+        content: list[Any] = [fact["digests"][k] for fact, k in facts]
+        hashes = np.array([fact["perceptual"][k] for fact, k in facts], np.uint64)
+    else:
+        content = content_hashes(samples.images)
+        hashes = np.empty(0, np.uint64) if distance is None else perceptual_hashes(samples.images)
+    data.findings = audit(
+        samples.table,
+        samples.task,
+        samples.label_columns,
+        samples.class_names,
+        content=content,
+        perceptual=None if distance is None else hashes,
+        distance=distance or 0,
+        strict=cfg.strict,
+    )
+
+
+def _tell(data: DataSet, cfg: DictConfig, folder: Path | None) -> None:
+    """Print what the audit found; at errors write it down and stop."""
+    table = data.samples.table
+    for line in summary_lines(data.findings, table, cfg.near_duplicates):
+        print(f"audit: {line}", flush=True)
+    if folder is not None and any(finding.severity == "error" for finding in data.findings):
+        write_csv(folder / "problems.csv", problems_table(data, cfg))
+    raise_errors(data.findings, table)
+
+
+def problems_table(data: DataSet, cfg: DictConfig) -> pd.DataFrame:
+    """All that was found, a row a file or a pair of images, as problems.csv has it."""
+    problems = data.problems
+    if cfg.pseudonymise:
+        problems = [replace(p, image=pseudonym(p.image, _key(cfg))) for p in problems]
+    found = findings_table(data.findings, data.samples.table)
+    return pd.concat([files_table(problems), found], ignore_index=True)
+
+
+def _key(cfg: DictConfig) -> bytes:
+    return load_key(Path(cfg.paths.pseudonym_key).expanduser())
+
+
+def _available_memory() -> int:
+    """Bytes of memory that are free, or could be."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,157 @@
+"""What a network's input is normalised by: statistics of the training split alone."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from medcnn.data.batches import unit_intensity
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError
+
+KINDS = ("zscore", "mean", "pixel_mean", "whiten", "image", "none")
+CHUNK_BYTES = 8 << 20  # of images turned to float32 at a time
+LARGEST = 3072  # values of an image that is whitened: 32 × 32 in colour
+EPSILON = 1e-2  # share of the mean variance added to each, so that noise isn't blown up
+
+
+class Statistics(NamedTuple):
+    """What `Normalise` subtracts, divides by and multiplies with.
+
+    Args:
+        mean: (C,), or (C, *spatial).
+        std: (C,).
+        whitening: (D, D) with D the values of an image, or None.
+    """
+
+    mean: Tensor
+    std: Tensor
+    whitening: Tensor | None = None
+
+
+class Normalise(nn.Module):
+    """Images in 0 … 1 → what the network sees.
+
+    | kind       | subtracts the training split's …         | divides by …                       |
+    |------------|------------------------------------------|------------------------------------|
+    | zscore     | mean of each channel                     | standard deviation of each channel |
+    | mean       | mean of each channel                     | –                                  |
+    | pixel_mean | mean of each pixel                       | –                                  |
+    | whiten     | mean of each pixel                       | see below                          |
+    | image      | – (each image's own mean, by channel)    | the image's own standard deviation |
+    | none       | –                                        | –                                  |
+
+    whiten decorrelates the pixels by the principal components of the training images and turns the
+    result back into pixels, so that convolutions still see an image: W = U (Λ + ε)^-1/2 Uᵀ (A.
+    Bell, T. Sejnowski, "The independent components of natural scenes are edge filters", Vision
+    Research 1997; A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009,
+    appendix A).
+
+    Args:
+        kind: One of `KINDS`.
+        statistics: Of the training split; see `statistics`.
+        spatial_dims: 2 or 3.
+    """
+
+    mean: Tensor
+    std: Tensor
+    whitening: Tensor | None
+
+    def __init__(self, kind: str, statistics: Statistics, spatial_dims: int) -> None:
+        super().__init__()
+        self.kind = kind
+        mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in statistics[:2])
+        pixels = mean.ndim > 1
+        self.register_buffer("mean", mean[None] if pixels else _spread(mean, spatial_dims), False)
+        self.register_buffer("std", _spread(std, spatial_dims), False)
+        self.register_buffer("whitening", statistics.whitening, False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, *spatial) of the same shape."""
+        if self.kind == "image":
+            axes = tuple(range(2, images.ndim))
+            std = images.std(axes, unbiased=False, keepdim=True).clamp(min=1e-6)
+            return (images - images.mean(axes, keepdim=True)) / std
+        images = (images - self.mean) / self.std
+        if self.whitening is None:
+            return images
+        with torch.autocast(images.device.type, enabled=False):
+            return (images.flatten(1).float() @ self.whitening).view_as(images)
+
+
+def _spread(values: Tensor, spatial_dims: int) -> Tensor:
+    """(C,) as (1, C, 1, …)."""
+    return values.view(1, -1, *[1] * spatial_dims)
+
+
+def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
+    """What `Normalise` needs to know of the training split, scaled to 0 … 1.
+
+    Raises:
+        UserError: No such kind, or images too large to be whitened.
+    """
+    if kind not in KINDS:
+        raise UserError(f"normalise={kind}: choose one of {', '.join(KINDS)}")
+    channels = samples.in_channels
+    if kind in ("image", "none"):
+        return Statistics(torch.zeros(channels), torch.ones(channels))
+    if kind in ("zscore", "mean"):
+        mean, std = _channel_moments(samples)
+        return Statistics(mean, std if kind == "zscore" else torch.ones(channels))
+    size = (channels, *samples.input_size)
+    if kind == "whiten" and torch.Size(size).numel() > LARGEST:
+        raise UserError(
+            f"normalise=whiten is for images of at most {LARGEST} values, and these have "
+            f"{torch.Size(size).numel()}: take a smaller dataset.size, or normalise=pixel_mean"
+        )
+    mean, covariance = _pixel_moments(samples, kind == "whiten")
+    whitening = None if covariance is None else _whitening(covariance)
+    return Statistics(mean.view(size).float(), torch.ones(channels), whitening)
+
+
+def _chunks(samples: Samples) -> Any:
+    """The training images in 0 … 1, some at a time."""
+    one = 4 * torch.Size(samples.images.shape[1:]).numel()
+    shared = samples.intensity_range
+    for rows in samples.rows("train").split(max(1, CHUNK_BYTES // one)):
+        ranges = shared if isinstance(shared, tuple) else samples.ranges(rows)
+        yield unit_intensity(samples.images[rows], ranges)
+
+
+def _channel_moments(samples: Samples) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (C,); a constant channel's is 1."""
+    total = torch.zeros(samples.in_channels, dtype=torch.float64)
+    squares = torch.zeros_like(total)
+    count = 0
+    for images in _chunks(samples):
+        values = images.transpose(0, 1).flatten(1).double()
+        total += values.sum(1)
+        squares += values.square().sum(1)
+        count += values.shape[1]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=0).sqrt()
+    return mean, torch.where(std > 1e-6, std, 1.0)
+
+
+def _pixel_moments(samples: Samples, products: bool) -> tuple[Tensor, Tensor | None]:
+    """Mean (D,) and, if asked for, covariance (D, D) of the images' values, float64."""
+    total: Tensor | float = 0.0
+    outer: Tensor | float = 0.0
+    count = 0
+    for images in _chunks(samples):
+        values = images.flatten(1).double()
+        total = total + values.sum(0)
+        outer = outer + values.T @ values if products else outer
+        count += len(values)
+    assert isinstance(total, Tensor)
+    mean = total / count
+    if not isinstance(outer, Tensor):
+        return mean, None
+    return mean, outer / count - mean.outer(mean)
+
+
+def _whitening(covariance: Tensor) -> Tensor:
+    """(Λ + ε)^-1/2 in the pixels' own axes, (D, D) float32."""
+    variances, components = torch.linalg.eigh(covariance)
+    variances = variances.clamp(min=0) + EPSILON * variances.mean().clamp(min=1e-12)
+    return ((components / variances.sqrt()) @ components.T).float()

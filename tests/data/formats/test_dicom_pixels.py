@@ -1,0 +1,329 @@
+"""Values of single DICOM files, made here, in the encodings without loss or compression."""
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import COLOUR, GREY, RNG, header, item, lut, write
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
+
+from medcnn.data.formats.dicom import decode_file
+from medcnn.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
+def test_syntaxes_and_types(syntax: UID, kind: type, tmp_path: Path) -> None:
+    values = (GREY.astype(np.int32) % 100).astype(kind) - (np.dtype(kind).kind == "i") * kind(50)
+    image = decode_file(write(tmp_path / "a.dcm", values, syntax=syntax))
+    np.testing.assert_array_equal(image.values, values[None])
+    expected = {np.uint8: np.uint8, np.uint16: np.uint16, np.uint32: np.uint16}
+    assert image.values.dtype == expected.get(kind, np.int16)
+    signed = np.dtype(kind).kind == "i"
+    assert image.value_range == (None if signed else (0, 2 ** (8 * np.dtype(kind).itemsize) - 1))
+    assert (image.window, image.spacing, image.affine) == (None, None, None)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_bits_beside_the_stored_ones_are_left_out(kind: type, tmp_path: Path) -> None:
+    values = GREY.astype(kind) - (2048 if kind is np.int16 else 0)
+    twelve = values.view(np.uint16) & 0xFFF
+    low = decode_file(
+        write(tmp_path / "a.dcm", (twelve | 0xA000).view(kind), BitsStored=12, HighBit=11)
+    )
+    high = decode_file(
+        write(tmp_path / "b.dcm", ((twelve << 4) | 5).view(kind), BitsStored=12, HighBit=15)
+    )
+    np.testing.assert_array_equal(low.values[0], values)
+    np.testing.assert_array_equal(high.values[0], values)
+    assert low.value_range == (None if kind is np.int16 else (0, 4095))
+
+
+def test_one_bit_a_pixel(tmp_path: Path) -> None:
+    bits = RNG.integers(0, 2, (5, 7), dtype=np.uint8)
+    packed = np.packbits(bits.ravel(), bitorder="little").tobytes() + b"\0"
+    tags = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelData": packed}
+    image = decode_file(write(tmp_path / "a.dcm", bits, **tags))
+    np.testing.assert_array_equal(image.values[0], bits)
+    assert image.value_range == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("modality", "kind", "slope", "intercept", "expected", "value_range"),
+    [
+        ("CT", np.uint16, 1, -1024, np.int16, None),
+        ("CR", np.uint16, 1, -1024, np.int16, (-1024, 64511)),
+        ("CR", np.uint16, -1, 4095, np.int16, (4095 - 65535, 4095)),
+        ("CR", np.uint16, 16, 0, np.uint16, (0, 16 * 65535)),
+        ("CR", np.uint16, 32, 0, np.float32, None),
+        ("PT", np.int16, 0.25, 0, np.float32, None),
+        ("OT", np.int16, 1, 5, np.int16, None),
+        ("MR", np.uint16, 1, 0, np.uint16, None),
+        ("MR", np.uint8, 1, 0, np.uint8, (0, 255)),
+    ],
+)
+def test_rescale(
+    modality: str,
+    kind: type,
+    slope: float,
+    intercept: float,
+    expected: type,
+    value_range: tuple[float, float] | None,
+    tmp_path: Path,
+) -> None:
+    stored = (GREY % 256 if kind is np.uint8 else GREY).astype(kind)
+    stored[0, 0] = 255 if kind is np.uint8 else 4095
+    path = write(
+        tmp_path / "a.dcm",
+        stored,
+        Modality=modality,
+        RescaleSlope=slope,
+        RescaleIntercept=intercept,
+    )
+    image = decode_file(path)
+    reference = apply_modality_lut(stored, pydicom.dcmread(path))
+    np.testing.assert_array_equal(image.values[0], reference)
+    assert image.values.dtype == expected
+    assert image.value_range == value_range
+    assert image.modality == modality
+
+
+def test_slope_of_zero_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="RescaleSlope of 0"):
+        decode_file(write(tmp_path / "a.dcm", GREY, RescaleSlope=0, RescaleIntercept=1))
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+def test_modality_lut(as_bytes: bool, tmp_path: Path) -> None:
+    table = RNG.integers(0, 1024, 3000, dtype=np.uint16)
+    data = table.tobytes() if as_bytes else table.tolist()
+    path = write(tmp_path / "a.dcm", GREY, ModalityLUTSequence=[lut(3000, 500, 10, data)])
+    image = decode_file(path)
+    expected = table[np.clip(GREY.astype(int) - 500, 0, 2999)]
+    np.testing.assert_array_equal(image.values[0], expected)
+    assert image.value_range == (0, 1023)
+
+
+@pytest.mark.parametrize(
+    ("tags", "window"),
+    [
+        ({"WindowCenter": 40, "WindowWidth": 400}, (-160, 239)),
+        ({"WindowCenter": [40, 9], "WindowWidth": [400, 9]}, (-160, 239)),
+        ({"WindowCenter": 40, "WindowWidth": 400, "VOILUTFunction": "LINEAR_EXACT"}, (-160, 240)),
+        ({"WindowCenter": 40, "WindowWidth": 400, "VOILUTFunction": "SIGMOID"}, (-160, 240)),
+        ({"WindowCenter": 40, "WindowWidth": 1}, None),
+        ({"WindowCenter": 0, "WindowWidth": 0, "VOILUTFunction": "LINEAR_EXACT"}, None),
+        ({"WindowCenter": 40}, None),
+        ({"WindowCenter": "", "WindowWidth": ""}, None),
+    ],
+)
+def test_window(tags: dict, window: tuple[float, float] | None, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", GREY, **tags)
+    image = decode_file(path)
+    assert image.window == window
+    if window and len(tags) == 2:  # its ends are where pydicom's window begins and ends to rise
+        shown = apply_voi_lut(np.arange(-300.0, 400), pydicom.dcmread(path))
+        rising = np.flatnonzero((shown > shown.min()) & (shown < shown.max()))
+        assert (rising[0] - 301, rising[-1] - 299) == window
+
+
+@pytest.mark.parametrize("first", [100, -200])
+def test_voi_lut_without_window(first: int, tmp_path: Path) -> None:
+    stored = GREY.astype(np.int16) - 2048
+    table = RNG.integers(0, 4096, 1000, dtype=np.uint16)
+    item = lut(1000, first, 12, table.tolist())
+    path = write(tmp_path / "a.dcm", stored, VOILUTSequence=[item])
+    image = decode_file(path)
+    np.testing.assert_array_equal(image.values[0], apply_voi_lut(stored, pydicom.dcmread(path)))
+    assert (image.value_range, image.window) == ((0, 4095), None)
+    windowed = write(
+        tmp_path / "b.dcm", stored, VOILUTSequence=[item], WindowCenter=1, WindowWidth=9
+    )
+    np.testing.assert_array_equal(decode_file(windowed).values[0], stored)
+
+
+def test_voi_lut_of_fractional_values(tmp_path: Path) -> None:
+    table = np.arange(10, 18, dtype=np.uint16)
+    stored = np.arange(8, dtype=np.uint16).reshape(2, 4)
+    tags = {"RescaleSlope": 0.5, "RescaleIntercept": 0.1}
+    image = decode_file(
+        write(tmp_path / "a.dcm", stored, VOILUTSequence=[lut(8, 0, 8, table.tolist())], **tags)
+    )
+    expected = table[np.rint(stored * 0.5 + 0.1).astype(int)]
+    np.testing.assert_array_equal(image.values[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "modality", "tags"),
+    [
+        (np.uint16, "CR", {}),
+        (np.uint16, "CR", {"WindowCenter": 2000, "WindowWidth": 1000}),
+        (np.int16, "CR", {}),
+        (np.int16, "CR", {"WindowCenter": 20, "WindowWidth": 1000}),
+        (np.uint16, "CR", {"RescaleSlope": 0.5, "RescaleIntercept": 1}),
+        (np.int16, "CT", {"WindowCenter": 20, "WindowWidth": 1000}),
+    ],
+)
+def test_monochrome1_is_bright_where_stored_values_are_low(
+    kind: type, modality: str, tags: dict, tmp_path: Path
+) -> None:
+    stored = GREY.astype(kind) - (2048 if kind is np.int16 else 0)
+    one = decode_file(write(tmp_path / "1.dcm", stored, "MONOCHROME1", Modality=modality, **tags))
+    two = decode_file(write(tmp_path / "2.dcm", stored, "MONOCHROME2", Modality=modality, **tags))
+    if modality == "CT":
+        np.testing.assert_array_equal(one.values, two.values)  # Hounsfield units stay
+        assert one.window == (519, -480)
+    ends = one.window or one.value_range or (one.values.min(), one.values.max())
+    reference = two.window or two.value_range or (two.values.min(), two.values.max())
+    np.testing.assert_allclose(
+        (one.values - float(ends[0])) / (ends[1] - float(ends[0])),
+        1 - (two.values - float(reference[0])) / (reference[1] - float(reference[0])),
+        atol=1e-6,
+    )
+    assert (one.value_range is None) == (two.value_range is None)
+
+
+def test_monochrome1_hounsfield_units_without_window_stay(tmp_path: Path) -> None:
+    stored = GREY.astype(np.int16)
+    image = decode_file(write(tmp_path / "a.dcm", stored, "MONOCHROME1", Modality="CT"))
+    np.testing.assert_array_equal(image.values[0], stored)
+    assert (image.value_range, image.window) == (None, None)
+
+
+def test_floating_point(tmp_path: Path) -> None:
+    for key, kind in (("FloatPixelData", np.float32), ("DoubleFloatPixelData", np.float64)):
+        values = RNG.normal(size=(5, 7)).astype(kind)
+        dataset = header(np.zeros((5, 7), np.uint32), "MONOCHROME1")
+        for gone in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            del dataset[gone]
+        dataset.BitsAllocated = 8 * values.itemsize
+        setattr(dataset, key, values.tobytes())
+        dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        image = decode_file(tmp_path / "a.dcm")
+        assert image.values.dtype == np.float32
+        np.testing.assert_array_equal(image.values[0], -values.astype(np.float32))
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_rgb(planar: int, frames: int, tmp_path: Path) -> None:
+    films = np.stack([np.roll(COLOUR, shift, axis=1) for shift in range(frames)])
+    stored = films.transpose(0, 3, 1, 2) if planar else films
+    tags = {"PlanarConfiguration": planar, "NumberOfFrames": frames}
+    tags["PixelData"] = np.ascontiguousarray(stored).tobytes()
+    image = decode_file(write(tmp_path / "a.dcm", COLOUR, "RGB", **tags))
+    expected = np.moveaxis(films, -1, 0)
+    np.testing.assert_array_equal(image.values, expected[:, 0] if frames == 1 else expected)
+    assert (image.value_range, image.window) == ((0, 255), None)
+    assert image.values.flags.c_contiguous
+
+
+def ybr(rgb: np.ndarray) -> np.ndarray:
+    """PS3.3 C.7.6.3.1.2."""
+    matrix = [[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]]
+    return (rgb @ np.array(matrix).T + [0, 128, 128]).round().clip(0, 255).astype(np.uint8)
+
+
+def test_ybr_full(tmp_path: Path) -> None:
+    image = decode_file(write(tmp_path / "a.dcm", ybr(COLOUR), "YBR_FULL"))
+    difference = np.abs(image.values.astype(int) - COLOUR.transpose(2, 0, 1))
+    assert difference.max() <= 2
+
+
+def test_ybr_full_422(tmp_path: Path) -> None:
+    pairs = np.repeat(COLOUR[:, ::2], 2, axis=1)  # neighbours of one colour lose nothing
+    full = ybr(pairs)
+    packed = np.stack([full[:, ::2, 0], full[:, 1::2, 0], full[:, ::2, 1], full[:, ::2, 2]], -1)
+    path = tmp_path / "a.dcm"
+    write(path, COLOUR, "YBR_FULL_422", PixelData=packed.tobytes())
+    difference = np.abs(decode_file(path).values.astype(int) - pairs.transpose(2, 0, 1))
+    assert difference.max() <= 2
+    write(path, COLOUR, "YBR_FULL_422", PixelData=packed.tobytes()[:-2])
+    with pytest.raises(UserError, match="is cut off"):
+        decode_file(path)
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(8, np.uint8), (16, np.uint16)])
+@pytest.mark.parametrize("as_words", [True, False])
+def test_palette(bits: int, dtype: type, as_words: bool, tmp_path: Path) -> None:
+    stored = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
+    tables = RNG.integers(0, 2**bits, (3, 200)).astype(np.uint16 if as_words else dtype)
+    tags = {}
+    for colour, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [200, 20, bits]
+        tags[f"{colour}PaletteColorLookupTableData"] = table.tobytes()
+    image = decode_file(write(tmp_path / "a.dcm", stored, "PALETTE COLOR", **tags))
+    np.testing.assert_array_equal(image.values, tables[:, np.clip(stored.astype(int) - 20, 0, 199)])
+    assert image.values.dtype == dtype
+    assert image.value_range == (0, 2**bits - 1)
+    if bits == 16:
+        image = decode_file(
+            write(
+                tmp_path / "b.dcm",
+                stored,
+                "PALETTE COLOR",
+                syntax=ExplicitVRBigEndian,
+                **{key: _swapped(value) for key, value in tags.items()},
+            )
+        )
+        np.testing.assert_array_equal(image.values, tables[:, np.clip(stored, 20, 219) - 20])
+
+
+def _swapped(value: object) -> object:
+    return (
+        np.frombuffer(value, "<u2").astype(">u2").tobytes() if isinstance(value, bytes) else value
+    )
+
+
+def test_palette_in_segments(tmp_path: Path) -> None:
+    stored = np.arange(10, dtype=np.uint8).reshape(2, 5)
+    segments = np.array([0, 2, 500, 900, 1, 8, 60000], np.uint16)  # two entries, then a ramp of 8
+    tags = {}
+    for colour in ("Red", "Green", "Blue"):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [10, 0, 16]
+        tags[f"Segmented{colour}PaletteColorLookupTableData"] = segments.tobytes()
+    path = write(tmp_path / "a.dcm", stored, "PALETTE COLOR", **tags)
+    image = decode_file(path)
+    ramp = [500, 900, *np.linspace(900, 60000, 9)[1:]]
+    np.testing.assert_allclose(image.values[1].ravel(), ramp, atol=1)
+    np.testing.assert_array_equal(
+        np.moveaxis(image.values, 0, -1), apply_color_lut(stored, pydicom.dcmread(path))
+    )
+    for colour in ("Red", "Green", "Blue"):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [300, 0, 8]
+    with pytest.raises(UserError, match="a size that isn't supported"):
+        decode_file(write(path, stored, "PALETTE COLOR", **tags))
+
+
+def test_palette_of_signed_pixels(tmp_path: Path) -> None:
+    stored = np.arange(-5, 5, dtype=np.int16).reshape(2, 5)
+    table = np.arange(100, 110, dtype=np.uint16)
+    dataset = header(stored, "PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "SS", [10, -5, 16])
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", table.tobytes())
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(decode_file(tmp_path / "a.dcm").values[2].ravel(), table)
+
+
+def test_grey_with_three_values_a_pixel(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="3 values a pixel, which doesn't fit"):
+        decode_file(
+            write(tmp_path / "a.dcm", COLOUR, "RGB", PhotometricInterpretation="MONOCHROME2")
+        )
+
+
+@pytest.mark.parametrize("key", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_broken_lookup_table(key: str, tmp_path: Path) -> None:
+    for broken in (lut(300, 0, 16, [1, 2, 3]), lut(3, 0, 20, [1, 2, 3]), item()):
+        with pytest.raises(UserError, match="lookup table"):
+            decode_file(write(tmp_path / "a.dcm", GREY, **{key: [broken]}))

@@ -1,0 +1,164 @@
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medcnn.data.cache import Cache, content_of, kind_of, stamp_of
+from medcnn.errors import UserError
+
+
+def image(value: int, slices: int = 1) -> np.ndarray:
+    return np.full((slices, 1, 4, 6), value, np.uint8)
+
+
+def test_gives_back_what_was_added(tmp_path: Path) -> None:
+    with Cache(tmp_path, {"size": 4}) as cache, cache.filling():
+        cache.add("a", image(1), {"spacing": [1.0, 2.0]})
+        cache.add("b", image(2, slices=3), {})
+        cache.add("c", np.full((1, 3, 4, 6), 0.5, np.float32), {})
+        cache.add("bad", None, {"error": "is truncated"})
+    with Cache(tmp_path, {"size": 4}) as cache:
+        a, b, c, bad = (cache.entry(content) for content in ("a", "b", "c", "bad"))
+        assert a
+        assert b
+        assert c
+        assert bad
+        assert a.facts == {"spacing": [1.0, 2.0]}
+        assert bad.kind is None
+        assert bad.facts == {"error": "is truncated"}
+        assert (b.slot, b.count) == (1, 3)
+        pack = cache.pack("uint8-1x4x6")
+        assert pack.shape == (4, 1, 4, 6)
+        np.testing.assert_array_equal(pack[:, 0, 0, 0], [1, 2, 2, 2])
+        assert c.kind == "float32-3x4x6"
+        assert cache.pack(c.kind)[0, 2, 3, 5] == 0.5
+        assert cache.contents() == {"a", "b", "c", "bad"}
+
+
+def test_other_settings_are_another_place(tmp_path: Path) -> None:
+    with Cache(tmp_path, {"size": 4}) as cache, cache.filling():
+        cache.add("a", image(1), {})
+    with Cache(tmp_path, {"size": 5}) as cache:
+        assert cache.entry("a") is None
+
+
+def test_files_are_known_by_their_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "name of a patient.png"
+    path.write_bytes(b"one")
+    with Cache(tmp_path / "cache", {}) as cache:
+        cache.remember(path, stamp_of(path), content_of(path))
+        cache.commit()
+        assert cache.known(path, stamp_of(path)) == content_of(path)
+        path.write_bytes(b"other")
+        assert cache.known(path, stamp_of(path)) is None
+    for stored in (tmp_path / "cache").rglob("*"):
+        assert "patient" not in stored.name
+        assert stored.is_dir() or b"patient" not in stored.read_bytes()
+
+
+def test_stamps_and_contents_of_folders_follow_their_files(tmp_path: Path) -> None:
+    folder = tmp_path / "series"
+    folder.mkdir()
+    (folder / "1.dcm").write_bytes(b"one")
+    (folder / "2.dcm").write_bytes(b"two")
+    stamp, content = stamp_of(folder), content_of(folder)
+    (folder / "2.dcm").rename(folder / "3.dcm")
+    assert stamp_of(folder) != stamp
+    assert content_of(folder) == content  # the same slices by other names
+    (folder / "3.dcm").write_bytes(b"three")
+    assert content_of(folder) != content
+
+
+def fill_for_ever(folder: Path, done: str) -> None:
+    with Cache(folder, {}) as cache, cache.filling():
+        for k in range(1000):
+            cache.add(f"{k}", image(k % 256), {})
+            if k == 20:
+                cache.commit()
+            if k == 30:
+                Path(done).touch()
+                time.sleep(60)
+
+
+def test_a_killed_process_leaves_what_it_committed(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=fill_for_ever, args=(tmp_path / "cache", str(done)))
+    process.start()
+    while not done.exists():
+        time.sleep(0.02)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with Cache(tmp_path / "cache", {}) as cache, cache.filling():  # the dead hold no lock
+        assert cache.contents() == {str(k) for k in range(21)}
+        cache.add("new", image(99), {})
+        cache.commit()
+        new = cache.entry("new")
+        assert new is not None
+        assert new.slot == 21
+        pack = cache.pack("uint8-1x4x6")
+        assert [int(pack[k, 0, 0, 0]) for k in range(22)] == [*range(21), 99]
+
+
+def wait_and_add(folder: Path) -> None:
+    with Cache(folder, {}) as cache, cache.filling():
+        cache.add("second", image(2), {})
+
+
+def test_one_process_at_a_time_adds(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    with Cache(tmp_path, {}) as cache:
+        with cache.filling():
+            process = context.Process(target=wait_and_add, args=(tmp_path,))
+            process.start()
+            time.sleep(0.5)
+            cache.add("first", image(1), {})
+        process.join()
+        first, second = cache.entry("first"), cache.entry("second")
+        assert first
+        assert second
+        assert (first.slot, second.slot) == (0, 1)
+
+
+def test_room_is_made_by_clearing_what_nobody_uses(tmp_path: Path) -> None:
+    caches = [Cache(tmp_path, {"number": k}) for k in range(3)]
+    for k, cache in enumerate(caches):
+        with cache.filling():
+            cache.add("a", np.zeros((1000, 1, 10, 10), np.uint8), {})
+        os.utime(cache.folder, (k, k))
+    caches[0].close()
+    caches[1].close()
+    with Cache(tmp_path, {"number": "new"}) as cache:
+        cache.make_room(100_000, 450_000)  # each has 100 kB and an index of 20 kB or so
+        assert [c.folder.exists() for c in caches] == [False, True, True]
+        cache.make_room(100_000, 100_000)
+        assert [c.folder.exists() for c in caches] == [False, False, True]  # the third is in use
+        with pytest.raises(UserError, match=r"cache.disk=0.0001GB is too small"):
+            cache.make_room(200_000, 100_000)
+        with pytest.raises(UserError, match="GB are free"):
+            cache.make_room(10**18, 10**19)
+    caches[2].close()
+
+
+def test_a_strange_folder_is_not_cleared(tmp_path: Path) -> None:
+    strange = tmp_path / "photos"
+    strange.mkdir()
+    (strange / "a.png").write_bytes(b"x" * 1000)
+    with Cache(tmp_path, {}) as cache:
+        cache.make_room(10, 500)
+    assert (strange / "a.png").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cache.folder=.* can't be written to"):
+        Cache(tmp_path / "file" / "cache", {})
+
+
+def test_kinds_tell_type_and_shape() -> None:
+    assert kind_of("uint16-3x8x9") == ("uint16", (3, 8, 9))

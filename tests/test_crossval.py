@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+
+import jobs
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+import medcnn
+from medcnn.classifier import Classifier, load
+from medcnn.data.phantom import phantom
+from medcnn.ensemble import Ensemble, read_ensemble
+from medcnn.errors import UserError
+
+FOLDS = (*jobs.QUICK, "trainer.max_epochs=1", "fold=all", "folds=3")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return jobs.train(tmp_path_factory.mktemp("crossval") / "run", *FOLDS)
+
+
+def test_every_sample_is_predicted_once_by_a_fold_that_never_saw_it(run: Path) -> None:
+    table = pd.read_csv(run / "predictions.csv")
+    assert table["row"].tolist() == list(range(72))
+    for fold in range(3):
+        samples = pd.read_csv(run / f"fold-{fold}" / "samples.csv")
+        tested = set(samples.loc[samples["split"] == "test", "row"])
+        assert set(table.loc[table["fold"] == fold, "row"]) == tested
+    owners = table.groupby("patient")["fold"].nunique()
+    assert owners.max() == 1
+    folds = pd.read_csv(run / "samples.csv")
+    assert folds["fold"].tolist() == table["fold"].tolist()
+    assert "split" not in folds
+
+
+def test_the_figures_are_those_of_the_pooled_predictions(run: Path) -> None:
+    table = pd.read_csv(run / "predictions.csv")
+    names = ["normal", "nodule", "effusion"]
+    labels = table["label"].map(names.index)
+    probs = table[[f"prob:{name}" for name in names]].to_numpy()
+    expected = np.mean([roc_auc_score(labels == k, probs[:, k]) for k in range(3)])
+    metrics = jobs.metrics(run)
+    assert metrics["test/auroc"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert metrics["test/auroc"]["n"] == 72
+    folds = pd.read_csv(run / "folds.csv")
+    for fold, value in enumerate(folds["test/auroc"]):
+        own = jobs.metrics(run / f"fold-{fold}")["test/auroc"]["value"]
+        assert value == pytest.approx(own, abs=1e-6)
+
+
+def test_the_members_answer_as_one(run: Path) -> None:
+    ensemble = medcnn.load(run)
+    assert isinstance(ensemble, Ensemble)
+    images = phantom(size=28, patients=30).images[torch.arange(4)].float() / 255
+    members = [load(path) for path in read_ensemble(run)]
+    expected = torch.stack([member.classify(images) for member in members]).mean(0)
+    torch.testing.assert_close(ensemble.classify(images), expected)
+    assert not torch.allclose(members[0].classify(images), expected)
+    assert isinstance(medcnn.load(read_ensemble(run)[0]), Classifier)
+
+
+def test_a_finished_fold_is_not_trained_again(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    status = json.loads((copy / "status.json").read_text())
+    (copy / "status.json").write_text(json.dumps({**status, "state": "interrupted"}))
+    shutil.rmtree(copy / "fold-1")
+    before = (copy / "fold-0" / "checkpoints" / "best.ckpt").stat().st_mtime_ns
+    (copy / "predictions.csv").unlink()
+    from medcnn.train import train
+
+    train(jobs.compose("train", f"resume='{copy}'"), [])
+    assert (copy / "fold-0" / "checkpoints" / "best.ckpt").stat().st_mtime_ns == before
+    assert jobs.status(copy)["state"] == "finished"
+    mended, first = (pd.read_csv(folder / "predictions.csv") for folder in (copy, run))
+    pd.testing.assert_frame_equal(mended, first)
+
+
+def test_one_fold_is_that_of_all(run: Path, tmp_path: Path) -> None:
+    options = (*jobs.QUICK, "trainer.max_epochs=1", "folds=3", "fold=2")
+    one = jobs.train(tmp_path / "run", *options)
+    assert jobs.metrics(one) == jobs.metrics(run / "fold-2")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["fold=3", "folds=3"], "fold=3: give a whole number, 0 … 2"),
+        (["fold=some"], "fold=some: give a whole number, 0 … 4"),
+        (["fold=all", "folds=1"], "folds=1: give a whole number, 3 … 100"),
+        (["fold=0", "splits=column"], "fold=0 needs splits=auto"),
+    ],
+)
+def test_refuses_other_folds(tmp_path: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        jobs.train(tmp_path / "run", *jobs.QUICK, *overrides)
+
+
+def test_an_ensemble_needs_members_that_go_together(tmp_path: Path, run: Path) -> None:
+    (tmp_path / "ensemble.json").write_text("{}")
+    with pytest.raises(UserError, match="can't be read as an ensemble"):
+        medcnn.load(tmp_path)
+    with pytest.raises(UserError, match="needs a member"):
+        Ensemble([])
+    members = [load(path) for path in read_ensemble(run)]
+    members[1].card["class_names"] = ["other"]
+    with pytest.raises(UserError, match="differ in class_names"):
+        Ensemble(members)
