@@ -252,7 +252,8 @@ def _report_files(
             problems = [replace(p, image=pseudonym(p.image, key)) for p in problems]
         write_csv(folder / "problems.csv", files_table(problems))
         where = f", all listed in {folder / 'problems.csv'}"
-    message = f"{len(problems)} of {total} images can't be used{where}"
+    count = len({problem.image for problem in problems})  # one may have several
+    message = f"{count} of {total} images can't be used{where}"
     if cfg.on_error == "stop":
         raise UserError(f"{message}; mend them, or leave them out with on_error=skip")
     print(f"medcnn: {message}: left out", file=sys.stderr, flush=True)
@@ -310,6 +311,10 @@ def _key(cfg: DictConfig) -> bytes:
     return load_key(Path(cfg.paths.pseudonym_key).expanduser())
 
 
-def _available_memory() -> int:
-    """Bytes of memory that are free, or could be."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _available_memory(source: Path = Path("/proc/meminfo")) -> int:
+    """Bytes of memory that are free, or could be; all there are where the system doesn't say."""
+    try:
+        _, _, rest = source.read_text(encoding="ascii").partition("MemAvailable:")
+        return 1024 * int(rest.split()[0])
+    except (OSError, IndexError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

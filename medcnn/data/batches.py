@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medcnn.data.samples import Samples
+from medcnn.data.stored import StoredImages
 from medcnn.errors import UserError, check_whole_number
 
 Batch = dict[str, Tensor]
@@ -50,6 +51,7 @@ class RowBatches(Sampler[Tensor]):
         limit: Share (float) or number (int) of the shuffled batches of an epoch, at least one.
         rank: This process, 0 … world - 1.
         world: Number of processes.
+        ahead: Called with each batch of rows one batch before it comes.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class RowBatches(Sampler[Tensor]):
         limit: float = 1.0,
         rank: int = 0,
         world: int = 1,
+        ahead: Callable[[Tensor], None] | None = None,
     ) -> None:
         self.parts = parts
         self.batch_size = batch_size
         self.seed, self.limit = seed, limit
         self.rank, self.world = rank, world
+        self.ahead = ahead
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -73,6 +77,18 @@ class RowBatches(Sampler[Tensor]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Tensor]:
+        coming: Tensor | None = None
+        for batch in self._shares():
+            if self.ahead is not None:
+                self.ahead(batch)
+            if coming is not None:
+                yield coming
+            coming = batch
+        if coming is not None:
+            yield coming
+
+    def _shares(self) -> Iterator[Tensor]:
+        """This process's share of each batch of an epoch."""
         for part in self.parts:
             rows = part
             if self.seed is not None:
@@ -184,7 +200,16 @@ class DataModule(pl.LightningDataModule):
             raise UserError(f"batch_size={self.batch_size} can't be shared by {world} processes")
         if min(len(part) for part in parts) < world:
             raise UserError(f"a split has fewer images than the {world} processes: use fewer")
-        sampler = RowBatches(parts, self.batch_size, seed=seed, limit=limit, rank=rank, world=world)
+        images = self.samples.images
+        sampler = RowBatches(
+            parts,
+            self.batch_size,
+            seed=seed,
+            limit=limit,
+            rank=rank,
+            world=world,
+            ahead=images.prefetch if isinstance(images, StoredImages) else None,
+        )
         return DataLoader(RowDataset(self.samples), sampler=sampler, batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

@@ -159,6 +159,10 @@ class Cache:
         count = path.stat().st_size // item
         return np.memmap(path, dtype, "r", shape=(count, *shape))
 
+    def file(self, kind: str) -> IO[bytes]:
+        """The file of a `pack`, opened for reading."""
+        return (self.folder / f"{kind}.bin").open("rb")
+
     @contextmanager
     def filling(self) -> Iterator[None]:
         """Hold the right to add images; waits for another process that has it.

@@ -1,5 +1,6 @@
 """Images and masks in the cache, given out by the batch."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,7 @@ class StoredImages:
         kinds = sorted({str(entry.kind) for entry in entries})
         self.cache = cache  # keeps its files from being cleared
         self.packs = [cache.pack(kind) for kind in kinds]
+        self.files = [cache.file(kind) for kind in kinds]
         self.pack_of = np.array([kinds.index(str(entry.kind)) for entry in entries])
         self.slots = np.array([e.slot + s for e, s in zip(entries, slices, strict=True)])
         types, shapes = zip(*(kind_of(kind) for kind in kinds), strict=True)
@@ -43,6 +45,18 @@ class StoredImages:
         if self.memory is not None:
             return self.memory[rows]
         return torch.from_numpy(self._gather(rows.numpy()))
+
+    def prefetch(self, rows: Tensor) -> None:
+        """Have the system read images of rows (B,) from the disk, without waiting for it.
+
+        Otherwise a batch is read page by page as it is copied, and nothing is computed meanwhile.
+        """
+        if self.memory is not None or not hasattr(os, "posix_fadvise"):
+            return
+        at = rows.numpy()
+        for pack, slot in zip(self.pack_of[at].tolist(), self.slots[at].tolist(), strict=True):
+            size, file = self.packs[pack][0].nbytes, self.files[pack].fileno()
+            os.posix_fadvise(file, slot * size, size, os.POSIX_FADV_WILLNEED)
 
     def to_memory(self) -> None:
         """Hold all images in memory from now on, in the order of the rows."""

@@ -229,18 +229,16 @@ def _paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
         UserError: Some leave `root`, or none leads to a file.
     """
     given = cells[cells != ""]
-    found = {base: paths_within(root, given, base) for base in dict.fromkeys((folder, root))}
-    for paths in found.values():
-        if any(Path(root, name).exists() for name in paths.dropna()):
-            break
-    else:
-        paths = found[root]
+    here, there = (paths_within(root, given, base) for base in (folder, root))
+    relative = here[here != there].dropna()  # an absolute path is the same from both
+    paths = here if any(Path(root, path).exists() for path in relative) else there
     name = f"dataset.columns.{key}={cells.name}"
     _refuse(paths.isna(), f"a path of {name} leads out of dataset.root ({root}), and is refused")
     if len(paths) and not any(Path(root, path).exists() for path in paths):
         raise UserError(
             f"dataset.path: none of the {len(paths)} paths of {name} leads to a file from "
-            f"{' or '.join(map(str, found))}; give the folder where they start as dataset.root"
+            f"{' or '.join(map(str, dict.fromkeys((folder, root))))}; give the folder where they "
+            "start as dataset.root"
         )
     return paths.reindex(cells.index)
 

@@ -96,6 +96,19 @@ def test_what_is_left_over_is_dropped_in_training_and_other_rows_each_epoch() ->
     assert left == set(range(11))
 
 
+def test_each_batch_is_announced_one_before_it_comes() -> None:
+    events: list[tuple[str, list[int]]] = []
+    batches = RowBatches(
+        [torch.arange(5)], 2, ahead=lambda rows: events.append(("ahead", rows.tolist()))
+    )
+    for rows in batches:
+        events.append(("comes", rows.tolist()))
+    assert events == [
+        ("ahead", [0, 1]), ("ahead", [2, 3]), ("comes", [0, 1]), ("ahead", [4]),
+        ("comes", [2, 3]), ("comes", [4]),
+    ]  # fmt: skip
+
+
 def test_fewer_rows_than_a_batch_are_one_batch() -> None:
     (batches,) = all_ranks([torch.arange(3)], 8, 1, seed=0)
     assert [sorted(batch.tolist()) for batch in batches] == [[0, 1, 2]]

@@ -1,11 +1,15 @@
+import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from medcnn.data.batches import DataModule
 from medcnn.data.cache import Cache, Entry
 from medcnn.data.image import ImageSpec
+from medcnn.data.samples import Samples
 from medcnn.data.stored import BoxMasks, StoredImages, StoredMasks
 
 
@@ -35,6 +39,29 @@ def test_a_batch_is_a_copy_of_its_own(tmp_path: Path) -> None:
         images = StoredImages(cache, entries(cache, [np.ones((1, 1, 2, 2), np.uint8)]), [0])
         images[torch.tensor([0])].zero_()
         assert images[torch.tensor([0])].sum() == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no hints")
+def test_images_on_the_disk_are_asked_for_before_they_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+
+    def read(file: int, start: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        asked.append(os.pread(file, size, start))
+
+    arrays = [np.full((1, 1, 2, 2), k, kind) for k, kind in enumerate(("uint8", "int16") * 4)]
+    with Cache(tmp_path, {}) as cache:
+        images = StoredImages(cache, entries(cache, arrays), [0] * 8)
+        table = pd.DataFrame({"image": range(8), "patient": range(8), "split": "train", "label": 0})
+        data = DataModule(Samples("toy", table, images, "binary", ("a", "b")), 4, seed=1)
+        monkeypatch.setattr(os, "posix_fadvise", read)
+        rows = torch.cat([batch["row"] for batch in data.train_dataloader()])
+        assert asked == [arrays[row].tobytes() for row in rows]
+        images.to_memory()
+        list(data.train_dataloader())
+        assert len(asked) == 8
 
 
 def test_slices_of_a_volume_are_rows(tmp_path: Path) -> None:
