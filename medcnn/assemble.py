@@ -42,6 +42,7 @@ def make_card(cfg: DictConfig, samples: Samples) -> Card:
     if task != samples.task and {task, samples.task} & {"multilabel", "regression"}:
         raise UserError(f"objective={task} doesn't fit data set {samples.name} ({samples.task})")
     check_studies(samples, cfg.aggregate, task)
+    check_validation(samples)
     normalisation = statistics(samples, cfg.normalise)
     shared = samples.intensity_range
     return {
@@ -94,6 +95,12 @@ def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:
     if not known(labels).any():
         raise UserError(f"data set {samples.name}: no label of the training split is known")
     return None
+
+
+def check_validation(samples: Samples) -> None:
+    """Raise UserError where no epoch could be chosen, as no label of the validation is known."""
+    if not known(samples.labels[samples.rows("val")]).any():
+        raise UserError(f"data set {samples.name}: no label of the val split is known")
 
 
 def _above_zero(value: object) -> bool:

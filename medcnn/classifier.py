@@ -190,9 +190,9 @@ class Classifier(pl.LightningModule):
             value = figures[name]["value"]
             shown = float("nan") if value is None else value
             self.log(f"val/{name}", shown, prog_bar=name == monitor, rank_zero_only=False)
-        if known(epoch["label"]).any():
-            loss = self.objective.loss(epoch["logits"], epoch["label"])
-            self.log("val/loss", loss, rank_zero_only=False)
+        loss = self.objective.loss(epoch["logits"], epoch["label"])
+        self.log("val/loss", loss, rank_zero_only=False)
+        self.log("val/score", score(figures, monitor, float(loss)), rank_zero_only=False)
 
     def figures(self, collected: dict[str, Tensor]) -> dict[str, Any]:
         """`evaluation.evaluate` of collected rows, logits and labels."""
@@ -219,12 +219,32 @@ class Classifier(pl.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = self.make_scheduler(optimizer, steps) if self.make_scheduler else None
         if schedule is not None and schedule.get("monitor", "") is None:
-            schedule["monitor"] = f"val/{self.objective.monitor}"
+            schedule["monitor"] = "val/score"
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card into every checkpoint."""
         checkpoint["medcnn"] = {"version": __version__, **self.card}
+
+
+def score(figures: dict[str, Any], monitor: str, loss: float) -> float:
+    """What an epoch is chosen by, the higher the better: ``val/score``.
+
+    The monitored figure, AUROC or R². Where that is undefined because the validation split lacks a
+    class, the mean over the classes (or targets) for which it is defined; where it is for none, the
+    loss with its sign changed.
+
+    Args:
+        figures: Of `evaluate`.
+        monitor: Name of the monitored figure.
+        loss: Of the validation.
+    """
+    whole = figures[monitor]["value"]
+    if whole is not None:
+        return float(whole)
+    values = [f["value"] for name, f in figures.items() if name.startswith(f"{monitor}/")]
+    known_ones = [value for value in values if value is not None]
+    return float(np.mean(known_ones)) if known_ones else -loss
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

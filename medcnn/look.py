@@ -18,9 +18,10 @@ from medcnn.errors import check_whole_number
 from medcnn.files import write_csv, write_json
 from medcnn.objective import UNKNOWN
 
+NO_LABEL = "label unknown"
 BY = ("site", "sex")  # columns that are counted beside the classes
 VALUES = 4096  # of each image that the histogram counts
-MOST = 500  # images in the histogram
+MOST = 500  # images in the histogram, and on the sheet, whose file can't be higher
 VERSIONS = 3  # of each sample, differently augmented
 
 
@@ -40,7 +41,7 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     """
     from medcnn.report.data_pictures import contact_sheet, intensity_histogram
 
-    check_whole_number("n", cfg.n, least=1)
+    check_whole_number("n", cfg.n, least=1, most=MOST)
     folder = Path(cfg.output)
     data = open_data(cfg, trust, folder=folder, checked=False)
     audit_data(data, cfg)
@@ -81,7 +82,7 @@ def count(samples: Samples) -> pd.DataFrame:
     parts = {split: table[table["split"] == split] for split in SPLITS} | {"all": table}
     counts = {name: _count(samples, part) for name, part in parts.items()}
     table = pd.DataFrame(counts).fillna(0).astype(int)
-    return table[(table.index != "unknown") | (table["all"] > 0)]
+    return table[(table.index != NO_LABEL) | (table["all"] > 0)]
 
 
 def _count(samples: Samples, part: pd.DataFrame) -> dict[str, int]:
@@ -100,7 +101,7 @@ def _count(samples: Samples, part: pd.DataFrame) -> dict[str, int]:
         numbers |= {
             name: int((part["label"] == k).sum()) for k, name in enumerate(samples.class_names)
         }
-        numbers["unknown"] = int((part["label"] == UNKNOWN).sum())
+        numbers[NO_LABEL] = int((part["label"] == UNKNOWN).sum())
     for column in BY:
         if column in part:
             numbers |= {f"{column} {k}": int(n) for k, n in part[column].value_counts().items()}
@@ -116,20 +117,20 @@ def describe(data: DataSet) -> dict[str, Any]:
     samples = data.samples
     size = "×".join(map(str, (samples.in_channels, *samples.input_size)))
     facts: dict[str, Any] = {"network input": f"{size} (channels first)"}
-    if data.facts:
-        facts["sizes in the files"] = _most_common(
-            "×".join(map(str, f["shape"])) for f in data.facts
-        )
-        facts["channels"] = _most_common(str(f["channels"]) for f in data.facts)
-        facts["types"] = _most_common(f["dtype"] for f in data.facts)
-        facts["spacings, mm"] = _most_common(_spacing(f["spacing"]) for f in data.facts)
-        facts["modalities"] = _most_common(str(f["modality"] or "not said") for f in data.facts)
-        low, high = np.array([f["extremes"] for f in data.facts]).T
+    files = [fact for fact, k in zip(data.facts, data.slices, strict=True) if k == 0]
+    if files:
+        facts["sizes in the files"] = _most_common("×".join(map(str, f["shape"])) for f in files)
+        facts["channels"] = _most_common(str(f["channels"]) for f in files)
+        facts["types"] = _most_common(f["dtype"] for f in files)
+        facts["spacings, mm"] = _most_common(_spacing(f["spacing"]) for f in files)
+        facts["modalities"] = _most_common(str(f["modality"] or "not said") for f in files)
+        low, high = np.array([f["extremes"] for f in files]).T
         facts["values in the files"] = f"{low.min():g} … {high.max():g}"
     facts["values that become 0 and 1"] = _ranges(samples)
     if "age" in samples.table:
-        age = pd.to_numeric(samples.table["age"], errors="coerce")
-        facts["age"] = f"{age.min():g} … {age.max():g}, median {age.median():g}"
+        age = pd.to_numeric(samples.table["age"], errors="coerce").dropna()
+        if len(age):
+            facts["age"] = f"{age.min():g} … {age.max():g}, median {age.median():g}"
     masks = samples.masks
     if masks is not None:
         rows = torch.arange(len(samples)).split(64)

@@ -43,7 +43,7 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         trust: Names that its ``_target_`` may hold beside medcnn's own.
 
     Returns:
-        The highest validation AUROC of the training, which a sweep maximises.
+        The highest validation AUROC (see `medcnn.classifier.score`), which a sweep maximises.
 
     Raises:
         UserError: Anything that the user can put right.
@@ -190,7 +190,7 @@ def fit_and_test(
     """Fit, then pass validation and test split through the best checkpoint; in every process.
 
     Returns:
-        The classifier with `tested` filled, and the best validation AUROC.
+        The classifier with `tested` filled, and the highest `medcnn.classifier.score`.
     """
     import pytorch_lightning as pl
     import torch
@@ -208,7 +208,7 @@ def fit_and_test(
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)
-    trainer = make_trainer(cfg, run, trust, classifier.objective.monitor)
+    trainer = make_trainer(cfg, run, trust)
     if trainer.is_global_zero:
         write_csv(run / "samples.csv", samples.table, index_label="row")
         precision = str(trainer.precision)

@@ -23,20 +23,17 @@ if TYPE_CHECKING:
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the run
     logging.getLogger(_library).setLevel(logging.ERROR)
 
+MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.classifier.score
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
-def make_trainer(
-    cfg: DictConfig, run: RunDir, trust: Iterable[str], monitor: str = "auroc"
-) -> pl.Trainer:
+def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
     """The Trainer of a training run.
 
     Args:
         cfg: With the groups trainer, callbacks and logger.
         run: Where it writes.
         trust: Names that the user allows in its config.
-        monitor: The validation figure, the higher the better, that the best checkpoint has, and
-            that callbacks watch whose ``monitor`` is null.
 
     Raises:
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
@@ -50,7 +47,7 @@ def make_trainer(
             devices=processes(cfg.trainer),
             precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
             default_root_dir=run.path,
-            callbacks=_callbacks(cfg, run, trust, f"val/{monitor}"),
+            callbacks=_callbacks(cfg, run, trust),
             logger=_loggers(cfg, run, trust),
             profiler=_profiler(cfg.trainer.profiler, run),
             num_sanity_val_steps=0,
@@ -156,17 +153,17 @@ def set_threads(threads: int | None, local_processes: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str], monitor: str) -> list[Callback]:
+def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Callback]:
     chosen = []
     for name, node in cfg.callbacks.items():
         options = plain(node)
         if isinstance(options, dict) and options.get("monitor", "") is None:
-            options["monitor"] = monitor
+            options["monitor"] = MONITOR
         chosen.append(instantiate(options, f"callbacks.{name}", trust))
     best = ModelCheckpoint(
         dirpath=run.best.parent,
         filename=run.best.stem,
-        monitor=monitor,
+        monitor=MONITOR,
         mode="max",
         save_weights_only=True,
         enable_version_counter=False,

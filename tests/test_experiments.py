@@ -304,12 +304,15 @@ def toy(**options: Any) -> dict[str, Any]:
 
 def test_one_class_in_the_validation_split(tmp_path: Path) -> None:
     data = toy(sizes=[16, 6, 8], val_label=1)
-    run = jobs.train(tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=2", **data)
+    options = ("model=lenet", "cam.n=2", "trainer.max_epochs=3")
+    run = jobs.train(tmp_path / "run", *jobs.PLAIN, *options, **data)
     assert jobs.metrics(run)["val/auroc"] == {"value": None, "low": None, "high": None, "n": 6}
     assert jobs.metrics(run)["test/auroc"]["value"] is not None
     history = pd.read_csv(run / "metrics.csv")
     assert history["val/auroc"].isna().all()
     assert history["val/loss"].notna().all()
+    assert history["val/score"].to_numpy() == pytest.approx(-history["val/loss"].to_numpy())
+    assert jobs.checkpoint(run)["epoch"] == history["val/loss"].idxmin() > 0
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from medcnn.files import write_csv
 
 # Of classes AUROC and accuracy are logged, of a regression the others.
-COLUMNS = ("train/loss", "val/loss", "val/auroc", "val/accuracy", "val/r2", "val/mae")
+COLUMNS = ("train/loss", "val/loss", "val/auroc", "val/accuracy", "val/r2", "val/mae", "val/score")
 
 
 class History(Callback):

@@ -35,7 +35,8 @@ def contact_sheet(versions: Sequence[Tensor], names: Sequence[str], out: Path) -
         for j, images in enumerate(versions):
             ax = axes[line, first + j]
             ax.imshow(_picture(images[k]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            ax.set_title(_short(name) if j == 0 else f"augmented {j}", fontsize=8)
+            title = _short(name) if j == 0 else f"augmented {j}"
+            ax.set_title(title, fontsize=8, parse_math=False)
     with replacing(out) as path:
         figure.savefig(path)
 

@@ -20,12 +20,12 @@ def curves(metrics_csv: Path, out: Path) -> None:
     """Draws the curves of a training, 1200 × 450 pixels.
 
     Left the loss of training and validation, right the AUROC of the validation, or in regression
-    its R²; a dotted line marks the best epoch (the first with the highest of these, or where none
-    is known the lowest validation loss).
+    its R²; a dotted line marks the best epoch, the first with the highest ``val/score``.
 
     Args:
-        metrics_csv: Columns ``epoch`` and any of ``train/loss``, ``val/loss``, ``val/auroc`` and
-            ``val/r2``; others are ignored. An epoch may be spread over several rows with gaps.
+        metrics_csv: Columns ``epoch`` and any of ``train/loss``, ``val/loss``, ``val/score``,
+            ``val/auroc`` and ``val/r2``; others are ignored. An epoch may be spread over several
+            rows with gaps.
         out: The PNG file to write.
 
     Raises:
@@ -66,7 +66,7 @@ def _read(metrics_csv: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else "can't be read as CSV"
         raise UserError(f"{metrics_csv} {reason}; curves need the metrics of a training") from error
-    columns = [*LOSSES, "val/r2" if "val/r2" in table.columns else "val/auroc"]
+    columns = [*LOSSES, "val/score", "val/r2" if "val/r2" in table.columns else "val/auroc"]
     if "epoch" not in table.columns:
         raise UserError(f"{metrics_csv} has no column epoch; curves need the metrics of a training")
     table = table.set_index("epoch").reindex(columns=columns).apply(pd.to_numeric, errors="coerce")
@@ -78,12 +78,9 @@ def _read(metrics_csv: Path) -> pd.DataFrame:
 
 
 def _best_epoch(table: pd.DataFrame) -> int | None:
-    monitored = table.iloc[:, -1]
-    if monitored.notna().any():
-        return int(table.index[int(np.nanargmax(monitored))])
-    if table["val/loss"].notna().any():
-        return int(table.index[int(np.nanargmin(table["val/loss"]))])
-    return None
+    if table["val/score"].isna().all():
+        return None
+    return int(table.index[int(np.nanargmax(table["val/score"]))])
 
 
 def _line(axes: Axes, table: pd.DataFrame, column: str, name: str, colour: str) -> None:

@@ -36,6 +36,7 @@ def full() -> pd.DataFrame:
             "train/loss": [0.9, 0.6, 0.4, 0.3],
             "val/loss": [0.8, 0.5, 0.6, 0.7],
             "val/auroc": [0.7, 0.8, 0.9, 0.9],
+            "val/score": [0.7, 0.8, 0.9, 0.9],
             "lr": [0.1, 0.1, 0.1, 0.1],
         }
     )
@@ -69,7 +70,9 @@ def test_rows_with_gaps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_what_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loss, auroc = drawn(full().drop(columns="val/auroc"), tmp_path, monkeypatch)
+    table = full().drop(columns="val/auroc")
+    table["val/score"] = -table["val/loss"]
+    loss, auroc = drawn(table, tmp_path, monkeypatch)
     assert "best epoch: 1" in lines(loss)
     assert "not recorded" not in [text.get_text() for text in loss.texts]
     assert [line for line in lines(auroc) if "AUROC" in line] == []
@@ -83,7 +86,7 @@ def test_a_regression_shows_what_was_monitored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = full().rename(columns={"val/auroc": "val/r2"})
-    table["val/r2"] = [-3.0, 0.2, 0.1, 0.0]
+    table["val/r2"] = table["val/score"] = [-3.0, 0.2, 0.1, 0.0]
     _, monitored = drawn(table, tmp_path, monkeypatch)
     assert monitored.get_title() == "R² (validation)"
     assert lines(monitored)["validation"] == [[0, 1, 2, 3], [-3.0, 0.2, 0.1, 0.0]]
@@ -101,6 +104,6 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no column epoch"):
         curves(path, out)
     path.write_text("epoch,val/loss\n1,\n2,oops\n")
-    with pytest.raises(UserError, match="holds no number in train/loss, val/loss, val/auroc"):
+    with pytest.raises(UserError, match="holds no number in train/loss, val/loss, val/s"):
         curves(path, out)
     assert not out.exists()
