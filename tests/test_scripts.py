@@ -51,6 +51,36 @@ def test_training_is_compared_with_a_bare_loop(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
+def test_feeding_is_compared_with_other_libraries(tmp_path: Path) -> None:
+    tiny = ("--images", "4", "--rounds", "1", "--seconds", "0", "--threads", "1")
+    cases = ("--cases", "28", "nifti")
+    done = run("benchmark_data.py", *cases, *tiny, "--csv", "a.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "a.csv", dtype={"case": str})
+    monai = ["MONAI Dataset", "MONAI CacheDataset", "MONAI untracked"]
+    pictures, volumes = table[table["case"] == "28"], table[table["case"] == "nifti"]
+    assert pictures["engine"].tolist() == ["medcnn", *monai, "torchvision"]
+    assert volumes["engine"].tolist() == ["medcnn", *monai]
+    for case in (pictures, volumes):
+        ratios = case["images_per_s"].iloc[0] / case["images_per_s"]
+        assert case["ratio_median"].tolist() == pytest.approx(ratios.tolist(), rel=0.05, abs=0.001)
+    assert table["difference"].max() < 1e-5
+    assert set(table["images"]) == {4}
+    assert "MONAI CacheDataset" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "apart"), [("224", 1e-5), ("png", 0.03), ("dicom", 0.03)])
+def test_feeding_gives_the_same_images(case: str, apart: float, tmp_path: Path) -> None:
+    tiny = ("--images", "4", "--rounds", "1", "--seconds", "0", "--workers", "1")
+    done = run("benchmark_data.py", "--cases", case, *tiny, "--csv", "a.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert len(table) == 5
+    assert table["difference"].max() < apart
+
+
 @pytest.mark.slow
 def test_the_start_is_timed_up_to_the_first_step(tmp_path: Path) -> None:
     overrides = ("dataset.patients=36", "dataset.size=28", "model=lenet")

@@ -8,6 +8,7 @@ import numpy as np
 from medcnn.data.image import Array
 
 NEARLY = 1e-5  # of a voxel: what counts as the same place
+CHUNK = 2**18  # values that are made at a time, so that they stay in the CPU's cache
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,19 @@ def interpolate(values: Array, axis: int, points: Points) -> Array:
         taken as they are.
     """
     reach = max(points.step, 1.0)
+    taps = int(np.ceil(2 * reach))  # voxels that are nearer to a point than that, at most
 
-    def mean(source: Array, place: float) -> Array:
-        low = max(int(np.floor(place - reach)) + 1, 0)
-        high = min(int(np.ceil(place + reach)), len(source))
-        weights = 1 - np.abs(np.arange(low, high) - place) / reach
-        weights /= weights.sum()
-        block = source[low:high].astype(np.float32)
-        flat = weights.astype(np.float32) @ block.reshape(len(block), -1)
-        return np.reshape(flat, block.shape[1:])
+    def mean(source: Array, places: Array) -> Array:
+        index = np.floor(places - reach).astype(int)[:, None] + 1 + np.arange(taps)
+        weights = (1 - np.abs(index - places[:, None]) / reach).clip(0)
+        weights[(index < 0) | (index >= len(source))] = 0
+        weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        index = index.clip(0, len(source) - 1)
+        total = np.zeros((len(places), *source.shape[1:]), np.float32)
+        shape = (-1, *[1] * (source.ndim - 1))
+        for tap in range(taps):
+            total += source[index[:, tap]] * weights[:, tap].reshape(shape)
+        return total
 
     return _each(values, axis, points, mean)
 
@@ -81,17 +86,15 @@ def nearest(values: Array, axis: int, points: Points) -> Array:
         `values` with another length along `axis`.
     """
 
-    def closest(source: Array, place: float) -> Array:
-        voxel: Array = source[min(int(np.floor(place + 0.5)), len(source) - 1)]
-        return voxel
+    def closest(source: Array, places: Array) -> Array:
+        voxels: Array = source[np.floor(places + 0.5).astype(int).clip(max=len(source) - 1)]
+        return voxels
 
     return _each(values, axis, points, closest)
 
 
-def _each(
-    values: Array, axis: int, points: Points, value: Callable[[Array, float], Array]
-) -> Array:
-    """One value, of all lines along the axis at once, a point."""
+def _each(values: Array, axis: int, points: Points, take: Callable[[Array, Array], Array]) -> Array:
+    """What `take` makes of an axis that is put first, and of places on it, some at a time."""
     length, places = values.shape[axis], points.places()
     if points.on_voxels:
         if np.array_equal(places, np.arange(length)):
@@ -99,4 +102,6 @@ def _each(
         return values.take(places.clip(0, length - 1).astype(int), axis)
     source = np.moveaxis(values, axis, 0)
     inside = places.clip(-0.5, length - 0.5)
-    return np.moveaxis(np.stack([value(source, float(place)) for place in inside]), 0, axis)
+    step = max(1, CHUNK * length // values.size)
+    taken = [take(source, inside[k : k + step]) for k in range(0, len(inside), step)]
+    return np.moveaxis(np.concatenate(taken), 0, axis)

@@ -155,12 +155,18 @@ def _keep(cache: Cache, path: Path, read: Read) -> Entry:
 def _read_all(
     cache: Cache, paths: list[Path], spec: ImageSpec, kind: str
 ) -> Iterator[tuple[Path, Read]]:
-    """Each path with what was read; few are in flight, so that memory stays bounded."""
+    """Each path with what was read; few are in flight, so that memory stays bounded.
+
+    The threads share the cores, so each of them has one for what torch does.
+    """
+    import torch
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = max(1, min(len(paths), cores or 1))
     known = cache.contents()
     running: dict[Future[Read], Path] = {}
-    with ThreadPoolExecutor(workers) as pool:
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             for path in paths:
                 running[pool.submit(_read, path, spec, kind, known)] = path
@@ -173,6 +179,8 @@ def _read_all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            torch.set_num_threads(before)  # the threads set it for those that start later, too
 
 
 def _read(path: Path, spec: ImageSpec, kind: str, known: set[str]) -> Read:
