@@ -22,13 +22,15 @@ from medcnn.config import conf_dir
 from medcnn.errors import UserError
 from medcnn.guard import guarded_loader
 
-PATHS = (
+AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint",
     "images",
     "output",
     "resume",
     "dataset.root",
     "dataset.path",
+    "dataset.patient",
+    "dataset.separator",
     "cache.folder",
     "paths.pseudonym_key",
     "paths.data",
@@ -52,7 +54,7 @@ def main(task: Task, config_name: str) -> None:
     stderr), 130 interrupted.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach us
-    sys.argv[1:] = [quote_path(full_key(argument)) for argument in sys.argv[1:]]
+    sys.argv[1:] = [quote_text(full_key(argument)) for argument in sys.argv[1:]]
     _quiet()
     failures: list[str] = []
     try:
@@ -83,6 +85,10 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
         if cfg.get("trust") and not trust:
             raise UserError("trust= is taken from the command line only, but a config file sets it")
         return task(cfg, trust)
+    except BrokenPipeError:  # as of `| head`, once it has what it wants
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # Python flushes it at its end
+        failures.append("nobody reads what is printed any more: stopped")
+        return float("nan")
     except (UserError, OmegaConfBaseException) as error:
         message = str(error) if isinstance(error, UserError) else explain_error(error, "")
         if in_sweep():
@@ -134,17 +140,17 @@ def full_key(argument: str) -> str:
     return f"{SHORT[key]}={value}" if equals and key in SHORT else argument
 
 
-def quote_path(argument: str) -> str:
-    """Quote the value of a key that takes a path, so that Hydra reads it as it was typed.
+def quote_text(argument: str) -> str:
+    """Quote the value of a key in `AS_TYPED`, so that Hydra reads it as it was typed.
 
-    >>> quote_path("checkpoint=runs/lr=0.1 [a], é.ckpt")
+    >>> quote_text("checkpoint=runs/lr=0.1 [a], é.ckpt")
     "checkpoint='runs/lr=0.1 [a], é.ckpt'"
-    >>> quote_path("seed=1")
+    >>> quote_text("seed=1")
     'seed=1'
     """
     key, equals, value = argument.partition("=")
     quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
-    if not equals or key.lstrip("+") not in PATHS or value in ("", "null") or quoted:
+    if not equals or key.lstrip("+") not in AS_TYPED or value in ("", "null") or quoted:
         return argument
     # Hydra drops one of two backslashes before a quote, and only there.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value)

@@ -44,8 +44,14 @@ def conf_dir() -> Path:
 
 
 def plain(node: Any) -> Any:
-    """A config node as plain dicts, lists and values, its interpolations resolved."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    """A config node as plain dicts, lists and values, its interpolations resolved.
+
+    Raises:
+        MissingMandatoryValue: A value is ``???`` still.
+    """
+    if not OmegaConf.is_config(node):
+        return node
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
 
 
 def instantiate(

@@ -242,18 +242,18 @@ def test_any_path_is_read_as_it_was_typed() -> None:
     for path in NASTY + paths:
         if "${" in path:
             continue  # an interpolation, as in paths.run=${paths.runs}/mine
-        key = draw.choice(cli.PATHS)
-        assert parser.parse_override(cli.quote_path(f"{key}={path}")).value() == path
+        key = draw.choice(cli.AS_TYPED)
+        assert parser.parse_override(cli.quote_text(f"{key}={path}")).value() == path
 
 
 @pytest.mark.parametrize(
     "argument", ["checkpoint='a b'", 'checkpoint="a b"', "checkpoint='a','b'", "output=null"]
 )
 def test_what_is_quoted_or_null_stays(argument: str) -> None:
-    assert cli.quote_path(argument) == argument
-    assert cli.quote_path("seed=1") == "seed=1"
-    assert cli.quote_path("--help") == "--help"
-    assert cli.quote_path("checkpoint=") == "checkpoint="
+    assert cli.quote_text(argument) == argument
+    assert cli.quote_text("seed=1") == "seed=1"
+    assert cli.quote_text("--help") == "--help"
+    assert cli.quote_text("checkpoint=") == "checkpoint="
 
 
 # Sweeps and ends

@@ -146,8 +146,8 @@ def _patients(images: list[str], below: list[str], pattern: str | None) -> list[
     """
     if pattern is None:
         log.warning(
-            "the folder doesn't say whose images these are: each counts as a patient of its own, "
-            "and images of one patient may come into two splits (see dataset.patient)"
+            "note: the folder does not say whose images these are: each counts as a patient of its "
+            "own, and images of one patient may come into two splits (see dataset.patient)"
         )
         return images
     try:

@@ -195,9 +195,8 @@ def _paths_and_patients(
     table = pd.DataFrame({"image": images})
     if names["patient"] is None:
         log.warning(
-            "%s has no column of patients: each image counts as a patient of its own, and images "
-            "of one patient may come into two splits (see dataset.columns.patient)",
-            "the table",
+            "note: the table has no column of patients: each image counts as a patient of its own, "
+            "and images of one patient may come into two splits (see dataset.columns.patient)"
         )
         table["patient"] = images
     else:
