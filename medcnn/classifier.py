@@ -192,7 +192,7 @@ class Classifier(pl.LightningModule):
             self.log(f"val/{name}", shown, prog_bar=name == monitor, rank_zero_only=False)
         loss = self.objective.loss(epoch["logits"], epoch["label"])
         self.log("val/loss", loss, rank_zero_only=False)
-        self.log("val/score", score(figures, monitor, float(loss)), rank_zero_only=False)
+        self.log("val/score", evaluation.score(figures, monitor, float(loss)), rank_zero_only=False)
 
     def figures(self, collected: dict[str, Tensor]) -> dict[str, Any]:
         """`evaluation.evaluate` of collected rows, logits and labels."""
@@ -225,26 +225,6 @@ class Classifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card into every checkpoint."""
         checkpoint["medcnn"] = {"version": __version__, **self.card}
-
-
-def score(figures: dict[str, Any], monitor: str, loss: float) -> float:
-    """What an epoch is chosen by, the higher the better: ``val/score``.
-
-    The monitored figure, AUROC or R². Where that is undefined because the validation split lacks a
-    class, the mean over the classes (or targets) for which it is defined; where it is for none, the
-    loss with its sign changed.
-
-    Args:
-        figures: Of `evaluate`.
-        monitor: Name of the monitored figure.
-        loss: Of the validation.
-    """
-    whole = figures[monitor]["value"]
-    if whole is not None:
-        return float(whole)
-    values = [f["value"] for name, f in figures.items() if name.startswith(f"{monitor}/")]
-    known_ones = [value for value in values if value is not None]
-    return float(np.mean(known_ones)) if known_ones else -loss
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

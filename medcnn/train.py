@@ -43,7 +43,7 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         trust: Names that its ``_target_`` may hold beside medcnn's own.
 
     Returns:
-        The highest validation AUROC (see `medcnn.classifier.score`), which a sweep maximises.
+        The highest validation AUROC (see `medcnn.evaluation.score`), which a sweep maximises.
 
     Raises:
         UserError: Anything that the user can put right.
@@ -190,7 +190,7 @@ def fit_and_test(
     """Fit, then pass validation and test split through the best checkpoint; in every process.
 
     Returns:
-        The classifier with `tested` filled, and the highest `medcnn.classifier.score`.
+        The classifier with `tested` filled, and the highest `medcnn.evaluation.score`.
     """
     import pytorch_lightning as pl
     import torch

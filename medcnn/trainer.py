@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the run
     logging.getLogger(_library).setLevel(logging.ERROR)
 
-MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.classifier.score
+MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 import medcnn
 from medcnn import __version__
-from medcnn.classifier import Classifier, Collected, read_checkpoint, score
+from medcnn.classifier import Classifier, Collected, read_checkpoint
 from medcnn.errors import UserError
 from medcnn.nets import build
 from medcnn.objective import Objective
@@ -202,13 +202,3 @@ def test_a_net_without_maps_says_so() -> None:
     assert not Classifier(net, Objective("multiclass", 3), CARD).spatial
     assert classifier().spatial
     assert isinstance(classifier().net, nn.Module)
-
-
-def test_an_epoch_is_chosen_by_what_is_defined() -> None:
-    figures = {
-        "auroc": {"value": None}, "auroc/a": {"value": 0.75}, "auroc/b": {"value": None},
-        "auroc/c": {"value": 0.25}, "accuracy": {"value": 1.0},
-    }  # fmt: skip
-    assert score(figures, "auroc", loss=0.3) == 0.5
-    assert score({**figures, "auroc": {"value": 0.9}}, "auroc", loss=0.3) == 0.9
-    assert score({"auroc": {"value": None}}, "auroc", loss=0.3) == -0.3

@@ -2,5 +2,6 @@
 
 from medcnn.evaluation.figures import Figure, evaluate
 from medcnn.evaluation.intervals import bootstrap_mean, wilson
+from medcnn.evaluation.selection import score
 
-__all__ = ["Figure", "bootstrap_mean", "evaluate", "wilson"]
+__all__ = ["Figure", "bootstrap_mean", "evaluate", "score", "wilson"]
