@@ -2,35 +2,30 @@
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn.assemble import make_source
 from medcnn.config import plain
-from medcnn.data.audit import Finding, audit, raise_errors, summary_lines
-from medcnn.data.audit import problems_table as findings_table
+from medcnn.data.audit import Finding
 from medcnn.data.cache import Facts
-from medcnn.data.duplicates import content_hashes, perceptual_hashes
 from medcnn.data.files import Problem, open_listing
 from medcnn.data.image import ImageSpec
 from medcnn.data.intensity import TRAINING, training_percentiles
 from medcnn.data.listing import Listing
-from medcnn.data.pseudonyms import load_key, pseudonym, pseudonymise
+from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import Samples
 from medcnn.data.splits import assign_splits
 from medcnn.data.stored import StoredImages
 from medcnn.errors import UserError, check_whole_number
-from medcnn.files import write_csv
 from medcnn.objective import Task
+from medcnn.problems import audit_data, pseudonym_key, report_files, tell_findings
 
-SHOWN = 5  # problems that are printed; all are in problems.csv
 SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -87,10 +82,10 @@ def open_data(
         data = DataSet(source)
     _set_training_range(data.samples, card)
     if cfg.pseudonymise:
-        data.samples.table = pseudonymise(data.samples.table, _key(cfg))
+        data.samples.table = pseudonymise(data.samples.table, pseudonym_key(cfg))
     if checked:
         audit_data(data, cfg)
-        _tell(data, cfg, folder)
+        tell_findings(data, cfg, folder)
     return data
 
 
@@ -169,7 +164,7 @@ def _open_files(
         listing.spec = spec_of(card, listing.spec)
     opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
     if opened.problems:
-        _report_files(opened.problems, len(listing.table), cfg, folder)
+        report_files(opened.problems, len(listing.table), cfg, folder)
     if opened.images is None:
         raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
     table = opened.table
@@ -234,81 +229,6 @@ def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> Non
     elif card["intensity_range"] is not None:
         low, high = card["intensity_range"]
         samples.intensity_range = (low, high)
-
-
-def _report_files(
-    problems: list[Problem], total: int, cfg: DictConfig, folder: Path | None
-) -> None:
-    """Name files that can't be used; stop, unless they may be left out.
-
-    The error, which ends up in files of the run, holds no path of an image.
-    """
-    for problem in problems[:SHOWN]:
-        print(f"medcnn: {problem.image} {problem.reason}", file=sys.stderr)
-    where = ""
-    if folder is not None:
-        if cfg.pseudonymise:
-            key = _key(cfg)
-            problems = [replace(p, image=pseudonym(p.image, key)) for p in problems]
-        write_csv(folder / "problems.csv", files_table(problems))
-        where = f", all listed in {folder / 'problems.csv'}"
-    count = len({problem.image for problem in problems})  # one may have several
-    message = f"{count} of {total} images can't be used{where}"
-    if cfg.on_error == "stop":
-        raise UserError(f"{message}; mend them, or leave them out with on_error=skip")
-    print(f"medcnn: {message}: left out", file=sys.stderr, flush=True)
-
-
-def files_table(problems: list[Problem]) -> pd.DataFrame:
-    """Files that can't be used, as rows of problems.csv."""
-    columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
-    rows = [("error", "unusable file", p.image, "", "", "", p.reason) for p in problems]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def audit_data(data: DataSet, cfg: DictConfig) -> None:
-    """Look for leaks between the splits, and keep what is found in the data set's `findings`."""
-    samples, distance = data.samples, cfg.near_duplicates
-    if data.facts:
-        facts = list(zip(data.facts, data.slices, strict=True))
-        content: list[Any] = [fact["digests"][k] for fact, k in facts]
-        hashes = np.array([fact["perceptual"][k] for fact, k in facts], np.uint64)
-    else:
-        content = content_hashes(samples.images)
-        hashes = np.empty(0, np.uint64) if distance is None else perceptual_hashes(samples.images)
-    data.findings = audit(
-        samples.table,
-        samples.task,
-        samples.label_columns,
-        samples.class_names,
-        content=content,
-        perceptual=None if distance is None else hashes,
-        distance=distance or 0,
-        strict=cfg.strict,
-    )
-
-
-def _tell(data: DataSet, cfg: DictConfig, folder: Path | None) -> None:
-    """Print what the audit found; at errors write it down and stop."""
-    table = data.samples.table
-    for line in summary_lines(data.findings, table, cfg.near_duplicates):
-        print(f"audit: {line}", flush=True)
-    if folder is not None and any(finding.severity == "error" for finding in data.findings):
-        write_csv(folder / "problems.csv", problems_table(data, cfg))
-    raise_errors(data.findings, table)
-
-
-def problems_table(data: DataSet, cfg: DictConfig) -> pd.DataFrame:
-    """All that was found, a row a file or a pair of images, as problems.csv has it."""
-    problems = data.problems
-    if cfg.pseudonymise:
-        problems = [replace(p, image=pseudonym(p.image, _key(cfg))) for p in problems]
-    found = findings_table(data.findings, data.samples.table)
-    return pd.concat([files_table(problems), found], ignore_index=True)
-
-
-def _key(cfg: DictConfig) -> bytes:
-    return load_key(Path(cfg.paths.pseudonym_key).expanduser())
 
 
 def _available_memory(source: Path = Path("/proc/meminfo")) -> int:

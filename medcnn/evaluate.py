@@ -32,7 +32,8 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     from medcnn.assemble import check_fits
     from medcnn.classifier import load
     from medcnn.data.batches import DataModule
-    from medcnn.datasets import data_config, open_data, problems_table
+    from medcnn.datasets import data_config, open_data
+    from medcnn.problems import problems_table
     from medcnn.results import headline, write_results
     from medcnn.trainer import bare_trainer, set_threads
 

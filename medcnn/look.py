@@ -10,13 +10,14 @@ import torch
 from omegaconf import DictConfig
 
 from medcnn.config import instantiate
-from medcnn.data.audit import raise_errors, summary_lines
+from medcnn.data.audit_report import raise_errors, summary_lines
 from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import SPLITS, Samples
-from medcnn.datasets import DataSet, audit_data, open_data, problems_table
+from medcnn.datasets import DataSet, open_data
 from medcnn.errors import check_whole_number
 from medcnn.files import write_csv, write_json
 from medcnn.objective import UNKNOWN
+from medcnn.problems import audit_data, problems_table
 
 NO_LABEL = "label unknown"
 BY = ("site", "sex")  # columns that are counted beside the classes
@@ -167,10 +168,10 @@ def label_of(samples: Samples, row: int) -> str:
     """A sample's label in words."""
     values = samples.table[samples.label_columns].iloc[row].tolist()
     if samples.task == "regression":
-        return ", ".join(f"{value:.4g}" for value in values)
+        return ", ".join("unknown" if np.isnan(v) else f"{v:.4g}" for v in values)
     if samples.task == "multilabel":
         found = [n for n, value in zip(samples.class_names, values, strict=True) if value == 1]
-        return ", ".join(found) or "none"
+        return ", ".join(found) or ("unknown" if UNKNOWN in values else "none")
     return "unknown" if values[0] == UNKNOWN else samples.class_names[values[0]]
 
 

@@ -139,8 +139,9 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     """Train and test in all processes, then write the rest in this one."""
     import pytorch_lightning as pl
 
-    from medcnn.datasets import in_memory, open_data, problems_table
+    from medcnn.datasets import in_memory, open_data
     from medcnn.distributed import other_processes
+    from medcnn.problems import problems_table
     from medcnn.trainer import processes, uses_gpu
 
     check_numbers(cfg)

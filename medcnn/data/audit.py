@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from medcnn.data.duplicates import BITS, NO_HASH, near_pairs
 from medcnn.data.samples import SPLITS
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import check_whole_number
 from medcnn.objective import UNKNOWN, Task
 
 Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 PATIENT = "patient in two splits"
 IDENTICAL = "identical images in two splits"
@@ -229,92 +228,3 @@ def _missing(audited: _Audited, task: Task, class_names: Sequence[str]) -> list[
             for what in lacking:
                 findings.append(Finding(MISSING, "warning", f"no sample {what} in {split}", split))
     return findings
-
-
-def problems_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataFrame:
-    """The findings as a table, the gravest first.
-
-    Args:
-        findings: Of `audit`.
-        table: That was audited, or a copy of it with pseudonyms.
-
-    Returns:
-        Columns severity, kind, image, split, other_image, other_split, reason; text, empty where
-        there is nothing to say.
-    """
-    columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
-    ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
-    images = table["image"].tolist()
-    rows = [
-        (
-            f.severity,
-            f.kind,
-            "" if f.row is None else str(images[f.row]),
-            f.split,
-            "" if f.other_row is None else str(images[f.other_row]),
-            f.other_split,
-            f.detail,
-        )
-        for f in ordered
-    ]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def summary_lines(
-    findings: Sequence[Finding], table: pd.DataFrame, distance: int | None
-) -> list[str]:
-    """One line for each kind of finding, how many and the first; and how near near-duplicates are.
-
-    Args:
-        findings: Of `audit`.
-        table: That was audited, or a copy of it with pseudonyms.
-        distance: That near-duplicates were sought with; None if they weren't.
-    """
-    lines = []
-    for kind in KINDS:
-        of_kind = [f for f in findings if f.kind == kind]
-        if of_kind:
-            lines.append(f"{of_kind[0].severity}: {_count(of_kind, table)}")
-    if distance is None:
-        lines.append("near-duplicate images were not looked for")
-    else:
-        found = len({f.row for f in findings if f.kind == NEAR})
-        lines.append(
-            f"near-duplicates: {found} of the images of val and test have one in an earlier split "
-            f"(perceptual hashes that differ in at most {distance} of {BITS} bits)"
-        )
-    return lines
-
-
-def _count(findings: Sequence[Finding], table: pd.DataFrame) -> str:
-    """How many findings of one kind, and the first of them."""
-    one, images = findings[0], table["image"]
-    where = ""
-    if one.row is not None and one.other_row is not None:
-        one_image, other_image = images.iloc[one.row], images.iloc[one.other_row]
-        where = f"{one_image} ({one.split}) and {other_image} ({one.other_split}): "
-    such = "such as " if len(findings) > 1 else ""
-    return f"{one.kind}: {len(findings)}, {such}{where}{one.detail}"
-
-
-def raise_errors(findings: Sequence[Finding], table: pd.DataFrame) -> None:
-    """Stops where a finding is an error.
-
-    Args:
-        findings: Of `audit`.
-        table: That was audited, or a copy of it with pseudonyms.
-
-    Raises:
-        UserError: One line with the count and an example of each kind of error, and what to do.
-    """
-    errors = [f for f in findings if f.severity == "error"]
-    kinds = [kind for kind in KINDS if any(f.kind == kind for f in errors)]
-    if not errors:
-        return
-    counts = "; ".join(_count([f for f in errors if f.kind == kind], table) for kind in kinds)
-    advice = []
-    if PATIENT in kinds:
-        advice.append("split by patient (splits=patient), or mend the table")
-    if len(kinds) > (PATIENT in kinds):
-        advice.append("leave out one of each pair of images, or set strict=false")
-    raise UserError(f"the splits leak: {counts}. To do: {'; '.join(advice)}")

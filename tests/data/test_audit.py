@@ -15,10 +15,8 @@ from medcnn.data.audit import (
     RELABELLED,
     Finding,
     audit,
-    problems_table,
-    raise_errors,
-    summary_lines,
 )
+from medcnn.data.audit_report import findings_table, raise_errors, summary_lines
 from medcnn.data.duplicates import content_hashes, perceptual_hashes
 from medcnn.data.medmnist import medmnist
 from medcnn.data.samples import Samples
@@ -214,10 +212,10 @@ def test_a_split_without_rows_lacks_every_class() -> None:
     assert [f.split for f in found] == ["val", "val", "test", "test"]
 
 
-def test_problems_table_puts_errors_first() -> None:
+def test_findings_table_puts_errors_first() -> None:
     table = make("abcda", "rrvvt", [0, 1, 0, 1, 1])
     findings = look(table, content=[b"x", b"y", b"x", b"z", b"q"])
-    problems = problems_table(findings, table)
+    problems = findings_table(findings, table)
     assert problems.to_numpy().tolist() == [
         [
             "error",
@@ -240,8 +238,8 @@ def test_problems_table_puts_errors_first() -> None:
             "the patient's images are labelled benign and malignant",
         ],
     ]
-    assert list(problems_table([], table).columns) == list(problems.columns)
-    assert len(problems_table([], table)) == 0
+    assert list(findings_table([], table).columns) == list(problems.columns)
+    assert len(findings_table([], table)) == 0
 
 
 def test_summary_has_a_line_for_each_kind_and_states_the_distance() -> None:
@@ -295,7 +293,7 @@ def test_warnings_and_notes_stop_nothing() -> None:
 def test_findings_name_no_patient() -> None:
     table = make("aab", "rvt", [0, 1, 0]).assign(patient=["Doe", "Doe", "Roe"])
     findings = look(table, content=[b"x"] * 3, perceptual=[5] * 3)
-    text = " ".join([*summary_lines(findings, table, 2), problems_table(findings, table).to_csv()])
+    text = " ".join([*summary_lines(findings, table, 2), findings_table(findings, table).to_csv()])
     assert "oe" not in text
 
 
@@ -323,7 +321,7 @@ def test_pneumoniamnist_has_eight_identical_images_in_train_and_val(pneumonia: S
     assert set(pairs(found, IDENTICAL)) == expected
     assert len(of(found, IDENTICAL)) == 8
     assert len(of(found, NEAR)) == 1
-    problems = problems_table(found, pneumonia.table)
+    problems = findings_table(found, pneumonia.table)
     assert len(problems[problems["kind"] == IDENTICAL]) == 8
     assert "near-duplicates: 1 of the images" in summary_lines(found, pneumonia.table, 2)[-1]
     with pytest.raises(UserError, match="identical images in two splits: 8, such as val/"):

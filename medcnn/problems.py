@@ -1,0 +1,97 @@
+"""What is wrong with a data set: looked for, printed, and written to problems.csv."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+
+from medcnn.data.audit import audit
+from medcnn.data.audit_report import findings_table, raise_errors, summary_lines
+from medcnn.data.duplicates import content_hashes, perceptual_hashes
+from medcnn.data.files import Problem
+from medcnn.data.pseudonyms import load_key, pseudonym
+from medcnn.errors import UserError
+from medcnn.files import write_csv
+
+if TYPE_CHECKING:
+    from medcnn.datasets import DataSet
+
+SHOWN = 5  # problems that are printed; all are in problems.csv
+
+
+def report_files(problems: list[Problem], total: int, cfg: DictConfig, folder: Path | None) -> None:
+    """Name files that can't be used; stop, unless they may be left out.
+
+    The error, which ends up in files of the run, holds no path of an image.
+    """
+    for problem in problems[:SHOWN]:
+        print(f"medcnn: {problem.image} {problem.reason}", file=sys.stderr)
+    where = ""
+    if folder is not None:
+        if cfg.pseudonymise:
+            key = pseudonym_key(cfg)
+            problems = [replace(p, image=pseudonym(p.image, key)) for p in problems]
+        write_csv(folder / "problems.csv", files_table(problems))
+        where = f", all listed in {folder / 'problems.csv'}"
+    count = len({problem.image for problem in problems})  # one may have several
+    message = f"{count} of {total} images can't be used{where}"
+    if cfg.on_error == "stop":
+        raise UserError(f"{message}; mend them, or leave them out with on_error=skip")
+    print(f"medcnn: {message}: left out", file=sys.stderr, flush=True)
+
+
+def files_table(problems: list[Problem]) -> pd.DataFrame:
+    """Files that can't be used, as rows of problems.csv."""
+    columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
+    rows = [("error", "unusable file", p.image, "", "", "", p.reason) for p in problems]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def audit_data(data: "DataSet", cfg: DictConfig) -> None:
+    """Look for leaks between the splits, and keep what is found in the data set's `findings`."""
+    samples, distance = data.samples, cfg.near_duplicates
+    if data.facts:
+        facts = list(zip(data.facts, data.slices, strict=True))
+        content: list[Any] = [fact["digests"][k] for fact, k in facts]
+        hashes = np.array([fact["perceptual"][k] for fact, k in facts], np.uint64)
+    else:
+        content = content_hashes(samples.images)
+        hashes = np.empty(0, np.uint64) if distance is None else perceptual_hashes(samples.images)
+    data.findings = audit(
+        samples.table,
+        samples.task,
+        samples.label_columns,
+        samples.class_names,
+        content=content,
+        perceptual=None if distance is None else hashes,
+        distance=distance or 0,
+        strict=cfg.strict,
+    )
+
+
+def tell_findings(data: "DataSet", cfg: DictConfig, folder: Path | None) -> None:
+    """Print what the audit found; at errors write it down and stop."""
+    table = data.samples.table
+    for line in summary_lines(data.findings, table, cfg.near_duplicates):
+        print(f"audit: {line}", flush=True)
+    if folder is not None and any(finding.severity == "error" for finding in data.findings):
+        write_csv(folder / "problems.csv", problems_table(data, cfg))
+    raise_errors(data.findings, table)
+
+
+def problems_table(data: "DataSet", cfg: DictConfig) -> pd.DataFrame:
+    """All that was found, a row a file or a pair of images, as problems.csv has it."""
+    problems = data.problems
+    if cfg.pseudonymise:
+        problems = [replace(p, image=pseudonym(p.image, pseudonym_key(cfg))) for p in problems]
+    found = findings_table(data.findings, data.samples.table)
+    return pd.concat([files_table(problems), found], ignore_index=True)
+
+
+def pseudonym_key(cfg: DictConfig) -> bytes:
+    """The key in the file that ``paths.pseudonym_key`` names."""
+    return load_key(Path(cfg.paths.pseudonym_key).expanduser())
