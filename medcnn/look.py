@@ -31,7 +31,7 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
 
     The folder ``output`` then holds ``counts.csv``, ``samples.csv``, ``problems.csv``,
     ``data.json``, ``intensity.png`` and ``samples.png``, a contact sheet of training samples as the
-    network receives them.
+    network receives them, with the outlines of known lesions.
 
     Args:
         cfg: The config as composed from conf/data.yaml.
@@ -65,7 +65,8 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     images = _unit(samples, rows)
     versions = [augment(images, rows, epoch) for epoch in range(VERSIONS)] if augment else []
     names = [label_of(samples, row) for row in rows.tolist()]
-    contact_sheet([images, *versions], names, folder / "samples.png")
+    masks = None if samples.masks is None else samples.masks[rows]
+    contact_sheet([images, *versions], names, folder / "samples.png", masks)
     values = {split: _values(samples, split) for split in SPLITS}
     intensity_histogram({k: v for k, v in values.items() if len(v)}, folder / "intensity.png")
     for line in summary_lines(data.findings, samples.table, cfg.near_duplicates):

@@ -5,24 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.files import replacing
 
+LESION = "#ffd400"
 PER_ROW = 2  # samples side by side
 COLOURS = {"train": "#0072b2", "val": "#d55e00", "test": "#009e73"}
 
 
-def contact_sheet(versions: Sequence[Tensor], names: Sequence[str], out: Path) -> None:
+def contact_sheet(
+    versions: Sequence[Tensor], names: Sequence[str], out: Path, masks: Tensor | None = None
+) -> None:
     """Draws samples, each as it is and as augmented.
 
     Args:
         versions: Images (N, C, *spatial) in 0 … 1: first as they are, then augmented ones. Of a
-            volume the middle slice of its first axis is shown; of other channels than 3 the first.
+            volume the slice with most of its lesion is shown, or the middle one; of other channels
+            than 3 the first.
         names: N labels.
         out: The PNG file to write.
+        masks: (N, *spatial) bool, outlined on the samples as they are; None where not known.
     """
     columns = PER_ROW * len(versions)
     lines = -(-len(names) // PER_ROW)
@@ -31,22 +37,38 @@ def contact_sheet(versions: Sequence[Tensor], names: Sequence[str], out: Path) -
     for ax in axes.flat:
         ax.axis("off")
     for k, name in enumerate(names):
+        at = _slice(versions[0][k], None if masks is None else masks[k])
         line, first = k // PER_ROW, k % PER_ROW * len(versions)
         for j, images in enumerate(versions):
             ax = axes[line, first + j]
-            ax.imshow(_picture(images[k]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.imshow(_picture(images[k], at), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            if j == 0 and masks is not None:
+                _outline(ax, _picture(masks[k][None], at))
             title = _short(name) if j == 0 else f"augmented {j}"
             ax.set_title(title, fontsize=8, parse_math=False)
     with replacing(out) as path:
         figure.savefig(path)
 
 
-def _picture(image: Tensor) -> NDArray[Any]:
-    """(H, W) or (H, W, 3) of an image (C, *spatial)."""
+def _slice(image: Tensor, mask: Tensor | None) -> int:
+    """Which slice of a volume (C, D, H, W) to show; see `contact_sheet`."""
+    if mask is None or not mask.any():
+        return image.shape[1] // 2
+    return int(mask.flatten(1).sum(1).argmax())
+
+
+def _picture(image: Tensor, at: int) -> NDArray[Any]:
+    """(H, W) or (H, W, 3) of an image (C, *spatial), of a volume its slice `at`."""
     if image.ndim == 4:
-        image = image[:, image.shape[1] // 2]
+        image = image[:, at]
     picture: NDArray[Any] = image.movedim(0, -1).cpu().numpy()
     return picture if picture.shape[-1] == 3 else picture[..., 0]
+
+
+def _outline(axes: Axes, mask: NDArray[Any]) -> None:
+    """Draws the edge of a lesion (H, W); one that fills all or nothing has none."""
+    if mask.min() < mask.max():
+        axes.contour(mask, [0.5], colors=LESION, linewidths=1)
 
 
 def _short(name: str, most: int = 24) -> str:
