@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import DictConfig
 from PIL import Image as Picture
 
 from medcnn import datasets
@@ -26,11 +27,12 @@ from medcnn.datasets import (
     in_memory,
     open_data,
     parse_bytes,
-    problems_table,
     spec_of,
 )
 from medcnn.errors import UserError
+from medcnn.problems import problems_table
 
+PHANTOM = ("dataset.size=16", "dataset.patients=36", "dataset.images_per_patient=1")
 KEPT = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
 AFFINE = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [2, 0, 0, 0], [0, 0, 0, 1.0]])  # of SPL axes
 
@@ -61,14 +63,19 @@ def table(folder: Path, count: int = 12, **columns: Any) -> None:
     rows.assign(**columns).to_csv(folder / "table.csv", index=False)
 
 
-def config(folder: Path, *overrides: str) -> Any:
-    dataset = ("dataset=csv", f"dataset.path='{folder / 'table.csv'}'", "dataset.size=8")
-    places = (f"paths.data='{folder / 'data'}'", f"paths.pseudonym_key='{folder / 'key'}'")
-    return jobs.compose("train", *dataset, *places, *overrides)
+def config(root: Path, *overrides: str) -> DictConfig:
+    dataset = ("dataset=csv", f"dataset.path='{root / 'table.csv'}'", "dataset.size=8")
+    places = (f"paths.data='{root / 'data'}'", f"paths.pseudonym_key='{root / 'key'}'")
+    return jobs.compose("data", "on_error=stop", *dataset, *places, *overrides)
 
 
-def opened(folder: Path, *overrides: str, **options: Any) -> DataSet:
-    return open_data(config(folder, *overrides), **options)
+def of_test(root: Path, *overrides: str) -> DictConfig:
+    """The same as data that a checkpoint is only tested on."""
+    return data_config({"pseudonymise": False}, config(root, *overrides))
+
+
+def opened(root: Path, /, *overrides: str, **options: Any) -> DataSet:
+    return open_data(config(root, *overrides), **options)
 
 
 def leaking(folder: Path) -> None:
@@ -99,22 +106,22 @@ def damaged(folder: Path, bad: int) -> None:
 
 
 def test_arrays_have_the_splits_that_they_bring() -> None:
-    data = open_data(jobs.compose("train", *jobs.PHANTOM))
-    own = phantom(size=28, patients=36, images_per_patient=2)
+    data = open_data(jobs.compose("data", *PHANTOM))
+    own = phantom(size=16, patients=36, images_per_patient=1)
     pd.testing.assert_frame_equal(data.samples.table, own.table)
     assert (data.problems, data.findings, data.facts, data.slices) == ([], [], [], [])
 
 
 def test_a_fold_splits_arrays_anew() -> None:
-    folds = [open_data(jobs.compose("train", *jobs.PHANTOM, f"fold={k}")) for k in range(5)]
+    folds = [open_data(jobs.compose("data", *PHANTOM, "folds=3", f"fold={k}")) for k in range(3)]
     tests = [part.samples.table.query("split == 'test'") for part in folds]
-    assert sum(len(part) for part in tests) == 72
+    assert sum(len(part) for part in tests) == 36
     assert len({patient for part in tests for patient in part["patient"]}) == 36
     assert not any(part.findings for part in folds)
 
 
 def test_a_users_own_source_has_to_be_trusted() -> None:
-    cfg = jobs.compose("train", "dataset._target_=jobs.toy", "~dataset.seed")
+    cfg = jobs.compose("data")
     cfg.dataset = {"_target_": jobs.TOY, "sizes": [4, 2, 2]}
     with pytest.raises(UserError, match=r"add trust=\[jobs\.toy\]"):
         open_data(cfg)
@@ -129,7 +136,7 @@ def test_arrays_are_audited(tmp_path: Path, near: str, capsys: pytest.CaptureFix
     arrays["test_images"][3] = arrays["train_images"][5]
     np.savez(tmp_path / "breastmnist.npz", **arrays)
     given = ("dataset=breastmnist", f"dataset.root='{tmp_path}'", f"near_duplicates={near}")
-    data = open_data(jobs.compose("train", *given))
+    data = open_data(jobs.compose("data", *given))
     identical = [f for f in data.findings if f.kind == IDENTICAL]
     assert [(f.row, f.other_row, f.severity) for f in identical] == [(32 + 16 + 3, 5, "warning")]
     assert ("were not looked for" in capsys.readouterr().out) == (near == "null")
@@ -164,6 +171,25 @@ def test_the_column_of_splits_can_be_left_out_of_account(tmp_path: Path) -> None
     assert set(data.samples.table["split"]) == {"train", "val", "test"}
 
 
+def test_splits_follow_their_settings(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    table(tmp_path, site=["north", "south", "east"] * 4)
+    held = opened(tmp_path, "splits=site", "splits.test_sites=[south]").samples.table
+    assert (held["split"] == "test").tolist() == [False, True, False] * 4
+    drawn = [opened(tmp_path, f"splits.seed={seed}").samples.table["split"] for seed in range(3)]
+    assert len({tuple(splits) for splits in drawn}) == 3
+    shares = opened(tmp_path, "splits.shares={train: 1, val: 1, test: 1}").samples.table["split"]
+    assert shares.value_counts().to_dict() == {"train": 4, "val": 4, "test": 4}
+
+
+def test_the_class_that_is_sought(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    table(tmp_path)
+    assert opened(tmp_path).samples.positive is None
+    samples = opened(tmp_path, "dataset.positive=a", "dataset.classes=[b,a]").samples
+    assert (samples.positive, samples.class_names) == (1, ("b", "a"))
+
+
 def test_several_labels_and_boxes(tmp_path: Path) -> None:
     pictures(tmp_path)
     edges = pd.DataFrame([[2, 3, 5, 7]] * 12, columns=["l", "t", "r", "b"])
@@ -182,6 +208,7 @@ def test_slices_are_audited_one_by_one(tmp_path: Path) -> None:
 
     volumes = [noise(k, 3, 8, 8) for k in range(12)]
     volumes[11][2] = volumes[4][1]
+    volumes[10][1] = volumes[3][2] + np.uint8(20)
     for k, values in enumerate(volumes):
         nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / f"{k}.nii")
     table(tmp_path, image=[f"{k}.nii" for k in range(12)], split=KEPT)
@@ -190,6 +217,8 @@ def test_slices_are_audited_one_by_one(tmp_path: Path) -> None:
     assert data.slices == [0, 1, 2] * 12
     identical = [f for f in data.findings if f.kind == IDENTICAL]
     assert [(f.row, f.other_row) for f in identical] == [(11 * 3 + 2, 4 * 3 + 1)]
+    near = {(f.row, f.other_row) for f in data.findings if f.kind == NEAR}
+    assert (10 * 3 + 1, 3 * 3 + 2) in near
 
 
 # What is shown as black and white
@@ -229,7 +258,7 @@ def card(**changes: Any) -> dict[str, Any]:
 def test_a_checkpoints_card_decides_how_files_are_prepared(tmp_path: Path) -> None:
     pictures(tmp_path)
     table(tmp_path)
-    cfg = config(tmp_path, "splits=null", "dataset.intensity=[0,1]")
+    cfg = of_test(tmp_path, "dataset.intensity=[0,1]")
     samples = open_data(cfg, card=card()).samples
     assert samples.images.shape == (12, 3, 4, 6)
     assert samples.class_names == ("b", "a")
@@ -237,31 +266,30 @@ def test_a_checkpoints_card_decides_how_files_are_prepared(tmp_path: Path) -> No
     assert samples.intensity_range == (5, 95)
     assert samples.spec == asdict(ImageSpec.of(card()["image_spec"]))
     assert set(samples.table["split"]) == {"test"}
-    with pytest.raises(UserError, match="none of dataset.classes"):
+    with pytest.raises(UserError, match=r"none of dataset\.classes"):
         open_data(cfg, card=card(class_names=["c", "a"]))
 
 
 def test_a_card_without_a_range_leaves_that_of_the_files(tmp_path: Path) -> None:
     pictures(tmp_path)
     table(tmp_path)
-    cfg = config(tmp_path, "splits=null")
+    cfg = of_test(tmp_path)
     of_files = card(image_spec=asdict(ImageSpec(size=(8, 8))), input_size=[8, 8], in_channels=1)
     assert open_data(cfg, card=of_files).samples.ranges(torch.arange(2)).tolist() == [[0, 255]] * 2
     from_arrays = card(image_spec=None, intensity_range=None)
-    trained = open_data(config(tmp_path, "splits=null", "dataset.intensity=type"), card=from_arrays)
-    assert trained.samples.images.shape == (12, 3, 4, 6)
-    assert trained.samples.spec is not None
-    assert trained.samples.spec["intensity"] == "type"
+    cfg = of_test(tmp_path, "dataset.intensity=training_percentile")
+    samples = open_data(cfg, card=from_arrays).samples
+    assert samples.images.shape == (12, 3, 4, 6)
+    ranges = samples.ranges(torch.arange(12))
+    assert len(ranges.unique(dim=0)) > 1  # each file's own: of the training there is none
 
 
 def test_a_net_trained_on_arrays_takes_files_too() -> None:
     of_arrays = card(image_spec=None, in_channels=1)
-    assert spec_of(of_arrays) == ImageSpec(size=(4, 6), channels=1) or True
     assert asdict(spec_of(of_arrays)) == asdict(ImageSpec(size=(4, 6), channels=1))
     own = ImageSpec(size=(9, 9), spacing=(0.5, 0.5), intensity="bone")
-    assert asdict(spec_of(of_arrays, own)) == asdict(
-        ImageSpec(size=(4, 6), channels=1, spacing=(0.5, 0.5), intensity="bone")
-    )
+    expected = replace(own, size=(4, 6), channels=1)
+    assert asdict(spec_of(of_arrays, own)) == asdict(expected)
     stored = {"size": [4, 6], "slices": "all", "intensity": [0, 9]}
     given = spec_of(card(image_spec=stored), own)
     assert (given.slices, given.intensity, given.spacing) == ("all", (0, 9), None)
@@ -271,7 +299,7 @@ def test_a_net_trained_on_arrays_takes_files_too() -> None:
 def test_other_data_keep_their_own_splits(tmp_path: Path) -> None:
     pictures(tmp_path)
     table(tmp_path, split=["test", "train", "val"] * 4)
-    samples = opened(tmp_path, "splits=null").samples
+    samples = open_data(of_test(tmp_path)).samples
     assert samples.table["split"].tolist() == ["test", "train", "val"] * 4
 
 
@@ -285,7 +313,7 @@ def test_the_data_of_the_training_are_split_as_they_were(tmp_path: Path) -> None
     test = jobs.compose("evaluate", "checkpoint=x", f"paths.data='{tmp_path / 'data'}'")
     again = open_data(data_config(plain(cfg), test), checked=False)
     first = open_data(cfg).samples.table
-    assert first["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 3} or True
+    assert first["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 3}
     pd.testing.assert_frame_equal(again.samples.table, first)
     folds = config(tmp_path, "fold=3")
     held = open_data(data_config(plain(folds), test), checked=False).samples.table
@@ -342,8 +370,10 @@ def test_bad_files_are_left_out_if_asked_for(
     assert data.samples.table["patient"].tolist() == [f"p{k}" for k in range(2, 12)]
     assert len(data.facts) == len(data.slices) == len(data.samples.images[torch.arange(10)]) == 10
     assert [problem.image for problem in data.problems] == ["0.png", "1.png"]
-    assert capsys.readouterr().err.splitlines()[-1].endswith("problems.csv'}: left out") or True
-    written = pd.read_csv(tmp_path / "run" / "problems.csv", keep_default_na=False)
+    last = capsys.readouterr().err.splitlines()[-1]
+    listed = tmp_path / "run" / "problems.csv"
+    assert last == f"medcnn: 2 of 12 images can't be used, all listed in {listed}: left out"
+    written = pd.read_csv(listed, keep_default_na=False, dtype=object)
     pd.testing.assert_frame_equal(problems_table(data, config(tmp_path)), written)
 
 
@@ -455,6 +485,17 @@ def test_pseudonyms_change_nothing_else(tmp_path: Path) -> None:
     assert torch.equal(hidden.samples.images[rows], shown.samples.images[rows])
 
 
+def test_files_that_stop_everything_are_listed_by_pseudonyms(tmp_path: Path) -> None:
+    personal(tmp_path)
+    (tmp_path / "Meyer-5/scan-Quentin-5.png").write_bytes(b"")
+    with pytest.raises(UserError, match="1 of 12 images can't be used") as stop:
+        opened(tmp_path, "pseudonymise=true", folder=tmp_path / "run")
+    listed = pd.read_csv(tmp_path / "run" / "problems.csv")
+    image = pseudonym("Meyer-5/scan-Quentin-5.png", load_key(tmp_path / "key"))
+    assert listed["image"].tolist() == [image]
+    assert "Meyer" not in str(stop.value)
+
+
 def test_problems_and_leaks_are_told_by_pseudonyms(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -548,7 +589,7 @@ def test_other_sizes_are_refused(text: str) -> None:
 def test_the_cache_may_be_too_small(tmp_path: Path) -> None:
     pictures(tmp_path)
     table(tmp_path)
-    with pytest.raises(UserError, match="cache.disk"):
+    with pytest.raises(UserError, match=r"cache\.disk"):
         opened(tmp_path, "cache.disk=100")
     assert len(opened(tmp_path, "cache.disk=768").samples) == 12  # 12 images of 64 bytes
 
@@ -592,8 +633,16 @@ def test_a_file_is_read_once_for_several_data_sets(
 
 
 def test_memory_that_the_system_would_give() -> None:
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("no Linux")
     known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     available = 1024 * int(known["MemAvailable"].split()[0])
     assert datasets._available_memory() == pytest.approx(available, rel=0.1)
+
+
+@pytest.mark.parametrize("content", [None, "MemTotal: 5 kB\n"])
+def test_memory_where_the_system_does_not_say(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "meminfo").write_text(content)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < datasets._available_memory() <= total
+    assert datasets._available_memory(tmp_path / "meminfo") == total
