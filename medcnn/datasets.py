@@ -107,8 +107,10 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
         "folds": None,
         "fold": None,
     }
-    if settings["pseudonymise"] is None:
-        settings["pseudonymise"] = trained["pseudonymise"]
+    for key in ("on_error", "pseudonymise"):
+        settings[key] = trained[key] if settings[key] is None else settings[key]
+    if settings["paths"]["pseudonym_key"] is None:
+        settings["paths"]["pseudonym_key"] = trained["paths"]["pseudonym_key"]
     return OmegaConf.create(settings | {key: trained[key] for key in keys})
 
 
@@ -193,7 +195,9 @@ def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec
     stored = card["image_spec"]
     spec = ImageSpec(size=tuple(card["input_size"])) if spec is None else spec
     if stored is not None:
-        spec = ImageSpec.of(stored)
+        trained = ImageSpec.of(stored)
+        anyway = spec.allow_missing_geometry or trained.allow_missing_geometry
+        spec = replace(trained, allow_missing_geometry=anyway)
     return replace(spec, size=tuple(card["input_size"]), channels=card["in_channels"])
 
 

@@ -19,6 +19,9 @@ FILE = "ensemble.json"  # in the run directory of a cross-validation
 class Ensemble(nn.Module):
     """The mean of the members' probabilities (or of their predictions, in regression).
 
+    With ``dataset.intensity=training_percentile`` each member has a range of its own for what
+    becomes 0 and 1, which ``medcnn.predict`` knows and `classify` doesn't.
+
     Args:
         members: Classifiers of the same classes and the same kind of images.
 

@@ -1,8 +1,9 @@
 """``python -m medcnn.predict``: classify new images."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from medcnn.classifier import Card, Classifier
+    from medcnn.classifier import Classifier
+    from medcnn.data.image import ImageSpec, Range
     from medcnn.ensemble import Ensemble
+
+    # Images (S, C, *size) as stored, and the values that become 0 and 1; None: as in training.
+    Item = tuple[Tensor, Range | None]
 
 
 def predict(cfg: DictConfig, trust: list[str]) -> None:
@@ -49,11 +54,13 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     check_whole_number("batch_size", batch_size, least=1)
     spec = spec_of(card)
+    if cfg.dataset.allow_missing_geometry is not None:
+        spec = replace(spec, allow_missing_geometry=bool(cfg.dataset.allow_missing_geometry))
     paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)
     read: list[Path] = []
     probs: list[np.ndarray] = []
     for first in range(0, len(paths), batch_size):
-        items = _read(paths[first : first + batch_size], card)
+        items = _read(paths[first : first + batch_size], spec, card["in_channels"])
         if items:
             probs += _classify(classifier, list(items.values()), batch_size)
             read += items
@@ -74,47 +81,56 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         raise UserError(f"{len(paths) - len(read)} of {len(paths)} images could not be read")
 
 
-def _read(paths: list[Path], card: "Card") -> dict[Path, "Tensor"]:
-    """Images (S, C, *size) float32 in 0 … 1 of the files that can be read; the others are named."""
+def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Item]":
+    """What the files hold that can be read; the others are named."""
     import torch
 
-    from medcnn.data.batches import unit_intensity
     from medcnn.data.intensity import TRAINING, file_range
     from medcnn.data.scan import read_file
-    from medcnn.datasets import spec_of
 
-    spec = spec_of(card)
-    items: dict[Path, Tensor] = {}
+    items: dict[Path, Item] = {}
     for path in paths:
         try:
             images, facts = read_file(path, spec)
-            if spec.intensity == TRAINING:
-                low, high = card["intensity_range"]
-            else:
-                low, high = file_range(facts, spec.intensity)
+            known = spec.intensity == TRAINING  # to the checkpoint alone
+            pair = None if known else file_range(facts, spec.intensity)
         except UserError as error:
             print(f"medcnn: {path} {error}", file=sys.stderr)
             continue
-        ranges = torch.tensor([[low, high]]).expand(len(images), 2)
         stored = torch.from_numpy(images)
-        if len(stored) and stored.shape[1] < card["in_channels"]:
-            stored = stored.expand(-1, card["in_channels"], *stored.shape[2:])
-        items[path] = unit_intensity(stored, ranges)
+        if stored.shape[1] < channels:
+            stored = stored.expand(-1, channels, *stored.shape[2:])
+        items[path] = (stored, pair)
     return items
 
 
 def _classify(
-    classifier: "Classifier | Ensemble", items: list["Tensor"], batch_size: int
+    classifier: "Classifier | Ensemble", items: "list[Item]", batch_size: int
 ) -> list["np.ndarray"]:
-    """Probabilities (S, K) of each item (S, C, *size)."""
+    """Probabilities (S, K) of each item, the mean of all members'."""
     import torch
 
+    from medcnn.ensemble import Ensemble
     from medcnn.trainer import autocast
 
-    images = torch.cat(items)
+    members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
     with autocast(classifier):
-        probs = [classifier.classify(part).cpu() for part in images.split(batch_size)]
-    return [part.numpy() for part in torch.cat(probs).split([len(item) for item in items])]
+        probs = torch.stack([_probs(member, items, batch_size) for member in members]).mean(0)
+    return [part.numpy() for part in probs.split([len(stored) for stored, _ in items])]
+
+
+def _probs(member: Any, items: "list[Item]", batch_size: int) -> "Tensor":
+    """Probabilities (N, K) that one classifier gives the images of all items."""
+    import torch
+
+    from medcnn.data.batches import unit_intensity
+
+    own = member.card["intensity_range"]  # of the images that it was trained on
+    images = [
+        unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
+        for stored, pair in items
+    ]
+    return torch.cat([member.classify(part).cpu() for part in torch.cat(images).split(batch_size)])
 
 
 if __name__ == "__main__":

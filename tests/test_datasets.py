@@ -294,6 +294,11 @@ def test_a_net_trained_on_arrays_takes_files_too() -> None:
     given = spec_of(card(image_spec=stored), own)
     assert (given.slices, given.intensity, given.spacing) == ("all", (0, 9), None)
     assert given.channels == 3
+    assert not given.allow_missing_geometry
+    anyway = replace(own, allow_missing_geometry=True)  # that of the data, too
+    assert spec_of(card(image_spec=stored), anyway).allow_missing_geometry
+    stored["allow_missing_geometry"] = True
+    assert spec_of(card(image_spec=stored), own).allow_missing_geometry
 
 
 def test_other_data_keep_their_own_splits(tmp_path: Path) -> None:
@@ -330,6 +335,16 @@ def test_other_data_bring_nothing_of_the_training_but_pseudonyms() -> None:
     said = jobs.compose("evaluate", "checkpoint=x", "pseudonymise=false")
     assert data_config(trained, said).pseudonymise is False
     assert data_config(trained, said).fold == 2
+
+
+def test_a_test_treats_files_and_names_as_the_training_did() -> None:
+    trained = plain(jobs.compose("train", "on_error=skip", "paths.pseudonym_key=mine.key"))
+    for task in ("evaluate", "explain"):
+        cfg = data_config(trained, jobs.compose(task, "checkpoint=x"))
+        assert (cfg.on_error, cfg.paths.pseudonym_key) == ("skip", "mine.key")
+        said = jobs.compose(task, "checkpoint=x", "on_error=stop", "paths.pseudonym_key=other.key")
+        cfg = data_config(trained, said)
+        assert (cfg.on_error, cfg.paths.pseudonym_key) == ("stop", "other.key")
 
 
 # Files that can't be used

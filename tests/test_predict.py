@@ -144,3 +144,48 @@ def test_colour_net_on_grey_files(tmp_path: Path) -> None:
     assert pd.read_csv(output).filter(like="prob:").sum(axis=1)[0] == pytest.approx(1, abs=1e-5)
     names = medcnn.load(run / "checkpoints" / "best.ckpt").card["class_names"]
     assert pd.read_csv(output)["decision"][0] in names
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation on volumes that don't say how they lie, each fold with its own range."""
+    folder = tmp_path_factory.mktemp("volumes")
+    for k in range(12):
+        values = np.random.default_rng(k).integers(0, 50 * (k + 1), (6, 8, 8))
+        np.save(folder / f"{k}.npy", values.astype(np.int16))
+    table = pd.DataFrame({"image": [f"{k}.npy" for k in range(12)], "patient": range(12)})
+    table.assign(label=np.resize(["a", "b"], 12)).to_csv(folder / "table.csv", index=False)
+    data = ("dataset=csv", f"dataset.path='{folder / 'table.csv'}'", "dataset.size=28",
+            "dataset.slices=all", "dataset.allow_missing_geometry=true",
+            "dataset.intensity=training_percentile",
+            f"cache.folder='{folder / 'cache'}'")  # fmt: skip
+    options = ("model=lenet", "trainer.max_epochs=1", "fold=all", "folds=3", "cam.n=0")
+    return jobs.train(folder / "run", *jobs.PLAIN, *options, *data)
+
+
+def test_each_member_scales_images_by_its_own_range(folds: Path, tmp_path: Path) -> None:
+    images = f"images='{folds.parent / '0.npy'}'"
+    alone = []
+    for k in range(3):
+        output = tmp_path / f"{k}.csv"
+        jobs.predict(best(folds / f"fold-{k}"), images, f"output='{output}'")
+        alone.append(pd.read_csv(output)["prob:a"][0])
+    jobs.predict(f"checkpoint='{folds}'", images, f"output='{tmp_path / 'all.csv'}'")
+    assert pd.read_csv(tmp_path / "all.csv")["prob:a"][0] == pytest.approx(np.mean(alone), abs=1e-5)
+    ranges = [jobs.checkpoint(folds / f"fold-{k}")["medcnn"]["intensity_range"] for k in range(3)]
+    assert len({tuple(pair) for pair in ranges}) == 3
+    told = pd.read_csv(folds / "predictions_study.csv").set_index("study").loc["0.npy"]
+    own = int(told["fold"])
+    assert alone[own] == pytest.approx(told["prob:a"], abs=1e-5)
+
+
+def test_volumes_without_geometry_are_taken_where_that_is_said(
+    folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (best(folds / "fold-0"), f"images='{folds.parent / '1.npy'}'")
+    strict = "dataset.allow_missing_geometry=false"
+    with pytest.raises(UserError, match="none of 1 files could be read"):
+        jobs.predict(*arguments, f"output='{tmp_path / 'a.csv'}'", strict)
+    assert "doesn't say how it lies" in capsys.readouterr().err
+    jobs.predict(*arguments, f"output='{tmp_path / 'a.csv'}'", strict.replace("false", "true"))
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 1

@@ -32,8 +32,10 @@ def contact_sheet(
     """
     columns = PER_ROW * len(versions)
     lines = -(-len(names) // PER_ROW)
-    figure = Figure(figsize=(1.7 * columns, 1.95 * lines + 0.4), dpi=100, layout="constrained")
+    height = 1.95 * lines + 0.4
+    figure = Figure(figsize=(1.7 * columns, height), dpi=100)
     axes = figure.subplots(lines, columns, squeeze=False)
+    figure.subplots_adjust(0.01, 0.1 / height, 0.99, 1 - 0.4 / height, 0.06, 0.18)
     for ax in axes.flat:
         ax.axis("off")
     for k, name in enumerate(names):
@@ -42,6 +44,7 @@ def contact_sheet(
         for j, images in enumerate(versions):
             ax = axes[line, first + j]
             ax.imshow(_picture(images[k], at), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.autoscale(False)
             if j == 0 and masks is not None:
                 _outline(ax, _picture(masks[k][None], at))
             title = _short(name) if j == 0 else f"augmented {j}"
@@ -68,7 +71,8 @@ def _picture(image: Tensor, at: int) -> NDArray[Any]:
 def _outline(axes: Axes, mask: NDArray[Any]) -> None:
     """Draws the edge of a lesion (H, W); one that fills all or nothing has none."""
     if mask.min() < mask.max():
-        axes.contour(mask, [0.5], colors=LESION, linewidths=1)
+        y, x = (np.arange(-1, length + 1) for length in mask.shape)
+        axes.contour(x, y, np.pad(mask, 1), [0.5], colors=LESION, linewidths=1)
 
 
 def _short(name: str, most: int = 24) -> str:
