@@ -83,6 +83,7 @@ class Cache:
         self._index = sqlite3.connect(self.folder / "index.sqlite", timeout=60)
         self._index.executescript(TABLES)
         self._packs: dict[str, IO[bytes]] = {}
+        self._ends: dict[str, int] = {}
 
     def close(self) -> None:
         """Let go of the folder, which may then be cleared."""
@@ -123,18 +124,28 @@ class Cache:
         self._index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
 
     def add(self, content: str, images: Array | None, facts: Facts) -> None:
-        """Store prepared images (S, C, *size), or with None that the file is refused."""
+        """Store prepared images (S, C, *size), or with None that the file is refused.
+
+        Only within `filling`.
+        """
         if self.entry(content) is not None:
             return
         kind, slot, count = None, 0, 0
         if images is not None:
             count = len(images)
             kind = f"{images.dtype}-{'x'.join(map(str, images.shape[1:]))}"
-            query = "SELECT COALESCE(MAX(slot + count), 0) FROM images WHERE kind = ?"
-            slot = self._index.execute(query, (kind,)).fetchone()[0]
+            slot = self._end(kind)
+            self._ends[kind] = slot + count
             self._write(kind, slot, np.ascontiguousarray(images))
         values = (content, kind, slot, count, json.dumps(facts))
         self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
+
+    def _end(self, kind: str) -> int:
+        """How many images of a kind there are; looked up once each time that `filling` begins."""
+        if kind not in self._ends:
+            query = "SELECT COALESCE(MAX(slot + count), 0) FROM images WHERE kind = ?"
+            self._ends[kind] = int(self._index.execute(query, (kind,)).fetchone()[0])
+        return self._ends[kind]
 
     def _write(self, kind: str, slot: int, images: Array) -> None:
         if kind not in self._packs:
@@ -175,6 +186,7 @@ class Cache:
             except BlockingIOError:
                 print("another process prepares images with the same settings: waiting", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            self._ends.clear()  # another process may have added some
             try:
                 yield
             finally:

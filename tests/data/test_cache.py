@@ -110,6 +110,16 @@ def wait_and_add(folder: Path) -> None:
         cache.add("second", image(2), {})
 
 
+def test_what_others_added_meanwhile_is_not_written_over(tmp_path: Path) -> None:
+    with Cache(tmp_path, {}) as ours, Cache(tmp_path, {}) as theirs:
+        for k, cache in enumerate((ours, theirs, ours)):
+            with cache.filling():
+                cache.add(f"{k}", image(k), {})
+        slots = [entry.slot for k in range(3) if (entry := ours.entry(f"{k}"))]
+        assert slots == [0, 1, 2]
+        assert ours.pack("uint8-1x4x6")[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
 def test_one_process_at_a_time_adds(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with Cache(tmp_path, {}) as cache:
