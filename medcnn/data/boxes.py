@@ -12,6 +12,14 @@ UNITS = ("pixel", "fraction")
 BEYOND = 0.05  # of the image that a fraction may lie outside of it: what rounding does to a box
 
 
+def check_box_options(box_format: str, unit: str) -> None:
+    """Raise UserError for a format or a unit that `read_boxes` doesn't know."""
+    if box_format not in FORMATS:
+        raise UserError(f"dataset.box_format={box_format}: choose one of {', '.join(FORMATS)}")
+    if unit not in UNITS:
+        raise UserError(f"dataset.box_unit={unit}: choose one of {', '.join(UNITS)}")
+
+
 def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
     """Makes edges of numbers in text.
 
@@ -29,10 +37,7 @@ def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
     Raises:
         UserError: No such format or unit, or a box that none can be.
     """
-    if box_format not in FORMATS:
-        raise UserError(f"dataset.box_format={box_format}: choose one of {', '.join(FORMATS)}")
-    if unit not in UNITS:
-        raise UserError(f"dataset.box_unit={unit}: choose one of {', '.join(UNITS)}")
+    check_box_options(box_format, unit)
     given = (cells != "").to_numpy()
     values = cells.apply(lambda column: pd.to_numeric(column, errors="coerce")).to_numpy(float)
     _refuse(cells, given & ~np.isfinite(values), "holds no number")
@@ -41,6 +46,8 @@ def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
     edges = np.stack([top, left, bottom, right], 1)
     _refuse(cells, ((right <= left) | (bottom <= top))[:, None], "has no width or no height")
     _refuse(cells, edges[:, 2:] <= 0, "lies outside of the image")
+    if unit == "pixel" and (edges <= 1).any() and not (edges > 1).any():
+        raise UserError("dataset.columns.box: no number is above 1: say dataset.box_unit=fraction")
     if unit == "fraction":
         outside = (edges < -BEYOND) | (edges > 1 + BEYOND)
         _refuse(cells, outside, "isn't within 0 … 1 (dataset.box_unit=pixel?)")

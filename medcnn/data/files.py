@@ -15,6 +15,8 @@ from medcnn.data.scan import chain_of, scan
 from medcnn.data.stored import BoxMasks, StoredImages, StoredMasks
 from medcnn.errors import UserError
 
+BEYOND = 1.05  # times the image's edge: where a box may end, for it may be rounded
+
 
 @dataclass
 class Problem:
@@ -121,11 +123,22 @@ def _open_masks(
         return None, []
     boxes = listing.table[list(BOX)].to_numpy(float)
     facts = [entry.facts for entry in entries]
-    volumes = np.array(["shape" in fact and len(fact["shape"]) != 2 for fact in facts], bool)
-    reason = "has a box, and boxes are for pictures: of a volume give a mask"
-    names = listing.table["image"][volumes & ~np.isnan(boxes).any(1)]
-    problems = [Problem(str(name), reason) for name in names]
+    problems = []
+    for name, box, fact in zip(listing.table["image"], boxes, facts, strict=True):
+        reason = None if np.isnan(box).any() or "error" in fact else _no_box(box, fact, listing)
+        if reason is not None:
+            problems.append(Problem(str(name), reason))
     return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
+
+
+def _no_box(box: np.ndarray, image: Facts, listing: Listing) -> str | None:
+    """Why a box can't be one of an image, or None."""
+    if len(image["shape"]) != 2:
+        return "has a box, and boxes are for pictures: of a volume give a mask"
+    height, width = image["shape"]
+    if listing.box_unit == "pixel" and (box[2:] > BEYOND * np.array(image["shape"])).any():
+        return f"has a box that ends beyond its {height}×{width} pixels"
+    return None
 
 
 def _misfit(mask: Facts, image: Facts) -> str | None:

@@ -107,6 +107,12 @@ def _images(root: Path, depth: int, volumes: bool) -> list[str]:
     """
     from medcnn.data.formats import is_image, list_images
 
+    links = [path for path in root.rglob("*") if path.is_symlink() and path.is_dir()]
+    if links:
+        raise UserError(
+            f"dataset.path={root}: {len(links)} of its folders are symbolic links, which aren't "
+            "followed; put the images themselves there, or list them in a table (dataset=csv)"
+        )
     found: set[Path] = set()
     for path in list_images(root, volumes=volumes, key="dataset.path"):
         if path.is_dir() and len(path.relative_to(root).parts) <= depth:  # a class is no series

@@ -28,13 +28,14 @@ def check_spec(spec: ImageSpec) -> None:
     if spec.channels not in (None, 1, 3):
         raise UserError(f"dataset.channels={spec.channels}: give 1 (grey), 3 (colour) or null")
     if spec.spacing is not None:
-        positive = [isinstance(s, int | float) and 0 < s < np.inf for s in spec.spacing]
+        given = spec.spacing if isinstance(spec.spacing, tuple) else ()
+        positive = [isinstance(s, int | float) and 0 < s < np.inf for s in given]
         if len(positive) != len(spec.size) or not all(positive):
             raise UserError(
-                f"dataset.spacing={list(spec.spacing)}: give {len(spec.size)} numbers of mm above "
-                "0, one for each axis of dataset.size"
+                f"dataset.spacing={list(given) or spec.spacing}: give {len(spec.size)} numbers of "
+                "mm above 0, one for each axis of dataset.size"
             )
-    if sorted(spec.orientation.translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:
+    if sorted(str(spec.orientation).translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:
         raise UserError(
             f"dataset.orientation={spec.orientation}: give one letter of each pair R L, A P, S I, "
             "such as SPL"

@@ -14,8 +14,8 @@ from medcnn.errors import UserError
 from medcnn.objective import TASKS, UNKNOWN, Task
 
 MOST_NUMBERS = 20  # classes named by numbers; more look like a quantity
-YES = {"1": 1, "1.0": 1, "true": 1, "yes": 1, "0": 0, "0.0": 0, "false": 0, "no": 0}
-UNSURE = {"": UNKNOWN, "-1": UNKNOWN, "-1.0": UNKNOWN}  # -1 as CheXpert has it
+YES = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
+UNSURE = {"": UNKNOWN, "-1": UNKNOWN}  # -1 as CheXpert has it
 # Two classes of which no one doubts which is the finding; the second of each.
 OBVIOUS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"negative", "positive"})
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcnn.data.boxes import read_boxes
+from medcnn.data.boxes import check_box_options, read_boxes
 from medcnn.data.delimited import at_lines, check_column, read_table
 from medcnn.data.labels import LabelOptions, read_labels
 from medcnn.data.listing import BOX, Listing
@@ -96,6 +96,7 @@ def csv(
     """
     path = Path(path).expanduser()
     names = _all_columns(columns)
+    check_box_options(box_format, box_unit)
     spec = image_spec(
         size=size,
         spatial_dims=spatial_dims,

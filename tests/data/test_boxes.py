@@ -121,3 +121,9 @@ def test_boxes_beyond_the_first_pixel(numbers: str, unit: str) -> None:
 def test_fractions_that_are_pixels(numbers: str) -> None:
     with refused(r"line 3: the box isn't within 0 … 1 \(dataset\.box_unit=pixel\?\)"):
         boxes(NONE, numbers.split(), unit="fraction")
+
+
+def test_pixels_that_are_fractions() -> None:
+    with refused("no number is above 1: say dataset.box_unit=fraction"):
+        boxes(["0.1", "0.2", "0.4", "1"], NONE)
+    assert len(boxes(NONE, NONE)) == 2

@@ -148,6 +148,14 @@ def test_folders_without_images(tmp_path: Path) -> None:
         read(tmp_path / "a" / "notes.txt")
 
 
+def test_a_class_that_is_a_link_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    made(tmp_path / "elsewhere", "3.png")
+    root = made(tmp_path / "root", "a/1.png", "b/2.png")
+    (root / "c").symlink_to(tmp_path / "elsewhere")
+    with refused("1 of its folders are symbolic links, which aren't followed"):
+        read(root)
+
+
 def test_an_image_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
     top = made(tmp_path / "films", "a/x.txt", "b/x.txt")
     outside = tmp_path / "secret.png"

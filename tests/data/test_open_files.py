@@ -131,3 +131,13 @@ def test_boxes_are_for_pictures(tmp_path: Path) -> None:
     ]
     assert opened.masks is not None
     assert not opened.masks[torch.tensor([0])].any()
+
+
+def test_a_box_has_to_fit_its_picture(tmp_path: Path) -> None:
+    names = [save(tmp_path / f"{k}.png", noise(k, 100, 200)) for k in range(3)]
+    ends = {"box_bottom": [104.0, 60.0, 60.0], "box_right": [60.0, 211.0, np.nan]}
+    table = pd.DataFrame({"image": names, **{key: [1.0, 1.0, np.nan] for key in BOX} | ends})
+    opened = open_listing(listing(tmp_path, table, ImageSpec(size=(8, 8))), tmp_path / "c", DISK)
+    assert [(p.image, p.reason) for p in opened.problems] == [
+        ("1.png", "has a box that ends beyond its 100×200 pixels")
+    ]

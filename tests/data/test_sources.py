@@ -121,6 +121,8 @@ def test_lists_become_tuples_and_the_rest_is_kept() -> None:
         ({"size": [8, 8.0]}, r"dataset\.size=8\.0: give a whole number"),
         ({"size": 8, "channels": 2}, r"dataset\.channels=2"),
         ({"size": 8, "spacing": [1.0]}, r"dataset\.spacing=\[1\.0\]: give 2 numbers"),
+        ({"size": 8, "spacing": 1.0}, r"dataset\.spacing=1\.0: give 2 numbers"),
+        ({"size": 8, "orientation": None}, r"dataset\.orientation=None"),
         ({"size": 8, "orientation": "RRR"}, r"dataset\.orientation=RRR"),
         ({"size": 8, "slices": "some"}, r"dataset\.slices=some"),
         ({"size": 8, "slices": "all", "spatial_dims": 3}, r"dataset\.slices=all"),
