@@ -22,7 +22,7 @@ from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import Samples
 from medcnn.data.splits import assign_splits
 from medcnn.data.stored import StoredImages
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError, check_path, check_whole_number
 from medcnn.objective import Task
 from medcnn.problems import audit_data, pseudonym_key, report_files, tell_findings
 
@@ -142,6 +142,7 @@ def parse_bytes(key: str, value: str | int) -> int:
 
 
 def _check(cfg: DictConfig) -> None:
+    check_path("cache.folder", cfg.cache.folder)
     if cfg.on_error not in ("stop", "skip"):
         raise UserError(f"on_error={cfg.on_error}: choose stop or skip")
     for key in ("strict", "pseudonymise"):

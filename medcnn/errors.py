@@ -1,11 +1,19 @@
 """The one error that is meant for the person at the keyboard."""
 
+from pathlib import Path
+
 
 class UserError(ValueError):
     """Something that the user can put right: what is wrong, where, and what to do, in one line.
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+def check_path(key: str, value: object) -> None:
+    """Raise UserError unless a config's value is a path: null is none."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise UserError(f"{key}={value}: give a path")
 
 
 def check_whole_number(key: str, value: object, least: int, most: int | None = None) -> None:

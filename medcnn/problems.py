@@ -14,7 +14,7 @@ from medcnn.data.audit_report import findings_table, raise_errors, summary_lines
 from medcnn.data.duplicates import content_hashes, perceptual_hashes
 from medcnn.data.files import Problem
 from medcnn.data.pseudonyms import load_key, pseudonym
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_path
 from medcnn.files import write_csv
 
 if TYPE_CHECKING:
@@ -94,4 +94,5 @@ def problems_table(data: "DataSet", cfg: DictConfig) -> pd.DataFrame:
 
 def pseudonym_key(cfg: DictConfig) -> bytes:
     """The key in the file that ``paths.pseudonym_key`` names."""
+    check_path("paths.pseudonym_key", cfg.paths.pseudonym_key)
     return load_key(Path(cfg.paths.pseudonym_key).expanduser())

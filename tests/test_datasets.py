@@ -661,3 +661,15 @@ def test_memory_where_the_system_does_not_say(tmp_path: Path, content: str | Non
         (tmp_path / "meminfo").write_text(content)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert datasets._available_memory(tmp_path / "meminfo") == total
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["cache.folder=null", "dataset.path=null", "pseudonymise=true paths.pseudonym_key=null"],
+)
+def test_a_path_that_is_none(override: str, tmp_path: Path) -> None:
+    pictures(tmp_path)
+    table(tmp_path)
+    key = override.split()[-1].partition("=")[0]
+    with pytest.raises(UserError, match=f"{key}=None: give a path"):
+        opened(tmp_path, *override.split())

@@ -40,6 +40,9 @@ def check_spec(spec: ImageSpec) -> None:
             f"dataset.orientation={spec.orientation}: give one letter of each pair R L, A P, S I, "
             "such as SPL"
         )
+    if not isinstance(spec.allow_missing_geometry, bool):
+        anyway = spec.allow_missing_geometry
+        raise UserError(f"dataset.allow_missing_geometry={anyway}: choose true or false")
     if spec.slices is not None:
         slice_numbers(1, spec.slices)
         if len(spec.size) == 3:

@@ -11,7 +11,7 @@ import pandas as pd
 from medcnn.data.image import ImageSpec
 from medcnn.data.samples import SPLITS
 from medcnn.data.splits import OTHER_NAMES
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError, check_path, check_whole_number
 
 # What people call the splits, in small letters.
 SPLIT_NAMES = {name: name for name in SPLITS} | OTHER_NAMES | {"dev": "val"}
@@ -23,6 +23,7 @@ def existing_folder(path: str | Path, key: str) -> Path:
     Raises:
         UserError: There is no such folder.
     """
+    check_path(key, path)
     folder = Path(path).expanduser()
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "is no folder"
@@ -42,6 +43,7 @@ def image_spec(*, size: int | Sequence[int], spatial_dims: int = 2, **options: A
         UserError: A value that can't be.
     """
     from medcnn.data.geometry import check_spec
+    from medcnn.data.intensity import check_intensity
 
     check_whole_number("dataset.spatial_dims", spatial_dims, 2, 3)
     if isinstance(size, Sequence) and not isinstance(size, str):
@@ -56,6 +58,7 @@ def image_spec(*, size: int | Sequence[int], spatial_dims: int = 2, **options: A
         check_whole_number("dataset.size", edge, 1)
     spec = ImageSpec.of({"size": edges, **options})
     check_spec(spec)
+    check_intensity(spec.intensity)
     return spec
 
 

@@ -102,8 +102,8 @@ def assign_splits(
 
 def _check_shares(shares: Mapping[str, float]) -> dict[str, float]:
     """The shares, after a look at them."""
-    given = dict(shares)
-    if set(given) != set(SPLITS):
+    given = dict(shares) if isinstance(shares, Mapping) else shares
+    if not isinstance(given, dict) or set(given) != set(SPLITS):
         raise UserError(f"splits.shares={given}: give train, val and test")
     for name, share in given.items():
         number = isinstance(share, int | float) and not isinstance(share, bool)

@@ -12,7 +12,7 @@ from medcnn.data.delimited import at_lines, check_column, read_table
 from medcnn.data.labels import LabelOptions, read_labels
 from medcnn.data.listing import BOX, Listing
 from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec, paths_within
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_path
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +94,7 @@ def csv(
     Raises:
         UserError: The table, a column or a cell can't be used, or no image is there.
     """
+    check_path("dataset.path", path)
     path = Path(path).expanduser()
     names = _all_columns(columns)
     check_box_options(box_format, box_unit)

@@ -125,6 +125,9 @@ def test_lists_become_tuples_and_the_rest_is_kept() -> None:
         ({"size": 8, "orientation": None}, r"dataset\.orientation=None"),
         ({"size": 8, "orientation": "RRR"}, r"dataset\.orientation=RRR"),
         ({"size": 8, "slices": "some"}, r"dataset\.slices=some"),
+        ({"size": 8, "intensity": "dark"}, r"dataset\.intensity=dark: choose \[low, high\] or"),
+        ({"size": 8, "intensity": [1, 1]}, r"dataset\.intensity=.*two different numbers"),
+        ({"size": 8, "allow_missing_geometry": "so"}, r"allow_missing_geometry=so: choose true"),
         ({"size": 8, "slices": "all", "spatial_dims": 3}, r"dataset\.slices=all"),
     ],
 )

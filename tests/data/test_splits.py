@@ -242,6 +242,7 @@ def test_a_fold_fits_neither_column_nor_site(method: str) -> None:
         ({"seed": 2**32}, "splits.seed"),
         ({"method": "random"}, "split.method=random: choose one of auto, column, patient, site"),
         ({"shares": {"train": 1, "test": 1}}, "give train, val and test"),
+        ({"shares": 1}, "splits.shares=1: give train, val and test"),
         ({"shares": SHARES | {"val": 0}}, "splits.shares.val=0: give a number above 0"),
         ({"shares": SHARES | {"val": True}}, "splits.shares.val=True"),
         ({"shares": SHARES | {"test": float("nan")}}, "splits.shares.test=nan"),
