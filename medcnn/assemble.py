@@ -11,8 +11,10 @@ from medcnn.classifier import Card, Classifier
 from medcnn.config import instantiate, plain
 from medcnn.data.batches import DataModule
 from medcnn.data.listing import Listing
+from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples, Task
 from medcnn.errors import UserError
+from medcnn.freeze import FeatureCache
 from medcnn.normalise import statistics
 from medcnn.objective import Objective, balanced_weights, known, target_statistics
 from medcnn.results import check_studies
@@ -107,13 +109,16 @@ def _above_zero(value: object) -> bool:
     return isinstance(value, int | float) and 0 < value < float("inf")
 
 
-def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> Classifier:
-    """The classifier that a card describes, with fresh weights.
+def make_classifier(
+    card: Card, trust: Iterable[str] = (), *, fresh: bool = False, **training: Any
+) -> Classifier:
+    """The classifier that a card describes.
 
     Args:
         card: See `Classifier`.
         trust: Names that the user allows in its config.
-        **training: `optimizer` and `scheduler` of `Classifier`.
+        fresh: Load the weights that its config names to start from; else they are random.
+        **training: Further arguments of `Classifier`, for its training.
 
     Raises:
         UserError: A model config that can't be called, or whose target gives no net.
@@ -131,6 +136,8 @@ def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> C
     node = dict(config["model"])
     if node.get("_target_") != "medcnn.nets.build":
         node.pop("name", None)  # of a net of the user's it names the run alone
+    elif not fresh:
+        node |= {"pretrained": False, "weights": None}
     net = instantiate(
         node,
         "model",
@@ -148,8 +155,9 @@ def make_classifier(card: Card, trust: Iterable[str] = (), **training: Any) -> C
     return Classifier(net, objective, card, channels_last=channels_last, **training)
 
 
-def make_training(cfg: DictConfig, trust: Iterable[str]) -> dict[str, Any]:
-    """`optimizer` and `scheduler` of `Classifier`, from the configs of those names."""
+def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> dict[str, Any]:
+    """What `Classifier` needs for its training: see there."""
+    from medcnn.transfer import freezing
 
     def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
@@ -164,7 +172,12 @@ def make_training(cfg: DictConfig, trust: Iterable[str]) -> dict[str, Any]:
         schedule: dict[str, Any] = instantiate(cfg.scheduler, "scheduler", trust, **options)
         return schedule
 
-    return {"optimizer": optimizer, "scheduler": scheduler}
+    chosen = freezing(cfg)
+    cache = None
+    augments = any(value for key, value in plain(cfg.augment).items() if key != "_target_")
+    if chosen.trunk_is_fixed and not augments:
+        cache = FeatureCache(len(samples), available_memory() // 4)
+    return {"optimizer": optimizer, "scheduler": scheduler, "freezing": chosen, "cache": cache}
 
 
 def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataModule:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from medcnn import __version__, evaluation
 from medcnn.collected import Collected
 from medcnn.errors import UserError
+from medcnn.freeze import FeatureCache, Freezing, parameter_groups
 from medcnn.normalise import Normalise, Statistics
 from medcnn.objective import Objective, known
 
@@ -50,6 +51,8 @@ class Classifier(pl.LightningModule):
             ``targets`` is by what the targets of a regression are standardised, else None.
         optimizer: From parameter groups to an optimiser; None for use without training.
         scheduler: From (optimiser, total_steps) to Lightning's scheduler dict; None for none.
+        freezing: Which parts of the net learn.
+        cache: Keeps what a frozen trunk gives; None to compute it anew each time.
         channels_last: Memory format of images and weights.
     """
 
@@ -61,6 +64,8 @@ class Classifier(pl.LightningModule):
         *,
         optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None] | None = None,
+        freezing: Freezing = Freezing(),  # noqa: B008  # it is immutable
+        cache: FeatureCache | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__()
@@ -72,11 +77,28 @@ class Classifier(pl.LightningModule):
         self.normaliser = Normalise(card["normalise"], known, len(card["input_size"]))
         self.collected = Collected()
         self.tested: dict[str, Tensor] = {}
+        self.freezing, self.cache = freezing, cache
+        freezing.freeze(self.net, 0)
+        self.train()
 
     @property
     def spatial(self) -> bool:
         """Whether the net has feature maps to draw."""
         return bool(getattr(self.net, "spatial", True))
+
+    def train(self, mode: bool = True) -> Self:
+        """As in PyTorch, but frozen stages stay in evaluation mode: their batch norms are fixed."""
+        super().train(mode)
+        if hasattr(self, "freezing"):  # not while it is set up
+            for stage in self.freezing.frozen(self.net, self.current_epoch):
+                stage.eval()
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        """Unfreeze what is to learn from this epoch on."""
+        if self.freezing.unfreeze:
+            self.freezing.freeze(self.net, self.current_epoch)
+            self.train()
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (N, C, *spatial) in 0 … 1 → what the net sees; see `medcnn.normalise`."""
@@ -97,6 +119,13 @@ class Classifier(pl.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, outputs) float32 of images (N, C, *spatial) in 0 … 1."""
         return self.head(self.features(images))
+
+    def logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (N, outputs) float32 of a batch, by features that are known where they are."""
+        if self.cache is None:
+            return self(batch["image"])
+        net: Any = self.net
+        return self.head(self.cache(batch["row"], batch["image"], self.features, net.head))
 
     @torch.inference_mode()
     def classify(self, images: Tensor) -> Tensor:
@@ -137,8 +166,8 @@ class Classifier(pl.LightningModule):
         return loss
 
     def _training_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        if not len(getattr(self.net, "aux", ())):
-            return self.objective.loss(self(batch["image"]), batch["label"])
+        if self.freezing.trunk_is_fixed or not len(getattr(self.net, "aux", ())):
+            return self.objective.loss(self.logits(batch), batch["label"])
         # GoogLeNet's two auxiliary heads count 0.3 each (Szegedy et al. 2015, section 5).
         main, *aux = self.net.forward_with_aux(self.normalise(batch["image"]))  # type: ignore[operator]
         losses = [self.objective.loss(logits.float(), batch["label"]) for logits in (main, *aux)]
@@ -162,7 +191,7 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor]) -> None:
         """Collect a batch."""
-        self.collected.update(batch["row"], self(batch["image"]), batch["label"])
+        self.collected.update(batch["row"], self.logits(batch), batch["label"])
 
     test_step = validation_step
 
@@ -207,15 +236,10 @@ class Classifier(pl.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, without weight decay on biases and normalisation, and its schedule."""
+        """The optimiser, with a learning rate for each stage, and its schedule."""
         assert self.make_optimizer is not None, "a loaded classifier is not trained further"
-        trained = [p for p in self.net.parameters() if p.requires_grad]
-        optimizer = self.make_optimizer(
-            [
-                {"params": [p for p in trained if p.ndim > 1]},
-                {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-            ]
-        )
+        rate = self.card["config"]["optimizer"].get("lr")
+        optimizer = self.make_optimizer(parameter_groups(self.net, self.freezing, rate))
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = self.make_scheduler(optimizer, steps) if self.make_scheduler else None
         if schedule is not None and schedule.get("monitor", "") is None:

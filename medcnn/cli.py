@@ -24,6 +24,7 @@ from medcnn.guard import guarded_loader
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint",
+    "image",
     "images",
     "output",
     "resume",
@@ -31,6 +32,7 @@ AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "dataset.path",
     "dataset.patient",
     "dataset.separator",
+    "model.weights",
     "cache.folder",
     "paths.pseudonym_key",
     "paths.data",

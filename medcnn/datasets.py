@@ -1,6 +1,5 @@
 """From a config to samples: the source, its files, its splits, and the audit of all that."""
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +17,7 @@ from medcnn.data.files import Problem, open_listing
 from medcnn.data.image import ImageSpec
 from medcnn.data.intensity import TRAINING, training_percentiles
 from medcnn.data.listing import Listing
+from medcnn.data.memory import available_memory
 from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import Samples
 from medcnn.data.splits import assign_splits
@@ -119,7 +119,7 @@ def in_memory(samples: Samples, memory: str | int) -> None:
     images = samples.images
     if not isinstance(images, StoredImages):
         return
-    budget = _available_memory() // 2 if memory == "auto" else parse_bytes("cache.memory", memory)
+    budget = available_memory() // 2 if memory == "auto" else parse_bytes("cache.memory", memory)
     if images.nbytes <= budget:
         images.to_memory()
     else:
@@ -234,12 +234,3 @@ def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> Non
     elif card["intensity_range"] is not None:
         low, high = card["intensity_range"]
         samples.intensity_range = (low, high)
-
-
-def _available_memory(source: Path = Path("/proc/meminfo")) -> int:
-    """Bytes of memory that are free, or could be; all there are where the system doesn't say."""
-    try:
-        _, _, rest = source.read_text(encoding="ascii").partition("MemAvailable:")
-        return 1024 * int(rest.split()[0])
-    except (OSError, IndexError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

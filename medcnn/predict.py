@@ -57,6 +57,14 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     if cfg.dataset.allow_missing_geometry is not None:
         spec = replace(spec, allow_missing_geometry=bool(cfg.dataset.allow_missing_geometry))
     paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)
+    if cfg.size is not None and not cfg.dense:
+        raise UserError("size=… goes with dense=true: else images become those of the training")
+    if cfg.dense:
+        from medcnn.score_maps import score_maps
+
+        write_csv(output, table := score_maps(classifier, paths, spec, output, cfg.size))
+        report(output, len(table), len(paths))
+        return
     read: list[Path] = []
     probs: list[np.ndarray] = []
     for first in range(0, len(paths), batch_size):
@@ -76,9 +84,14 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     table = decision_table(classifier.objective, shown, card["class_names"])
     table.insert(0, "image", [str(path) for path in read])
     write_csv(output, table)
-    print(f"{output}: {len(read)} of {len(paths)} images classified", flush=True)
-    if len(read) < len(paths):
-        raise UserError(f"{len(paths) - len(read)} of {len(paths)} images could not be read")
+    report(output, len(read), len(paths))
+
+
+def report(output: Path, done: int, asked: int) -> None:
+    """Say how many images the output holds; raises UserError if some are missing."""
+    print(f"{output}: {done} of {asked} images classified", flush=True)
+    if done < asked:
+        raise UserError(f"{asked - done} of {asked} images could not be read")
 
 
 def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Item]":

@@ -152,6 +152,7 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     _check_unchanged(run, samples)
     if processes(cfg.trainer) == 1:  # several share what the disk cache has in memory
         in_memory(samples, cfg.cache.memory)
+    _settle_transfer(cfg, run, trust, samples)
     with other_processes(run, processes(cfg.trainer), trust):
         classifier, best = fit_and_test(cfg, run, trust, samples)
     from medcnn.report import curves
@@ -169,6 +170,18 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
             print(f"{name} {interval(score)}, n = {score['n']}")
     print(f"{run.path}: {headline(metrics)}", flush=True)
     return best
+
+
+def _settle_transfer(cfg: DictConfig, run: RunDir, trust: list[str], samples: "Samples") -> None:
+    """Decide what is trained, say why, and keep it in the run's config."""
+    from medcnn.trainer import processes, set_threads
+    from medcnn.transfer import settle
+
+    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    line = settle(cfg, samples, trust)
+    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
+    if line is not None:
+        print(line, flush=True)
 
 
 def _check_unchanged(run: RunDir, samples: "Samples") -> None:
@@ -203,7 +216,8 @@ def fit_and_test(
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     card = make_card(cfg, samples)
-    classifier = make_classifier(card, trust, **make_training(cfg, trust))
+    fresh = not run.last.exists()
+    classifier = make_classifier(card, trust, fresh=fresh, **make_training(cfg, samples, trust))
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import check_explainable
 
@@ -255,6 +269,12 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
         f"{torch.get_num_threads()} CPU threads; run directory {run.path}",
         flush=True,
     )
+    if isinstance(net, Net) and net.loaded is not None:
+        print(f"weights: {net.loaded}", flush=True)
+    learning = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
+    if classifier.freezing.trunk_is_fixed:
+        how = "features computed once" if classifier.cache else "augment=none computes them once"
+        print(f"frozen: all but {learning:.3f} million parameters; {how}", flush=True)
     warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
     if warning:
         print(f"note: {warning}", flush=True)

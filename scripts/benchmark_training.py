@@ -160,7 +160,7 @@ def measure(size: int, arguments: argparse.Namespace) -> pd.DataFrame:
     pl.seed_everything(cfg.seed, verbose=False)
     count = arguments.steps * cfg.batch_size
     samples = random_samples(size, count, cfg.batch_size)
-    classifier = make_classifier(make_card(cfg, samples), **make_training(cfg, []))
+    classifier = make_classifier(make_card(cfg, samples), **make_training(cfg, samples, []))
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(cfg, RunDir(Path(folder)), [])
         turns = TakeTurns(bare_epoch(cfg, samples, trainer.strategy.root_device))

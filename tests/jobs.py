@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from medcnn import cli
 from medcnn.config import conf_dir
 from medcnn.data.samples import SPLITS, Samples
-from medcnn.nets.base import LinearHead
+from medcnn.nets.heads import LinearHead
 from medcnn.objective import UNKNOWN
 
 ROOT = Path(__file__).resolve().parents[1]

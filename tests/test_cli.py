@@ -183,19 +183,19 @@ def test_help_lists_groups_choices_and_commands(command: Command, task: Recorder
     code, text, errors = command(task, "--help")
     assert (code, errors, task.configs) == (0, [], [])
     lines = text.splitlines()
-    assert "model: alexnet, densenet, googlenet, lenet, mlp, resnet, vgg, zfnet" in lines
+    assert "model: alexnet, densenet, googlenet, lenet, linear, mlp, monai, resnet, timm, vgg, zfnet" in lines
     listed = {line.partition(":")[0] for line in lines}
     groups = "dataset model objective augment optimizer scheduler trainer callbacks logger"
     assert listed.issuperset([*groups.split(), "experiment", "debug", "paths"])
     assert "breastmnist" in text
     assert "_medmnist" not in text
     commands = [line for line in lines if line.startswith("  python ")]
-    assert len(commands) == 7
+    assert len(commands) == 9
     assert sum("medcnn.train" in line for line in commands) == 4
     assert max(len(line) for line in lines if "mnist" not in line) <= 100
 
 
-@pytest.mark.parametrize("root", ["evaluate", "predict", "explain"])
+@pytest.mark.parametrize("root", ["evaluate", "predict", "explain", "features"])
 def test_help_of_the_other_commands(command: Command, task: Recorder, root: str) -> None:
     code, text, errors = command(task, "--help", root=root)
     assert (code, errors) == (0, [])

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from medcnn.config import TARGETS, conf_dir
 
 FILES = sorted(conf_dir().rglob("*.yaml"))
-ROOTS = ("train", "evaluate", "predict", "explain")
+ROOTS = ("train", "evaluate", "predict", "explain", "features")
 CHOICES = [(f.parent.name, f.stem) for f in FILES if f.parent != conf_dir() and f.stem[0] != "_"]
 # Keys that need no comment: what they are is said by the library that takes them.
 OBVIOUS = {
@@ -62,7 +62,8 @@ def test_each_root_composes(root: str) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_each_choice_composes(group: str, choice: str, keys: set[Any]) -> None:
-    cfg = resolved("train", f"{group}={choice}")
+    asks = (group, choice) in (("model", "timm"), ("model", "monai"))  # for a name
+    cfg = resolved("train", f"{group}={choice}", *([f"model.name={choice}"] if asks else []))
     assert cfg.trainer.max_epochs >= 1
     assert set(cfg) == keys  # no recipe adds a key at the top
     if group in ("dataset", "model"):
@@ -81,7 +82,7 @@ def test_other_data_for_a_checkpoint(root: str) -> None:
 def test_groups_are_those_of_the_design() -> None:
     assert {group for group, _ in CHOICES} >= {
         "dataset", "model", "objective", "augment", "optimizer", "scheduler", "trainer",
-        "callbacks", "logger", "experiment", "debug", "paths",
+        "callbacks", "logger", "experiment", "debug", "paths", "transfer",
     }  # fmt: skip
     debug = {choice for group, choice in CHOICES if group == "debug"}
     assert debug == {"fast", "limit", "overfit", "profile"}

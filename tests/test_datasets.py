@@ -19,6 +19,7 @@ from medcnn.config import plain
 from medcnn.data import scan as scanning
 from medcnn.data.audit import IDENTICAL, NEAR, PATIENT
 from medcnn.data.image import ImageSpec
+from medcnn.data.memory import available_memory
 from medcnn.data.phantom import phantom
 from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.datasets import (
@@ -619,10 +620,10 @@ def test_images_are_held_in_memory_if_they_fit(
     in_memory(samples, 12 * 64 - 1)
     assert images.memory is None
     assert "0.00 GB of images are read from the disk cache as needed" in capsys.readouterr().out
-    monkeypatch.setattr(datasets, "_available_memory", lambda: 2 * 12 * 64 - 1)
+    monkeypatch.setattr(datasets, "available_memory", lambda: 2 * 12 * 64 - 1)
     in_memory(samples, "auto")
     assert images.memory is None
-    monkeypatch.setattr(datasets, "_available_memory", lambda: 2 * 12 * 64)
+    monkeypatch.setattr(datasets, "available_memory", lambda: 2 * 12 * 64)
     in_memory(samples, "auto")
     assert images.memory is not None
     np.testing.assert_array_equal(images[torch.arange(12)][:, 0], values)
@@ -652,7 +653,7 @@ def test_memory_that_the_system_would_give() -> None:
         pytest.skip("no Linux")
     known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     available = 1024 * int(known["MemAvailable"].split()[0])
-    assert datasets._available_memory() == pytest.approx(available, rel=0.1)
+    assert available_memory() == pytest.approx(available, rel=0.1)
 
 
 @pytest.mark.parametrize("content", [None, "MemTotal: 5 kB\n"])
@@ -660,7 +661,7 @@ def test_memory_where_the_system_does_not_say(tmp_path: Path, content: str | Non
     if content is not None:
         (tmp_path / "meminfo").write_text(content)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert datasets._available_memory(tmp_path / "meminfo") == total
+    assert available_memory(tmp_path / "meminfo") == total
 
 
 @pytest.mark.parametrize(

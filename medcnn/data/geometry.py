@@ -109,6 +109,24 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
     return _finish(_fill(prepared, points, shape, _background(image)), spec)
 
 
+def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
+    """The size at which `prepare` keeps an image's own pixels, or takes all of it at `spacing`.
+
+    Args:
+        image: A picture, or a volume.
+        spec: How it would become an input; its size doesn't matter.
+
+    Raises:
+        UserError: As of `prepare`.
+    """
+    values, points, _ = _lay_out(image, spec)
+    sides = values.shape[-spec.spatial_dims :]
+    if spec.spacing is None:
+        return tuple(sides)
+    steps = [along.step for along in points[-spec.spatial_dims :]]
+    return tuple(max(1, round(side / step)) for side, step in zip(sides, steps, strict=True))
+
+
 def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
     """Makes the mask of a network input: the nearest voxel at each of `prepare`'s points.
 

@@ -1,7 +1,20 @@
 """The networks, each as ``head(features(x))``."""
 
 from medcnn.nets.base import Net, coarse_map_warning, stage_shapes
+from medcnn.nets.cut import cut
+from medcnn.nets.dense import convolutionalise
+from medcnn.nets.initialise import initialise
 from medcnn.nets.registry import FAMILIES, build
 from medcnn.nets.weights import load_weights
 
-__all__ = ["FAMILIES", "Net", "build", "coarse_map_warning", "load_weights", "stage_shapes"]
+__all__ = [
+    "FAMILIES",
+    "Net",
+    "build",
+    "coarse_map_warning",
+    "convolutionalise",
+    "cut",
+    "initialise",
+    "load_weights",
+    "stage_shapes",
+]

@@ -2,11 +2,19 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
-from medcnn.nets.base import DenseHead, Net, Stem, choose_stem, he_init
+from medcnn.errors import UserError
+from medcnn.nets.base import Net, Stem, choose_stem, layer, scaled
+from medcnn.nets.heads import DenseHead, choose_head, pooled_head
 
+WIDTHS: dict[str, tuple[int, ...]] = {  # of conv1 … conv5
+    "2012": (96, 256, 384, 384, 256),
+    "2014": (64, 192, 384, 256, 256),
+}
+GROUPED = (1, 3, 4)  # conv2, conv4, conv5: those that stayed on one of two GPUs
 MIN_SIZE: dict[Stem, int] = {"small": 7, "imagenet": 63}
 TORCHVISION_NAMES = {
     "features.0": "features.conv1.conv",
@@ -24,71 +32,131 @@ def alexnet(
     *,
     in_channels: int,
     num_classes: int,
+    spatial_dims: int = 2,
     input_size: Sequence[int] | None = None,
+    version: int | str = 2014,
+    response_norm: bool = False,
+    groups: int = 1,
     stem: str = "auto",
+    width: float = 1.0,
+    head: str = "fc",
     dropout: float = 0.5,
 ) -> Net:
-    """AlexNet in the one-column form that torchvision has, without response normalisation.
+    """AlexNet.
 
     A. Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012;
-    widths of his "One weird trick for parallelizing convolutional neural networks", 2014.
+    the version of 2014, which torchvision has, is the one column of his "One weird trick for
+    parallelizing convolutional neural networks".
 
-    Stages ``conv1 … conv5``; a pooling is at the start of the stage after it, the last one in the
-    head, so that the map is 13×13 at 224 px. The small stem is a 5×5 convolution of stride 1
-    instead of 11×11 of stride 4, and leads to a map of 6×6 at 28 px, which a smaller head (hidden
-    layers of 512 instead of 4096) takes the mean of.
+    ======== ===================================== ================ ================
+    stage    layers                                2014, at 224 px  2012, at 224 px
+    ======== ===================================== ================ ================
+    conv1    11×11 convolution of stride 4         64 × 55×55       96 × 55×55
+    conv2    3×3 pooling of stride 2, 5×5          192 × 27×27      256 × 27×27
+    conv3    3×3 pooling of stride 2, 3×3          384 × 13×13      384 × 13×13
+    conv4    3×3                                   256 × 13×13      384 × 13×13
+    conv5    3×3                                   256 × 13×13      256 × 13×13
+    head     3×3 pooling of stride 2, 4096, 4096   classes          classes
+    ======== ===================================== ================ ================
+
+    61,100,840 parameters with 3 channels and 1,000 classes; each place of the map sees 163 px. The
+    net of the paper is ``version=2012 response_norm=true groups=2``: 60,965,224.
+
+    A pooling is at the start of the stage after it, the last one in the head, so that the map is
+    13×13. The small stem is a 5×5 convolution of stride 1, and leads to a map of 6×6 at 28 px. With
+    it, and in 3-D, the head takes the mean of the map and its hidden layers are of 512.
 
     Args:
         in_channels: Channels of an image.
         num_classes: Number of logits.
+        spatial_dims: 2 or 3.
         input_size: Spatial size of the images, for ``stem="auto"``.
+        version: 2014 or 2012.
+        response_norm: Local response normalisation after conv1 and conv2 (section 3.3 of the
+            paper: k = 2, n = 5, α = 10⁻⁴, β = 0.75).
+        groups: 2: conv2, conv4 and conv5 see one half of the channels each (section 3.5).
         stem: auto, small or imagenet.
-        dropout: Probability, after both hidden layers of the head.
+        width: All numbers of channels and hidden units times this.
+        head: fc as above, or one linear layer after gap (AlexNet-GAP of Zhou et al. 2016),
+            attention or lse pooling.
+        dropout: Probability, after both hidden layers of the head (gap and so on: before the last).
 
     Raises:
-        UserError: Unknown stem.
+        UserError: Unknown version, stem or head, or groups that aren't 1 or 2.
     """
+    if str(version) not in WIDTHS:
+        raise UserError(f"model.version={version}: alexnet comes as 2012 and 2014")
+    if groups not in (1, 2):
+        raise UserError(f"model.groups={groups}: alexnet has 1 or 2")
     kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    conv = layer("Conv", spatial_dims)
+    pool = partial(layer("MaxPool", spatial_dims), 3, stride=2)
+    widths = [scaled(channels, width, groups) for channels in WIDTHS[str(version)]]
     if kind == "small":
-        first = nn.Conv2d(in_channels, 64, 5, padding=2)
+        first = conv(in_channels, widths[0], 5, padding=2)
     else:
-        first = nn.Conv2d(in_channels, 64, 11, stride=4, padding=2)
-    stages = OrderedDict[str, nn.Module](
-        conv1=stage(first),
-        conv2=stage(nn.Conv2d(64, 192, 5, padding=2), pool=nn.MaxPool2d(3, stride=2)),
-        conv3=stage(nn.Conv2d(192, 384, 3, padding=1), pool=nn.MaxPool2d(3, stride=2)),
-        conv4=stage(nn.Conv2d(384, 256, 3, padding=1)),
-        conv5=stage(nn.Conv2d(256, 256, 3, padding=1)),
-    )
-    features = nn.Sequential(stages)
-    he_init(features)
-    pool = nn.MaxPool2d(3, stride=2)
+        first = conv(in_channels, widths[0], 11, stride=4, padding=2)
+    stages = OrderedDict[str, nn.Module](conv1=stage(first, response_norm=response_norm))
+    for i in range(1, 5):
+        made = conv(
+            widths[i - 1],
+            widths[i],
+            5 if i == 1 else 3,
+            padding=2 if i == 1 else 1,
+            groups=groups if i in GROUPED else 1,
+        )
+        stages[f"conv{i + 1}"] = stage(
+            made, pool=pool() if i < 3 else None, response_norm=response_norm and i == 1
+        )
     return Net(
-        "alexnet",
-        features,
-        make_head(256, num_classes, kind, dropout, pool),
+        "alexnet" if str(version) == "2014" else "alexnet_2012",
+        nn.Sequential(stages),
+        make_head("alexnet", head, widths[-1], num_classes, kind, width, dropout, pool()),
         in_channels=in_channels,
         num_classes=num_classes,
+        spatial_dims=spatial_dims,
         min_size=MIN_SIZE[kind],
         stem=kind,
-        torchvision_names=TORCHVISION_NAMES,
+        published_names=TORCHVISION_NAMES,
     )
 
 
-def stage(conv: nn.Module, *, pool: nn.Module | None = None) -> nn.Sequential:
-    """An optional pooling, a convolution, a ReLU."""
+def stage(
+    conv: nn.Module, *, pool: nn.Module | None = None, response_norm: bool = False
+) -> nn.Sequential:
+    """An optional pooling, a convolution, a ReLU, an optional response normalisation."""
     parts = OrderedDict[str, nn.Module]()
     if pool is not None:
         parts["pool"] = pool
     parts["conv"] = conv
     parts["relu"] = nn.ReLU()
+    if response_norm:  # PyTorch divides alpha by the number of channels summed over
+        parts["norm"] = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
     return nn.Sequential(parts)
 
 
 def make_head(
-    channels: int, num_classes: int, kind: Stem, dropout: float, pool: nn.Module
-) -> DenseHead:
-    """The head for one of the two stems of AlexNet and ZFNet."""
-    if kind == "small":
-        return DenseHead(channels, num_classes, grid=1, hidden=512, dropout=dropout)
-    return DenseHead(channels, num_classes, grid=6, hidden=4096, dropout=dropout, pool=pool)
+    name: str,
+    head: str,
+    channels: int,
+    num_classes: int,
+    kind: Stem,
+    width: float,
+    dropout: float,
+    pool: nn.Module,
+) -> nn.Module:
+    """The head for one of the two stems of AlexNet and ZFNet, in as many dimensions as `pool`."""
+    if choose_head(name, head) != "fc":
+        return pooled_head(name, head, channels, num_classes, dropout)
+    dims = 3 if isinstance(pool, nn.MaxPool3d) else 2
+    published = kind == "imagenet" and dims == 2
+    hidden = scaled(4096 if published else 512, width)
+    return DenseHead(
+        channels,
+        num_classes,
+        grid=6 if published else 1,
+        hidden=(hidden, hidden),
+        dropout=dropout,
+        pool=pool if kind == "imagenet" else None,
+        spatial_dims=dims,
+    )

@@ -30,12 +30,19 @@ class Net(nn.Module):
         spatial_dims: 2 for images, 3 for volumes.
         min_size: Smallest side of an image, in pixels.
         stem: Which of its two stems the net has; None where there is only one.
-        torchvision_names: The prefixes of torchvision's parameter names for this architecture,
-            and ours for the same parameters; see `medcnn.nets.load_weights`.
+        published_names: The prefixes of parameter names in the weights that others published for
+            this architecture, and ours for the same parameters; see `medcnn.nets.load_weights`.
+        nonlinearity: What follows its layers, for the draw of weights: relu or tanh.
     """
 
     spatial = True
     """Whether ``features(x)`` is a map over the image, which a class activation map needs."""
+
+    input_size: tuple[int, ...] | None
+    """Spatial size of the images that it was built for, where that is known."""
+
+    loaded: object = None
+    """What was loaded of weights trained elsewhere (`medcnn.nets.weights.Loaded`), or None."""
 
     def __init__(
         self,
@@ -48,7 +55,8 @@ class Net(nn.Module):
         spatial_dims: int = 2,
         min_size: int = 1,
         stem: Stem | None = None,
-        torchvision_names: Mapping[str, str] | None = None,
+        published_names: Mapping[str, str] | None = None,
+        nonlinearity: Literal["relu", "tanh"] = "relu",
     ) -> None:
         super().__init__()
         self.name = name
@@ -59,7 +67,9 @@ class Net(nn.Module):
         self.spatial_dims = spatial_dims
         self.min_size = min_size
         self.stem = stem
-        self.torchvision_names = dict(torchvision_names or {})
+        self.published_names = dict(published_names or {})
+        self.nonlinearity = nonlinearity
+        self.input_size = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, num_classes) of images (N, in_channels, *spatial).
@@ -98,85 +108,19 @@ class Net(nn.Module):
         )
 
 
-class LinearHead(nn.Module):
-    """Global average pooling, dropout, one linear layer.
-
-    The form for which a class activation map is exact (B. Zhou et al., "Learning deep features for
-    discriminative localization", 2016).
-    """
-
-    def __init__(self, channels: int, num_classes: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(channels, num_classes)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
-        logits: Tensor = self.fc(self.dropout(maps.mean(dim=tuple(range(2, maps.ndim)))))
-        return logits
-
-
-class DenseHead(nn.Module):
-    """Two hidden layers on a grid of pooled features: how classifiers ended from 2012 to 2014.
-
-    Args:
-        channels: Channels of the maps.
-        num_classes: Number of logits.
-        grid: The maps are averaged to this many cells along each side.
-        hidden: Width of both hidden layers.
-        dropout: Probability of dropping an output of a hidden layer.
-        pool: Pooling before the grid.
-        spatial_dims: 2 or 3.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        num_classes: int,
-        *,
-        grid: int,
-        hidden: int,
-        dropout: float,
-        pool: nn.Module | None = None,
-        spatial_dims: int = 2,
-    ) -> None:
-        super().__init__()
-        self.pool = pool if pool is not None else nn.Identity()
-        self.grid = layer("AdaptiveAvgPool", spatial_dims)(grid)
-        self.fc1 = nn.Linear(channels * grid**spatial_dims, hidden)
-        self.fc2 = nn.Linear(hidden, hidden)
-        self.fc3 = nn.Linear(hidden, num_classes)
-        self.relu = nn.ReLU()
-        self.dropout = nn.Dropout(dropout)
-        he_init(self.fc1)
-        he_init(self.fc2)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
-        x = self.grid(self.pool(maps)).flatten(1)
-        x = self.dropout(self.relu(self.fc1(x)))
-        x = self.dropout(self.relu(self.fc2(x)))
-        logits: Tensor = self.fc3(x)
-        return logits
-
-
 def layer(kind: LayerKind, spatial_dims: int) -> Callable[..., nn.Module]:
     """The class of a layer for 2 or 3 dimensions of space: ``layer("Conv", 3)`` is `nn.Conv3d`."""
     found: Callable[..., nn.Module] = getattr(nn, f"{kind}{spatial_dims}d")
     return found
 
 
-def he_init(module: nn.Module, nonlinearity: Literal["relu", "tanh"] = "relu") -> None:
-    """Draws the weights of all convolutions and linear layers so that variance is kept.
+def scaled(channels: int, width: float, multiple: int = 1) -> int:
+    """A number of channels times `width`, rounded to a multiple (of groups), at least one of it.
 
-    Normal with standard deviation gain / √fan_in, biases zero (K. He et al., "Delving deep into
-    rectifiers", 2015, eq. 10). The gain is √2 for ReLU and 5/3 for tanh.
+    >>> scaled(64, 0.25), scaled(6, 0.1), scaled(96, 0.51, multiple=2)
+    (16, 1, 48)
     """
-    for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Conv3d | nn.Linear):
-            nn.init.kaiming_normal_(part.weight, nonlinearity=nonlinearity)
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+    return multiple * max(1, round(channels * width / multiple))
 
 
 def choose_stem(stem: str, input_size: Sequence[int] | None, imagenet_min: int) -> Stem:

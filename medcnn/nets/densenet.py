@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medcnn.nets.base import LinearHead, Net, Stem, choose_depth, choose_stem, he_init, layer
+from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
+from medcnn.nets.heads import pooled_head
 from medcnn.nets.resnet import make_stem
 
 # depth: layers of each block
@@ -31,18 +32,18 @@ TORCHVISION_NAMES = {
 class DenseLayer(nn.Module):
     """1×1 and 3×3 convolution, each after its norm and ReLU; the result is appended."""
 
-    def __init__(self, in_channels: int, dropout: float, spatial_dims: int) -> None:
+    def __init__(self, in_channels: int, growth: int, dropout: float, spatial_dims: int) -> None:
         super().__init__()
         conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
         self.norm1 = norm(in_channels)
-        self.conv1 = conv(in_channels, BOTTLENECK * GROWTH, 1, bias=False)
-        self.norm2 = norm(BOTTLENECK * GROWTH)
-        self.conv2 = conv(BOTTLENECK * GROWTH, GROWTH, 3, padding=1, bias=False)
+        self.conv1 = conv(in_channels, BOTTLENECK * growth, 1, bias=False)
+        self.norm2 = norm(BOTTLENECK * growth)
+        self.conv2 = conv(BOTTLENECK * growth, growth, 3, padding=1, bias=False)
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, *spatial) to (N, in_channels + 32, *spatial)."""
+        """(N, in_channels, *spatial) to (N, in_channels + growth, *spatial)."""
         new = self.conv1(self.relu(self.norm1(x)))
         new = self.conv2(self.relu(self.norm2(new)))
         return torch.cat([x, self.dropout(new)], 1)
@@ -56,13 +57,32 @@ def densenet(
     input_size: Sequence[int] | None = None,
     depth: int = 121,
     stem: str = "auto",
+    width: float = 1.0,
+    head: str = "gap",
     dropout: float = 0.0,
 ) -> Net:
     """DenseNet-BC (G. Huang et al., "Densely connected convolutional networks", 2017, table 1).
 
-    Stages ``stem denseblock1 transition1 … denseblock4 final``; the last one is the norm and the
-    ReLU after the last block. With the small stem (3×3, stride 1, no pooling) the map is 1/8 of the
-    image, rounded up; with the imagenet stem 1/32.
+    ============ ======================================= ============== ====================
+    stage        layers                                  dense layers   at 224 px
+    ============ ======================================= ============== ====================
+    stem         7×7 of stride 2, 3×3 pooling, stride 2                 64 × 56×56
+    denseblock1  dense layers                            6 / 6 / 6      256 × 56×56
+    transition1  1×1 convolution, 2×2 mean                              128 × 28×28
+    denseblock2  dense layers                            12 / 12 / 12   512 × 28×28
+    transition2  1×1 convolution, 2×2 mean                              256 × 14×14
+    denseblock3  dense layers                            24 / 32 / 48   1024 … 1792 × 14×14
+    transition3  1×1 convolution, 2×2 mean                              512 … 896 × 7×7
+    denseblock4  dense layers                            16 / 32 / 32   1024 … 1920 × 7×7
+    final        batch norm, ReLU                                       the same
+    head         mean, linear                                           classes
+    ============ ======================================= ============== ====================
+
+    Depth 121 / 169 / 201: 8.0 / 14.1 / 20.0 million parameters with 3 channels and 1,000 classes;
+    each place of the map sees 2071 / 3351 / 3863 px.
+
+    With the small stem (3×3, stride 1, no pooling) the map is 1/8 of the image, rounded up; with
+    the imagenet stem 1/32.
 
     Args:
         in_channels: Channels of an image.
@@ -71,39 +91,40 @@ def densenet(
         input_size: Spatial size of the images, for ``stem="auto"``.
         depth: 121, 169 or 201.
         stem: auto, small or imagenet.
+        width: The growth rate, 32, and with it all numbers of channels times this.
+        head: gap as published, attention or lse.
         dropout: Probability, after the last convolution of each layer; the paper uses 0.2 on small
             data sets without augmentation.
 
     Raises:
-        UserError: Unknown depth or stem.
+        UserError: Unknown depth, stem or head.
     """
     counts = DEPTHS[choose_depth("densenet", depth, tuple(DEPTHS))]
     kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
-    channels = 2 * GROWTH
+    growth = scaled(GROWTH, width)
+    channels = 2 * growth
     stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, channels, spatial_dims))
     for number, count in enumerate(counts, start=1):
         block = OrderedDict[str, nn.Module]()
         for i in range(1, count + 1):
-            block[f"denselayer{i}"] = DenseLayer(channels, dropout, spatial_dims)
-            channels += GROWTH
+            block[f"denselayer{i}"] = DenseLayer(channels, growth, dropout, spatial_dims)
+            channels += growth
         stages[f"denseblock{number}"] = nn.Sequential(block)
         if number < len(counts):
             stages[f"transition{number}"] = transition(channels, kind, spatial_dims)
             channels //= 2
     final = OrderedDict(norm=layer("BatchNorm", spatial_dims)(channels), relu=nn.ReLU())
     stages["final"] = nn.Sequential(final)
-    features = nn.Sequential(stages)
-    he_init(features)
     return Net(
         f"densenet{depth}",
-        features,
-        LinearHead(channels, num_classes),
+        nn.Sequential(stages),
+        pooled_head("densenet", head, channels, num_classes, 0.0),
         in_channels=in_channels,
         num_classes=num_classes,
         spatial_dims=spatial_dims,
         min_size=MIN_SIZE[kind],
         stem=kind,
-        torchvision_names=TORCHVISION_NAMES,
+        published_names=TORCHVISION_NAMES,
     )
 
 

@@ -2,24 +2,26 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import LinearHead, Net, Stem, choose_stem, he_init
+from medcnn.nets.base import Net, Stem, choose_stem, layer, scaled
+from medcnn.nets.heads import pooled_head
 
-# name: channels in; out of the 1×1, 3×3 (before, after), 5×5 (before, after) and pooling branches
+# name: channels of the 1×1, 3×3 (before, after), 5×5 (before, after) and pooling branches
 INCEPTIONS: dict[str, tuple[int, ...]] = {
-    "3a": (192, 64, 96, 128, 16, 32, 32),
-    "3b": (256, 128, 128, 192, 32, 96, 64),
-    "4a": (480, 192, 96, 208, 16, 48, 64),
-    "4b": (512, 160, 112, 224, 24, 64, 64),
-    "4c": (512, 128, 128, 256, 24, 64, 64),
-    "4d": (512, 112, 144, 288, 32, 64, 64),
-    "4e": (528, 256, 160, 320, 32, 128, 128),
-    "5a": (832, 256, 160, 320, 32, 128, 128),
-    "5b": (832, 384, 192, 384, 48, 128, 128),
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
 }
 MIN_SIZE: dict[Stem, int] = {"small": 8, "imagenet": 32}
 TORCHVISION_NAMES = {
@@ -34,16 +36,18 @@ TORCHVISION_NAMES = {
 class ConvNormReLU(nn.Module):
     """Convolution, batch norm, ReLU."""
 
-    def __init__(self, in_channels: int, channels: int, kernel: int, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int, spatial_dims: int, stride: int = 1
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
+        self.conv = layer("Conv", spatial_dims)(
             in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias=False
         )
-        self.bn = nn.BatchNorm2d(channels, eps=0.001)
+        self.bn = layer("BatchNorm", spatial_dims)(channels, eps=0.001)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
+        """(N, in_channels, *spatial) to (N, channels, *spatial / stride)."""
         out: Tensor = self.relu(self.bn(self.conv(x)))
         return out
 
@@ -53,25 +57,32 @@ class Inception(nn.Module):
 
     The branch that the paper calls 5×5 has a 3×3 kernel, as in all published weights since
     TensorFlow's.
+
+    Args:
+        in_channels: Channels of the input.
+        channels: Of the 1×1, 3×3 (before, after), 5×5 (before, after) and pooling branches.
+        spatial_dims: 2 or 3.
     """
 
     def __init__(
-        self, in_channels: int, one: int, pre3: int, three: int, pre5: int, five: int, pool: int
+        self,
+        in_channels: int,
+        channels: tuple[int, ...],
+        spatial_dims: int,
     ) -> None:
         super().__init__()
-        self.branch1 = ConvNormReLU(in_channels, one, 1)
-        self.branch2 = nn.Sequential(
-            ConvNormReLU(in_channels, pre3, 1), ConvNormReLU(pre3, three, 3)
-        )
-        self.branch3 = nn.Sequential(
-            ConvNormReLU(in_channels, pre5, 1), ConvNormReLU(pre5, five, 3)
-        )
+        one, pre3, three, pre5, five, pool = channels
+        conv = partial(ConvNormReLU, spatial_dims=spatial_dims)
+        self.branch1 = conv(in_channels, one, 1)
+        self.branch2 = nn.Sequential(conv(in_channels, pre3, 1), conv(pre3, three, 3))
+        self.branch3 = nn.Sequential(conv(in_channels, pre5, 1), conv(pre5, five, 3))
         self.branch4 = nn.Sequential(
-            nn.MaxPool2d(3, stride=1, padding=1), ConvNormReLU(in_channels, pool, 1)
+            layer("MaxPool", spatial_dims)(3, stride=1, padding=1), conv(in_channels, pool, 1)
         )
+        self.out_channels = one + three + five + pool
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to (N, one + three + five + pool, H, W)."""
+        """(N, in_channels, *spatial) to (N, out_channels, *spatial)."""
         branches = (self.branch1, self.branch2, self.branch3, self.branch4)
         return torch.cat([branch(x) for branch in branches], 1)
 
@@ -79,19 +90,18 @@ class Inception(nn.Module):
 class AuxiliaryHead(nn.Module):
     """A classifier half-way, which brings gradient to the lower layers while training."""
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
+    def __init__(self, in_channels: int, num_classes: int, width: float, spatial_dims: int) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(4)
-        self.conv = ConvNormReLU(in_channels, 128, 1)
-        self.fc1 = nn.Linear(128 * 4 * 4, 1024)
+        channels, hidden = scaled(128, width), scaled(1024, width)
+        self.pool = layer("AdaptiveAvgPool", spatial_dims)(4)
+        self.conv = ConvNormReLU(in_channels, channels, 1, spatial_dims)
+        self.fc1 = nn.Linear(channels * 4**spatial_dims, hidden)
         self.relu = nn.ReLU()
         self.dropout = nn.Dropout(0.7)
-        self.fc2 = nn.Linear(1024, num_classes)
-        he_init(self.conv)
-        he_init(self.fc1)
+        self.fc2 = nn.Linear(hidden, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, in_channels, H, W)."""
+        """Logits (N, num_classes) of maps (N, in_channels, *spatial)."""
         x = self.conv(self.pool(x)).flatten(1)
         logits: Tensor = self.fc2(self.dropout(self.relu(self.fc1(x))))
         return logits
@@ -125,76 +135,119 @@ class GoogLeNet(Net):
         return self.head(x), auxiliary[0], auxiliary[1]
 
 
+class ImageNetToUnit(nn.Module):
+    """From ImageNet's normalisation to that of mean 0.5 and standard deviation 0.5.
+
+    Torchvision's GoogLeNet was trained on images of the latter.
+    """
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, *spatial), of the same shape."""
+        shape = (1, 3, *[1] * (x.ndim - 2))
+        mean, std = (x.new_tensor(values).view(shape) for values in (self.mean, self.std))
+        return (x * std + (mean - 0.5)) / 0.5
+
+
 def googlenet(
     *,
     in_channels: int,
     num_classes: int,
+    spatial_dims: int = 2,
     input_size: Sequence[int] | None = None,
     stem: str = "auto",
-    aux: bool = False,
+    width: float = 1.0,
+    head: str = "gap",
     dropout: float = 0.4,
+    aux: bool = False,
+    transform_input: bool = False,
 ) -> GoogLeNet:
     """GoogLeNet (C. Szegedy et al., "Going deeper with convolutions", 2015, table 1).
 
-    With batch norm instead of response normalisation, as in torchvision. Stages ``stem inception3
-    inception4 inception5``. The small stem (3×3, stride 1, no pooling after it) leads to a map of
-    1/8 of the image, the imagenet stem to 1/32, both rounded up.
+    ========== ================================================ ==============
+    stage      layers                                           at 224 px
+    ========== ================================================ ==============
+    stem       7×7 of stride 2, 3×3 pooling of stride 2,        192 × 56×56
+               1×1, 3×3
+    inception3 3×3 pooling of stride 2, inceptions a b          480 × 28×28
+    inception4 3×3 pooling of stride 2, inceptions a b c d e    832 × 14×14
+    inception5 2×2 pooling of stride 2, inceptions a b          1024 × 7×7
+    head       mean, linear                                     classes
+    ========== ================================================ ==============
+
+    6,624,904 parameters with 3 channels and 1,000 classes, 13,004,888 with auxiliary heads; each
+    place of the map sees 379 px.
+
+    With batch norm instead of response normalisation, as in torchvision. The small stem (3×3,
+    stride 1, no pooling after it) leads to a map of 1/8 of the image, the imagenet stem to 1/32,
+    both rounded up.
 
     Args:
         in_channels: Channels of an image.
         num_classes: Number of logits.
+        spatial_dims: 2 or 3.
         input_size: Spatial size of the images, for ``stem="auto"``.
         stem: auto, small or imagenet.
-        aux: Build the two auxiliary heads, which `GoogLeNet.forward_with_aux` uses.
+        width: All numbers of channels and hidden units times this.
+        head: gap as published, attention or lse.
         dropout: Probability, before the last layer.
+        aux: Build the two auxiliary heads, which `GoogLeNet.forward_with_aux` uses.
+        transform_input: As in torchvision, which published weights for that: 3-channel images
+            normalised by ImageNet's statistics become what these weights expect.
 
     Raises:
-        UserError: Unknown stem.
+        UserError: Unknown stem or head, or transform_input with other than 3 channels.
     """
+    if transform_input and in_channels != 3:
+        raise UserError(f"model.transform_input=true is for 3 channels, not {in_channels}")
     kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
-    features = nn.Sequential(
-        OrderedDict(
-            stem=make_stem(kind, in_channels),
-            inception3=inceptions("3", nn.MaxPool2d(3, stride=2, ceil_mode=True)),
-            inception4=inceptions("4", nn.MaxPool2d(3, stride=2, ceil_mode=True)),
-            inception5=inceptions("5", nn.MaxPool2d(2, stride=2, ceil_mode=True)),
-        )
+    pool = layer("MaxPool", spatial_dims)
+    stages = OrderedDict[str, nn.Module](
+        stem=make_stem(kind, in_channels, width, spatial_dims, transform_input)
     )
-    he_init(features)
+    channels = scaled(192, width)
+    for group, kernel in (("3", 3), ("4", 3), ("5", 2)):
+        parts = OrderedDict[str, nn.Module](pool=pool(kernel, stride=2, ceil_mode=True))
+        for name, full in INCEPTIONS.items():
+            if name.startswith(group):
+                branches = tuple(scaled(number, width) for number in full)
+                parts[name[1]] = made = Inception(channels, branches, spatial_dims)
+                channels = made.out_channels
+        stages[f"inception{group}"] = nn.Sequential(parts)
     net = GoogLeNet(
         "googlenet",
-        features,
-        LinearHead(1024, num_classes, dropout),
+        nn.Sequential(stages),
+        pooled_head("googlenet", head, channels, num_classes, dropout),
         in_channels=in_channels,
         num_classes=num_classes,
+        spatial_dims=spatial_dims,
         min_size=MIN_SIZE[kind],
         stem=kind,
-        torchvision_names=TORCHVISION_NAMES,
+        published_names=TORCHVISION_NAMES,
     )
     net.aux = nn.ModuleDict()
-    if aux:
-        net.aux["a"] = AuxiliaryHead(512, num_classes)
-        net.aux["d"] = AuxiliaryHead(528, num_classes)
+    for part in "ad" if aux else "":
+        after = net.features.get_submodule(f"inception4.{part}")
+        assert isinstance(after, Inception)
+        net.aux[part] = AuxiliaryHead(after.out_channels, num_classes, width, spatial_dims)
     return net
 
 
-def make_stem(kind: Stem, in_channels: int) -> nn.Sequential:
+def make_stem(
+    kind: Stem, in_channels: int, width: float, spatial_dims: int, transform_input: bool
+) -> nn.Sequential:
     """Three convolutions to 192 channels; for large images 1/4 of the size."""
+    conv = partial(ConvNormReLU, spatial_dims=spatial_dims)
+    narrow = scaled(64, width)
     parts = OrderedDict[str, nn.Module]()
+    if transform_input:
+        parts["transform"] = ImageNetToUnit()
     if kind == "small":
-        parts["conv1"] = ConvNormReLU(in_channels, 64, 3)
+        parts["conv1"] = conv(in_channels, narrow, 3)
     else:
-        parts["conv1"] = ConvNormReLU(in_channels, 64, 7, stride=2)
-        parts["pool1"] = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-    parts["conv2"] = ConvNormReLU(64, 64, 1)
-    parts["conv3"] = ConvNormReLU(64, 192, 3)
-    return nn.Sequential(parts)
-
-
-def inceptions(group: str, pool: nn.Module) -> nn.Sequential:
-    """A pooling and the inception modules of one group: 3, 4 or 5."""
-    parts = OrderedDict(pool=pool)
-    for name, channels in INCEPTIONS.items():
-        if name.startswith(group):
-            parts[name[1]] = Inception(*channels)
+        parts["conv1"] = conv(in_channels, narrow, 7, stride=2)
+        parts["pool1"] = layer("MaxPool", spatial_dims)(3, stride=2, ceil_mode=True)
+    parts["conv2"] = conv(narrow, narrow, 1)
+    parts["conv3"] = conv(narrow, scaled(192, width), 3)
     return nn.Sequential(parts)

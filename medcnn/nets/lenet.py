@@ -1,63 +1,85 @@
 """LeNet-5, the net that read cheques in the 1990s."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
-from torch import Tensor, nn
+from torch import nn
 
-from medcnn.nets.base import Net, he_init, layer
+from medcnn.errors import UserError
+from medcnn.nets.base import Net, layer, scaled
+from medcnn.nets.heads import DenseHead, choose_head, pooled_head
 
 GRID = 5  # cells along each side of S4, the last pooled map
 MIN_SIZE = 14  # px; below, that map would repeat itself
 
 
-class LeNetHead(nn.Module):
-    """Pooling to 5×5 (S4), then layers of 120 (C5) and 84 (F6) units and the output."""
-
-    def __init__(self, channels: int, num_classes: int, spatial_dims: int) -> None:
-        super().__init__()
-        self.pool = layer("AdaptiveAvgPool", spatial_dims)(GRID)
-        self.fc1 = nn.Linear(channels * GRID**spatial_dims, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, num_classes)
-        self.tanh = nn.Tanh()
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
-        x = self.pool(maps).flatten(1)
-        x = self.tanh(self.fc1(x))
-        x = self.tanh(self.fc2(x))
-        logits: Tensor = self.fc3(x)
-        return logits
-
-
-def lenet(*, in_channels: int, num_classes: int, spatial_dims: int = 2) -> Net:
+def lenet(
+    *,
+    in_channels: int,
+    num_classes: int,
+    spatial_dims: int = 2,
+    version: int | str = 1998,
+    width: float = 1.0,
+    head: str = "fc",
+    dropout: float = 0.0,
+) -> Net:
     """LeNet-5 (Y. LeCun et al., "Gradient-based learning applied to document recognition", 1998).
 
-    Tanh and average pooling as in figure 2 of the paper. Simpler than there: poolings have no
-    weights, C3 sees all six maps of S2, the output is linear. Images of 28 px are padded by two, as
-    the paper does; larger ones are averaged to the same 5×5 before C5.
+    ======== ================================= ==========
+    stage    layers (figure 2 of the paper)    at 28 px
+    ======== ================================= ==========
+    c1       5×5 convolution, padding 2        6 × 28×28
+    c3       2×2 pooling, 5×5 convolution      16 × 10×10
+    head     pooling to 5×5 (S4), 120, 84      classes
+    ======== ================================= ==========
 
-    Stages ``c1 c3``: the map is 10×10 at 28 px.
+    61,706 parameters with 1 channel and 10 classes; each place of the map sees 14 px.
+
+    The version of 1998 has tanh and average pooling. Simpler than in the paper: poolings have no
+    weights, C3 sees all six maps of S2, the output is linear. Images of 28 px are padded by two, as
+    the paper does; larger ones are averaged to the same 5×5 before C5. The modern version has ReLU
+    and maximum pooling in the same places.
 
     Args:
         in_channels: Channels of an image.
         num_classes: Number of logits.
         spatial_dims: 2 or 3.
+        version: 1998 or modern.
+        width: All numbers of channels and hidden units times this.
+        head: fc as above, or one linear layer after gap, attention or lse pooling.
+        dropout: Probability, after both hidden layers of the head (gap and so on: before the last).
+
+    Raises:
+        UserError: Unknown version or head.
     """
-    conv, pool = layer("Conv", spatial_dims), layer("AvgPool", spatial_dims)
-    c1 = OrderedDict(conv=conv(in_channels, 6, 5, padding=2), tanh=nn.Tanh())
-    c3 = OrderedDict(pool=pool(2), conv=conv(6, 16, 5), tanh=nn.Tanh())
-    features = nn.Sequential(OrderedDict(c1=nn.Sequential(c1), c3=nn.Sequential(c3)))
-    head = LeNetHead(16, num_classes, spatial_dims)
-    he_init(features, "tanh")
-    he_init(head.fc1, "tanh")
-    he_init(head.fc2, "tanh")
+    if str(version) not in ("1998", "modern"):
+        raise UserError(f"model.version={version}: lenet comes as 1998 and modern")
+    old = str(version) == "1998"
+    activation: Callable[[], nn.Module] = nn.Tanh if old else nn.ReLU
+    conv, pool = layer("Conv", spatial_dims), layer("AvgPool" if old else "MaxPool", spatial_dims)
+    six, sixteen = scaled(6, width), scaled(16, width)
+    c1 = OrderedDict(conv=conv(in_channels, six, 5, padding=2), act=activation())
+    c3 = OrderedDict(pool=pool(2), conv=conv(six, sixteen, 5), act=activation())
+    if choose_head("lenet", head) == "fc":
+        last: nn.Module = DenseHead(
+            sixteen,
+            num_classes,
+            grid=GRID,
+            hidden=(scaled(120, width), scaled(84, width)),
+            dropout=dropout,
+            pool=None if old else pool(2),
+            activation=activation,
+            spatial_dims=spatial_dims,
+        )
+    else:
+        last = pooled_head("lenet", head, sixteen, num_classes, dropout)
     return Net(
-        "lenet",
-        features,
-        head,
+        "lenet" if old else "lenet_modern",
+        nn.Sequential(OrderedDict(c1=nn.Sequential(c1), c3=nn.Sequential(c3))),
+        last,
         in_channels=in_channels,
         num_classes=num_classes,
         spatial_dims=spatial_dims,
         min_size=MIN_SIZE,
+        nonlinearity="tanh" if old else "relu",
     )

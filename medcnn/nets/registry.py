@@ -3,20 +3,31 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from medcnn.errors import UserError
 from medcnn.nets.alexnet import alexnet
 from medcnn.nets.base import Net
+from medcnn.nets.cut import cut as cut_at
+from medcnn.nets.cut import head_kind
 from medcnn.nets.densenet import densenet
 from medcnn.nets.googlenet import googlenet
+from medcnn.nets.initialise import initialise
 from medcnn.nets.lenet import lenet
+from medcnn.nets.linear import linear
 from medcnn.nets.mlp import mlp
+from medcnn.nets.published import published_state
 from medcnn.nets.resnet import resnet
+from medcnn.nets.variants import VARIANTS, resolve
 from medcnn.nets.vgg import vgg
+from medcnn.nets.weights import load_weights
 from medcnn.nets.zfnet import zfnet
 
 FAMILIES: dict[str, Callable[..., Net]] = {
+    "linear": linear,
     "mlp": mlp,
     "lenet": lenet,
     "alexnet": alexnet,
@@ -36,65 +47,145 @@ def build(
     num_classes: int,
     spatial_dims: int = 2,
     input_size: Sequence[int] | None = None,
+    library: str | None = None,
+    init: str | None = None,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+    cut: str | None = None,
     **options: Any,
 ) -> Net:
-    """Makes a net with random weights.
+    """Makes a net.
 
     >>> net = build("resnet", depth=18, in_channels=1, num_classes=3, input_size=(28, 28))
     >>> net.name, net.stem, net.min_size
     ('resnet18', 'small', 8)
 
     Args:
-        name: mlp, lenet, alexnet, zfnet, vgg, googlenet, resnet or densenet.
+        name: A family (linear, mlp, lenet, alexnet, zfnet, vgg, googlenet, resnet, densenet), one
+            of its nets (resnet50, vgg16_bn, …), or of a library's the name that it has there.
         in_channels: Channels of an image.
         num_classes: Number of logits.
         spatial_dims: 2 for images, 3 for volumes.
         input_size: Spatial size of the images, (H, W) or (D, H, W), where it is known: stem=auto
             goes by it, and images that are too small are refused at once.
+        library: Whose net: None for medcnn's own, timm or monai.
+        init: How weights are drawn, see `medcnn.nets.initialise`; None for he, and for the
+            library's own way with its nets.
+        pretrained: Take the weights that torchvision (or timm) publishes. stem=auto is then the
+            imagenet stem.
+        weights: A file of weights to begin with, see `load_weights`.
+        cut: Name of the last stage to keep, under a new head, see `medcnn.nets.cut`.
         **options: Of the family; see the function of its name.
 
     Raises:
-        UserError: Unknown name, option or value, or images too small for the net.
+        UserError: Unknown name, option or value, images too small for the net, or weights that
+            can't be got or don't fit.
     """
-    if name not in FAMILIES:
-        raise UserError(f"model.name={name}: no such net{nearest(str(name), list(FAMILIES))}")
-    family = FAMILIES[name]
-    accepted = inspect.signature(family).parameters
+    check_common(name, in_channels, num_classes, spatial_dims, input_size, options)
+    if pretrained and weights is not None:
+        raise UserError("model.pretrained=true and model.weights: choose one of them")
+    given = {"spatial_dims": spatial_dims, "input_size": input_size}
+    given |= {"in_channels": in_channels, "num_classes": num_classes}
+    if library is None:
+        net = own_net(name, pretrained, given, options)
+    else:
+        net = library_net(library, name, given, options)
+    net.input_size = None if input_size is None else tuple(int(side) for side in input_size)
+    if input_size is not None:
+        net.check_size(input_size)
+    if init is not None or library is None:
+        initialise(net, init or "he")
+    if pretrained:
+        net.loaded = load_weights(net, pretrained_state(net, library, name))
+    elif weights is not None:
+        net.loaded = load_weights(net, weights)
+    if cut is not None:
+        loaded = net.loaded
+        net = cut_at(net, cut, head=head_kind(net.head), dropout=options.get("dropout", 0.0))
+        net.loaded = loaded
+    return net
+
+
+def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[str, Any]) -> Net:
+    """A net of medcnn's own families, with PyTorch's weights."""
+    if name in FAMILIES:
+        family = name
+    else:
+        family, fixed = resolve(name)
+        if family not in FAMILIES:
+            known = [*FAMILIES, *VARIANTS]
+            raise UserError(f"model.name={name}: no such net{nearest(str(name), known)}")
+        for key, value in options.items():
+            if fixed.get(key, value) != value:
+                raise UserError(f"model.{key}={value}: {name} has {key}={fixed[key]}")
+        options = options | fixed
+    accepted = inspect.signature(FAMILIES[family]).parameters
     defaults = {key: p.default for key, p in accepted.items() if key not in GIVEN}
-    check_options(name, options, defaults)
+    check_options(family, options, defaults)
+    if pretrained and options.get("stem") in (None, "auto") and "stem" in defaults:
+        options = options | {"stem": "imagenet"}
+    return FAMILIES[family](**{k: v for k, v in given.items() if k in accepted}, **options)
+
+
+def library_net(library: str, name: str, given: dict[str, Any], options: dict[str, Any]) -> Net:
+    """A net of timm or MONAI, see `medcnn.nets.foreign`."""
+    from medcnn.nets.foreign import monai_net, timm_net
+
+    if library == "monai":
+        return monai_net(name, **given, **options)
+    if library != "timm":
+        raise UserError(f"model.library={library}: choose timm, monai or null")
+    dims = given.pop("spatial_dims")
+    if dims != 2:
+        raise UserError(f"model.name={name}: timm's nets are for images; monai has 3-D ones")
+    return timm_net(name, **given, **options)
+
+
+def pretrained_state(net: Net, library: str | None, name: str) -> Mapping[str, Tensor]:
+    """The weights that are published for a net; raises UserError where there are none."""
+    if library is None:
+        return published_state(net.name)
+    if library == "monai":
+        raise UserError("model.pretrained=true: MONAI publishes no weights of these nets")
+    from medcnn.nets.foreign import timm_state
+
+    return timm_state(name)
+
+
+def check_common(
+    name: str,
+    in_channels: int,
+    num_classes: int,
+    spatial_dims: int,
+    input_size: Sequence[int] | None,
+    options: Mapping[str, Any],
+) -> None:
+    """Raises UserError for what no net can be built with."""
     if in_channels < 1 or num_classes < 1:
         raise UserError(
             f"{name} needs at least 1 channel and 1 logit, got in_channels={in_channels} and "
             f"num_classes={num_classes}"
         )
-    if spatial_dims not in (2, 3) or (spatial_dims == 3 and "spatial_dims" not in accepted):
-        able = [
-            key for key, f in FAMILIES.items() if "spatial_dims" in inspect.signature(f).parameters
-        ]
-        raise UserError(
-            f"{name} has no form for spatial_dims={spatial_dims}; 2 works for every net, 3 for "
-            f"{', '.join(able)}"
-        )
+    if spatial_dims not in (2, 3):
+        raise UserError(f"{name} has no form for spatial_dims={spatial_dims}; choose 2 or 3")
     if input_size is not None and len(input_size) != spatial_dims:
         raise UserError(f"input_size={tuple(input_size)} must hold {spatial_dims} numbers")
-    given = {"spatial_dims": spatial_dims, "input_size": input_size}
-    options |= {key: value for key, value in given.items() if key in accepted}
-    net = family(in_channels=in_channels, num_classes=num_classes, **options)
-    if input_size is not None:
-        net.check_size(input_size)
-    return net
+    for key in ("dropout", "stochastic_depth"):
+        value = options.get(key, 0.0)
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise UserError(f"model.{key}={value}: give a probability, from 0 to below 1")
+    width = options.get("width", 1.0)
+    if not isinstance(width, int | float) or isinstance(width, bool) or not 0 < width <= 16:
+        raise UserError(f"model.width={width}: give a factor, above 0 and up to 16")
 
 
 def check_options(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raises UserError for an unknown option, or for a switch or dropout that is none."""
+    """Raises UserError for an unknown option, or for a switch that is none."""
     for key, value in options.items():
         if key not in defaults:
             raise UserError(f"model.{key}: {name} has no such option{nearest(key, list(defaults))}")
         if isinstance(defaults[key], bool) and not isinstance(value, bool):
             raise UserError(f"model.{key}={value}: give true or false")
-    dropout = options.get("dropout", 0.0)
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise UserError(f"model.dropout={dropout}: give a probability, from 0 to below 1")
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -5,7 +5,32 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from medcnn.nets.base import LinearHead, Net, Stem, choose_depth, choose_stem, he_init, layer
+from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
+from medcnn.nets.heads import pooled_head
+
+
+class StochasticDepth(nn.Module):
+    """Leaves out, in training, the residual of some images of a batch.
+
+    What is kept is divided by the probability of being kept, so that nothing changes in
+    evaluation (G. Huang et al., "Deep networks with stochastic depth", 2016, eqs. 2 and 5; there
+    for whole batches, and multiplied in evaluation).
+
+    Args:
+        drop: Probability of being left out, 0 … below 1.
+    """
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        self.drop = drop
+
+    def forward(self, residual: Tensor) -> Tensor:
+        """(N, C, *spatial), of the same shape."""
+        if not self.training or self.drop == 0:
+            return residual
+        keep = residual.new_empty(len(residual), *[1] * (residual.ndim - 1))
+        keep.bernoulli_(1 - self.drop).div_(1 - self.drop)
+        return residual * keep
 
 
 class BasicBlock(nn.Module):
@@ -13,7 +38,9 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, spatial_dims: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, spatial_dims: int, drop: float = 0.0
+    ) -> None:
         super().__init__()
         conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
         self.conv1 = conv(in_channels, channels, 3, stride=stride, padding=1, bias=False)
@@ -22,12 +49,13 @@ class BasicBlock(nn.Module):
         self.bn2 = norm(channels)
         self.relu = nn.ReLU()
         self.downsample = shortcut(in_channels, channels, stride, spatial_dims)
+        self.depth = StochasticDepth(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, *spatial) to (N, channels, *spatial / stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        result: Tensor = self.relu(out + self.downsample(x))
+        result: Tensor = self.relu(self.depth(out) + self.downsample(x))
         return result
 
 
@@ -39,7 +67,9 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int, spatial_dims: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, spatial_dims: int, drop: float = 0.0
+    ) -> None:
         super().__init__()
         conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
         out_channels = channels * self.expansion
@@ -51,16 +81,18 @@ class Bottleneck(nn.Module):
         self.bn3 = norm(out_channels)
         self.relu = nn.ReLU()
         self.downsample = shortcut(in_channels, out_channels, stride, spatial_dims)
+        self.depth = StochasticDepth(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, *spatial) to (N, 4 · channels, *spatial / stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
         out = self.bn3(self.conv3(out))
-        result: Tensor = self.relu(out + self.downsample(x))
+        result: Tensor = self.relu(self.depth(out) + self.downsample(x))
         return result
 
 
+# depth: block, blocks of each stage (table 1 of the paper)
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
@@ -86,14 +118,33 @@ def resnet(
     input_size: Sequence[int] | None = None,
     depth: int = 18,
     stem: str = "auto",
+    width: float = 1.0,
+    head: str = "gap",
     dropout: float = 0.0,
+    stochastic_depth: float = 0.0,
     zero_init_residual: bool = False,
 ) -> Net:
     """ResNet (K. He et al., "Deep residual learning for image recognition", 2016, table 1).
 
-    Stages ``stem layer1 layer2 layer3 layer4``. With the small stem (a 3×3 convolution of stride 1
-    and no pooling, as the paper uses for CIFAR-10 and MedMNIST for 28 px) the map is 1/8 of the
-    image, with the imagenet stem 1/32.
+    ======== ======================= ============================ ==================
+    stage    layers                  blocks                       at 224 px
+    ======== ======================= ============================ ==================
+    stem     7×7 of stride 2, 3×3                                 64 × 56×56
+             pooling of stride 2
+    layer1   blocks                  2 / 3 / 3 / 3 / 3            64 (256) × 56×56
+    layer2   blocks, the first of    2 / 4 / 4 / 4 / 8            128 (512) × 28×28
+             stride 2
+    layer3   the same                2 / 6 / 6 / 23 / 36          256 (1024) × 14×14
+    layer4   the same                2 / 3 / 3 / 3 / 3            512 (2048) × 7×7
+    head     mean, linear                                         classes
+    ======== ======================= ============================ ==================
+
+    Depth 18 / 34 / 50 / 101 / 152: 11.7 / 21.8 / 25.6 / 44.5 / 60.2 million parameters with 3
+    channels and 1,000 classes; each place of the map sees 435 / 899 / 427 / 971 / 1451 px. Depth 18
+    and 34 have `BasicBlock`, the deeper ones `Bottleneck` and the channels in brackets.
+
+    The small stem is a 3×3 convolution of stride 1 and no pooling, as the paper uses for CIFAR-10
+    and MedMNIST for 28 px: the map is 1/8 of the image, with the imagenet stem 1/32.
 
     Args:
         in_channels: Channels of an image.
@@ -102,38 +153,45 @@ def resnet(
         input_size: Spatial size of the images, for ``stem="auto"``.
         depth: 18, 34, 50, 101 or 152.
         stem: auto, small or imagenet.
+        width: All numbers of channels times this.
+        head: gap as published, attention or lse.
         dropout: Probability, before the last layer.
+        stochastic_depth: Probability of leaving out the last block for an image in training; it
+            grows linearly from 0 before the first (G. Huang et al., "Deep networks with stochastic
+            depth", 2016, eq. 4).
         zero_init_residual: Start every block as the identity: the scale of its last batch norm is
             zero (P. Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1).
 
     Raises:
-        UserError: Unknown depth or stem.
+        UserError: Unknown depth, stem or head.
     """
     block, counts = DEPTHS[choose_depth("resnet", depth, tuple(DEPTHS))]
     kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
-    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, WIDTHS[0], spatial_dims))
-    channels = WIDTHS[0]
-    for number, (width, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
+    channels = scaled(WIDTHS[0], width)
+    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, channels, spatial_dims))
+    done = 0
+    for number, (full, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
         blocks = []
         for i in range(count):
+            done += 1
             stride = 2 if i == 0 and number > 1 else 1
-            blocks.append(block(channels, width, stride, spatial_dims))
-            channels = width * block.expansion
+            drop = stochastic_depth * done / sum(counts)
+            blocks.append(block(channels, scaled(full, width), stride, spatial_dims, drop))
+            channels = scaled(full, width) * block.expansion
         stages[f"layer{number}"] = nn.Sequential(*blocks)
     features = nn.Sequential(stages)
-    he_init(features)
     if zero_init_residual:
         zero_last_norms(features)
     return Net(
         f"resnet{depth}",
         features,
-        LinearHead(channels, num_classes, dropout),
+        pooled_head("resnet", head, channels, num_classes, dropout),
         in_channels=in_channels,
         num_classes=num_classes,
         spatial_dims=spatial_dims,
         min_size=MIN_SIZE[kind],
         stem=kind,
-        torchvision_names=TORCHVISION_NAMES,
+        published_names=TORCHVISION_NAMES,
     )
 
 

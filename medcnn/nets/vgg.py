@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from medcnn.nets.base import DenseHead, Net, Stem, choose_depth, choose_stem, he_init, layer
+from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
+from medcnn.nets.heads import DenseHead, choose_head, pooled_head
 
 # depth: convolutions of each block
 DEPTHS: dict[int, tuple[int, ...]] = {
@@ -27,13 +28,29 @@ def vgg(
     depth: int = 11,
     batch_norm: bool = True,
     stem: str = "auto",
+    width: float = 1.0,
+    head: str = "fc",
     dropout: float = 0.5,
 ) -> Net:
     """VGG (K. Simonyan, A. Zisserman, "Very deep convolutional networks", 2015, table 1).
 
-    Stages ``block1 … block5``; a block begins with the pooling that divides it from the one before,
-    and the fifth pooling is part of the head, so that the map is 14×14 at 224 px. The small stem
-    leaves out the first pooling and rounds sizes up: the map is 1/8 of the image, 4×4 at 28 px.
+    ======== =========================================== =============== =============
+    stage    layers                                      convolutions    at 224 px
+    ======== =========================================== =============== =============
+    block1   3×3 convolutions                            1 / 2 / 2 / 2   64 × 224×224
+    block2   2×2 pooling, 3×3 convolutions               1 / 2 / 2 / 2   128 × 112×112
+    block3   2×2 pooling, 3×3 convolutions               2 / 2 / 3 / 4   256 × 56×56
+    block4   2×2 pooling, 3×3 convolutions               2 / 2 / 3 / 4   512 × 28×28
+    block5   2×2 pooling, 3×3 convolutions               2 / 2 / 3 / 4   512 × 14×14
+    head     2×2 pooling, 4096, 4096                                     classes
+    ======== =========================================== =============== =============
+
+    Depth 11 / 13 / 16 / 19: 132.9 / 133.0 / 138.4 / 143.7 million parameters with 3 channels and
+    1,000 classes; each place of the map sees 134 / 140 / 196 / 252 px.
+
+    A block begins with the pooling that divides it from the one before, and the fifth pooling is
+    part of the head, so that the map is 14×14. The small stem leaves out the first pooling and
+    rounds sizes up: the map is 1/8 of the image, 4×4 at 28 px.
 
     The published head (a grid of 7×7, hidden layers of 4096) has 120 million weights. It comes with
     the imagenet stem in 2-D; otherwise the map is averaged as a whole and the hidden layers are of
@@ -48,49 +65,62 @@ def vgg(
         batch_norm: A batch norm after each convolution; not in the paper, but it then trains
             without care for the start.
         stem: auto, small or imagenet.
-        dropout: Probability, after both hidden layers of the head.
+        width: All numbers of channels and hidden units times this.
+        head: fc as above, or one linear layer after gap (VGG-GAP of Zhou et al. 2016), attention
+            or lse pooling.
+        dropout: Probability, after both hidden layers of the head (gap and so on: before the last).
 
     Raises:
-        UserError: Unknown depth or stem.
+        UserError: Unknown depth, stem or head.
     """
     counts = DEPTHS[choose_depth("vgg", depth, tuple(DEPTHS))]
     kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
     stages = OrderedDict[str, nn.Module]()
     channels = in_channels
-    for number, (width, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
+    for number, (full, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
         block = OrderedDict[str, nn.Module]()
         if number > (2 if kind == "small" else 1):
             block["pool"] = layer("MaxPool", spatial_dims)(2, ceil_mode=kind == "small")
         for i in range(1, count + 1):
-            block[f"conv{i}"] = layer("Conv", spatial_dims)(channels, width, 3, padding=1)
+            out = scaled(full, width)
+            block[f"conv{i}"] = layer("Conv", spatial_dims)(channels, out, 3, padding=1)
             if batch_norm:
-                block[f"norm{i}"] = layer("BatchNorm", spatial_dims)(width)
+                block[f"norm{i}"] = layer("BatchNorm", spatial_dims)(out)
             block[f"relu{i}"] = nn.ReLU()
-            channels = width
+            channels = out
         stages[f"block{number}"] = nn.Sequential(block)
-    features = nn.Sequential(stages)
-    he_init(features)
     return Net(
         f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
-        features,
-        make_head(num_classes, kind, dropout, spatial_dims),
+        nn.Sequential(stages),
+        make_head(head, channels, num_classes, kind, width, dropout, spatial_dims),
         in_channels=in_channels,
         num_classes=num_classes,
         spatial_dims=spatial_dims,
         min_size=MIN_SIZE[kind],
         stem=kind,
-        torchvision_names=torchvision_names(counts, batch_norm),
+        published_names=torchvision_names(counts, batch_norm),
     )
 
 
-def make_head(num_classes: int, kind: Stem, dropout: float, spatial_dims: int) -> DenseHead:
+def make_head(
+    head: str,
+    channels: int,
+    num_classes: int,
+    kind: Stem,
+    width: float,
+    dropout: float,
+    spatial_dims: int,
+) -> nn.Module:
     """The head for one of the two stems."""
+    if choose_head("vgg", head) != "fc":
+        return pooled_head("vgg", head, channels, num_classes, dropout)
     published = kind == "imagenet" and spatial_dims == 2
+    hidden = scaled(4096 if published else 512, width)
     return DenseHead(
-        WIDTHS[-1],
+        channels,
         num_classes,
         grid=7 if published else 1,
-        hidden=4096 if published else 512,
+        hidden=(hidden, hidden),
         dropout=dropout,
         pool=layer("MaxPool", spatial_dims)(2) if kind == "imagenet" else None,
         spatial_dims=spatial_dims,

@@ -1,68 +1,208 @@
 """Weights that were trained elsewhere."""
 
-import pickle
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medcnn.errors import UserError
+from medcnn.nets.adapt import adapt_channels, inflate
 from medcnn.nets.base import Net, times
 
 SHOWN = 3  # keys that a message lists
+HEADS = ("head.", "aux.")
+WRAPPERS = ("state_dict", "model")  # keys under which training scripts put the weights
+COUNTS = "num_batches_tracked"
 
 
-def load_weights(net: Net, weights: Mapping[str, Tensor] | str | Path) -> None:
+@dataclass
+class Loaded:
+    """What `load_weights` did; as a string, one line that says so.
+
+    Args:
+        loaded: Names of the net's tensors that were filled.
+        adapted: What was changed on the way, in words.
+        dropped: Tensors of the file's head that the net has no place for.
+        left: Tensors of the net's head that stay as they were.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    adapted: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        parts += [f"({', '.join(self.adapted)})"] if self.adapted else []
+        text = " ".join(parts)
+        if self.dropped:
+            text += f"; dropped {', '.join(self.dropped)}"
+        if self.left:
+            text += f"; drawn anew {', '.join(self.left)}"
+        return text
+
+
+def load_weights(net: Net, weights: Mapping[str, Tensor] | str | Path) -> Loaded:
     """Copies weights into a net.
 
-    They may have this package's names or, for alexnet, vgg, googlenet, resnet and densenet,
-    torchvision's; with the same architecture (``stem="imagenet"``, ``in_channels=3``, 2-D) the
-    logits are then torchvision's.
+    They may have this package's names or those that were published for the architecture
+    (torchvision's for alexnet, vgg, googlenet, resnet and densenet; the library's own for nets of
+    timm and MONAI). With the same architecture (``stem="imagenet"``, 2-D, 3 channels) the logits
+    are then the published ones.
 
-    GoogLeNet: torchvision's published weights expect images scaled to -1 … 1. There,
-    ``transform_input=True`` turns ImageNet's normalisation into that one; here the net takes what
-    it is given, so normalise with mean 0.5 and standard deviation 0.5. Its auxiliary heads are left
-    out where the net was built without them.
+    - Another number of channels: the first convolution is adapted so that an image whose channels
+      are all alike gives the response of its RGB copy, see `medcnn.nets.adapt.adapt_channels`.
+    - A 3-D net takes the weights of its 2-D form, inflated, see `medcnn.nets.adapt.inflate`.
+    - What doesn't fit the head (other classes, another kind of head, auxiliary heads) is dropped,
+      and that part of the net's head stays as it is. All else has to fit.
+
+    GoogLeNet: the published weights expect images of mean and standard deviation 0.5; see its
+    option transform_input.
 
     Args:
         net: The net to fill.
-        weights: A state dict, or the path of a .pt or .pth file that holds one.
+        weights: A state dict, or a file: .safetensors, or a .pt, .pth or .ckpt file with a state
+            dict, alone or under the key state_dict or model; checkpoints of medcnn too.
+
+    Returns:
+        What was loaded, and what not.
 
     Raises:
-        UserError: No such file, a file that isn't a state dict, names that don't match those of the
-            net, or tensors of another shape.
+        UserError: No such file, a file without a state dict, or weights of another architecture.
+            The net is then as before.
     """
-    state = weights if isinstance(weights, Mapping) else read_state_dict(Path(weights))
+    state = dict(weights if isinstance(weights, Mapping) else read_state_dict(Path(weights)))
     expected = net.state_dict()
     if not set(state) <= set(expected):
-        state = rename(state, net.torchvision_names)
-        if not getattr(net, "aux", True):
-            state = {key: value for key, value in state.items() if not key.startswith("aux.")}
-    unknown = [key for key in state if key not in expected]
-    missing = [
-        key for key in expected if key not in state and not key.endswith("num_batches_tracked")
-    ]
+        state = rename(state, net.published_names)
+    report = Loaded()
+    fitting = {}
+    for key, value in state.items():
+        if key in expected:
+            value = fit(net, key, value, expected[key], report)
+        if key in expected and value.shape == expected[key].shape:
+            fitting[key] = value
+        elif key.startswith(HEADS) and not key.endswith(COUNTS):
+            report.dropped.append(f"{key} ({sizes(value, expected.get(key))})")
+    check_trunk(net, state, fitting, expected)
+    report.loaded = list(fitting)
+    report.left = [key for key in expected if key not in fitting and not key.endswith(COUNTS)]
+    net.load_state_dict(fitting, strict=False)
+    return report
+
+
+def fit(net: Net, key: str, value: Tensor, like: Tensor, report: Loaded) -> Tensor:
+    """A tensor of the trunk, inflated to 3-D and adapted to the net's channels where need be."""
+    layer = net.get_submodule(key.rpartition(".")[0])
+    convolution = isinstance(layer, nn.Conv2d | nn.Conv3d) and key.endswith(".weight")
+    if key.startswith(HEADS) or not convolution:
+        return value
+    if value.ndim == 4 and like.ndim == 5:
+        value = inflate(value, like.shape[2])
+        note(report, "inflated from 2-D to 3-D")
+    first = next(m for m in net.features.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
+    if layer is first and value.ndim == like.ndim and value.shape[1] != like.shape[1]:
+        note(report, f"first convolution adapted from {value.shape[1]} channels to {like.shape[1]}")
+        value = adapt_channels(value, like.shape[1])
+    return value
+
+
+def note(report: Loaded, text: str) -> None:
+    """Adds a change to a report, once."""
+    if text not in report.adapted:
+        report.adapted.append(text)
+
+
+def sizes(value: Tensor, like: Tensor | None) -> str:
+    """The size of a tensor in the file, and where they differ in the net."""
+    return times(value.shape) + (f", here {times(like.shape)}" if like is not None else "")
+
+
+def check_trunk(
+    net: Net, state: Mapping[str, Tensor], fitting: Mapping[str, Tensor], like: Mapping[str, Tensor]
+) -> None:
+    """Raises UserError unless all tensors of the trunk found their place, and some did."""
+
+    def trunk(key: str) -> bool:
+        return not key.startswith(HEADS) and not key.endswith(COUNTS)
+
+    wrong = [key for key in state if trunk(key) and key in like and key not in fitting]
+    unknown = [key for key in state if trunk(key) and key not in like]
+    missing = [key for key in like if trunk(key) and key not in state]
     if unknown or missing:
         parts = [f"{len(unknown)} unknown ({some(unknown)})"] if unknown else []
         parts += [f"{len(missing)} missing ({some(missing)})"] if missing else []
         raise UserError(f"weights don't fit {net.name}: {', '.join(parts)}; check model and depth")
-    check_shapes(net, state, expected)
-    net.load_state_dict(dict(state), strict=False)
+    if wrong:
+        key = wrong[0]
+        raise UserError(
+            f"weights don't fit {net.name}: {key} is {times(state[key].shape)} but the net needs "
+            f"{times(like[key].shape)}; check model, width and stem=imagenet"
+        )
+    if not fitting:
+        raise UserError(f"weights don't fit {net.name}: not one tensor has a place in it")
 
 
 def read_state_dict(path: Path) -> Mapping[str, Tensor]:
     """The state dict in a file; nothing but tensors and plain values is unpickled."""
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"can't read weights {path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"{path} isn't a file of weights that torch.save wrote") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise unreadable(path, error) from error
+    except Exception as error:  # whatever unpickling raises on a file that is something else
+        raise UserError(
+            f"{path} isn't a file of weights that torch.save wrote, or a damaged one "
+            "(of a whole model, save its state_dict)"
+        ) from error
+    for key in WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(is_tensor(item) for item in state.items()):
         raise UserError(f"{path} doesn't hold a state dict (names and tensors)")
-    return state
+    return unwrapped(state)
+
+
+def is_tensor(item: tuple[Any, Any]) -> bool:
+    """Whether a pair is a name and a tensor."""
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    """The tensors in a file of the safetensors library."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return unwrapped(load_file(path))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except SafetensorError as error:
+        raise UserError(f"{path} isn't a file of weights that safetensors wrote") from error
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """For a file that can't be opened."""
+    return UserError(f"can't read weights {path}: {error.strerror or error}")
+
+
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Takes off what wrappers put before every name: ``net.`` of checkpoints of medcnn, and so on.
+
+    >>> list(unwrapped({"module.fc.bias": torch.zeros(1), "module.fc.weight": torch.zeros(1, 2)}))
+    ['fc.bias', 'fc.weight']
+    """
+    if any(key.startswith("net.features.") for key in state):  # beside others, of the classifier
+        state = {key: value for key, value in state.items() if key.startswith("net.")}
+    for prefix in ("module.", "model.", "net."):
+        if state and all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return dict(state)
 
 
 def rename(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
@@ -79,17 +219,6 @@ def rename(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, T
                 break
         renamed[modern] = value
     return renamed
-
-
-def check_shapes(net: Net, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raises UserError naming the first tensor whose shape isn't that of the net."""
-    for key, value in state.items():
-        want = expected[key].shape
-        if value.shape != want:
-            raise UserError(
-                f"weights don't fit {net.name}: {key} is {times(value.shape)} but the net needs "
-                f"{times(want)}; check in_channels, num_classes and stem=imagenet"
-            )
 
 
 def some(keys: list[str]) -> str:

@@ -1,17 +1,23 @@
 """Every family: shapes, the seam, training, and what it says about wrong input."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth as StochasticDepthOfTorchvision
 
 from medcnn import nets
 from medcnn.errors import UserError
+from medcnn.nets.heads import DenseHead
+from medcnn.nets.resnet import StochasticDepth
 
-SPATIAL = [name for name in nets.FAMILIES if name != "mlp"]
-DIMS3 = ["mlp", "lenet", "vgg", "resnet", "densenet"]
+FLAT = ("linear", "mlp")  # without a map
+SPATIAL = [name for name in nets.FAMILIES if name not in FLAT]
+DENSE = ("lenet", "alexnet", "zfnet", "vgg")  # published with a fully connected head
 STEMMED = ["alexnet", "zfnet", "vgg", "googlenet", "resnet", "densenet"]
 
 
@@ -44,7 +50,7 @@ def count(module: nn.Module) -> int:
 @pytest.mark.parametrize("size", [28, 64])
 @pytest.mark.parametrize("name", nets.FAMILIES)
 def test_trains_a_step(name: str, size: int) -> None:
-    options = {} if name == "lenet" else {"dropout": 0.0}  # one function to go down
+    options = {} if name == "linear" else {"dropout": 0.0}  # one function to go down
     net = make(name, size, classes=2, **options)
     x, y = torch.randn(2, 1, size, size), torch.tensor([0, 1])
     before = nn.functional.cross_entropy(net(x), y)
@@ -69,9 +75,9 @@ def test_the_seam(name: str) -> None:
     logits = net(x)
     assert torch.equal(net.head(maps), logits)
     assert logits.shape == (2, 3)
-    assert net.spatial == (name != "mlp")
+    assert net.spatial == (name not in FLAT)
     assert maps.ndim == (4 if net.spatial else 2)
-    if name not in ("mlp", "lenet"):
+    if net.spatial and name != "lenet":
         assert (maps >= 0).all(), "ends after its ReLU"
     # the map can be a leaf: neither head nor a later stage writes into what it is given
     kept, leaf = maps.clone(), maps.requires_grad_()
@@ -153,10 +159,10 @@ def test_smallest_size(name: str, stem: str) -> None:
     assert ("model.stem=small" in str(error.value)) == (stem == "imagenet" and name != "lenet")
 
 
-@pytest.mark.parametrize("name", DIMS3)
+@pytest.mark.parametrize("name", nets.FAMILIES)
 def test_volumes(name: str) -> None:
     size = 14 if name == "lenet" else 9
-    net = make(name, size, dims=3)
+    net = make(name, size, dims=3, **({} if name == "linear" else {"width": 0.5}))
     x = torch.randn(2, 1, size, size, size)
     net(x).sum().backward()
     assert net.eval()(x).shape == (2, 3)
@@ -165,16 +171,10 @@ def test_volumes(name: str) -> None:
 
 
 def test_imagenet_stem_in_3d() -> None:
-    for name in ("resnet", "vgg", "densenet"):
-        net = make(name, 32, dims=3, stem="imagenet").eval()
+    for name in STEMMED:
+        net = make(name, 63, dims=3, stem="imagenet", width=0.1).eval()
         with torch.inference_mode():
-            assert net(torch.randn(1, 1, 32, 32, 32)).shape == (1, 3)
-
-
-@pytest.mark.parametrize("name", ["alexnet", "zfnet", "googlenet"])
-def test_planar_nets_refuse_volumes(name: str) -> None:
-    with pytest.raises(UserError, match="3 for mlp, lenet, vgg, resnet, densenet"):
-        make(name, 32, dims=3)
+            assert net(torch.randn(1, 1, 63, 63, 63)).shape == (1, 3)
 
 
 def test_wrong_channels() -> None:
@@ -191,6 +191,13 @@ def test_classic_parameter_counts() -> None:
     assert count(zfnet) == convs + 4096 * (9216 + 1) + 4096 * 4097 + 1000 * 4097
     mlp = nets.build("mlp", in_channels=2, num_classes=4, input_size=(3, 5), hidden=[7])
     assert count(mlp) == 31 * 7 + 8 * 4
+    linear = nets.build("linear", in_channels=2, num_classes=4, input_size=(3, 5))
+    assert count(linear) == 31 * 4
+    # by the paper's two columns: conv2, conv4 and conv5 see one half of the channels
+    with torch.device("meta"):
+        alexnet = nets.build("alexnet_2012", in_channels=3, num_classes=1000)
+    convs = 96 * 364 + 256 * 1201 + 384 * 2305 + 384 * 1729 + 256 * 1729
+    assert count(alexnet) == convs + 4096 * (9216 + 1) + 4096 * 4097 + 1000 * 4097 == 60_965_224
 
 
 def test_published_map_sizes() -> None:
@@ -207,7 +214,8 @@ def test_lenet_at_28_is_lenet5() -> None:
     assert maps.shape == (2, 16, 10, 10)
     pooled = nn.functional.avg_pool2d(maps, 2).flatten(1)  # S4 of the paper
     head = net.head
-    by_hand = head.fc3(torch.tanh(head.fc2(torch.tanh(head.fc1(pooled)))))  # type: ignore[operator]
+    assert isinstance(head, DenseHead)
+    by_hand = head.fc3(torch.tanh(head.fc2(torch.tanh(head.fc1(pooled)))))
     torch.testing.assert_close(net.head(maps), by_hand)
 
 
@@ -229,15 +237,105 @@ def test_dropout_is_off_in_evaluation_and_on_in_training() -> None:
         assert torch.equal(net.eval()(x), net(x)), name
 
 
-def test_he_initialisation() -> None:
-    weight = make("vgg", 28).get_parameter("features.block5.conv2.weight")
-    assert weight.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.01)
+def test_lenet_modern_has_relu_and_maximum_pooling() -> None:
+    net = make("lenet", 28, version="modern").eval()
+    assert net.name == "lenet_modern"
+    x = torch.randn(2, 1, 28, 28)
+    c1, c3 = net.features.c1.conv, net.features.c3.conv  # type: ignore[union-attr]
+    maps = F.relu(c3(F.max_pool2d(F.relu(c1(x)), 2)))  # type: ignore[operator]
+    torch.testing.assert_close(net.features(x), maps)
+    head = net.head
+    assert isinstance(head, DenseHead)
+    pooled = F.max_pool2d(maps, 2).flatten(1)
+    torch.testing.assert_close(net(x), head.fc3(F.relu(head.fc2(F.relu(head.fc1(pooled))))))
+
+
+def test_response_normalisation_is_that_of_the_paper() -> None:
+    net = make("alexnet", 28, version=2012, response_norm=True, groups=2).eval()
+    conv1 = net.features.conv1
+    x = 40 * torch.rand(1, 1, 28, 28)
+    a = F.relu(conv1.conv(x))  # type: ignore[operator, union-attr]
+    i = 10  # b = a / (2 + 10⁻⁴ · sum over 5 channels of a²)^0.75
+    squares = a[:, i - 2 : i + 3].square().sum(1)
+    expected = a[:, i] / (2 + 1e-4 * squares) ** 0.75
+    torch.testing.assert_close(conv1(x)[:, i], expected)  # type: ignore[operator]
+    norms = [name for name, m in net.named_modules() if isinstance(m, nn.LocalResponseNorm)]
+    assert norms == ["features.conv1.norm", "features.conv2.norm"]
+    groups = [m.groups for m in net.modules() if isinstance(m, nn.Conv2d)]
+    assert groups == [1, 2, 1, 2, 2]
+
+
+@pytest.mark.parametrize("name", [name for name in nets.FAMILIES if name != "linear"])
+def test_width(name: str) -> None:
+    narrow, full = make(name, 28, width=0.5), make(name, 28)
+    shapes = {key: p.shape for key, p in full.named_parameters()}
+    for key, p in narrow.named_parameters():
+        full_out = shapes[key][0]
+        assert p.shape[0] == (3 if full_out == 3 else full_out // 2), key  # 3 logits
+    assert count(narrow) < 0.6 * count(full)
+    assert narrow(torch.randn(2, 1, 28, 28)).shape == (2, 3)
+    assert count(make(name, 28, width=1.5)) > count(full)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("head", ["fc", "gap"])
+@pytest.mark.parametrize("name", SPATIAL)
+@pytest.mark.filterwarnings("ignore")  # of what torch says of its own parts while it exports
+def test_every_net_trains_exports_and_survives_a_checkpoint(
+    name: str, head: str, dims: int, channels: int, tmp_path: Path
+) -> None:
+    if head == "fc" and name not in DENSE:
+        with pytest.raises(UserError, match=f"model.head=fc: {name} has gap, attention, lse"):
+            make(name, 28, head="fc")
+        return
+    size = (16,) * dims
+    given = {"in_channels": channels, "num_classes": 2, "spatial_dims": dims, "input_size": size}
+    torch.manual_seed(0)
+    net = nets.build(name, width=0.125, head=head, **given)
+    x, y = torch.randn(2, channels, *size), torch.tensor([0, 1])
+    loss = F.cross_entropy(net(x), y)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    net.eval()
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    twin = nets.build(name, width=0.125, head=head, weights=tmp_path / "net.pt", **given).eval()
+    with torch.inference_mode():
+        logits = net(x)
+        assert torch.equal(twin(x), logits)
+    program = torch.export.export(net, (x,))
+    torch.testing.assert_close(program.module()(x), logits, rtol=1e-4, atol=1e-5)
+
+
+def test_flat_nets_export_too() -> None:
+    for name in FLAT:
+        net, x = make(name, 8).eval(), torch.randn(2, 1, 8, 8)
+        torch.testing.assert_close(torch.export.export(net, (x,)).module()(x), net(x))
+
+
+def test_stochastic_depth() -> None:
+    net = make("resnet", 28, stochastic_depth=0.4)
+    drops = [m.drop for m in net.modules() if isinstance(m, StochasticDepth)]
+    assert drops == pytest.approx([0.05 * i for i in range(1, 9)])
+    layer, residual = StochasticDepth(0.25), torch.ones(4000, 2, 1, 1)
+    torch.manual_seed(0)
+    kept = layer(residual)
+    assert torch.equal(kept[:, 0], kept[:, 1]), "an image as a whole"
+    assert kept.unique().tolist() == [0.0, pytest.approx(1 / 0.75)]
+    assert float(kept.mean()) == pytest.approx(1.0, abs=0.03)
+    assert torch.equal(layer.eval()(residual), residual)
+    theirs = StochasticDepthOfTorchvision(0.25, "row").train()
+    torch.manual_seed(3)
+    expected = theirs(residual)
+    torch.manual_seed(3)
+    torch.testing.assert_close(layer.train()(residual), expected)
 
 
 class TestMLP:
-    def test_needs_the_size(self) -> None:
-        with pytest.raises(UserError, match="mlp needs to know the size"):
-            nets.build("mlp", in_channels=1, num_classes=2)
+    @pytest.mark.parametrize("name", FLAT)
+    def test_needs_the_size(self, name: str) -> None:
+        with pytest.raises(UserError, match=f"{name} needs to know the size"):
+            nets.build(name, in_channels=1, num_classes=2)
 
     def test_takes_one_size(self) -> None:
         with pytest.raises(UserError, match="built for images of 28×28 px, got 32×28"):

@@ -4,13 +4,13 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import jobs
 import pytest
 import torch
-import yaml
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from medcnn import nets
+from medcnn.config import instantiate
 from medcnn.errors import UserError
 from medcnn.nets.registry import GIVEN
 
@@ -21,9 +21,27 @@ CONF = Path(__file__).parents[2] / "conf" / "model"
     ("name", "options", "message"),
     [
         ("resnett", {}, r"model\.name=resnett: no such net; did you mean resnet\?"),
-        ("transformer", {}, r"no such net \(known: mlp, lenet"),
+        ("transformer", {}, r"no such net \(known: linear, mlp"),
         ("resnet", {"deptth": 18}, r"model\.deptth: resnet has no such option; did you mean depth"),
-        ("lenet", {"depth": 5}, r"model\.depth: lenet has no such option \(it has none\)"),
+        ("lenet", {"depth": 5}, r"model\.depth: lenet has no such option \(known: version, width"),
+        ("linear", {"depth": 5}, r"model\.depth: linear has no such option \(it has none\)"),
+        ("resnet50", {"depth": 18}, r"model\.depth=18: resnet50 has depth=50"),
+        ("lenet", {"version": 2020}, r"model\.version=2020: lenet comes as 1998 and modern"),
+        ("alexnet", {"version": 2013}, r"model\.version=2013: alexnet comes as 2012 and 2014"),
+        ("alexnet", {"groups": 3}, r"model\.groups=3: alexnet has 1 or 2"),
+        ("googlenet", {"transform_input": True}, r"transform_input=true is for 3 channels, not 1"),
+        ("resnet", {"stochastic_depth": 1.0}, r"model\.stochastic_depth=1\.0: give a probability"),
+        ("resnet", {"width": 0}, r"model\.width=0: give a factor, above 0 and up to 16"),
+        ("resnet", {"width": True}, r"model\.width=True: give a factor"),
+        ("resnet", {"init": "zero"}, r"model\.init=zero: choose one of he, xavier, lecun, gaussi"),
+        ("vgg", {"head": "max"}, r"model\.head=max: vgg has fc, gap, attention, lse"),
+        ("resnet", {"cut": "layer5"}, r"model\.cut=layer5: resnet18 has the stages stem, layer1"),
+        ("mlp", {"cut": "hidden1", "input_size": (8, 8)}, r"cut=hidden1: mlp has no feature maps"),
+        ("resnet", {"library": "keras"}, r"model\.library=keras: choose timm, monai or null"),
+        ("resnet18", {"library": "timm", "spatial_dims": 3}, r"timm's nets are for images"),
+        ("resnet18", {"library": "monai", "pretrained": True}, r"MONAI publishes no weights of th"),
+        ("lenet", {"pretrained": True}, r"no published weights of lenet .*model\.weights="),
+        ("resnet", {"pretrained": True, "weights": "a.pt"}, r"pretrained=true and model\.weights:"),
         ("vgg", {"depth": 12}, r"model\.depth=12: vgg comes in depths 11, 13, 16, 19"),
         ("resnet", {"depth": "18"}, r"model\.depth=18: resnet comes in depths"),
         ("vgg", {"batch_norm": "maybe"}, r"model\.batch_norm=maybe: give true or false"),
@@ -46,13 +64,24 @@ def test_says_what_is_wrong(name: str, options: dict[str, Any], message: str) ->
     assert "\n" not in str(error.value)
 
 
+COMMON = ("library", "init", "pretrained", "weights", "cut")  # of every net, in _net.yaml
+
+
+def model(name: str, *overrides: str) -> dict[str, Any]:
+    """The config of model=name as a training has it."""
+    config = OmegaConf.to_container(jobs.compose("train", f"model={name}", *overrides).model)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
 @pytest.mark.parametrize("name", nets.FAMILIES)
 def test_config_holds_the_defaults(name: str) -> None:
-    text = (CONF / f"{name}.yaml").read_text(encoding="utf-8")
-    config = yaml.safe_load(text)
-    assert text.startswith("# ")
+    config = model(name)
+    assert (CONF / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
     assert config.pop("_target_") == "medcnn.nets.build"
     assert config.pop("name") == name
+    common = {key: config.pop(key) for key in COMMON}
+    assert common == dict.fromkeys(COMMON) | {"init": "he", "pretrained": False}
     parameters = inspect.signature(nets.FAMILIES[name]).parameters
     defaults = {
         key: list(p.default) if isinstance(p.default, tuple) else p.default
@@ -64,15 +93,31 @@ def test_config_holds_the_defaults(name: str) -> None:
 
 @pytest.mark.parametrize("name", nets.FAMILIES)
 def test_config_makes_the_net(name: str) -> None:
-    config = OmegaConf.load(CONF / f"{name}.yaml")
-    net = instantiate(config, in_channels=3, num_classes=1, spatial_dims=2, input_size=(28, 28))
+    given = {"in_channels": 3, "num_classes": 1, "spatial_dims": 2, "input_size": (28, 28)}
+    net = instantiate(model(name), "model", **given)
     assert isinstance(net, nets.Net)
     with torch.inference_mode():
         assert net.eval()(torch.zeros(1, 3, 28, 28)).shape == (1, 1)
 
 
-def test_every_config_is_a_family() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == set(nets.FAMILIES)
+def test_every_config_is_a_family_or_a_library() -> None:
+    files = {path.stem for path in CONF.glob("[!_]*.yaml")}
+    assert files == {*nets.FAMILIES, "timm", "monai"}
+
+
+@pytest.mark.parametrize("library", ["timm", "monai"])
+def test_libraries_ask_for_a_name(library: str) -> None:
+    config = model(library, "model.name=resnet18")
+    assert config["library"] == library
+    assert config["init"] is None
+    assert jobs.compose("train", f"model={library}").model._get_node("name")._value() == "???"
+
+
+def test_by_published_name() -> None:
+    shape = {"in_channels": 1, "num_classes": 2, "width": 0.1}
+    assert nets.build("vgg16", **shape).name == "vgg16"
+    assert nets.build("resnet50", depth=50, **shape).name == "resnet50"
+    assert nets.build("lenet_modern", **shape).nonlinearity == "relu"
 
 
 class TestCoarseMaps:

@@ -1,59 +1,55 @@
-"""Torchvision's weights give torchvision's logits."""
+"""Weights of others give their logits; files of weights, and what is said of those that don't fit.
+
+What torchvision and MONAI have under the same name is the independent source: same weights, same
+logits, in evaluation and in training.
+"""
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jobs
+import monai.networks.nets as monai_nets
 import pytest
 import torch
 import torchvision.models as tv
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from medcnn import nets
 from medcnn.errors import UserError
-from medcnn.nets.weights import rename
+from medcnn.nets.adapt import adapt_channels, inflate
+from medcnn.nets.weights import Loaded, rename
 
-Case = tuple[str, dict[str, Any], Any]
-CASES: dict[str, Case] = {
-    "alexnet": ("alexnet", {}, tv.alexnet),
-    "vgg11_bn": ("vgg", {"depth": 11}, tv.vgg11_bn),
-    "googlenet": ("googlenet", {"aux": True}, tv.googlenet),
-    "resnet18": ("resnet", {"depth": 18}, tv.resnet18),
-    "resnet50": ("resnet", {"depth": 50}, tv.resnet50),
-    "densenet121": ("densenet", {"depth": 121}, tv.densenet121),
+close = partial(torch.testing.assert_close, atol=1e-5, rtol=1e-5)
+SIDES = {  # px of the batch in training; in evaluation it is 224
+    "alexnet": 96,
+    "vgg11": 64,
+    "vgg16": 64,
+    "vgg16_bn": 96,
+    "vgg19": 64,
+    "googlenet": 96,
+    "resnet18": 128,
+    "resnet50": 96,
+    "resnet152": 96,
+    "densenet121": 96,
 }
-OTHER_DEPTHS: dict[str, Case] = {
-    "vgg11": ("vgg", {"depth": 11, "batch_norm": False}, tv.vgg11),
-    "vgg13_bn": ("vgg", {"depth": 13}, tv.vgg13_bn),
-    "vgg16": ("vgg", {"depth": 16, "batch_norm": False}, tv.vgg16),
-    "vgg19_bn": ("vgg", {"depth": 19}, tv.vgg19_bn),
-    "resnet34": ("resnet", {"depth": 34}, tv.resnet34),
-    "resnet101": ("resnet", {"depth": 101}, tv.resnet101),
-    "resnet152": ("resnet", {"depth": 152}, tv.resnet152),
-    "densenet169": ("densenet", {"depth": 169}, tv.densenet169),
-    "densenet201": ("densenet", {"depth": 201}, tv.densenet201),
-}
+OTHERS = [name for name in tv.list_models(tv) if re.match(r"(vgg|resnet|densenet)\d", name)]
+OTHERS = [name for name in OTHERS if name not in (*SIDES, "densenet161")]
 
 
 def undrawn(make: Any, **options: Any) -> nn.Module:
-    """A net in evaluation mode with memory for its weights and nothing written there."""
+    """A net with memory for its weights and nothing written there."""
     with torch.device("meta"):
-        net: nn.Module = make(num_classes=5, **options)
-    return net.to_empty(device="cpu").eval()
+        net: nn.Module = make(**({"num_classes": 5} | options))
+    return net.to_empty(device="cpu")
 
 
-def ours_for(name: str, **options: Any) -> nets.Net:
-    net = undrawn(partial(nets.build, name), in_channels=3, **options)
-    assert isinstance(net, nets.Net)
-    return net
-
-
-def reference(make: Any, **options: Any) -> nn.Module:
-    """A torchvision net whose every tensor is random, statistics of batch norms too."""
-    if make is tv.googlenet:
-        options["init_weights"] = False
-    net = undrawn(make, **options)
+@torch.no_grad()
+def drawn(net: nn.Module) -> nn.Module:
+    """The net, in evaluation mode, with every tensor random, statistics of batch norms too."""
     torch.manual_seed(0)
     for name, tensor in net.state_dict().items():
         if tensor.ndim > 1:
@@ -65,130 +61,530 @@ def reference(make: Any, **options: Any) -> nn.Module:
             tensor.uniform_(0.5, 1.5)
         else:
             tensor.zero_()
+    return net.eval()
+
+
+def ours(name: str, **options: Any) -> nets.Net:
+    net = undrawn(partial(nets.build, name), **({"in_channels": 3} | options)).eval()
+    assert isinstance(net, nets.Net)
     return net
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_same_logits_as_torchvision(case: str) -> None:
-    name, options, make = CASES[case]
-    theirs, ours = reference(make), ours_for(name, **options)
-    nets.load_weights(ours, theirs.state_dict())
-    x = torch.randn(1, 3, 65, 70)
+def torchvisions(name: str, **options: Any) -> nn.Module:
+    if name == "googlenet":
+        options |= {"init_weights": False}
+    return undrawn(getattr(tv, name), **options).eval()
+
+
+def renamed_back(net: nets.Net) -> dict[str, Tensor]:
+    """The weights of a net under the names that were published."""
+    inverse = {our: their for their, our in net.published_names.items()}
+    assert len(inverse) == len(net.published_names)
+    return rename(net.state_dict(), inverse)
+
+
+def without_dropout(*both: nn.Module) -> None:
+    for net in both:
+        net.train()
+        for part in net.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = 0.0
+
+
+def same_statistics(net: nets.Net, state: Mapping[str, Tensor]) -> None:
+    """Asserts that the statistics of all batch norms are those of a state dict of our names."""
+    for name, value in net.named_buffers():
+        close(value, state[name])
+        assert not name.endswith("num_batches_tracked") or value == 1
+
+
+@pytest.mark.parametrize("to", ["ours", "torchvision"])
+@pytest.mark.parametrize("name", SIDES)
+@torch.inference_mode()
+def test_same_weights_same_logits_as_torchvision(name: str, to: str) -> None:
+    aux = {"aux": True} if name == "googlenet" else {}
+    net, theirs = ours(name, **aux), torchvisions(name)
+    if to == "ours":
+        report = nets.load_weights(net, drawn(theirs).state_dict())
+        assert str(report) == f"{len(theirs.state_dict())} tensors loaded"
+    else:
+        theirs.load_state_dict(renamed_back(drawn(net)), strict=True)
+    x = torch.randn(1, 3, 224, 224)
+    expected = theirs(x)
+    assert expected.std() > 0.01, "logits that tell something"
+    close(net(x), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in SIDES if name != "googlenet"])
+@torch.no_grad()
+def test_same_logits_and_statistics_in_training(name: str) -> None:
+    net, theirs = ours(name), torchvisions(name)
+    nets.load_weights(net, drawn(theirs).state_dict())
+    without_dropout(net, theirs)
+    x = torch.randn(2, 3, SIDES[name], SIDES[name])
+    expected = theirs(x)
+    assert expected.std() > 0.01
+    close(net(x), expected)
+    same_statistics(net, rename(theirs.state_dict(), net.published_names))
+
+
+@pytest.mark.parametrize("transform_input", [False, True])
+@torch.no_grad()
+def test_googlenet_in_training_has_torchvisions_auxiliary_logits(transform_input: bool) -> None:
+    net = ours("googlenet", aux=True, transform_input=transform_input)
+    theirs = torchvisions("googlenet", transform_input=transform_input)
+    theirs.load_state_dict(renamed_back(drawn(net)), strict=True)
+    without_dropout(net, theirs)
+    x = torch.randn(2, 3, SIDES["googlenet"], SIDES["googlenet"])
+    expected = theirs(x)
+    logits, aux1, aux2 = net.forward_with_aux(x)  # type: ignore[operator]
+    close(logits, expected.logits)
+    close(aux1, expected.aux_logits1)
+    close(aux2, expected.aux_logits2)
+    assert aux1.std() > 0.01
+    same_statistics(net, rename(theirs.state_dict(), net.published_names))
+    theirs.eval()
+    net.eval()
+    close(net(x), theirs(x))
+
+
+def test_transform_input_matters() -> None:
+    x = torch.randn(1, 3, 64, 64)
+    plain, transformed = ours("googlenet"), ours("googlenet", transform_input=True)
+    nets.load_weights(transformed, drawn(plain).state_dict())
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    pixels = x * std.view(3, 1, 1) + mean.view(3, 1, 1)  # in 0 … 1
     with torch.inference_mode():
-        expected = theirs(x)
-        assert expected.std() > 0.01, "logits that tell something"
-        torch.testing.assert_close(ours(x), expected, atol=1e-5, rtol=1e-5)
+        close(transformed(x), plain((pixels - 0.5) / 0.5))
+        assert not torch.allclose(transformed(x), plain(x), atol=1e-2)
 
 
-@pytest.mark.parametrize("case", OTHER_DEPTHS)
-def test_every_tensor_has_its_place(case: str) -> None:
-    name, options, make = OTHER_DEPTHS[case]
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_tensor_has_its_place(name: str) -> None:
     with torch.device("meta"):
-        theirs = make(num_classes=5)
-        ours = nets.build(name, in_channels=3, num_classes=5, **options)
-    renamed = rename(theirs.state_dict(), ours.torchvision_names)
-    expected = ours.state_dict()
-    assert ours.name == case
+        theirs = getattr(tv, name)(num_classes=5)
+        net = nets.build(name, in_channels=3, num_classes=5)
+    renamed = rename(theirs.state_dict(), net.published_names)
+    expected = net.state_dict()
     assert [*renamed] == [*expected], "the same order too"
     assert all(renamed[key].shape == expected[key].shape for key in expected)
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
+    assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in theirs.parameters())
+    assert {*renamed_back(net)} == {*theirs.state_dict()}
 
 
-def test_googlenet_auxiliary_heads_are_torchvisions() -> None:
-    theirs = reference(tv.googlenet, aux_logits=True, transform_input=True)
-    ours = ours_for("googlenet", aux=True)
-    nets.load_weights(ours, theirs.state_dict())
-    x = torch.rand(1, 3, 64, 64)
-    mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
-    std = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-    theirs.train()
-    for part in theirs.modules():
-        if isinstance(part, nn.BatchNorm2d | nn.Dropout):
-            part.eval()
-    with torch.inference_mode():
-        expected = theirs((x - mean) / std)
-        logits, aux1, aux2 = ours.forward_with_aux((x - 0.5) / 0.5)  # type: ignore[operator]
-    torch.testing.assert_close(logits, expected.logits, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(aux1, expected.aux_logits1, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(aux2, expected.aux_logits2, atol=1e-5, rtol=1e-5)
-
-
-def test_googlenet_without_heads_leaves_theirs_out() -> None:
-    theirs = reference(tv.googlenet)
-    ours = ours_for("googlenet")
-    nets.load_weights(ours, theirs.state_dict())
-    assert torch.equal(ours.get_parameter("head.fc.weight"), theirs.get_parameter("fc.weight"))
+def test_every_other_depth_is_torchvisions() -> None:
+    assert OTHERS == [
+        "densenet169",
+        "densenet201",
+        "resnet101",
+        "resnet34",
+        "vgg11_bn",
+        "vgg13",
+        "vgg13_bn",
+        "vgg19_bn",
+    ]
 
 
 def test_old_densenet_names_and_no_batch_counts() -> None:
-    theirs = reference(tv.densenet121)
+    theirs = drawn(torchvisions("densenet121"))
     old = {
         re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", key): value
         for key, value in theirs.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    ours = ours_for("densenet")
-    nets.load_weights(ours, old)
+    net = ours("densenet121")
+    report = nets.load_weights(net, old)
+    assert len(report.loaded) == len(old)
+    assert not report.left
     x = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(ours(x), theirs(x), atol=1e-5, rtol=1e-5)
+        close(net(x), theirs(x))
 
 
-@pytest.mark.parametrize("name", nets.FAMILIES)
-def test_own_names_through_a_file(name: str, tmp_path: Path) -> None:
-    def make() -> nets.Net:
-        return nets.build(name, in_channels=1, num_classes=1, input_size=(28, 28)).eval()
+class TestMonai:
+    """3-D nets, where the architectures agree."""
 
-    saved, loaded = make(), make()
-    torch.save(saved.state_dict(), tmp_path / "net = 1.pt")
-    nets.load_weights(loaded, tmp_path / "net = 1.pt")
-    x = torch.randn(1, 1, 28, 28)
-    assert torch.equal(loaded(x), saved(x))
+    # prefixes of MONAI's names, and ours
+    RESNET = {
+        "conv1": "features.stem.conv",
+        "bn1": "features.stem.norm",
+        **{f"layer{i}": f"features.layer{i}" for i in range(1, 5)},
+        "fc": "head.fc",
+    }
+    DENSENET = {
+        "features.conv0": "features.stem.conv",
+        "features.norm0": "features.stem.norm",
+        "features.norm5": "features.final.norm",
+        "class_layers.out": "head.fc",
+        **{
+            f"features.denseblock{i}.denselayer{j}.layers": f"features.denseblock{i}.denselayer{j}"
+            for i, count in enumerate((6, 12, 24, 16), start=1)
+            for j in range(1, count + 1)
+        },
+    }
+
+    def nets(self, name: str) -> tuple[nets.Net, nn.Module, dict[str, str]]:
+        """Ours, MONAI's, and the map of names."""
+        net = ours(name, in_channels=1, spatial_dims=3)
+        if name == "resnet18":
+            make = partial(
+                monai_nets.resnet18,
+                spatial_dims=3,
+                n_input_channels=1,
+                conv1_t_stride=2,
+                shortcut_type="B",
+                bias_downsample=False,
+            )
+            return net, undrawn(make).eval(), self.RESNET
+        make = partial(monai_nets.DenseNet121, spatial_dims=3, in_channels=1, out_channels=5)
+        with torch.device("meta"):
+            theirs = make()
+        return net, theirs.to_empty(device="cpu").eval(), self.DENSENET
+
+    @pytest.mark.parametrize("to", ["ours", "monai"])
+    @pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+    @torch.no_grad()
+    def test_same_weights_same_logits(self, name: str, to: str) -> None:
+        net, theirs, names = self.nets(name)
+        if to == "ours":
+            nets.load_weights(net, rename(drawn(theirs).state_dict(), names))
+        else:
+            inverse = {our: their for their, our in names.items()}
+            theirs.load_state_dict(rename(drawn(net).state_dict(), inverse), strict=True)
+        x = torch.randn(1, 1, 48, 64, 40)
+        expected = theirs(x)
+        assert expected.std() > 0.01
+        close(net(x), expected)
+        if to == "ours":
+            return
+        without_dropout(net, theirs)
+        x = torch.randn(2, 1, 48, 64, 40)
+        close(net(x), theirs(x))
+        same_statistics(net, rename(theirs.state_dict(), names))
 
 
-def lenet() -> nets.Net:
-    return nets.build("lenet", in_channels=1, num_classes=2)
+def small(name: str = "resnet18", **options: Any) -> nets.Net:
+    given: dict[str, Any] = {"in_channels": 1, "num_classes": 2, "width": 0.25}
+    return nets.build(name, **(given | options)).eval()
 
 
-def test_names_that_do_not_fit() -> None:
-    state = lenet().state_dict()
-    extra = {f"extra.{i}": torch.zeros(1) for i in range(5)}
-    with pytest.raises(UserError, match=r"lenet: 5 unknown \(extra\.0, extra\.1, extra\.2, …\); "):
-        nets.load_weights(lenet(), state | extra)
-    del state["head.fc3.bias"]
-    with pytest.raises(UserError, match=r"1 missing \(head\.fc3\.bias\)"):
-        nets.load_weights(lenet(), state)
+def lenet(**options: Any) -> nets.Net:
+    return small("lenet", **({"width": 1.0} | options))
 
 
-def test_another_depth_changes_nothing() -> None:
-    net = nets.build("resnet", depth=18, in_channels=3, num_classes=5)
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    with pytest.raises(
-        UserError, match=r"weights don't fit resnet18: .* unknown \(features\.layer"
-    ):
-        nets.load_weights(net, reference(tv.resnet34).state_dict())
-    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+def equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
-def test_another_shape() -> None:
-    net = nets.build("resnet", in_channels=3, num_classes=2)
-    with pytest.raises(UserError, match=r"head\.fc\.weight is 5×512 but the net needs 2×512"):
-        nets.load_weights(net, reference(tv.resnet18).state_dict())
+class TestFiles:
+    @pytest.mark.parametrize("name", nets.FAMILIES)
+    def test_own_names(self, name: str, tmp_path: Path) -> None:
+        def make() -> nets.Net:
+            given = {"in_channels": 1, "num_classes": 1, "input_size": (28, 28)}
+            return nets.build(name, **given, **({} if name == "linear" else {"width": 0.25})).eval()
+
+        saved, loaded = make(), make()
+        torch.save(saved.state_dict(), tmp_path / "net = 1.pt")
+        report = nets.load_weights(loaded, tmp_path / "net = 1.pt")
+        assert report.loaded == [*saved.state_dict()]
+        assert not report.dropped
+        assert not report.left
+        x = torch.randn(1, 1, 28, 28)
+        assert torch.equal(loaded(x), saved(x))
+
+    @pytest.mark.parametrize(
+        "suffix", [".pt", ".pth", ".safetensors", ".ckpt", ".pt of old", ".anything"]
+    )
+    def test_kinds(self, suffix: str, tmp_path: Path) -> None:
+        saved, loaded, path = lenet(), lenet(), tmp_path / f"é [1]{suffix}"
+        if suffix == ".safetensors":
+            save_file(saved.state_dict(), path)
+        else:
+            old = suffix.endswith("old")
+            torch.save(saved.state_dict(), path, _use_new_zipfile_serialization=not old)
+        nets.load_weights(loaded, str(path))
+        assert equal(loaded.state_dict(), saved.state_dict())
+
+    @pytest.mark.parametrize("prefix", ["", "module.", "model.", "net.", "module.net."])
+    @pytest.mark.parametrize("key", [None, "state_dict", "model"])
+    def test_wrapped(self, key: str | None, prefix: str, tmp_path: Path) -> None:
+        saved, loaded = small(), small()
+        state: dict[str, Any] = {prefix + k: value for k, value in saved.state_dict().items()}
+        torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / "net.pt")
+        nets.load_weights(loaded, tmp_path / "net.pt")
+        assert equal(loaded.state_dict(), saved.state_dict())
+
+    def test_published_names_in_a_wrapped_safetensors_file(self, tmp_path: Path) -> None:
+        saved, loaded = small(in_channels=3), small(in_channels=3)
+        state = {f"module.{key}": value for key, value in renamed_back(saved).items()}
+        assert "module.conv1.weight" in state
+        save_file(state, tmp_path / "net.safetensors")
+        nets.load_weights(loaded, tmp_path / "net.safetensors")
+        assert equal(loaded.state_dict(), saved.state_dict())
+
+    def test_a_checkpoint_by_hand(self, tmp_path: Path) -> None:
+        saved, loaded = lenet(), lenet()
+        state = {f"net.{key}": value for key, value in saved.state_dict().items()}
+        state["objective.class_weights"] = torch.ones(2)
+        card = {"in_channels": 1, "class_names": ["low", "high"]}
+        torch.save({"state_dict": state, "medcnn": card, "epoch": 3}, tmp_path / "best.ckpt")
+        nets.load_weights(loaded, tmp_path / "best.ckpt")
+        assert equal(loaded.state_dict(), saved.state_dict())
+
+    def test_a_checkpoint_of_a_training(self, phantom_run: Path) -> None:
+        checkpoint = jobs.checkpoint(phantom_run)
+        assert checkpoint["medcnn"]["config"]["model"]["name"] == "lenet"
+        state = checkpoint["state_dict"]
+        net = lenet(num_classes=state["net.head.fc3.bias"].numel())
+        report = nets.load_weights(net, phantom_run / "checkpoints" / "best.ckpt")
+        assert str(report) == "10 tensors loaded"
+        assert all(torch.equal(v, state[f"net.{k}"]) for k, v in net.state_dict().items())
+
+    def test_half_precision(self, tmp_path: Path) -> None:
+        saved, loaded = lenet(), lenet()
+        torch.save({k: v.half() for k, v in saved.state_dict().items()}, tmp_path / "net.pt")
+        nets.load_weights(loaded, tmp_path / "net.pt")
+        assert {v.dtype for v in loaded.state_dict().values()} == {torch.float32}
+        torch.testing.assert_close(
+            dict(loaded.state_dict()), dict(saved.state_dict()), atol=1e-3, rtol=1e-3
+        )
+
+    def test_that_are_not_there(self, tmp_path: Path) -> None:
+        for name in ("none.pt", "none.safetensors"):
+            path = re.escape(str(tmp_path / name))
+            with pytest.raises(UserError, match=f"^can't read weights {path}: No such file"):
+                nets.load_weights(lenet(), tmp_path / name)
+        (tmp_path / "folder.safetensors").mkdir()
+        for path in (tmp_path, tmp_path / "folder.safetensors"):
+            with pytest.raises(UserError, match="^can't read weights "):
+                nets.load_weights(lenet(), path)
+
+    @pytest.mark.parametrize(
+        "name", ["text", "empty", "bytes", "cut", "cut old", "start of old", "module"]
+    )
+    def test_that_torch_cannot_load(self, name: str, tmp_path: Path) -> None:
+        path = tmp_path / f"{name}.pt"
+        torch.save(lenet() if name == "module" else lenet().state_dict(), path)
+        whole = path.read_bytes()
+        torch.save(lenet().state_dict(), path, _use_new_zipfile_serialization=False)
+        old = path.read_bytes()
+        contents = {"text": b"not a pickle", "empty": b"", "bytes": bytes(range(256))}
+        contents |= {"cut": whole[:-99], "cut old": old[:-99], "start of old": old[:99]}
+        path.write_bytes(contents.get(name, whole))
+        with pytest.raises(UserError) as error:
+            nets.load_weights(lenet(), path)
+        assert str(error.value) == (
+            f"{path} isn't a file of weights that torch.save wrote, or a damaged one "
+            "(of a whole model, save its state_dict)"
+        )
+
+    def test_that_safetensors_cannot_load(self, tmp_path: Path) -> None:
+        path = tmp_path / "net.safetensors"
+        save_file(lenet().state_dict(), path)
+        whole = path.read_bytes()
+        for data in (b"", b"not tensors", bytes(range(200)), whole[:-5], whole[:99]):
+            path.write_bytes(data)
+            message = f"^{re.escape(str(path))} isn't a file of weights that safetensors wrote$"
+            with pytest.raises(UserError, match=message):
+                nets.load_weights(lenet(), path)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            {"epoch": 3},
+            [torch.zeros(1)],
+            torch.zeros(1),
+            {0: torch.zeros(1)},
+            {"state_dict": {"a": 1}},
+        ],
+        ids=["numbers", "list", "tensor", "key", "nested"],
+    )
+    def test_without_a_state_dict(self, content: Any, tmp_path: Path) -> None:
+        torch.save(content, tmp_path / "other.pt")
+        with pytest.raises(
+            UserError, match=r"other\.pt doesn't hold a state dict \(names and tens"
+        ):
+            nets.load_weights(lenet(), tmp_path / "other.pt")
+
+    def test_an_empty_state_dict(self, tmp_path: Path) -> None:
+        torch.save({}, tmp_path / "none.pt")
+        with pytest.raises(
+            UserError, match=r"^weights don't fit lenet: 4 missing \(features\.c1\."
+        ):
+            nets.load_weights(lenet(), tmp_path / "none.pt")
 
 
-def test_files_that_are_no_weights(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"can't read weights .*none\.pt: No such file"):
-        nets.load_weights(lenet(), tmp_path / "none.pt")
-    (tmp_path / "text.pt").write_text("not a pickle")
-    (tmp_path / "empty.pt").touch()
-    torch.save({"epoch": 3}, tmp_path / "other.pt")
-    torch.save(lenet(), tmp_path / "module.pt")
-    for name, message in (
-        ("text.pt", "isn't a file of weights"),
-        ("empty.pt", "isn't a file of weights"),
-        ("module.pt", "isn't a file of weights"),
-        ("other.pt", "doesn't hold a state dict"),
-    ):
-        with pytest.raises(UserError, match=f"{name} {message}"):
-            nets.load_weights(lenet(), str(tmp_path / name))
+class TestAnotherHead:
+    def test_of_other_classes(self) -> None:
+        theirs, net = small(num_classes=7), small()
+        head = {key: value.clone() for key, value in net.head.state_dict().items()}
+        report = nets.load_weights(net, renamed_back(theirs))
+        assert equal(net.features.state_dict(), theirs.features.state_dict())
+        assert equal(net.head.state_dict(), head)
+        assert report == Loaded(
+            loaded=[f"features.{key}" for key in net.features.state_dict()],
+            dropped=["head.fc.weight (7×128, here 2×128)", "head.fc.bias (7, here 2)"],
+            left=["head.fc.weight", "head.fc.bias"],
+        )
+        assert str(report) == (
+            "120 tensors loaded; "
+            "dropped head.fc.weight (7×128, here 2×128), head.fc.bias (7, here 2); "
+            "drawn anew head.fc.weight, head.fc.bias"
+        )
+
+    def test_of_another_kind(self) -> None:
+        theirs, net = small(), small(head="attention")
+        report = nets.load_weights(net, theirs.state_dict())
+        assert torch.equal(
+            net.get_parameter("head.fc.weight"), theirs.get_parameter("head.fc.weight")
+        )
+        assert not report.dropped
+        assert report.left == ["head.v.weight", "head.v.bias", "head.w.weight"]
+        report = nets.load_weights(small(), net.state_dict())
+        assert report.dropped == [
+            "head.v.weight (128×128)",
+            "head.v.bias (128)",
+            "head.w.weight (1×128)",
+        ]
+        assert not report.left
+
+    def test_of_hidden_layers(self) -> None:
+        theirs = small("vgg11", in_channels=3, width=0.1)
+        net = small("vgg11", in_channels=3, width=0.1, head="gap")
+        report = nets.load_weights(net, renamed_back(theirs))
+        assert equal(net.features.state_dict(), theirs.features.state_dict())
+        assert [text.split()[0] for text in report.dropped] == [*theirs.state_dict()][-6:]
+        assert report.left == ["head.fc.weight", "head.fc.bias"]
+
+    def test_auxiliary_heads_are_dropped(self) -> None:
+        theirs, net = small("googlenet", aux=True), small("googlenet")
+        for state in (theirs.state_dict(), renamed_back(theirs)):
+            report = nets.load_weights(net, state)
+            dropped = [text.split()[0] for text in report.dropped]
+            assert dropped == [
+                f"aux.{part}.{key}"
+                for part in "ad"
+                for key in (
+                    "conv.conv.weight conv.bn.weight conv.bn.bias conv.bn.running_mean "
+                    "conv.bn.running_var fc1.weight fc1.bias fc2.weight fc2.bias"
+                ).split()
+            ]
+            assert report.dropped[0] == "aux.a.conv.conv.weight (32×128×1×1)"
+            assert not report.left
+        expected = theirs.state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in net.state_dict().items())
+
+    def test_auxiliary_heads_that_a_file_lacks(self) -> None:
+        theirs, net = small("googlenet"), small("googlenet", aux=True)
+        aux = {key: value.clone() for key, value in net.state_dict().items() if key[:4] == "aux."}
+        report = nets.load_weights(net, theirs.state_dict())
+        assert report.left == [key for key in aux if not key.endswith("num_batches_tracked")]
+        assert all(torch.equal(net.state_dict()[key], value) for key, value in aux.items())
+
+    def test_where_all_is_head(self) -> None:
+        net = (
+            small("linear", width=1.0, input_size=(4, 4))
+            if False
+            else nets.build("linear", in_channels=1, num_classes=2, input_size=(4, 4))
+        )
+        state = nets.build("linear", in_channels=1, num_classes=3, input_size=(4, 4)).state_dict()
+        for nothing in (state, {}):
+            with pytest.raises(
+                UserError, match="^weights don't fit linear: not one tensor has a pl"
+            ):
+                nets.load_weights(net, nothing)
+
+
+class TestAnotherInput:
+    @pytest.mark.parametrize("channels", [1, 2, 4])
+    @pytest.mark.parametrize("name", ["alexnet", "vgg", "googlenet", "resnet", "densenet"])
+    def test_channels(self, name: str, channels: int) -> None:
+        given = {"width": 0.1, "stem": "imagenet"}
+        theirs, net = (
+            small(name, in_channels=3, **given),
+            small(name, in_channels=channels, **given),
+        )
+        report = nets.load_weights(net, theirs.state_dict())
+        assert report.adapted == [f"first convolution adapted from 3 channels to {channels}"]
+        assert (
+            f"tensors loaded (first convolution adapted from 3 channels to {channels})"
+            == str(report).split(" ", 1)[1]
+        )
+        grey = torch.randn(1, 1, 64, 64)
+        with torch.inference_mode():
+            expected = theirs(grey.expand(-1, 3, -1, -1))
+            close(net(grey.expand(-1, channels, -1, -1)), expected)
+
+    def test_volumes(self) -> None:
+        theirs, net = small(in_channels=3), small(spatial_dims=3)
+        report = nets.load_weights(net, renamed_back(theirs))
+        assert str(report) == (
+            "122 tensors loaded (inflated from 2-D to 3-D, first convolution adapted from 3 "
+            "channels to 1)"
+        )
+        expected = theirs.state_dict()
+        for key, value in net.state_dict().items():
+            flat = expected[key]
+            if key == "features.stem.conv.weight":
+                flat = adapt_channels(flat, 1)
+            close(value, inflate(flat, value.shape[2]) if flat.ndim == 4 else flat)
+        image = torch.randn(1, 1, 32, 32)
+        volume = image[:, :, None].expand(-1, -1, 32, -1, -1)
+        conv2d, conv3d = (n.get_submodule("features.stem.conv") for n in (theirs, net))
+        with torch.inference_mode():
+            response = conv3d(volume)[:, :, 5]  # away from the ends
+            close(response, conv2d(image.expand(-1, 3, -1, -1)))
+
+    @pytest.mark.parametrize("name", ["vgg", "googlenet", "densenet", "alexnet"])
+    def test_volumes_of_other_families(self, name: str) -> None:
+        options = {"width": 0.1, "stem": "imagenet"}
+        theirs, net = small(name, **options), small(name, spatial_dims=3, **options)
+        report = nets.load_weights(net, theirs.state_dict())
+        assert report.adapted == ["inflated from 2-D to 3-D"]
+        trunk = {key for key in net.state_dict() if key.startswith("features.")}
+        assert trunk <= {*report.loaded}
+
+    def test_images_from_weights_of_volumes(self) -> None:
+        with pytest.raises(
+            UserError, match=r"stem\.conv\.weight is 16×1×7×7×7 but the net needs 16"
+        ):
+            nets.load_weights(small(), small(spatial_dims=3).state_dict())
+
+
+class TestAnotherTrunk:
+    def test_unknown_and_missing_names(self) -> None:
+        state = lenet().state_dict()
+        extra = {f"extra.{i}": torch.zeros(1) for i in range(5)}
+        message = r"lenet: 5 unknown \(extra\.0, extra\.1, extra\.2, …\); check model and depth$"
+        with pytest.raises(UserError, match=message):
+            nets.load_weights(lenet(), state | extra)
+        del state["features.c3.conv.bias"]
+        message = r"1 unknown \(a\), 1 missing \(features\.c3\.conv\.bias\); check"
+        with pytest.raises(UserError, match=message):
+            nets.load_weights(lenet(), state | {"a": torch.zeros(1)})
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"depth": 34},
+                r"96 unknown \(features\.layer1\.2\.conv1\.weight, .*, …\); check model and",
+            ),
+            (
+                {"width": 0.5},
+                r"stem\.conv\.weight is 32×1×7×7 but the net needs 16×1×7×7; check model, width and ",
+            ),
+            ({"stem": "small"}, r"is 16×1×3×3 but the net needs 16×1×7×7; .* and stem=imagenet$"),
+        ],
+    )
+    def test_changes_nothing(self, options: dict[str, Any], message: str) -> None:
+        net = small("resnet")
+        before = {key: value.clone() for key, value in net.state_dict().items()}
+        with pytest.raises(UserError, match=f"^weights don't fit resnet18: .*{message}"):
+            nets.load_weights(net, small("resnet", **options).state_dict())
+        assert equal(net.state_dict(), before)
+
+    def test_another_family(self) -> None:
+        with pytest.raises(UserError, match="^weights don't fit lenet: .*unknown .*missing"):
+            nets.load_weights(lenet(), small().state_dict())

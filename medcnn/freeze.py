@@ -1,0 +1,182 @@
+"""What of a net is trained: frozen stages, learning rates by stage, features kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medcnn.errors import UserError
+
+MODES = ("scratch", "head", "partial", "finetune")
+FROZEN = ("head", "partial")  # the trunk never changes
+
+
+@dataclass(frozen=True)
+class Freezing:
+    """Which parts of a net learn.
+
+    Args:
+        mode: scratch: all, as drawn; finetune: all, from given weights; head and partial: only the
+            head, on the whole trunk or on what is left of it (`medcnn.nets.cut`).
+        first_lr: With finetune: the first stage's learning rate as a share of the head's; the
+            stages between have equal ratios (J. Howard, S. Ruder, "Universal language model
+            fine-tuning", 2018, section 3.2, "discriminative fine-tuning").
+        unfreeze: With finetune: the head is trained alone at first, and one more stage, from the
+            last to the first, after every so many epochs ("gradual unfreezing", there); 0: all at
+            once.
+    """
+
+    mode: str = "scratch"
+    first_lr: float = 1.0
+    unfreeze: int = 0
+
+    @property
+    def trunk_is_fixed(self) -> bool:
+        """Whether features(x) of an image is the same in all epochs."""
+        return self.mode in FROZEN
+
+    def frozen(self, net: nn.Module, epoch: int) -> list[nn.Module]:
+        """The stages that don't learn in an epoch, counted from 0."""
+        if self.mode in FROZEN:
+            return stages_of(net)
+        if self.mode == "finetune" and self.unfreeze:
+            stages = stages_of(net)
+            return stages[: max(0, len(stages) - epoch // self.unfreeze)]
+        return []
+
+    def freeze(self, net: nn.Module, epoch: int) -> None:
+        """Sets what takes part in the backward pass of an epoch; scratch changes nothing."""
+        if self.mode == "scratch":
+            return
+        frozen = self.frozen(net, epoch)
+        for stage in stages_of(net):
+            stage.requires_grad_(stage not in frozen)
+
+    def rates(self, net: nn.Module) -> list[tuple[list[nn.Parameter], float]]:
+        """Parameters that are ever trained, with their learning rate as a share of the head's."""
+        if self.mode == "scratch":
+            return [(list(net.parameters()), 1.0)]
+        stages = [list(stage.parameters()) for stage in stages_of(net)]
+        trunk = {id(p) for stage in stages for p in stage}
+        rest = [p for p in net.parameters() if id(p) not in trunk]
+        if self.mode in FROZEN:
+            return [(rest, 1.0)]
+        steps = len(stages)
+        rates = [self.first_lr ** ((steps - i) / steps) for i in range(steps)]
+        return [*zip(stages, rates, strict=True), (rest, 1.0)]
+
+
+def stages_of(net: nn.Module) -> list[nn.Module]:
+    """The stages of a net's features, the first first."""
+    features = net.features
+    assert isinstance(features, nn.Module)
+    return list(features.children()) if isinstance(features, nn.Sequential) else [features]
+
+
+def parameter_groups(
+    net: nn.Module, freezing: Freezing, learning_rate: object
+) -> list[dict[str, Any]]:
+    """Parameters by learning rate, each group once with weight decay and once without.
+
+    Biases and normalisation have none. `learning_rate` is the head's.
+
+    Raises:
+        UserError: A learning rate that is no number, where stages have different ones.
+    """
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for parameters, factor in freezing.rates(net):
+        by_rate.setdefault(factor, []).extend(parameters)
+    groups = []
+    for factor, parameters in by_rate.items():
+        rate = {}
+        if factor != 1.0:
+            if not isinstance(learning_rate, int | float):
+                raise UserError(f"optimizer.lr={learning_rate}: give a number")
+            rate = {"lr": learning_rate * factor}
+        for several in (True, False):
+            chosen = [p for p in parameters if (p.ndim > 1) == several and learns(p, freezing)]
+            if chosen:
+                groups.append(
+                    {"params": chosen} | rate | ({} if several else {"weight_decay": 0.0})
+                )
+    return groups
+
+
+def learns(parameter: nn.Parameter, freezing: Freezing) -> bool:
+    """Whether a parameter is trained now, or will be once its stage is unfrozen."""
+    return parameter.requires_grad or bool(freezing.unfreeze)
+
+
+class FeatureCache:
+    """What a frozen trunk gives for each row of the sample table, computed once.
+
+    Where the head only takes their mean, that alone is kept.
+
+    Args:
+        rows: Rows of the sample table.
+        budget: Bytes that the features may take; above it nothing is kept.
+    """
+
+    def __init__(self, rows: int, budget: int) -> None:
+        self.known = torch.zeros(rows, dtype=torch.bool)
+        self.budget = budget
+        self.kept: Tensor | None = None
+        self.mean_is_enough = False
+
+    def __call__(
+        self, rows: Tensor, images: Tensor, features: Callable[[Tensor], Tensor], head: nn.Module
+    ) -> Tensor:
+        """Feature maps (N, K, *spatial), or their means (N, K, 1, …), of a batch.
+
+        Args:
+            rows: (N,) int64.
+            images: (N, C, *spatial), of which those that aren't known yet are looked at.
+            features: From images to maps; frozen and in evaluation mode.
+            head: What the maps are given to.
+        """
+        new = ~self.known[rows.cpu()]
+        if new.any():
+            with torch.no_grad():
+                maps = features(images[new.to(images.device)])
+            if self.kept is None:
+                self.mean_is_enough = only_mean(head, maps)
+            maps = mean(maps) if self.mean_is_enough else maps
+            if not self._keep(rows[new.to(rows.device)], maps, complete=bool(new.all())):
+                return maps
+        assert self.kept is not None
+        return self.kept[rows.cpu()].to(images.device)
+
+    def _keep(self, rows: Tensor, maps: Tensor, complete: bool) -> bool:
+        """Whether there was room for the maps of these rows."""
+        if self.kept is None:
+            needed = len(self.known) * maps[0].numel() * maps.element_size()
+            if needed > self.budget and complete:
+                return False
+            self.kept = maps.new_empty(len(self.known), *maps.shape[1:], device="cpu")
+        self.kept[rows.cpu()] = maps.cpu()
+        self.known[rows.cpu()] = True
+        return True
+
+
+def mean(maps: Tensor) -> Tensor:
+    """Means (N, K, 1, …) float32 of maps (N, K, *spatial) over the image."""
+    return maps.float().mean(tuple(range(2, maps.ndim)), keepdim=True)
+
+
+@torch.no_grad()
+def only_mean(head: nn.Module, maps: Tensor) -> bool:
+    """Whether a head gives the same for the mean of maps as for the maps themselves."""
+    if maps.ndim < 3:
+        return False
+    was_training = head.training
+    head.eval()
+    try:
+        with torch.autocast(maps.device.type, enabled=False):
+            whole, pooled = head(maps.float()), head(mean(maps))
+    except RuntimeError:  # a head that takes maps of one size only
+        return False
+    finally:
+        head.train(was_training)
+    return torch.allclose(whole, pooled, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,71 @@
+"""The lower part of a net with a new head."""
+
+import torch
+from torch import nn
+
+from medcnn.errors import UserError
+from medcnn.nets.base import Net
+from medcnn.nets.heads import POOLED, pooled_head
+
+
+def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net:
+    """The stages of a net up to one of them, and a new head on what that one gives.
+
+    Early layers hold general features, late ones those of the task they were trained for
+    (J. Yosinski et al., "How transferable are features in deep neural networks?", 2014).
+
+    Args:
+        net: Any net with a map; its stages are used, not copied.
+        stage: Name of the last stage that is kept.
+        head: gap, attention or lse.
+        dropout: Probability, before the last layer.
+
+    Raises:
+        UserError: No such stage, or a net without a map.
+    """
+    stages = dict(net.features.named_children())
+    if not net.spatial:
+        raise UserError(f"model.cut={stage}: {net.name} has no feature maps to cut at")
+    if stage not in stages:
+        raise UserError(f"model.cut={stage}: {net.name} has the stages {', '.join(stages)}")
+    kept = net.features[: list(stages).index(stage) + 1]
+    made = Net(
+        f"{net.name}[:{stage}]",
+        kept,
+        pooled_head(net.name, head, map_channels(kept, net), net.num_classes, dropout),
+        in_channels=net.in_channels,
+        num_classes=net.num_classes,
+        spatial_dims=net.spatial_dims,
+        min_size=net.min_size,
+        stem=net.stem,
+        published_names=net.published_names,
+        nonlinearity=net.nonlinearity,
+    )
+    made.input_size = net.input_size
+    kept.training, made.training = net.features.training, net.training
+    made.head.train(net.training)
+    return made
+
+
+def middle_stage(net: Net) -> str:
+    """The name of the stage in the middle of a net, the earlier of two: where `cut` is usual."""
+    names = [name for name, _ in net.features.named_children()]
+    return names[(len(names) - 1) // 2]
+
+
+def head_kind(head: nn.Module) -> str:
+    """Which of gap, attention and lse a head is; gap for any other."""
+    return next((kind for kind, form in POOLED.items() if type(head) is form), "gap")
+
+
+@torch.no_grad()
+def map_channels(features: nn.Sequential, net: Net) -> int:
+    """How many channels the map of some first stages of a net has."""
+    size = net.input_size or (max(net.min_size, 32),) * net.spatial_dims
+    like = next(net.parameters())
+    training = [part for part in features.modules() if part.training]
+    features.eval()
+    channels = int(features(like.new_zeros(1, net.in_channels, *size)).shape[1])
+    for part in training:
+        part.training = True
+    return channels

@@ -1,0 +1,205 @@
+"""How much of an image one cell of a feature map sees."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from medcnn.nets.base import Net
+from medcnn.nets.googlenet import ImageNetToUnit
+
+WINDOWS = (
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.MaxPool2d,
+    nn.MaxPool3d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+)
+POINTWISE = (
+    nn.Identity,
+    nn.ReLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.LocalResponseNorm,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    ImageNetToUnit,
+)
+POINTWISE_CALLS = ("add", "iadd", "mul", "cat", "relu", "tanh", "sigmoid")  # of functions, methods
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What the cells of a map see, along each side of the image.
+
+    Cell 0 sees the pixels ``start`` to ``start + size - 1``, and each cell after it those
+    ``stride`` further on. Pixels below 0, or beyond the image, are padding.
+
+    Args:
+        size: Pixels that one cell sees, with holes and padding.
+        stride: Pixels from one cell to the next.
+        start: The first pixel that cell 0 sees.
+    """
+
+    size: int = 1
+    stride: int = 1
+    start: int = 0
+
+    def through(self, kernel: int, stride: int, padding: int, dilation: int) -> "ReceptiveField":
+        """The field after a convolution or pooling of this one's map."""
+        return ReceptiveField(
+            size=self.size + dilation * (kernel - 1) * self.stride,
+            stride=self.stride * stride,
+            start=self.start - padding * self.stride,
+        )
+
+    def merged(self, other: "ReceptiveField") -> "ReceptiveField":
+        """The field after a sum or concatenation: from the first pixel of both to the last.
+
+        Raises:
+            Unknown: Maps of different stride, which no sum can have.
+        """
+        if self.stride != other.stride:
+            raise Unknown
+        start = min(self.start, other.start)
+        end = max(self.start + self.size, other.start + other.size)
+        return ReceptiveField(end - start, self.stride, start)
+
+
+class Unknown(Exception):  # noqa: N818  # not an error: the answer is that there is none
+    """An operation of which this module doesn't know what it sees."""
+
+
+def receptive_field(net: Net) -> ReceptiveField | None:
+    """Theoretical receptive field of the map that ``net.features`` ends in.
+
+    A. Araujo, W. Norris, J. Sim, "Computing receptive fields of convolutional neural networks",
+    Distill, 2019; the widest path counts where several meet. What a trained net goes by is mostly
+    a smaller part in the middle (W. Luo et al., "Understanding the effective receptive field",
+    2016).
+
+    Args:
+        net: Any net, in any mode; it is as it was afterwards.
+
+    Returns:
+        The field, or None where there is no map over the image, or where an operation isn't one of
+        convolution, pooling, sum, concatenation or a function of single cells.
+    """
+    *_, last = stage_fields(net).values()
+    return last
+
+
+def stage_fields(net: Net) -> dict[str, ReceptiveField | None]:
+    """The receptive field after each stage of ``net.features``; see `receptive_field`."""
+    field = ReceptiveField() if net.spatial else None
+    found = {}
+    with evaluating(net.features):  # what happens in training only is no path
+        for name, stage in net.features.named_children():
+            field = None if field is None else after(stage, field)
+            found[name] = field
+    return found
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in eval mode for a while; each of its parts is then in its own mode again."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def after(module: nn.Module, field: ReceptiveField) -> ReceptiveField | None:
+    """The field after a module of a map with that field; None where it can't be told."""
+    root = nn.Sequential(module)
+    try:
+        graph = Tracer().trace(root)
+        result = Walk(fx.GraphModule(root, graph)).run(field)
+    except (fx.proxy.TraceError, TypeError, Unknown):  # what depends on values can't be traced
+        return None
+    return result if isinstance(result, ReceptiveField) else None
+
+
+class Tracer(fx.Tracer):
+    """Leaves whole what `Walk` knows, subclasses included."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether not to look into a module."""
+        return isinstance(m, WINDOWS + POINTWISE) or super().is_leaf_module(
+            m, module_qualified_name
+        )
+
+
+class Walk(fx.Interpreter):
+    """Runs a traced module with receptive fields in the place of maps."""
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The field after one layer."""
+        module = self.fetch_attr(target)
+        field = merge((args, kwargs))
+        if isinstance(module, POINTWISE):
+            return field
+        if not isinstance(module, WINDOWS):
+            raise Unknown
+        kernel, stride, padding = map(side, (module.kernel_size, module.stride, module.padding))
+        return field.through(kernel, stride, padding, side(getattr(module, "dilation", 1)))
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The field after a function; what has to do with no map is computed as it is."""
+        if not any(fields((args, kwargs))):
+            return super().call_function(target, args, kwargs)
+        if target.__name__ not in POINTWISE_CALLS:
+            raise Unknown
+        return merge((args, kwargs))
+
+    def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The field after a method; what has to do with no map is computed as it is."""
+        if not any(fields((args, kwargs))):
+            return super().call_method(target, args, kwargs)
+        if target not in POINTWISE_CALLS:
+            raise Unknown
+        return merge((args, kwargs))
+
+
+def fields(value: Any) -> Iterator[ReceptiveField]:
+    """All fields in arguments, however nested."""
+    if isinstance(value, ReceptiveField):
+        yield value
+    elif isinstance(value, dict):
+        yield from fields(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from fields(part)
+
+
+def merge(arguments: Any) -> ReceptiveField:
+    """The field after a sum or concatenation of all maps among arguments."""
+    first, *rest = fields(arguments)
+    for other in rest:
+        first = first.merged(other)
+    return first
+
+
+def side(value: Any) -> int:
+    """A kernel size, stride, padding or dilation that is the same along all axes.
+
+    Raises:
+        Unknown: It isn't.
+    """
+    sides = set(value) if isinstance(value, tuple | list) else {value}
+    if len(sides) != 1 or not isinstance(found := sides.pop(), int):
+        raise Unknown
+    return found

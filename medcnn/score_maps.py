@@ -1,0 +1,158 @@
+"""Whole images to maps of scores: ``python -m medcnn.predict dense=true``."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.classifier import Classifier
+from medcnn.data.batches import unit_intensity
+from medcnn.data.formats import decode
+from medcnn.data.geometry import own_size
+from medcnn.data.image import ImageSpec, Range
+from medcnn.data.intensity import TRAINING, file_range
+from medcnn.data.scan import read_file
+from medcnn.ensemble import Ensemble
+from medcnn.errors import UserError, check_whole_number
+from medcnn.files import replacing
+from medcnn.nets import Net, convolutionalise
+from medcnn.report.score_map import draw_score_map
+from medcnn.results import decision_table
+from medcnn.trainer import autocast
+
+Array = NDArray[Any]
+ONE_SIZE = ("pixel_mean", "whiten")  # normalisations by statistics of each pixel
+
+
+@dataclass
+class Whole:
+    """An image at the size that it is classified at.
+
+    Args:
+        stored: (S, C, *spatial), S slices or 1.
+        pair: The values that become 0 and 1; None: as in training.
+    """
+
+    stored: Tensor
+    pair: Range | None
+
+
+def score_maps(
+    classifier: Classifier | Ensemble,
+    paths: list[Path],
+    spec: ImageSpec,
+    output: Path,
+    size: int | None,
+) -> pd.DataFrame:
+    """Write a map of scores of every image, as array and as picture; a row an image comes back.
+
+    A network trained on images of one size looks at every window of that size, and a grid of
+    probabilities comes out (`medcnn.nets.convolutionalise`). The row has their mean over the grid
+    (K. Simonyan, A. Zisserman, "Very deep convolutional networks", 2015, section 3.2).
+
+    Args:
+        classifier: In evaluation mode.
+        paths: Image files. One that can't be used is named on stderr, and the rest goes on.
+        spec: How files became inputs in training; its size is replaced.
+        output: The table's file; arrays (K, *grid) and pictures go to ``<stem>_maps`` beside it.
+        size: Side of the images, px; None for their own (at `ImageSpec.spacing`, where it is set).
+
+    Raises:
+        UserError: A size or a network that there is no map for, or no usable image.
+    """
+    members: list[Any] = [classifier]
+    if isinstance(classifier, Ensemble):
+        members = list(classifier.members)
+    nets = [fully_convolutional(member) for member in members]
+    card = classifier.card
+    if size is not None:
+        check_whole_number("size", size, least=max(card["input_size"]))
+    folder = output.parent / f"{output.stem}_maps"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, means = [], []
+    for number, path in enumerate(paths):
+        try:
+            whole = read_whole(path, spec, size, card["in_channels"])
+            least = tuple(card["input_size"])
+            if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
+                raise UserError(f"is smaller than the {least} px that the network looks at")
+        except UserError as error:
+            print(f"medcnn: {path} {error}", file=sys.stderr)
+            continue
+        parts = [one_map(*pair, whole) for pair in zip(members, nets, strict=True)]
+        probs = torch.stack(parts).mean(0)  # (S, K, *grid)
+        file = folder / f"{number:04d}_{path.stem}.npy"
+        with replacing(file) as place:
+            np.save(place, (probs[0] if len(probs) == 1 else probs).numpy())
+        draw(whole, probs, card, file.with_suffix(".png"))
+        grid = "×".join(str(side) for side in probs.shape[2:])
+        rows.append({"image": str(path), "map": str(file), "grid": grid})
+        means.append(probs.transpose(0, 1).flatten(1).mean(1))
+    if not rows:
+        raise UserError(f"none of {len(paths)} files could be used")
+    decisions = decision_table(classifier.objective, torch.stack(means), card["class_names"])
+    return pd.concat([pd.DataFrame(rows), decisions], axis=1)
+
+
+def fully_convolutional(member: Classifier) -> Net:
+    """The network of a classifier in its fully convolutional form."""
+    kind = member.card["normalise"]
+    if kind in ONE_SIZE:
+        raise UserError(f"dense=true: normalise={kind}, as in training, fits images of one size")
+    if not isinstance(member.net, Net):
+        raise UserError("dense=true works with medcnn's own networks")
+    return convolutionalise(member.net, member.card["input_size"]).eval()
+
+
+def read_whole(path: Path, spec: ImageSpec, size: int | None, channels: int) -> Whole:
+    """An image file at its own size, or at another."""
+    if size is None:
+        image = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
+        spec = replace(spec, size=own_size(image, spec))
+    else:
+        spec = replace(spec, size=(size,) * spec.spatial_dims)
+    images, facts = read_file(path, spec)
+    stored = torch.from_numpy(images)
+    if stored.shape[1] < channels:
+        stored = stored.expand(-1, channels, *stored.shape[2:])
+    known = spec.intensity == TRAINING
+    return Whole(stored, None if known else file_range(facts, spec.intensity))
+
+
+@torch.inference_mode()
+def one_map(member: Classifier, net: Net, whole: Whole) -> Tensor:
+    """Probabilities (S, K, *grid) that one classifier gives the places of an image."""
+    images = unit_intensity(whole.stored, tuple(whole.pair or member.card["intensity_range"]))
+    with autocast(member):
+        maps = net.features(member.normalise(images.to(member.device)))
+    logits = net.head(maps.float()).cpu()
+    places = logits.movedim(1, -1)
+    probs = member.objective.probs(places.reshape(-1, places.shape[-1]))
+    return probs.view(*places.shape[:-1], -1).movedim(-1, 1)
+
+
+def draw(whole: Whole, probs: Tensor, card: dict[str, Any], out: Path) -> None:
+    """The picture of a map; of several slices or a volume, of the middle one."""
+    image = unit_intensity(whole.stored.float(), whole_range(whole))[len(probs) // 2]
+    grid = probs[len(probs) // 2]
+    if image.ndim == 4:
+        image, grid = image[:, image.shape[1] // 2], grid[:, grid.shape[1] // 2]
+    names, shown = list(card["class_names"]), grid
+    if card["task"] == "binary":
+        names, shown = [names[card["positive"]]], grid[card["positive"]][None]
+    own = card["input_size"][-2:]
+    regression = card["task"] == "regression"
+    draw_score_map(image.numpy(), shown.numpy(), names, own, out, shares=not regression)
+
+
+def whole_range(whole: Whole) -> tuple[float, float]:
+    """The values that are drawn black and white."""
+    if whole.pair is not None:
+        return (float(whole.pair[0]), float(whole.pair[1]))
+    return (float(whole.stored.min()), float(whole.stored.max()))
