@@ -22,6 +22,7 @@ from medcnn.ensemble import Ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import replacing
 from medcnn.nets import Net, convolutionalise
+from medcnn.nets.base import times
 from medcnn.report.score_map import draw_score_map
 from medcnn.results import decision_table
 from medcnn.trainer import autocast
@@ -81,7 +82,7 @@ def score_maps(
             whole = read_whole(path, spec, size, card["in_channels"])
             least = tuple(card["input_size"])
             if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
-                raise UserError(f"is smaller than the {least} px that the network looks at")
+                raise UserError(f"is smaller than the {times(least)} px that the network looks at")
         except UserError as error:
             print(f"medcnn: {path} {error}", file=sys.stderr)
             continue

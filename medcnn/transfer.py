@@ -25,9 +25,7 @@ from medcnn.nets.cut import middle_stage
 from medcnn.objective import known
 from medcnn.trainer import autocast, processes
 
-PROBED = 1000  # training images that the similarity is measured on, at most
 FOLDS = 5
-RESAMPLES = 200
 ALPHAS = np.logspace(-1, 5, 7)
 Array = NDArray[Any]
 
@@ -113,76 +111,65 @@ def choose(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str:
     """Chooses among the four cases by the size of the data and how well the features fit them.
 
     Data are small below ``transfer.small`` training images. They count as similar to those that
-    the weights were trained on if a linear probe on the features of the last stage does as well as
-    one on those of the middle stage, which are less of the old task's.
+    the weights were trained on if of all stages the last has the features that tell their classes
+    apart best; if not, the trunk is cut after the stage that has.
     """
     rows = samples.rows("train")
     few = len(rows) < cfg.transfer.small
     size = f"{len(rows)} training images are {'few' if few else 'many'}"
     size += f" ({'below' if few else 'at least'} {cfg.transfer.small})"
-    classifier = probe_net(cfg, samples, trust)
-    net = classifier.net
-    assert isinstance(net, Net)
-    *_, last = (name for name, _ in net.features.named_children())
-    middle = middle_stage(net)
-    similar, reason = True, "the net has no feature maps to compare"
-    if net.spatial and middle != last:
-        similar, reason = compare_stages(classifier, samples, middle, last)
-    if few:
-        cfg.transfer.mode = "head" if similar else "partial"
-    else:
+    if not few:
         cfg.transfer.mode = "finetune"
-    if cfg.transfer.mode == "partial":
-        set_cut(cfg, middle)
+        return f"transfer: finetune, for {size}"
+    best, reason = best_stage(probe_net(cfg, samples, trust), samples)
+    cfg.transfer.mode = "head" if best is None else "partial"
+    if best is not None:
+        set_cut(cfg, best)
     return f"transfer: {cfg.transfer.mode}, for {size}, and {reason}"
 
 
-def compare_stages(
-    classifier: Classifier, samples: Samples, middle: str, last: str
-) -> tuple[bool, str]:
-    """Whether the last stage serves as well as the middle one, in words too."""
+def best_stage(classifier: Classifier, samples: Samples) -> tuple[str | None, str]:
+    """The stage whose features fit the training data best, and why; None for the last."""
+    net = classifier.net
+    assert isinstance(net, Net)
+    if not net.spatial:
+        return None, "the net has no feature maps to compare"
     rows = samples.rows("train")
     labels = samples.labels[rows]
-    usable = known(labels) if labels.ndim == 1 else known(labels).any(1)
-    rows = rows[usable]
-    if len(rows) > PROBED:
-        chosen = np.random.default_rng(0).choice(len(rows), PROBED, replace=False)
-        rows = rows[torch.from_numpy(np.sort(chosen))]
-    patients = samples.table["patient"].astype(str).to_numpy()[rows.numpy()]
+    rows = rows[known(labels) if labels.ndim == 1 else known(labels).any(1)]
     truth = targets(samples, rows)
+    patients = samples.table["patient"].astype(str).to_numpy()[rows.numpy()]
     if len(np.unique(patients)) < FOLDS or score(truth, truth, samples.task) is None:
-        return True, "they are too few to measure how well the features fit"
-    means = stage_means(classifier, samples, rows, (middle, last))
-    probes = {name: probe(means[name], truth, patients) for name in (middle, last)}
-    figures = {name: score(truth, given, samples.task) for name, given in probes.items()}
-    lead, error = lead_of(probes[middle], probes[last], truth, patients, samples.task)
-    similar = lead <= error
-    verdict = "fit as well as" if similar else "fit worse than"
-    shown = ", ".join(f"{figures[name]:.3f} of {name}" for name in (last, middle))
+        return None, "they are too few to measure how well the features fit"
+    means = stage_means(classifier, samples, rows)
+    figures = {
+        name: score(truth, probe(features, truth, patients), samples.task) or 0.0
+        for name, features in means.items()
+    }
+    last, best = list(figures)[-1], max(reversed(figures), key=lambda name: figures[name])
     what = "R²" if samples.task == "regression" else "AUROC"
-    return similar, (
-        f"the features of the last stage {verdict} those of the middle one "
-        f"(cross-validated {what} of a linear probe {shown}; "
-        f"difference {-lead:+.3f}, standard error {error:.3f})"
+    how = f"cross-validated {what} of a linear probe {figures[last]:.3f}"
+    if best == last:
+        return None, f"the features of the last stage fit them best ({how})"
+    return (
+        best,
+        f"the features of {best} fit them better than the last ({how}, {figures[best]:.3f})",
     )
 
 
 @torch.inference_mode()
-def stage_means(
-    classifier: Classifier, samples: Samples, rows: Tensor, names: Iterable[str]
-) -> dict[str, Array]:
-    """Mean over the image (n, K) of what some stages give for some rows."""
+def stage_means(classifier: Classifier, samples: Samples, rows: Tensor) -> dict[str, Array]:
+    """Mean over the image (n, K) of what each stage gives for some rows."""
     net = classifier.net
     assert isinstance(net, Net)
-    found: dict[str, list[Array]] = {name: [] for name in names}
+    found: dict[str, list[Array]] = {name: [] for name, _ in net.features.named_children()}
     with autocast(classifier):
         for part in rows.split(classifier.card["config"]["batch_size"]):
             images = unit_intensity(samples.images[part], samples.ranges(part))
             x = classifier.normalise(images.to(classifier.device))
             for name, stage in net.features.named_children():
                 x = stage(x)
-                if name in found:
-                    found[name].append(x.float().flatten(2).mean(2).cpu().numpy())
+                found[name].append(x.float().flatten(2).mean(2).cpu().numpy())
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
@@ -190,8 +177,8 @@ def targets(samples: Samples, rows: Tensor) -> Array:
     """What a linear probe is to give (n, outputs); NaN where a label is unknown."""
     labels = samples.labels[rows]
     if samples.task in ("multilabel", "regression"):
-        columns = labels.reshape(len(labels), -1).double()
-        return torch.where(known(columns), columns, torch.nan).numpy()
+        columns = labels.reshape(len(labels), -1)
+        return torch.where(known(columns), columns.double(), torch.nan).numpy()
     return np.eye(len(samples.class_names))[labels.numpy()]
 
 
@@ -213,24 +200,3 @@ def score(truth: Array, given: Array, task: str) -> float | None:
             measure = r2_score if task == "regression" else roc_auc_score
             values.append(measure(want[there], np.nan_to_num(got[there])))
     return float(np.mean(values)) if values else None
-
-
-def lead_of(
-    first: Array, second: Array, truth: Array, patients: Array, task: str
-) -> tuple[float, float]:
-    """By how much one set of predictions is better, and the standard error of that.
-
-    From a bootstrap over patients.
-    """
-    generator = np.random.default_rng(0)
-    _, group = np.unique(patients, return_inverse=True)
-    members = [np.flatnonzero(group == k) for k in range(group.max() + 1)]
-    leads = []
-    for _ in range(RESAMPLES):
-        drawn = generator.integers(0, len(members), len(members))
-        rows = np.concatenate([members[k] for k in drawn])
-        pair = [score(truth[rows], given[rows], task) for given in (first, second)]
-        if None not in pair:
-            leads.append(pair[0] - pair[1])  # type: ignore[operator]
-    whole = [score(truth, given, task) for given in (first, second)]
-    return float(whole[0] - whole[1]), float(np.std(leads))  # type: ignore[operator]

@@ -183,7 +183,10 @@ def test_help_lists_groups_choices_and_commands(command: Command, task: Recorder
     code, text, errors = command(task, "--help")
     assert (code, errors, task.configs) == (0, [], [])
     lines = text.splitlines()
-    assert "model: alexnet, densenet, googlenet, lenet, linear, mlp, monai, resnet, timm, vgg, zfnet" in lines
+    assert (
+        "model: alexnet, densenet, googlenet, lenet, linear, mlp, monai, resnet, timm, vgg, zfnet"
+        in lines
+    )
     listed = {line.partition(":")[0] for line in lines}
     groups = "dataset model objective augment optimizer scheduler trainer callbacks logger"
     assert listed.issuperset([*groups.split(), "experiment", "debug", "paths"])

@@ -72,12 +72,7 @@ def foreign_net(
     )
     net.spatial = spatial
     trial = partial(run, twin_of(net, device), in_channels, device)
-    failure = why_not(trial, usual_size)
-    if failure:
-        raise UserError(f"{name} can't be taken apart as features and head: {failure}")
-    shape = trial(usual_size).shape
-    if shape != (2, num_classes):
-        raise UserError(f"{name} gives {times(shape[1:])} numbers in place of {num_classes} logits")
+    check_logits(net, trial, usual_size)
     net.min_size = smallest(trial, usual_size)
     if input_size is not None:
         net.check_size(input_size)
@@ -88,6 +83,18 @@ def foreign_net(
                 f"{times(usual_size)}: {failure}"
             )
     return net
+
+
+def check_logits(net: Net, trial: Callable[[Sequence[int]], Any], size: Sequence[int]) -> None:
+    """Raises UserError unless a net runs and gives a logit for each class."""
+    failure = why_not(trial, size)
+    if failure:
+        raise UserError(f"{net.name} can't be taken apart as features and head: {failure}")
+    shape = trial(size).shape
+    if shape != (2, net.num_classes):
+        raise UserError(
+            f"{net.name} gives {times(shape[1:])} numbers in place of {net.num_classes} logits"
+        )
 
 
 def twin_of(module: nn.Module, device: str) -> nn.Module:

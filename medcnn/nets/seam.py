@@ -38,8 +38,8 @@ class Half(nn.Module):
     Args:
         model: Its children are shared with the half, not copied.
         method: Name of the method, from one tensor to one tensor.
-        children: Names of the children that the half keeps; the others with parameters are left
-            out.
+        children: Names of the children that the half keeps; of the others it keeps those that
+            neither learn nor drop anything, for the method may ask what they are.
         own: Whether it keeps the parameters and buffers that are the model's own.
     """
 
@@ -47,7 +47,7 @@ class Half(nn.Module):
         super().__init__()
         part = copy.copy(model)
         part._modules = {
-            name: child if name in children or child is None or weightless(child) else nn.Identity()
+            name: nn.Identity() if name not in children and matters(child) else child
             for name, child in model._modules.items()
         }
         part._parameters = {k: v for k, v in model._parameters.items() if own or v is None}
@@ -107,7 +107,7 @@ def as_halves(model: nn.Module, twin: nn.Module, images: Tensor) -> Seam:
     whole = body.given is images and body.gave is not None and rest.given is body.gave
     if not whole or rest.gave is not logits:
         raise UserError("its features aren't one tensor between forward_features and forward_head")
-    shared = {n for n in children[0] & children[1] if not weightless(model.get_submodule(n))}
+    shared = {n for n in children[0] & children[1] if learns(model.get_submodule(n))}
     if shared:
         raise UserError(f"features and head share {', '.join(sorted(shared))}")
     size = images.shape[2:]
@@ -251,6 +251,11 @@ def has_weights(module: nn.Module) -> bool:
     return any(parameter.ndim > 1 for parameter in module.parameters())
 
 
-def weightless(module: nn.Module) -> bool:
-    """Whether a module has no parameters."""
-    return not any(True for _ in module.parameters())
+def learns(module: nn.Module) -> bool:
+    """Whether a module has parameters."""
+    return any(True for _ in module.parameters())
+
+
+def matters(module: nn.Module | None) -> bool:
+    """Whether a module has parameters or is dropout."""
+    return module is not None and (learns(module) or isinstance(module, nn.Dropout))

@@ -57,7 +57,7 @@ def timm_net(
     if config.fixed_input_size and input_size is not None:
         options["img_size"] = tuple(input_size)
     factory = partial(timm.create_model, name)
-    model, options = make(name, factory, options, optional=("drop_rate", "img_size"))
+    model, given = make(name, factory, options, optional=("drop_rate", "img_size"))
     if not hasattr(model, "get_classifier"):
         raise UserError(f"{name} of timm is no classifier")
     classifier = model.get_classifier()
@@ -66,7 +66,7 @@ def timm_net(
         name,
         in_channels=in_channels,
         num_classes=num_classes,
-        usual_size=options.get("img_size", config.input_size[1:]),
+        usual_size=given.get("img_size", config.input_size[1:]),
         input_size=input_size,
         dropout=dropout,
         classifiers=classifier if isinstance(classifier, tuple) else (classifier,),

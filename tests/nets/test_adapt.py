@@ -21,6 +21,12 @@ def test_grey_images_give_the_response_of_their_copy(old: int, new: int) -> None
     assert all(channel.any() for channel in adapted.unbind(1)), "each channel has a share"
 
 
+def test_channels_take_turns() -> None:
+    weight = torch.tensor([1.0, 2.0, 4.0]).view(1, 3, 1, 1)
+    assert adapt_channels(weight, 2).flatten().tolist() == [5.0, 2.0]
+    assert adapt_channels(weight, 5).flatten().tolist() == [0.5, 1.0, 4.0, 0.5, 1.0]
+
+
 def test_volumes() -> None:
     torch.manual_seed(0)
     weight, volume = torch.randn(5, 3, 3, 3, 3) / 9, torch.randn(1, 1, 6, 7, 8)

@@ -50,11 +50,12 @@ def test_its_description() -> None:
     net = make("lenet", input_size=(28, 30), in_channels=2)
     made = cut(net, "c1")
     assert made.name == "lenet[:c1]"
-    for key in (
-        "in_channels num_classes spatial_dims min_size stem published_names nonlinearity input_size"
-    ).split():
-        assert getattr(made, key) == getattr(net, key), key
+    assert (made.in_channels, made.num_classes, made.spatial_dims) == (2, 3, 2)
+    assert (made.min_size, made.input_size, made.stem) == (14, (28, 30), None)
     assert made.nonlinearity == "tanh"
+    made = cut(make(stem="small"), "layer1")
+    assert (made.stem, made.min_size, made.input_size) == ("small", 8, None)
+    assert made.published_names["conv1"] == "features.stem.conv"
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,11 @@ def test_log_sum_exp_of_large_values(dtype: torch.dtype) -> None:
     torch.testing.assert_close(flat, torch.full((1, 6), -1e4))
 
 
+def test_log_sum_exp_in_half_precision_is_rounded_once() -> None:
+    head, maps = head_of(LogSumExpHead), maps_of(5, 7).bfloat16()
+    assert torch.equal(head.pool(maps), head.pool(maps.float()).bfloat16())
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_attention_is_the_formula_of_ilse(size: tuple[int, ...]) -> None:
     head, maps = head_of(AttentionHead), maps_of(*size)
@@ -114,7 +119,17 @@ def test_dense_head_by_hand() -> None:
     for fc in (head.fc1, head.fc2):
         x = torch.tanh(fc(x))
     torch.testing.assert_close(head.eval()(maps), head.fc3(x))
-    assert not torch.equal(head.train()(maps), head(maps))
+
+
+def test_dropout_comes_after_both_hidden_layers() -> None:
+    head, maps = DenseHead(2, 3, grid=1, hidden=(50, 40), dropout=0.5), maps_of(5, 7)[:, :2]
+    torch.manual_seed(2)
+    logits = head(maps)
+    torch.manual_seed(2)
+    x = maps.mean((2, 3))
+    for fc in (head.fc1, head.fc2):
+        x = F.dropout(F.relu(fc(x)), 0.5)
+    torch.testing.assert_close(logits, head.fc3(x))
 
 
 def test_dense_head_in_3d() -> None:

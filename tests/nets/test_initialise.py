@@ -24,7 +24,7 @@ def small_net(scheme: str, nonlinearity: str = "relu", dims: int = 2) -> nets.Ne
     """One convolution of 16 to 64 channels, linear layers of 128, 256 and 3 units."""
     torch.manual_seed(0)
     conv = nn.Conv2d(16, 64, 3) if dims == 2 else nn.Conv3d(16, 64, (1, 3, 3))
-    head = OrderedDict(fc1=nn.Linear(128, 256), fc2=nn.Linear(256, 3))
+    head = OrderedDict[str, nn.Module](fc1=nn.Linear(128, 256), fc2=nn.Linear(256, 3))
     net = nets.Net(
         "small",
         nn.Sequential(OrderedDict(conv=conv)),
@@ -43,6 +43,10 @@ def weights(net: nets.Net) -> tuple[Tensor, Tensor]:
     names = ("features.conv.weight", "head.fc1.weight")
     conv, linear = (net.get_parameter(name).detach() for name in names)
     return conv, linear
+
+
+def std_of(net: nets.Net, name: str) -> float:
+    return float(net.get_parameter(name).detach().std())
 
 
 def is_normal(weight: Tensor, std: float) -> bool:
@@ -71,13 +75,9 @@ def test_tanh_has_its_own_gain() -> None:
         weight, _ = weights(small_net(scheme, "tanh"))
         assert float(weight.std()) == pytest.approx(gain / sqrt(FAN_IN), rel=0.03)
     net = nets.build("lenet", in_channels=1, num_classes=2, width=8.0)
-    assert float(net.get_parameter("features.c3.conv.weight").std()) == pytest.approx(
-        5 / 3 / sqrt(48 * 25), rel=0.03
-    )
+    assert std_of(net, "features.c3.conv.weight") == pytest.approx(5 / 3 / sqrt(48 * 25), rel=0.03)
     modern = nets.build("lenet_modern", in_channels=1, num_classes=2, width=8.0)
-    assert float(modern.get_parameter("features.c3.conv.weight").std()) == pytest.approx(
-        sqrt(2 / (48 * 25)), rel=0.03
-    )
+    assert std_of(modern, "features.c3.conv.weight") == pytest.approx(sqrt(2 / (48 * 25)), rel=0.03)
 
 
 @pytest.mark.parametrize(("nonlinearity", "gain"), [("relu", sqrt(2)), ("tanh", 5 / 3)])
@@ -106,7 +106,7 @@ def test_groups_count_for_the_fan() -> None:
     net = nets.build("alexnet_2012", in_channels=1, num_classes=2, stem="small", width=0.25)
     weight = net.get_parameter("features.conv4.conv.weight")  # sees 48 of 96 channels
     assert weight.shape == (96, 48, 3, 3)
-    assert float(weight.std()) == pytest.approx(sqrt(2 / (48 * 9)), rel=0.03)
+    assert std_of(net, "features.conv4.conv.weight") == pytest.approx(sqrt(2 / (48 * 9)), rel=0.03)
 
 
 @pytest.mark.parametrize("head", ["gap", "attention", "lse"])
@@ -120,9 +120,8 @@ def test_the_output_layers_of_pooled_heads(head: str, classes: int) -> None:
     assert bias.any()
     assert float(bias.detach().abs().max()) <= bound
     if head == "attention":  # drawn as all others
-        v = net.get_parameter("head.v.weight")
-        assert float(v.std()) == pytest.approx(sqrt(2 / 512), rel=0.03)
-        assert float(net.get_parameter("head.w.weight").abs().max()) > 1 / sqrt(128)
+        assert std_of(net, "head.v.weight") == pytest.approx(sqrt(2 / 512), rel=0.03)
+        assert float(net.get_parameter("head.w.weight").detach().abs().max()) > 1 / sqrt(128)
 
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "lenet", "alexnet", "zfnet", "vgg"])
@@ -142,15 +141,13 @@ def test_the_output_layers_of_auxiliary_heads() -> None:
     net = nets.build("googlenet", in_channels=1, num_classes=256, width=0.25, aux=True)
     found = [name for name, m in net.named_modules() if m in output_layers(net)]
     assert found == ["head.fc", "aux.a.fc2", "aux.d.fc2"]  # fc1 has 256 outputs, too
+    bound = 1 / sqrt(256)
     for name in found:
-        layer = net.get_submodule(name)
-        bound = 1 / sqrt(256)
-        assert 0.99 * bound < float(layer.weight.detach().abs().max()) <= bound  # type: ignore[operator, union-attr]
-        assert layer.bias.any()  # type: ignore[operator, union-attr]
-    hidden = net.get_submodule("aux.a.fc1")
-    fan_in = 32 * 16
-    assert float(hidden.weight.std()) == pytest.approx(sqrt(2 / fan_in), rel=0.03)  # type: ignore[operator, union-attr]
-    assert not hidden.bias.any()  # type: ignore[operator, union-attr]
+        weight, bias = net.get_parameter(f"{name}.weight"), net.get_parameter(f"{name}.bias")
+        assert 0.99 * bound < float(weight.detach().abs().max()) <= bound
+        assert bias.any()
+    assert std_of(net, "aux.a.fc1.weight") == pytest.approx(sqrt(2 / (32 * 16)), rel=0.03)
+    assert not net.get_parameter("aux.a.fc1.bias").any()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -168,8 +165,9 @@ def test_the_seed_decides(scheme: str) -> None:
 def test_build_draws_he_and_norms_stay() -> None:
     torch.manual_seed(0)
     net = nets.build("resnet", in_channels=1, num_classes=2)
-    weight = net.get_parameter("features.layer4.1.conv1.weight")
-    assert float(weight.std()) == pytest.approx(sqrt(2 / (512 * 9)), rel=0.01)
+    assert std_of(net, "features.layer4.1.conv1.weight") == pytest.approx(
+        sqrt(2 / (512 * 9)), rel=0.01
+    )
     norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
 

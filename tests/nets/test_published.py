@@ -135,6 +135,13 @@ def test_a_kept_file_that_is_damaged(folder: Path, data: bytes) -> None:
     )
 
 
+def test_a_kept_file_with_code_is_not_run(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    torch.save(torch.nn.Linear(2, 3), folder / FILE)
+    with pytest.raises(UserError, match=f"{FILE} can't be read; delete it"):
+        published_state("resnet18")
+
+
 @pytest.mark.parametrize("name", ["lenet", "alexnet_2012", "resnet18[:layer2]", "nothing"])
 def test_nets_that_nobody_published(folder: Path, name: str) -> None:
     with pytest.raises(UserError) as raised:
