@@ -271,10 +271,12 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     )
     if isinstance(net, Net) and net.loaded is not None:
         print(f"weights: {net.loaded}", flush=True)
-    learning = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
+    learning = sum(p.numel() for p in net.parameters() if p.requires_grad)
     if classifier.freezing.trunk_is_fixed:
-        how = "features computed once" if classifier.cache else "augment=none computes them once"
-        print(f"frozen: all but {learning:.3f} million parameters; {how}", flush=True)
+        how = "augment=none computes their features once"
+        if classifier.cache is not None:
+            how = "features are computed once"
+        print(f"frozen: all but {learning:,} parameters; {how}", flush=True)
     warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
     if warning:
         print(f"note: {warning}", flush=True)

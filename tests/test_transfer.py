@@ -59,13 +59,14 @@ def test_without_weights_all_is_trained_from_scratch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("small", "best", "mode"),
-    [(61, None, "head"), (61, "layer3", "partial"), (60, "layer3", "finetune")],
-)
+    ("small", "found", "mode"),
+    [(61, "head", "head"), (61, "partial", "partial"), (61, "finetune", "finetune"),
+     (60, "partial", "finetune")],
+)  # fmt: skip
 def test_the_cases(
-    small: int, best: str | None, mode: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+    small: int, found: str, mode: str, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medcnn.transfer.best_stage", lambda *_: (best, "because"))
+    monkeypatch.setattr("medcnn.transfer.best_stage", lambda *_: (found, "layer3", "because"))
     cfg, line = settled(banded(60), f"model.weights='{weights}'", f"transfer.small={small}")
     assert cfg.transfer.mode == mode
     assert cfg.model.cut == ("layer3" if mode == "partial" else None)
@@ -73,10 +74,18 @@ def test_the_cases(
     assert line == f"transfer: {mode}, for 60 training images are {few}"
 
 
+def test_features_that_fit_nowhere_are_trained_further(weights: Path) -> None:
+    samples = banded(60)
+    noise = np.random.default_rng(0).integers(0, 255, tuple(samples.images.shape), np.uint8)
+    samples.images = torch.from_numpy(noise)
+    cfg, line = settled(samples, f"model.weights='{weights}'")
+    assert (cfg.transfer.mode, cfg.model.cut) == ("finetune", None)
+    assert "no stage's features fit them: below 0.75 (cross-validated AUROC" in str(line)
+
+
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "regression"])
 def test_similarity_is_measured_on_every_task(task: str, weights: Path) -> None:
     cfg, line = settled(banded(60, task), f"model.weights='{weights}'")
-    assert cfg.transfer.mode in ("head", "partial")
     what = "R²" if task == "regression" else "AUROC"
     assert f"cross-validated {what} of a linear probe" in str(line)
     assert ("the last stage fit them best" in str(line)) == (cfg.transfer.mode == "head")
@@ -96,7 +105,7 @@ def test_blind_late_stages_are_seen(tmp_path: Path) -> None:
     cfg, line = settled(banded(60), f"model.weights='{tmp_path / 'blind.pt'}'")
     assert cfg.transfer.mode == "partial"
     assert cfg.model.cut in ("stem", "layer1", "layer2")
-    assert f"the features of {cfg.model.cut} fit them better than the last" in str(line)
+    assert f"the features of {cfg.model.cut} fit them better than those of the last" in str(line)
 
 
 def test_too_few_to_measure(weights: Path) -> None:
@@ -198,7 +207,12 @@ def test_the_choice_is_told_and_kept(
     said = capsys.readouterr().out
     assert "transfer: " in said
     assert "weights: 120 tensors loaded; dropped head.fc.weight (5×64, here 3×64)" in said
-    assert "frozen: all but 0.000 million parameters; augment=none computes them once" in said
     mode = jobs.checkpoint(run)["medcnn"]["config"]["transfer"]["mode"]
     assert f"transfer: {mode}, " in said
     assert f"mode: {mode}" in (run / "config.yaml").read_text()
+    given = (f"model.weights='{weights}'", "transfer=head", "overwrite=true")
+    jobs.train(run, *jobs.QUICK, *NET, *given)
+    frozen = "frozen: all but 195 parameters; "
+    assert f"{frozen}augment=none computes their features once" in capsys.readouterr().out
+    jobs.train(run, *jobs.QUICK, *NET, *given, "augment=none")
+    assert f"{frozen}features are computed once" in capsys.readouterr().out
