@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -21,7 +22,7 @@ def run(name: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "visualize_cam.py"])
+@pytest.mark.parametrize("name", [name for name in NAMES if "visualize" not in name])
 def test_a_script_explains_itself(name: str, tmp_path: Path) -> None:
     done = run(name, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -100,3 +101,36 @@ def test_a_training_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nonesuch" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_nets_are_measured(tmp_path: Path) -> None:
+    done = run(
+        "benchmark_nets.py", "--rounds", "1", "--parts", "frozen", "--output", "a.csv", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert len(table) == 4
+    assert table["ratio"].between(table["lowest"], table["highest"]).all()
+    assert table["ratio"].iloc[0] > 1.5
+
+
+def test_the_transfer_experiment_draws_fair_samples_and_sums_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import transfer_experiment as experiment
+
+    labels = np.repeat([0, 1], [300, 100])
+    rows = experiment.drawn(labels, 40, seed=0)
+    assert np.bincount(labels[rows]).tolist() == [30, 10]
+    assert len(set(rows)) == 40
+    assert not np.array_equal(rows, experiment.drawn(labels, 40, seed=1))
+    table = pd.DataFrame({"case": "a", "seed": [0, 1] * 5, "images": 100, "auto": None})
+    table["mode"] = np.repeat([*experiment.MODES, "auto"], 2)
+    table["auroc"] = [0.7, 0.9] * 5
+    table.loc[8:, "auto"] = "head"
+    row = experiment.summary(table).iloc[0]
+    # Student's t of one degree of freedom at 97.5 %: 12.706; standard error 0.1
+    assert row["head"] == "0.800 ± 1.271"
+    assert row["auto chose"] == "head"

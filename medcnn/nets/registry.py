@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from medcnn.errors import UserError
@@ -127,6 +128,7 @@ def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[st
     return FAMILIES[family](**{k: v for k, v in given.items() if k in accepted}, **options)
 
 
+@torch.inference_mode(False)  # how tensors are passed on is watched, which inference tensors forbid
 def library_net(library: str, name: str, given: dict[str, Any], options: dict[str, Any]) -> Net:
     """A net of timm or MONAI, see `medcnn.nets.foreign`."""
     from medcnn.nets.foreign import monai_net, timm_net

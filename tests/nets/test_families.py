@@ -307,6 +307,17 @@ def test_every_net_trains_exports_and_survives_a_checkpoint(
     torch.testing.assert_close(program.module()(x), logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", nets.FAMILIES)
+def test_compiles_without_a_break_in_the_graph(name: str) -> None:
+    net = make(name, 16, **({} if name == "linear" else {"width": 0.125})).eval()
+    x = torch.randn(2, 1, 16, 16)
+    torch.compiler.reset()  # else nets of one class count as recompilations of one
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    with torch.inference_mode():
+        torch.testing.assert_close(compiled(x), net(x))
+
+
 def test_flat_nets_export_too() -> None:
     for name in FLAT:
         net, x = make(name, 8).eval(), torch.randn(2, 1, 8, 8)
