@@ -23,6 +23,8 @@ class Freezing:
         first_lr: With finetune: the first stage's learning rate as a share of the head's; the
             stages between have equal ratios (J. Howard, S. Ruder, "Universal language model
             fine-tuning", 2018, section 3.2, "discriminative fine-tuning").
+        head_lr: With head and partial: the head's learning rate as a multiple of that of a whole
+            net, which is too low for a single linear layer.
         unfreeze: With finetune: the head is trained alone at first, and one more stage, from the
             last to the first, after every so many epochs ("gradual unfreezing", there); 0: all at
             once.
@@ -31,6 +33,7 @@ class Freezing:
     mode: str = "scratch"
     first_lr: float = 1.0
     unfreeze: int = 0
+    head_lr: float = 1.0
 
     @property
     def trunk_is_fixed(self) -> bool:
@@ -62,7 +65,7 @@ class Freezing:
         trunk = {id(p) for stage in stages for p in stage}
         rest = [p for p in net.parameters() if id(p) not in trunk]
         if self.mode in FROZEN:
-            return [(rest, 1.0)]
+            return [(rest, self.head_lr)]
         steps = len(stages)
         rates = [self.first_lr ** ((steps - i) / steps) for i in range(steps)]
         return [*zip(stages, rates, strict=True), (rest, 1.0)]

@@ -61,7 +61,7 @@ def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | Non
 def freezing(cfg: DictConfig) -> Freezing:
     """The settings of a config whose mode is settled."""
     node = cfg.transfer
-    return Freezing(node.mode, float(node.first_lr), int(node.unfreeze))
+    return Freezing(node.mode, float(node.first_lr), int(node.unfreeze), float(node.head_lr))
 
 
 def check(cfg: DictConfig) -> None:
@@ -71,6 +71,8 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"transfer.mode={node.mode}: choose one of {', '.join(MODES)} or auto")
     if not isinstance(node.first_lr, int | float) or not 0 < node.first_lr <= 1:
         raise UserError(f"transfer.first_lr={node.first_lr}: give a share, above 0 and up to 1")
+    if not isinstance(node.head_lr, int | float) or node.head_lr <= 0:
+        raise UserError(f"transfer.head_lr={node.head_lr}: give a number above 0")
     check_whole_number("transfer.unfreeze", node.unfreeze, least=0)
     check_whole_number("transfer.small", node.small, least=1)
     if node.mode == "scratch" and has_weights(cfg):

@@ -30,8 +30,8 @@ from medcnn.config import conf_dir
 from medcnn.train import train
 
 IMAGENET, CHEST = "ImageNet photographs", "chest X-ray findings"
-# learning rates that are usual for each way; the head alone bears a higher one than a whole net
-MODES = {"scratch": 1e-3, "head": 3e-3, "partial": 3e-3, "finetune": 5e-4}
+# optimizer.lr of each way; that of a head alone is multiplied by transfer.head_lr
+MODES = {"scratch": 1e-3, "head": 1e-3, "partial": 1e-3, "finetune": 5e-4}
 FAMILY = {
     IMAGENET: ["model=timm", "model.name=tf_efficientnet_lite0"],
     CHEST: ["model=resnet", "model.width=0.5"],

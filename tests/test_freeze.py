@@ -90,6 +90,13 @@ def test_frozen_parts_are_not_given_to_the_optimiser_unless_they_are_unfrozen() 
         assert sum(len(group["params"]) for group in groups) == count
 
 
+def test_a_head_alone_has_a_rate_of_its_own() -> None:
+    for mode in ("head", "partial"):
+        groups = parameter_groups(resnet(), Freezing(mode, head_lr=30), 0.001)
+        assert [group["lr"] for group in groups] == [pytest.approx(0.03)] * 2
+    assert "lr" not in parameter_groups(resnet(), Freezing("finetune", head_lr=30), 0.001)[-1]
+
+
 def test_rates_need_a_number() -> None:
     with pytest.raises(UserError, match=r"optimizer\.lr=fast: give a number"):
         parameter_groups(resnet(), Freezing("finetune", first_lr=0.5), "fast")

@@ -170,6 +170,7 @@ def test_targets() -> None:
         (["transfer.mode=all"], r"transfer\.mode=all: choose one of scratch, head, partial, finet"),
         (["transfer.first_lr=0"], r"transfer\.first_lr=0: give a share, above 0 and up to 1"),
         (["transfer.first_lr=low"], r"transfer\.first_lr=low: give a share"),
+        (["transfer.head_lr=0"], r"transfer\.head_lr=0: give a number above 0"),
         (["transfer.unfreeze=-1"], r"transfer\.unfreeze=-1: give a whole number, at least 0"),
         (["transfer.small=0"], r"transfer\.small=0: give a whole number, at least 1"),
         (["transfer=head"], r"transfer=head needs weights .*model\.weights="),

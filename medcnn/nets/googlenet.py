@@ -146,8 +146,9 @@ class ImageNetToUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, *spatial), of the same shape."""
         shape = (1, 3, *[1] * (x.ndim - 2))
-        mean, std = (x.new_tensor(values).view(shape) for values in (self.mean, self.std))
-        return (x * std + (mean - 0.5)) / 0.5
+        scale = x.new_tensor([std / 0.5 for std in self.std]).view(shape)
+        shift = x.new_tensor([(mean - 0.5) / 0.5 for mean in self.mean]).view(shape)
+        return x * scale + shift
 
 
 def googlenet(
