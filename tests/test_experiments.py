@@ -31,9 +31,11 @@ def medmnist(flag: str, root: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("name", choices("model"))
 def test_every_model_trains(name: str, tmp_path: Path) -> None:
-    run = jobs.train(tmp_path / "run", *FAST, f"model={name}")
+    of_library = {"timm": "mobilenetv3_small_100", "monai": "resnet10"}
+    chosen = [f"model.name={of_library[name]}"] if name in of_library else []
+    run = jobs.train(tmp_path / "run", *FAST, f"model={name}", *chosen)
     assert jobs.status(run)["state"] == "finished"
-    assert (run / "cams" / "gallery.png").exists() == (name != "mlp")
+    assert (run / "cams" / "gallery.png").exists() == (name not in ("mlp", "linear"))
     assert jobs.metrics(run)["test/accuracy"]["n"] == 8  # two batches
 
 
