@@ -53,7 +53,7 @@ def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | Non
         cfg.transfer.mode = "scratch"
     if cfg.transfer.mode == "auto":
         return choose(cfg, samples, trust)
-    if cfg.transfer.mode == "partial":
+    if cfg.transfer.mode == "partial" and cfg.model.cut is None:
         set_cut(cfg, middle_stage(probe_net(cfg, samples, trust).net))  # type: ignore[arg-type]
     return None
 

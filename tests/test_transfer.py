@@ -128,6 +128,11 @@ def test_partial_cuts_where_the_user_says(weights: Path) -> None:
     assert settled(banded(30), *given, "model.cut=layer3")[0].model.cut == "layer3"
 
 
+def test_a_settled_job_needs_the_file_no_more() -> None:
+    cfg, line = settled(banded(30), "model.weights=gone.pt", "transfer=partial", "model.cut=layer1")
+    assert (cfg.model.cut, line) == ("layer1", None)
+
+
 def test_the_measures() -> None:
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 200)

@@ -114,7 +114,7 @@ def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[st
     else:
         family, fixed = resolve(name)
         if family not in FAMILIES:
-            known = [*FAMILIES, *VARIANTS]
+            known = list(dict.fromkeys([*FAMILIES, *VARIANTS]))
             raise UserError(f"model.name={name}: no such net{nearest(str(name), known)}")
         for key, value in options.items():
             if fixed.get(key, value) != value:
