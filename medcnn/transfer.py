@@ -116,7 +116,8 @@ def choose(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str:
     Data are small below ``transfer.small`` training images. They count as similar to those that
     the weights were trained on if of all stages the last has the features that tell their classes
     apart best; if not, the trunk is cut after the stage that has. Where none does so well
-    as `FITS` says (chosen on the experiments of docs/transfer.csv), all is fine-tuned.
+    as `FITS` says, or none better than the first (whose edges and blobs any net has), all is
+    fine-tuned. These two limits were chosen on the experiments of docs/transfer.csv.
     """
     rows = samples.rows("train")
     few = len(rows) < cfg.transfer.small
@@ -154,6 +155,8 @@ def best_stage(classifier: Classifier, samples: Samples) -> tuple[str, str, str]
     what = "R²" if samples.task == "regression" else "AUROC"
     shown = f"{figures[best]:.3f} of {best}" + (f", {figures[last]:.3f} of {last}" * (best != last))
     how = f"(cross-validated {what} of a linear probe {shown})"
+    if best == next(iter(figures)) != last:
+        return "finetune", best, f"no stage's features fit them better than the first's {how}"
     if figures[best] < FITS[what]:
         return "finetune", best, f"no stage's features fit them: below {FITS[what]} {how}"
     if best == last:
