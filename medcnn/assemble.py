@@ -14,7 +14,7 @@ from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples, Task
 from medcnn.errors import UserError
-from medcnn.freeze import FeatureCache
+from medcnn.freeze import FeatureCache, Freezing
 from medcnn.normalise import statistics
 from medcnn.objective import Objective, balanced_weights, known, target_statistics
 from medcnn.results import check_studies
@@ -157,7 +157,6 @@ def make_classifier(
 
 def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> dict[str, Any]:
     """What `Classifier` needs for its training: see there."""
-    from medcnn.transfer import freezing
 
     def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
@@ -172,7 +171,8 @@ def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> di
         schedule: dict[str, Any] = instantiate(cfg.scheduler, "scheduler", trust, **options)
         return schedule
 
-    chosen = freezing(cfg)
+    node = cfg.transfer
+    chosen = Freezing(node.mode, float(node.first_lr), int(node.unfreeze), float(node.head_lr))
     cache = None
     augments = any(value for key, value in plain(cfg.augment).items() if key != "_target_")
     if chosen.trunk_is_fixed and not augments:

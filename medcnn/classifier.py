@@ -1,7 +1,6 @@
-"""The LightningModule: a net, an objective, an optimiser; and the way back from a checkpoint."""
+"""The LightningModule: a net, an objective, an optimiser."""
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from medcnn import __version__, evaluation
 from medcnn.collected import Collected
 from medcnn.errors import UserError
-from medcnn.freeze import FeatureCache, Freezing, parameter_groups
+from medcnn.freeze import SCRATCH, FeatureCache, Freezing, parameter_groups
 from medcnn.normalise import Normalise, Statistics
 from medcnn.objective import Objective, known
 
@@ -64,7 +63,7 @@ class Classifier(pl.LightningModule):
         *,
         optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] | None = None,
         scheduler: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None] | None = None,
-        freezing: Freezing = Freezing(),  # noqa: B008  # it is immutable
+        freezing: Freezing = SCRATCH,
         cache: FeatureCache | None = None,
         channels_last: bool = False,
     ) -> None:
@@ -249,61 +248,6 @@ class Classifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the card into every checkpoint."""
         checkpoint["medcnn"] = {"version": __version__, **self.card}
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values; nothing in the file is run.
-
-    Raises:
-        UserError: There is no such file, or it isn't a checkpoint of medcnn.
-    """
-    path = Path(path)
-    if path.is_dir():
-        hint = path / "checkpoints" / "best.ckpt"
-        raise UserError(f"checkpoint={path} is a folder; a run's checkpoint is {hint}")
-    if not path.exists():
-        raise UserError(f"checkpoint={path}: there is no such file")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever unpickling raises on a file that is something else
-        raise UserError(f"{path} is not a checkpoint, or a damaged one") from error
-    card = checkpoint.get("medcnn") if isinstance(checkpoint, dict) else None
-    if not isinstance(card, dict) or "state_dict" not in checkpoint:
-        raise UserError(f"{path} is not a checkpoint of medcnn")
-    missing = [key for key in CARD_KEYS if key not in card]
-    if missing:
-        raise UserError(
-            f"{path} lacks {', '.join(missing)}: it was written by medcnn "
-            f"{card.get('version', 'of unknown version')}, this is {__version__}"
-        )
-    return checkpoint
-
-
-def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:
-    """The ready classifier in a checkpoint, on the CPU, in evaluation mode.
-
-    Args:
-        checkpoint: A ``.ckpt`` file of medcnn.
-        trust: Your own classes that its config names, as ``package.Class``.
-
-    Example:
-        ``medcnn.load("runs/…/checkpoints/best.ckpt").classify(images)``
-
-    Raises:
-        UserError: Not a checkpoint, or one that names a class which is not trusted.
-    """
-    from medcnn.assemble import make_classifier
-
-    content = read_checkpoint(checkpoint)
-    card = {key: value for key, value in content["medcnn"].items() if key != "version"}
-    classifier = make_classifier(card, trust)
-    try:
-        classifier.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise UserError(
-            f"{checkpoint}: its weights don't fit the net that its config describes"
-        ) from error
-    return classifier.eval()
 
 
 def _memory_format(channels_last: bool, spatial_dims: int) -> torch.memory_format:

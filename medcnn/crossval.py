@@ -67,7 +67,7 @@ def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:
 
 def _pool_predictions(run: RunDir, parts: list[RunDir]) -> dict[str, Any]:
     """Write the pooled predictions, their figures, and the folds side by side."""
-    from medcnn.classifier import read_checkpoint
+    from medcnn.checkpoint import read_checkpoint
     from medcnn.results import figures_of_table
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]

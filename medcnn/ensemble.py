@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from medcnn import classifier
+from medcnn.checkpoint import load as load_one
 from medcnn.classifier import Card, Classifier
 from medcnn.errors import UserError
 from medcnn.files import write_json
@@ -78,10 +78,8 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
     """
     path = Path(checkpoint)
     if path.name == FILE or (path / FILE).is_file():
-        return Ensemble(
-            classifier.load(member, trust=trust) for member in read_ensemble(path)
-        ).eval()
-    return classifier.load(path, trust=trust)
+        return Ensemble(load_one(member, trust=trust) for member in read_ensemble(path)).eval()
+    return load_one(path, trust=trust)
 
 
 def write_ensemble(folder: Path, checkpoints: Iterable[Path]) -> None:

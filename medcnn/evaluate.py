@@ -30,7 +30,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         UserError: Anything that the user can put right.
     """
     from medcnn.assemble import check_fits
-    from medcnn.classifier import load
+    from medcnn.checkpoint import load
     from medcnn.data.batches import DataModule
     from medcnn.datasets import data_config, open_data
     from medcnn.problems import problems_table

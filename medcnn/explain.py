@@ -10,7 +10,8 @@ from torch import Tensor
 
 from medcnn import cam, cli
 from medcnn.assemble import check_fits
-from medcnn.classifier import Classifier, load
+from medcnn.checkpoint import load
+from medcnn.classifier import Classifier
 from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import Samples
 from medcnn.datasets import data_config, open_data

@@ -9,14 +9,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from medcnn import cli
-from medcnn.classifier import Card, Classifier, load
+from medcnn.checkpoint import load
+from medcnn.classifier import Card, Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import SUFFIXES, list_images
+from medcnn.data.formats import list_images, stem
 from medcnn.data.image import ImageSpec
-from medcnn.data.intensity import TRAINING, file_range
-from medcnn.data.scan import read_file
 from medcnn.datasets import spec_of
 from medcnn.errors import UserError, check_whole_number
+from medcnn.inputs import read_input
 from medcnn.kernels import CLASSIC, grey, respond
 from medcnn.nets.seam import Permute
 from medcnn.report.feature_pictures import Step, draw_filters, draw_kernels, draw_stage
@@ -139,25 +139,11 @@ def read_image(path: Path, spec: ImageSpec, card: Card) -> Tensor:
         UserError: Why the file can't be used.
     """
     try:
-        images, facts = read_file(path, spec)
-        training = spec.intensity == TRAINING
-        pair = card["intensity_range"] if training else file_range(facts, spec.intensity)
+        stored, pair = read_input(path, spec, card["in_channels"])
     except UserError as error:
         raise UserError(f"image={path} {error}") from error
-    image = torch.from_numpy(images[len(images) // 2])
-    if len(image) < card["in_channels"]:
-        image = image.expand(card["in_channels"], *image.shape[1:])
-    return unit_intensity(image[None], torch.tensor([pair]).float())[0]
-
-
-def stem(path: Path) -> str:
-    """The name of an image without its ending; the last number of a UID is none.
-
-    >>> stem(Path("a/scan.nii.gz")), stem(Path("a/1.2.840.7"))
-    ('scan', '1.2.840.7')
-    """
-    ends = (suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
-    return path.name[: -len(next(ends, "")) or None]
+    middle_one = stored[len(stored) // 2][None]
+    return unit_intensity(middle_one, torch.tensor([pair or card["intensity_range"]]).float())[0]
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
+from medcnn.nets.base import evaluating
 
 MODES = ("scratch", "head", "partial", "finetune")
 FROZEN = ("head", "partial")  # the trunk never changes
@@ -69,6 +70,9 @@ class Freezing:
         steps = len(stages)
         rates = [self.first_lr ** ((steps - i) / steps) for i in range(steps)]
         return [*zip(stages, rates, strict=True), (rest, 1.0)]
+
+
+SCRATCH = Freezing()
 
 
 def stages_of(net: nn.Module) -> list[nn.Module]:
@@ -173,13 +177,9 @@ def only_mean(head: nn.Module, maps: Tensor) -> bool:
     """Whether a head gives the same for the mean of maps as for the maps themselves."""
     if maps.ndim < 3:
         return False
-    was_training = head.training
-    head.eval()
     try:
-        with torch.autocast(maps.device.type, enabled=False):
+        with evaluating(head), torch.autocast(maps.device.type, enabled=False):
             whole, pooled = head(maps.float()), head(mean(maps))
     except RuntimeError:  # a head that takes maps of one size only
         return False
-    finally:
-        head.train(was_training)
     return torch.allclose(whole, pooled, rtol=1e-4, atol=1e-5)

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medcnn.classifier import Classifier
-    from medcnn.data.image import ImageSpec, Range
+    from medcnn.data.image import ImageSpec
     from medcnn.ensemble import Ensemble
-
-    # Images (S, C, *size) as stored, and the values that become 0 and 1; None: as in training.
-    Item = tuple[Tensor, Range | None]
+    from medcnn.inputs import Input
 
 
 def predict(cfg: DictConfig, trust: list[str]) -> None:
@@ -57,11 +55,15 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     if cfg.dataset.allow_missing_geometry is not None:
         spec = replace(spec, allow_missing_geometry=bool(cfg.dataset.allow_missing_geometry))
     paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)
+    if not isinstance(cfg.dense, bool):
+        raise UserError(f"dense={cfg.dense}: choose true or false")
     if cfg.size is not None and not cfg.dense:
         raise UserError("size=… goes with dense=true: else images become those of the training")
     if cfg.dense:
-        from medcnn.score_maps import score_maps
+        from medcnn.score_maps import maps_of, score_maps
 
+        if maps_of(output).exists() and not cfg.overwrite:
+            raise UserError(f"{maps_of(output)} exists; overwrite=true writes into it")
         write_csv(output, table := score_maps(classifier, paths, spec, output, cfg.size))
         report(output, len(table), len(paths))
         return
@@ -94,31 +96,21 @@ def report(output: Path, done: int, asked: int) -> None:
         raise UserError(f"{asked - done} of {asked} images could not be read")
 
 
-def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Item]":
+def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Input]":
     """What the files hold that can be read; the others are named."""
-    import torch
+    from medcnn.inputs import read_input
 
-    from medcnn.data.intensity import TRAINING, file_range
-    from medcnn.data.scan import read_file
-
-    items: dict[Path, Item] = {}
+    items: dict[Path, Input] = {}
     for path in paths:
         try:
-            images, facts = read_file(path, spec)
-            known = spec.intensity == TRAINING  # to the checkpoint alone
-            pair = None if known else file_range(facts, spec.intensity)
+            items[path] = read_input(path, spec, channels)
         except UserError as error:
             print(f"medcnn: {path} {error}", file=sys.stderr)
-            continue
-        stored = torch.from_numpy(images)
-        if stored.shape[1] < channels:
-            stored = stored.expand(-1, channels, *stored.shape[2:])
-        items[path] = (stored, pair)
     return items
 
 
 def _classify(
-    classifier: "Classifier | Ensemble", items: "list[Item]", batch_size: int
+    classifier: "Classifier | Ensemble", items: "list[Input]", batch_size: int
 ) -> list["np.ndarray"]:
     """Probabilities (S, K) of each item, the mean of all members'."""
     import torch
@@ -132,7 +124,7 @@ def _classify(
     return [part.numpy() for part in probs.split([len(stored) for stored, _ in items])]
 
 
-def _probs(member: Any, items: "list[Item]", batch_size: int) -> "Tensor":
+def _probs(member: Any, items: "list[Input]", batch_size: int) -> "Tensor":
     """Probabilities (N, K) that one classifier gives the images of all items."""
     import torch
 

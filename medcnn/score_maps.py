@@ -1,7 +1,7 @@
 """Whole images to maps of scores: ``python -m medcnn.predict dense=true``."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,12 @@ from torch import Tensor
 
 from medcnn.classifier import Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import decode
-from medcnn.data.geometry import own_size
-from medcnn.data.image import ImageSpec, Range
-from medcnn.data.intensity import TRAINING, file_range
-from medcnn.data.scan import read_file
+from medcnn.data.formats import stem
+from medcnn.data.image import ImageSpec
 from medcnn.ensemble import Ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import replacing
+from medcnn.inputs import Input, read_input
 from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
 from medcnn.report.score_map import draw_score_map
@@ -31,17 +29,9 @@ Array = NDArray[Any]
 ONE_SIZE = ("pixel_mean", "whiten")  # normalisations by statistics of each pixel
 
 
-@dataclass
-class Whole:
-    """An image at the size that it is classified at.
-
-    Args:
-        stored: (S, C, *spatial), S slices or 1.
-        pair: The values that become 0 and 1; None: as in training.
-    """
-
-    stored: Tensor
-    pair: Range | None
+def maps_of(output: Path) -> Path:
+    """The folder of the maps that belong to a table."""
+    return output.parent / f"{output.stem}_maps"
 
 
 def score_maps(
@@ -61,7 +51,8 @@ def score_maps(
         classifier: In evaluation mode.
         paths: Image files. One that can't be used is named on stderr, and the rest goes on.
         spec: How files became inputs in training; its size is replaced.
-        output: The table's file; arrays (K, *grid) and pictures go to ``<stem>_maps`` beside it.
+        output: The table's file; arrays (K, *grid), of S slices (S, K, *grid), and pictures go to
+            ``<stem>_maps`` beside it.
         size: Side of the images, px; None for their own (at `ImageSpec.spacing`, where it is set).
 
     Raises:
@@ -74,12 +65,13 @@ def score_maps(
     card = classifier.card
     if size is not None:
         check_whole_number("size", size, least=max(card["input_size"]))
-    folder = output.parent / f"{output.stem}_maps"
+        spec = replace(spec, size=(size,) * spec.spatial_dims)
+    folder = maps_of(output)
     folder.mkdir(parents=True, exist_ok=True)
     rows, means = [], []
     for number, path in enumerate(paths):
         try:
-            whole = read_whole(path, spec, size, card["in_channels"])
+            whole = read_input(path, spec, card["in_channels"], whole=size is None)
             least = tuple(card["input_size"])
             if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
                 raise UserError(f"is smaller than the {times(least)} px that the network looks at")
@@ -88,7 +80,7 @@ def score_maps(
             continue
         parts = [one_map(*pair, whole) for pair in zip(members, nets, strict=True)]
         probs = torch.stack(parts).mean(0)  # (S, K, *grid)
-        file = folder / f"{number:04d}_{path.stem}.npy"
+        file = folder / f"{number:04d}_{stem(path)}.npy"
         with replacing(file) as place:
             np.save(place, (probs[0] if len(probs) == 1 else probs).numpy())
         draw(whole, probs, card, file.with_suffix(".png"))
@@ -111,23 +103,8 @@ def fully_convolutional(member: Classifier) -> Net:
     return convolutionalise(member.net, member.card["input_size"]).eval()
 
 
-def read_whole(path: Path, spec: ImageSpec, size: int | None, channels: int) -> Whole:
-    """An image file at its own size, or at another."""
-    if size is None:
-        image = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
-        spec = replace(spec, size=own_size(image, spec))
-    else:
-        spec = replace(spec, size=(size,) * spec.spatial_dims)
-    images, facts = read_file(path, spec)
-    stored = torch.from_numpy(images)
-    if stored.shape[1] < channels:
-        stored = stored.expand(-1, channels, *stored.shape[2:])
-    known = spec.intensity == TRAINING
-    return Whole(stored, None if known else file_range(facts, spec.intensity))
-
-
 @torch.inference_mode()
-def one_map(member: Classifier, net: Net, whole: Whole) -> Tensor:
+def one_map(member: Classifier, net: Net, whole: Input) -> Tensor:
     """Probabilities (S, K, *grid) that one classifier gives the places of an image."""
     images = unit_intensity(whole.stored, tuple(whole.pair or member.card["intensity_range"]))
     with autocast(member):
@@ -138,7 +115,7 @@ def one_map(member: Classifier, net: Net, whole: Whole) -> Tensor:
     return probs.view(*places.shape[:-1], -1).movedim(-1, 1)
 
 
-def draw(whole: Whole, probs: Tensor, card: dict[str, Any], out: Path) -> None:
+def draw(whole: Input, probs: Tensor, card: dict[str, Any], out: Path) -> None:
     """The picture of a map; of several slices or a volume, of the middle one."""
     image = unit_intensity(whole.stored.float(), whole_range(whole))[len(probs) // 2]
     grid = probs[len(probs) // 2]
@@ -152,7 +129,7 @@ def draw(whole: Whole, probs: Tensor, card: dict[str, Any], out: Path) -> None:
     draw_score_map(image.numpy(), shown.numpy(), names, own, out, shares=not regression)
 
 
-def whole_range(whole: Whole) -> tuple[float, float]:
+def whole_range(whole: Input) -> tuple[float, float]:
     """The values that are drawn black and white."""
     if whole.pair is not None:
         return (float(whole.pair[0]), float(whole.pair[1]))

@@ -210,7 +210,7 @@ def fit_and_test(
     import torch
 
     from medcnn.assemble import make_card, make_classifier, make_data, make_training
-    from medcnn.classifier import read_checkpoint
+    from medcnn.checkpoint import read_checkpoint
     from medcnn.trainer import make_trainer, processes, set_threads
 
     set_threads(cfg.trainer.threads, processes(cfg.trainer))

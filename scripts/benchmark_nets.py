@@ -18,6 +18,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def against_torchvision(rounds: int) -> Iterator[dict[str, Any]]:
         ours = nets.build(ours_name, in_channels=3, num_classes=10, stem="imagenet")
         nets.load_weights(ours, theirs.state_dict())
         x = torch.randn(batch, 3, size, size)
-        yield {"what": name, **ratios(lambda: step(theirs, x), lambda: step(ours, x), rounds)}  # noqa: B023
+        yield {"what": name, **ratios(partial(step, theirs, x), partial(step, ours, x), rounds)}
 
 
 def dense(rounds: int) -> Iterator[dict[str, Any]]:
@@ -81,7 +82,7 @@ def dense(rounds: int) -> Iterator[dict[str, Any]]:
         ]
         batch = torch.cat(crops)
         with torch.inference_mode():
-            found = ratios(lambda: net(batch), lambda: whole(x), rounds)  # noqa: B023
+            found = ratios(partial(net, batch), partial(whole, x), rounds)
             each, grid = net(batch), whole(x)[0].flatten(1).T
         spread = float(each.std())
         difference = float((each - grid).abs().max()) / spread
@@ -96,10 +97,10 @@ def frozen(rounds: int) -> Iterator[dict[str, Any]]:
         fixed.features.requires_grad_(False).eval()
         x = torch.randn(8, 3, 224, 224)
         yield {"what": f"{name}, whole by frozen", **ratios(
-            lambda: step(net, x), lambda: step(fixed, x), rounds  # noqa: B023
+            partial(step, net, x), partial(step, fixed, x), rounds
         )}  # fmt: skip
         yield {"what": f"{name}, frozen by forward alone", **ratios(
-            lambda: step(fixed, x), lambda: forward(fixed, x), rounds  # noqa: B023
+            partial(step, fixed, x), partial(forward, fixed, x), rounds
         )}  # fmt: skip
 
 

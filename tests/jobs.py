@@ -256,3 +256,22 @@ def slices(sizes: list[int], shift: int = 0) -> Samples:
 
 
 SLICES = "jobs.slices"
+
+
+def banded(rows: int, task: str = "multiclass", **options: Any) -> Samples:
+    """Images whose bright band tells the class; two of each patient."""
+    splits = np.repeat(SPLITS, [rows, 6, 6])
+    labels = np.arange(len(splits)) // 2 % 3
+    images = torch.from_numpy(patterns(labels, (28, 28), seed=1))[:, None]
+    table = pd.DataFrame({"image": np.arange(len(splits)), "patient": np.arange(len(splits)) // 2})
+    table["split"] = splits
+    names: tuple[str, ...] = ("a", "b", "c")
+    if task == "multilabel":
+        for k, name in enumerate(names):
+            unknown = np.arange(len(splits)) % 7 == k
+            table[f"label:{name}"] = np.where(unknown, UNKNOWN, labels == k)
+    elif task == "regression":
+        table["label"], names = (10.0 * labels).astype(np.float32), ("height",)
+    else:
+        table["label"] = labels
+    return Samples("banded", table, images, task, names, **options)  # type: ignore[arg-type]

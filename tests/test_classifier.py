@@ -13,7 +13,8 @@ from torch import nn
 
 import medcnn
 from medcnn import __version__
-from medcnn.classifier import Classifier, Collected, read_checkpoint
+from medcnn.checkpoint import read_checkpoint
+from medcnn.classifier import Classifier, Collected
 from medcnn.errors import UserError
 from medcnn.nets import build
 from medcnn.objective import Objective

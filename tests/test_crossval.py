@@ -9,7 +9,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import medcnn
-from medcnn.classifier import Classifier, load
+from medcnn.checkpoint import load
+from medcnn.classifier import Classifier
 from medcnn.data.phantom import phantom
 from medcnn.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError

@@ -90,6 +90,12 @@ def test_what_is_refused(run: Path, tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 40, 40)
     with pytest.raises(UserError, match="size=20: give a whole number, at least 28"):
         dense(run, tmp_path / "a.png", tmp_path / "out.csv", "size=20")
+    with pytest.raises(UserError, match="dense=maybe: choose true or false"):
+        dense(run, tmp_path / "a.png", tmp_path / "b.csv", "dense=maybe")
+    (tmp_path / "b_maps").mkdir()
+    with pytest.raises(UserError, match="b_maps exists; overwrite=true writes into it"):
+        dense(run, tmp_path / "a.png", tmp_path / "b.csv")
+    assert len(dense(run, tmp_path / "a.png", tmp_path / "b.csv", "overwrite=true")) == 1
     with pytest.raises(UserError, match="size=… goes with dense=true"):
         dense(run, tmp_path / "a.png", tmp_path / "out.csv", "size=40", "dense=false")
 
@@ -132,7 +138,7 @@ def test_binary_volumes(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 2, 2, 1])), tmp_path / "v.nii.gz")
     table = dense(run, tmp_path / "v.nii.gz", tmp_path / "out.csv")
     assert table["grid"].tolist() == ["5×2×1"]
-    assert np.load(tmp_path / "out_maps" / "0000_v.nii.npy").shape == (2, 5, 2, 1)
+    assert np.load(tmp_path / "out_maps" / "0000_v.npy").shape == (2, 5, 2, 1)
 
 
 def test_own_size_follows_the_spacing() -> None:

@@ -221,9 +221,15 @@ def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, 
         UserError: The reason why the file can't be used, without its path.
     """
     from medcnn.data.formats import decode
-    from medcnn.data.geometry import prepare, prepare_mask
 
     image = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
+    return prepare_image(image, spec, kind)
+
+
+def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[Array, Facts]:
+    """What `read_file` gives, of an image that was decoded already."""
+    from medcnn.data.geometry import prepare, prepare_mask
+
     if image.values.dtype.kind == "f" and not np.isfinite(image.values).all():
         bad = ~np.isfinite(image.values)
         raise UserError(f"holds NaN or infinite values ({int(bad.sum())} of {bad.size})")

@@ -8,7 +8,7 @@ from torch import nn
 
 from medcnn.errors import UserError
 from medcnn.nets.base import Net, Stem, choose_stem, layer, scaled
-from medcnn.nets.heads import DenseHead, choose_head, pooled_head
+from medcnn.nets.heads import classic_head
 
 WIDTHS: dict[str, tuple[int, ...]] = {  # of conv1 … conv5
     "2012": (96, 256, 384, 384, 256),
@@ -111,7 +111,18 @@ def alexnet(
     return Net(
         "alexnet" if str(version) == "2014" else "alexnet_2012",
         nn.Sequential(stages),
-        make_head("alexnet", head, widths[-1], num_classes, kind, width, dropout, pool()),
+        classic_head(
+            "alexnet",
+            head,
+            widths[-1],
+            num_classes,
+            stem=kind,
+            grid=6,
+            width=width,
+            dropout=dropout,
+            pool=pool(),
+            spatial_dims=spatial_dims,
+        ),
         in_channels=in_channels,
         num_classes=num_classes,
         spatial_dims=spatial_dims,
@@ -133,30 +144,3 @@ def stage(
     if response_norm:  # PyTorch divides alpha by the number of channels summed over
         parts["norm"] = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
     return nn.Sequential(parts)
-
-
-def make_head(
-    name: str,
-    head: str,
-    channels: int,
-    num_classes: int,
-    kind: Stem,
-    width: float,
-    dropout: float,
-    pool: nn.Module,
-) -> nn.Module:
-    """The head for one of the two stems of AlexNet and ZFNet, in as many dimensions as `pool`."""
-    if choose_head(name, head) != "fc":
-        return pooled_head(name, head, channels, num_classes, dropout)
-    dims = 3 if isinstance(pool, nn.MaxPool3d) else 2
-    published = kind == "imagenet" and dims == 2
-    hidden = scaled(4096 if published else 512, width)
-    return DenseHead(
-        channels,
-        num_classes,
-        grid=6 if published else 1,
-        hidden=(hidden, hidden),
-        dropout=dropout,
-        pool=pool if kind == "imagenet" else None,
-        spatial_dims=dims,
-    )

@@ -1,6 +1,7 @@
 """What every net is, and the few parts that several families share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -159,6 +160,18 @@ def times(size: Sequence[int]) -> str:
     return "×".join(str(int(side)) for side in size)
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in eval mode for a while; each of its parts is then in its own mode again."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
 @torch.inference_mode()
 def stage_shapes(net: Net, input_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Shape (K, *spatial) of what each stage of ``net.features`` gives for one image.
@@ -172,16 +185,11 @@ def stage_shapes(net: Net, input_size: Sequence[int]) -> dict[str, tuple[int, ..
     """
     x = next(net.parameters()).new_zeros(1, net.in_channels, *input_size)
     net.check_input(x)
-    training = [part for part in net.modules() if part.training]
-    net.eval()  # a blank image must not reach the statistics of batch norms
     shapes = {}
-    try:
+    with evaluating(net):  # a blank image must not reach the statistics of batch norms
         for name, stage in net.features.named_children():
             x = stage(x)
             shapes[name] = tuple(x.shape[1:])
-    finally:
-        for part in training:
-            part.training = True
     return shapes
 
 

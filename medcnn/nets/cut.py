@@ -1,10 +1,9 @@
 """The lower part of a net with a new head."""
 
-import torch
 from torch import nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net
+from medcnn.nets.base import Net, stage_shapes
 from medcnn.nets.heads import POOLED, pooled_head
 
 
@@ -29,10 +28,12 @@ def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net
     if stage not in stages:
         raise UserError(f"model.cut={stage}: {net.name} has the stages {', '.join(stages)}")
     kept = net.features[: list(stages).index(stage) + 1]
+    size = net.input_size or (max(net.min_size, 32),) * net.spatial_dims
+    channels = stage_shapes(net, size)[stage][0]
     made = Net(
         f"{net.name}[:{stage}]",
         kept,
-        pooled_head(net.name, head, map_channels(kept, net), net.num_classes, dropout),
+        pooled_head(net.name, head, channels, net.num_classes, dropout),
         in_channels=net.in_channels,
         num_classes=net.num_classes,
         spatial_dims=net.spatial_dims,
@@ -56,16 +57,3 @@ def middle_stage(net: Net) -> str:
 def head_kind(head: nn.Module) -> str:
     """Which of gap, attention and lse a head is; gap for any other."""
     return next((kind for kind, form in POOLED.items() if type(head) is form), "gap")
-
-
-@torch.no_grad()
-def map_channels(features: nn.Sequential, net: Net) -> int:
-    """How many channels the map of some first stages of a net has."""
-    size = net.input_size or (max(net.min_size, 32),) * net.spatial_dims
-    like = next(net.parameters())
-    training = [part for part in features.modules() if part.training]
-    features.eval()
-    channels = int(features(like.new_zeros(1, net.in_channels, *size)).shape[1])
-    for part in training:
-        part.training = True
-    return channels

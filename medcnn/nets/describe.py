@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from medcnn.nets.base import Net
-from medcnn.nets.receptive_field import ReceptiveField, evaluating, receptive_field
+from medcnn.nets.base import Net, evaluating
+from medcnn.nets.receptive_field import ReceptiveField, receptive_field
 from medcnn.nets.registry import build
 from medcnn.nets.variants import resolve
 

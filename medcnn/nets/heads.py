@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import layer
+from medcnn.nets.base import Stem, layer, scaled
 
 LSE_SHARPNESS = 10.0
 
@@ -160,3 +160,49 @@ def choose_head(name: str, kind: str, kinds: Sequence[str] = ("fc", *POOLED)) ->
     if kind not in kinds:
         raise UserError(f"model.head={kind}: {name} has {', '.join(kinds)}")
     return kind
+
+
+def classic_head(
+    name: str,
+    kind: str,
+    channels: int,
+    num_classes: int,
+    *,
+    stem: Stem,
+    grid: int,
+    width: float,
+    dropout: float,
+    pool: nn.Module,
+    spatial_dims: int,
+) -> nn.Module:
+    """The head of AlexNet, ZFNet and VGG.
+
+    Args:
+        name: Of the family, for messages.
+        kind: ``model.head``: fc, or one that `pooled_head` knows.
+        channels: Channels of the maps.
+        num_classes: Number of logits.
+        stem: With imagenet there is the pooling, and in 2-D the published grid and 4096 hidden
+            units; else the mean of the map and 512.
+        grid: Side of the published grid.
+        width: Hidden units times this.
+        dropout: Probability, after both hidden layers; of a pooled head before the last.
+        pool: Pooling before the grid.
+        spatial_dims: 2 or 3.
+
+    Raises:
+        UserError: Another kind.
+    """
+    if choose_head(name, kind) != "fc":
+        return pooled_head(name, kind, channels, num_classes, dropout)
+    published = stem == "imagenet" and spatial_dims == 2
+    hidden = scaled(4096 if published else 512, width)
+    return DenseHead(
+        channels,
+        num_classes,
+        grid=grid if published else 1,
+        hidden=(hidden, hidden),
+        dropout=dropout,
+        pool=pool if stem == "imagenet" else None,
+        spatial_dims=spatial_dims,
+    )

@@ -1,13 +1,12 @@
 """How much of an image one cell of a feature map sees."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import fx, nn
 
-from medcnn.nets.base import Net
+from medcnn.nets.base import Net, evaluating
 from medcnn.nets.googlenet import ImageNetToUnit
 
 WINDOWS = (
@@ -108,18 +107,6 @@ def stage_fields(net: Net) -> dict[str, ReceptiveField | None]:
             field = None if field is None else after(stage, field)
             found[name] = field
     return found
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """A module in eval mode for a while; each of its parts is then in its own mode again."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 def after(module: nn.Module, field: ReceptiveField) -> ReceptiveField | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
-from medcnn.nets.heads import DenseHead, choose_head, pooled_head
+from medcnn.nets.heads import classic_head
 
 # depth: convolutions of each block
 DEPTHS: dict[int, tuple[int, ...]] = {
@@ -92,38 +92,24 @@ def vgg(
     return Net(
         f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
         nn.Sequential(stages),
-        make_head(head, channels, num_classes, kind, width, dropout, spatial_dims),
+        classic_head(
+            "vgg",
+            head,
+            channels,
+            num_classes,
+            stem=kind,
+            grid=7,
+            width=width,
+            dropout=dropout,
+            pool=layer("MaxPool", spatial_dims)(2),
+            spatial_dims=spatial_dims,
+        ),
         in_channels=in_channels,
         num_classes=num_classes,
         spatial_dims=spatial_dims,
         min_size=MIN_SIZE[kind],
         stem=kind,
         published_names=torchvision_names(counts, batch_norm),
-    )
-
-
-def make_head(
-    head: str,
-    channels: int,
-    num_classes: int,
-    kind: Stem,
-    width: float,
-    dropout: float,
-    spatial_dims: int,
-) -> nn.Module:
-    """The head for one of the two stems."""
-    if choose_head("vgg", head) != "fc":
-        return pooled_head("vgg", head, channels, num_classes, dropout)
-    published = kind == "imagenet" and spatial_dims == 2
-    hidden = scaled(4096 if published else 512, width)
-    return DenseHead(
-        channels,
-        num_classes,
-        grid=7 if published else 1,
-        hidden=(hidden, hidden),
-        dropout=dropout,
-        pool=layer("MaxPool", spatial_dims)(2) if kind == "imagenet" else None,
-        spatial_dims=spatial_dims,
     )
 
 

@@ -6,8 +6,9 @@ from functools import partial
 
 from torch import nn
 
-from medcnn.nets.alexnet import make_head, stage
+from medcnn.nets.alexnet import stage
 from medcnn.nets.base import Net, Stem, choose_stem, layer, scaled
+from medcnn.nets.heads import classic_head
 
 WIDTHS = (96, 256, 384, 384, 256)
 MIN_SIZE: dict[Stem, int] = {"small": 7, "imagenet": 47}
@@ -76,7 +77,18 @@ def zfnet(
     return Net(
         "zfnet",
         nn.Sequential(stages),
-        make_head("zfnet", head, w5, num_classes, kind, width, dropout, pool()),
+        classic_head(
+            "zfnet",
+            head,
+            w5,
+            num_classes,
+            stem=kind,
+            grid=6,
+            width=width,
+            dropout=dropout,
+            pool=pool(),
+            spatial_dims=spatial_dims,
+        ),
         in_channels=in_channels,
         num_classes=num_classes,
         spatial_dims=spatial_dims,

@@ -119,6 +119,16 @@ def _as_series(files: list[Path]) -> set[Path]:
     return set(files).difference(*series.values()) | set(series)
 
 
+def stem(path: Path) -> str:
+    """The name of an image without its ending; the last number of a UID is none.
+
+    >>> stem(Path("a/scan.nii.gz")), stem(Path("a/1.2.840.7"))
+    ('scan', '1.2.840.7')
+    """
+    ends = (suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
+    return path.name[: -len(next(ends, "")) or None]
+
+
 def is_image(path: Path, top: Path | None = None) -> bool:
     """Whether a file looks like an image, and is not hidden, nor in a hidden folder below `top`."""
     names = path.relative_to(top).parts if top else (path.name,)

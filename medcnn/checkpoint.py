@@ -1,0 +1,65 @@
+"""The way back from a checkpoint to its classifier."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medcnn import __version__
+from medcnn.assemble import make_classifier
+from medcnn.classifier import CARD_KEYS, Classifier
+from medcnn.errors import UserError
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's tensors and plain values; nothing in the file is run.
+
+    Raises:
+        UserError: There is no such file, or it isn't a checkpoint of medcnn.
+    """
+    path = Path(path)
+    if path.is_dir():
+        hint = path / "checkpoints" / "best.ckpt"
+        raise UserError(f"checkpoint={path} is a folder; a run's checkpoint is {hint}")
+    if not path.exists():
+        raise UserError(f"checkpoint={path}: there is no such file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever unpickling raises on a file that is something else
+        raise UserError(f"{path} is not a checkpoint, or a damaged one") from error
+    card = checkpoint.get("medcnn") if isinstance(checkpoint, dict) else None
+    if not isinstance(card, dict) or "state_dict" not in checkpoint:
+        raise UserError(f"{path} is not a checkpoint of medcnn")
+    missing = [key for key in CARD_KEYS if key not in card]
+    if missing:
+        raise UserError(
+            f"{path} lacks {', '.join(missing)}: it was written by medcnn "
+            f"{card.get('version', 'of unknown version')}, this is {__version__}"
+        )
+    return checkpoint
+
+
+def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:
+    """The ready classifier in a checkpoint, on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: A ``.ckpt`` file of medcnn.
+        trust: Your own classes that its config names, as ``package.Class``.
+
+    Example:
+        ``medcnn.load("runs/…/checkpoints/best.ckpt").classify(images)``
+
+    Raises:
+        UserError: Not a checkpoint, or one that names a class which is not trusted.
+    """
+    content = read_checkpoint(checkpoint)
+    card = {key: value for key, value in content["medcnn"].items() if key != "version"}
+    classifier = make_classifier(card, trust)
+    try:
+        classifier.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise UserError(
+            f"{checkpoint}: its weights don't fit the net that its config describes"
+        ) from error
+    return classifier.eval()

@@ -1,0 +1,49 @@
+"""One image file as what a checkpoint's network takes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from medcnn.data.formats import decode
+from medcnn.data.geometry import own_size
+from medcnn.data.image import ImageSpec, Range
+from medcnn.data.intensity import TRAINING, file_range
+from medcnn.data.scan import prepare_image
+
+
+class Input(NamedTuple):
+    """An image as stored, prepared but for its intensities.
+
+    Args:
+        stored: (S, C, *spatial), S slices or 1.
+        pair: The values that become 0 and 1; None: those of the training.
+    """
+
+    stored: Tensor
+    pair: Range | None
+
+
+def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = False) -> Input:
+    """Reads a file.
+
+    Args:
+        path: A file, or the folder of a DICOM series.
+        spec: How files became inputs in training.
+        channels: Of the network; a grey image is repeated.
+        whole: Leave the image at its own size (`medcnn.data.geometry.own_size`).
+
+    Raises:
+        UserError: The reason why the file can't be used, without its path.
+    """
+    image = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
+    if whole:
+        spec = replace(spec, size=own_size(image, spec))
+    images, facts = prepare_image(image, spec)
+    stored = torch.from_numpy(images)
+    if stored.shape[1] < channels:
+        stored = stored.expand(-1, channels, *stored.shape[2:])
+    known = spec.intensity == TRAINING  # to the checkpoint alone
+    return Input(stored, None if known else file_range(facts, spec.intensity))
