@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from medcnn import cli
 from medcnn.config import conf_dir
 from medcnn.data.samples import SPLITS, Samples
+from medcnn.nets import Net
 from medcnn.nets.heads import LinearHead
+from medcnn.nets.weights import rename
 from medcnn.objective import UNKNOWN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -275,3 +277,10 @@ def banded(rows: int, task: str = "multiclass", **options: Any) -> Samples:
     else:
         table["label"] = labels
     return Samples("banded", table, images, task, names, **options)  # type: ignore[arg-type]
+
+
+def renamed_back(net: Net) -> dict[str, Tensor]:
+    """The weights of a net under the names that were published."""
+    inverse = {our: their for their, our in net.published_names.items()}
+    assert len(inverse) == len(net.published_names)
+    return rename(net.state_dict(), inverse)
