@@ -78,7 +78,8 @@ def names_of(module: nn.Module, x: Tensor) -> list[str]:
 @torch.inference_mode()
 def test_the_chain_gives_what_the_net_gives(name: str, dims: int) -> None:
     size = (32,) * dims
-    net = build(name, in_channels=1, num_classes=2, spatial_dims=dims, input_size=size).eval()
+    given = {"in_channels": 1, "num_classes": 2, "spatial_dims": dims, "input_size": size}
+    net = build(name, width=0.25, **given).eval()
     image = x = torch.rand(1, 1, *size)
     for stage in features.stages_of(net).values():
         expected = stage(x)

@@ -308,7 +308,13 @@ def test_every_net_trains_exports_and_survives_a_checkpoint(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", nets.FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "densenet" else name
+        for name in nets.FAMILIES
+    ],
+)
 def test_compiles_without_a_break_in_the_graph(name: str) -> None:
     net = make(name, 16, **({} if name == "linear" else {"width": 0.125})).eval()
     x = torch.randn(2, 1, 16, 16)

@@ -49,6 +49,7 @@ TIMM: dict[str, tuple[int, str]] = {
 }
 HEAVY = ("densenet121", "swin_tiny_patch4_window7_224", "selecsls42")
 GREY = [name for name in TIMM if name not in (*HEAVY, "tf_efficientnet_lite0")]
+QUICK = ("mobilenetv3_small_100", "test_mambaout")
 TOKENS = [name for name in TIMM if name.startswith("vit")]
 TINY: dict[str, dict[str, Any]] = {
     "resnet18": {"widen_factor": 0.125, "conv1_t_stride": 2},
@@ -59,7 +60,8 @@ TINY: dict[str, dict[str, Any]] = {
 }
 # the smallest that the library names, in 2-D
 NAMED = ["resnet10", "se_resnet50", "SEResNeXt50"]
-MONAI = [(name, 2) for name in [*TINY, *NAMED]] + [(name, 3) for name in TINY]
+MONAI: list[Any] = [(name, 2) for name in [*TINY, *NAMED[:2]]] + [(name, 3) for name in TINY]
+MONAI.append(pytest.param(NAMED[2], 2, marks=pytest.mark.slow))
 SIDE = 32
 
 
@@ -149,7 +151,12 @@ def check_use(net: Net, side: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "channels"), [(name, 3) for name in TIMM] + [(name, 1) for name in GREY]
+    ("name", "channels"),
+    [(name, 3) for name in TIMM]
+    + [
+        (name, 1) if name in QUICK else pytest.param(name, 1, marks=pytest.mark.slow)
+        for name in GREY
+    ],
 )
 def test_timm(name: str, channels: int) -> None:
     net, model = timm_pair(name, channels)
