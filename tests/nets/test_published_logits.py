@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from medcnn import nets
 from medcnn.nets.weights import rename
 
+pytestmark = pytest.mark.no_cover  # for speed; the lines are covered by other tests
 AnyNet = TypeVar("AnyNet", bound=nn.Module)
 close = partial(torch.testing.assert_close, atol=1e-5, rtol=1e-5)
 SIDES = {  # px of the batch in training; in evaluation it is 224
