@@ -1,100 +1,126 @@
 """Maps of a batch: each image explained for its own class, with nothing left behind in the net."""
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medcnn.cam.linear_head import class_weights
-from medcnn.cam.methods import cam, gradcam
-from medcnn.errors import UserError
-from medcnn.nets.base import Net
+from medcnn.cam.from_input import gradient, guided_backprop, integrated_gradients, smoothgrad
+from medcnn.cam.methods import (
+    by_activations,
+    by_class_weights,
+    by_gradients,
+    eigencam,
+    fused,
+    gradcam,
+    gradcampp,
+    hirescam,
+    layercam,
+    xgradcam,
+)
+from medcnn.cam.perturbation import ablationcam, occlusion, scorecam
+from medcnn.cam.smoothing import smoothed
+from medcnn.cam.subject import ClassifierNet, Subject, make_subject
+from medcnn.cam.targets import Chosen
+from medcnn.errors import UserError, check_whole_number
 from medcnn.objective import Objective
 
-GRADIENT_METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"gradcam": gradcam}
-METHODS = ("cam", *GRADIENT_METHODS)
-Function = Callable[[Tensor], Tensor]
+Method = Callable[[Subject], Tensor]
+"""From N images with T targets each to raw maps (N, T, *spatial), of any spatial size."""
 
-
-class ClassifierNet(Protocol):
-    """A classifier that is ``head(features(x))``."""
-
-    @property
-    def features(self) -> Function:
-        """Images to activations (N, K, *spatial); named stages if it is an nn.Sequential."""
-
-    @property
-    def head(self) -> Function:
-        """Activations to logits (N, outputs)."""
+OF_A_STAGE: dict[str, Method] = {
+    "cam": by_class_weights,
+    "gradcam": partial(by_gradients, formula=gradcam),
+    "gradcampp": partial(by_gradients, formula=gradcampp),
+    "hirescam": partial(by_gradients, formula=hirescam),
+    "xgradcam": partial(by_gradients, formula=xgradcam),
+    "layercam": partial(by_gradients, formula=layercam),
+    "scorecam": scorecam,
+    "ablationcam": ablationcam,
+    "eigencam": partial(by_activations, formula=eigencam),
+}
+OF_THE_INPUT: dict[str, Method] = {
+    "occlusion": occlusion,
+    "gradient": gradient,
+    "smoothgrad": smoothgrad,
+    "integrated_gradients": integrated_gradients,
+    "guided_backprop": guided_backprop,
+}
+METHODS = (*OF_A_STAGE, *OF_THE_INPUT)
+SIGNED = frozenset({"cam", "hirescam", "occlusion", "integrated_gradients"})
+"""The methods whose maps go below zero, where there is evidence against the class."""
 
 
 def explain(
-    net: ClassifierNet,
+    net: nn.Module | ClassifierNet,
     images: Tensor,
-    targets: Tensor | None = None,
+    targets: Chosen = None,
     *,
     method: str = "gradcam",
-    stage: str = "last",
+    stage: str | Sequence[str] = "last",
     size: Literal["input"] | None = "input",
     objective: Objective | None = None,
+    smooth: int = 0,
 ) -> Tensor:
-    """Class activation maps of a batch, each image explained for its own class.
+    """Maps of a batch, each image explained for its own class.
 
     The activations A of a stage are computed without a graph, the rest of the net is applied to
-    them, and the backward pass stops at A. So no hook is set, no ``.grad`` is filled, frozen nets
-    work, and so do `torch.no_grad`, `torch.inference_mode` and autocast around the call.
+    them, and the backward pass stops at A; the methods of the input go on to the image. No hook is
+    set, no ``.grad`` is filled, frozen nets work, and so do `torch.no_grad`,
+    `torch.inference_mode` and autocast around the call.
 
     The net stays in the mode it is in. Call ``net.eval()`` first: in training mode batch
     normalisation mixes the images of a batch and updates its running statistics, as in any
     forward pass, and dropout makes the map random.
 
     Args:
-        net: A net with ``features`` and ``head``, its logits being ``head(features(images))``.
+        net: A net with ``features`` and ``head``, its logits being ``head(features(images))``;
+            compiled, or wrapped in DistributedDataParallel, too.
         images: (N, C, *spatial), 2-D or 3-D, as the net takes them.
-        targets: (N,) int64 class indices; None for the class that the net decides on (multi-label:
-            the most probable label).
-        method: One of `METHODS`.
-        stage: Name of a stage of ``net.features``, whose output is A; "last" for the last one.
+        targets: (N,) int64 class indices; (N, T) for several maps of each image, at the price of
+            little more than one; a function from logits (M, outputs) to scores (M,), to explain
+            something else than a class; None for the class that the net decides on (multi-label:
+            the most probable label; regression: the first target).
+        method: One of `METHODS`: see the functions of these names for formulas and papers.
+        stage: Name of a stage of ``net.features``, whose output is A; "last" for the last one. With
+            method=layercam several: their maps are fused. The methods of the input have none.
         size: "input" to interpolate the maps (bi-, trilinear) to the images' spatial size, None
             to leave them at the stage's own.
         objective: Says which scalar stands for a class; None for ``logits[:, target]``. A net with
             one logit needs it.
+        smooth: From 2 on, the map is the mean over so many copies of the image, every other one
+            mirrored left-right and all but the first shifted by up to 1/32 of a side (test-time
+            augmentation). For nets to which left and right are the same.
 
     Returns:
-        Raw maps (N, *spatial) float32 on the images' device; high means important. Grad-CAM is
-        nowhere below zero, CAM is signed. See `normalise` for pictures.
+        Raw maps (N, *spatial) float32 on the images' device, or (N, T, *spatial); high means
+        important. CAM, HiResCAM, occlusion and integrated gradients are signed, the others nowhere
+        below zero. See `normalise` for pictures.
 
     Raises:
         UserError: Unknown method, stage or size, targets that don't fit, a net without spatial
             activations, or a method that doesn't fit the head or the task.
     """
-    _check(net, images, method, size)
-    before, after = _split(net, stage, method)
+    stages = [stage] if isinstance(stage, str) else list(stage)
+    _check(method, stages, size, smooth)
+    subject = make_subject(net, images, targets, stages, objective)
     with _autocast_without_cache(images.device.type):
-        with torch.no_grad():
-            activations = before(images)
-        if activations.dim() != images.dim():
-            raise UserError(
-                f"stage={stage}: its output has the shape {tuple(activations.shape)}, which isn't "
-                f"(N, K, *spatial); choose an earlier stage"
-            )
-        with torch.inference_mode(False), torch.enable_grad():
-            # Fresh copies: inference tensors can't be differentiated, and the next layer may work
-            # in place.
-            activations = activations.detach().clone().requires_grad_()
-            logits = after(activations.clone())
-            targets = _targets(logits, targets, objective)
-            if method == "cam":
-                weights = class_weights(net.head, activations, targets, objective)
-                maps = cam(activations.detach().float(), weights)
-            else:
-                score = _score(logits, targets, objective).sum()
-                (gradients,) = torch.autograd.grad(score, activations)
-                formula = GRADIENT_METHODS[method]
-                maps = formula(activations.detach().float(), gradients.float())
-    return maps if size is None else _resize(maps, images.shape[2:])
+        if smooth:
+            with torch.no_grad():
+                chosen = subject.targets.settled(subject.net(images))
+            once = partial(explain, method=method, stage=stage, objective=objective)
+            aim = chosen.function or chosen.classes
+            return smoothed(lambda batch: once(net, batch, aim), images, smooth)
+        resize = partial(_resize, size=images.shape[2:])
+        if len(subject.pieces) > 2:
+            return _one_if_single(fused(subject, layercam, resize), subject)
+        maps = (OF_A_STAGE | OF_THE_INPUT)[method](subject).float()
+        if size is not None:
+            maps = resize(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
+    return _one_if_single(maps, subject)
 
 
 def normalise(maps: Tensor) -> Tensor:
@@ -123,67 +149,32 @@ def is_empty(maps: Tensor) -> Tensor:
     return ~(maps.flatten(1).amax(1) > 0)
 
 
-def _check(net: ClassifierNet, images: Tensor, method: str, size: str | None) -> None:
+def _check(method: str, stages: list[str], size: str | None, smooth: int) -> None:
     if method not in METHODS:
         raise UserError(f"method={method}: choose one of {', '.join(METHODS)}")
     if size not in ("input", None):
         raise UserError(f"size={size}: choose input or null (the stage's own size)")
-    if not getattr(net, "spatial", True) or images.dim() not in (4, 5):
-        raise UserError(
-            f"{type(net).__name__} on images of shape {tuple(images.shape)} has no spatial "
-            "activations, so there is no class activation map; use a convolutional model"
-        )
-    if isinstance(net, Net):
-        net.check_input(images)
+    if not stages:
+        raise UserError("stage=[]: name at least one stage, or last")
+    if method in OF_THE_INPUT and stages != ["last"]:
+        raise UserError(f"method={method} goes back to the image, so stage={stages} means nothing")
+    if len(stages) > 1 and method != "layercam":
+        raise UserError(f"method={method}: only layercam fuses several stages, not {stages}")
+    if size is None and (len(stages) > 1 or smooth):
+        raise UserError("size=null: maps that are fused or smoothed have the size of the input")
+    check_whole_number("smooth", smooth, least=0)
+    if smooth == 1:
+        raise UserError("smooth=1: give 0, or at least 2 copies")
 
 
-def _split(net: ClassifierNet, stage: str, method: str) -> tuple[Function, Function]:
-    """The net in two functions: images to the stage's output, and from there to logits."""
-    if stage == "last":
-        return net.features, net.head
-    stages = dict(net.features.named_children()) if isinstance(net.features, nn.Sequential) else {}
-    if stage not in stages:
-        raise UserError(f"stage={stage}: choose one of {', '.join([*stages, 'last'])}")
-    if method == "cam" and stage != list(stages)[-1]:
-        raise UserError(f"method=cam: defined for stage=last only, not {stage}; use method=gradcam")
-    position = list(stages).index(stage) + 1
-    assert isinstance(net.features, nn.Sequential)
-    before, rest = net.features[:position], net.features[position:]
-    return before, lambda activations: net.head(rest(activations))
-
-
-def _targets(logits: Tensor, targets: Tensor | None, objective: Objective | None) -> Tensor:
-    """Class indices (N,) int64 on the logits' device, checked; those decided where None."""
-    if objective is None and logits.shape[1] == 1:
-        raise UserError("a net with one logit: give its objective, which knows the positive class")
-    classes = logits.shape[1] if objective is None else objective.num_classes
-    if targets is None:
-        return _decided(logits.detach(), objective)
-    if targets.shape != logits.shape[:1] or targets.dtype.is_floating_point:
-        raise UserError(
-            f"targets: need one class index for each of the {len(logits)} images, "
-            f"got {targets.dtype} of shape {tuple(targets.shape)}"
-        )
-    targets = targets.to(logits.device, torch.int64).clone()
-    if not ((targets >= 0) & (targets < classes)).all():
-        raise UserError(f"targets: {targets.tolist()} leave the classes 0 … {classes - 1}")
-    return targets
-
-
-def _decided(logits: Tensor, objective: Objective | None) -> Tensor:
-    if objective is None:
-        return logits.argmax(1)
-    probs = objective.probs(logits)
-    return probs.argmax(1) if objective.task == "multilabel" else objective.decide(probs)
-
-
-def _score(logits: Tensor, targets: Tensor, objective: Objective | None) -> Tensor:
-    if objective is None:
-        return logits.gather(1, targets[:, None])[:, 0]
-    return objective.score(logits, targets)
+def _one_if_single(maps: Tensor, subject: Subject) -> Tensor:
+    return maps[:, 0] if subject.targets.single else maps
 
 
 def _resize(maps: Tensor, size: torch.Size) -> Tensor:
+    """Maps (N, *spatial) interpolated to a size."""
+    if maps.shape[1:] == size:
+        return maps
     mode = "bilinear" if len(size) == 2 else "trilinear"
     return F.interpolate(maps[:, None], size=size, mode=mode, align_corners=False)[:, 0]
 

@@ -1,6 +1,19 @@
-"""The formulas: one method, one function. N images, K channels, Z = product of the map's sizes."""
+"""Maps by activations and their gradients: one method, one formula.
 
+N images, K channels, Z = product of the map's sizes; y^c is the score that is explained.
+"""
+
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
+
+from medcnn.cam.linear_head import class_weights
+from medcnn.cam.subject import Subject
+from medcnn.errors import UserError
+
+Formula = Callable[[Tensor, Tensor], Tensor]
+FUSION_GAIN = 2.0  # γ of LayerCAM, section III-C
 
 
 def cam(activations: Tensor, weights: Tensor) -> Tensor:
@@ -19,7 +32,9 @@ def cam(activations: Tensor, weights: Tensor) -> Tensor:
     Returns:
         (N, *spatial).
     """
-    return (_over_space(weights, activations) * activations).sum(1)
+    return torch.einsum("nkx,nk->nx", activations.flatten(2), weights).unflatten(
+        1, activations.shape[2:]
+    )
 
 
 def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -37,10 +52,195 @@ def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
     Returns:
         (N, *spatial), nowhere below zero.
     """
-    alpha = gradients.flatten(2).mean(2)
-    return (_over_space(alpha, activations) * activations).sum(1).relu()
+    return cam(activations, gradients.flatten(2).mean(2)).relu()
 
 
-def _over_space(values: Tensor, like: Tensor) -> Tensor:
-    """(N, K) as (N, K, 1, …) to stand beside an (N, K, *spatial) tensor."""
-    return values.reshape(*values.shape, *[1] * (like.dim() - 2))
+def gradcampp(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM++.
+
+    α_k(x) = G_k(x)² / (2 G_k(x)² + Σ_u A_k(u) · G_k(x)³),
+    w_k = Σ_x α_k(x) ReLU(G_k(x)),    M^c(x) = ReLU(Σ_k w_k A_k(x)),    G = ∂y^c/∂A
+
+    A. Chattopadhay et al., "Grad-CAM++: generalized gradient-based visual explanations for deep
+    convolutional networks", WACV 2018, eq. 5, 10 and 19. The derivatives there are of exp(y^c);
+    its factor, one for the whole image, is left out. Places with a denominator at or below zero,
+    which needs negative activations, have no weight.
+
+    Args:
+        activations: A (N, K, *spatial).
+        gradients: G (N, K, *spatial).
+
+    Returns:
+        (N, *spatial), nowhere below zero.
+    """
+    g = gradients.flatten(2).relu()
+    # G² cancelled: α = 1 / (2 + Σ A · G), which doesn't underflow where G is small.
+    denominator = 2 + activations.flatten(2).sum(2, keepdim=True) * g
+    alpha = torch.where(denominator > 0, 1 / denominator, 0.0)
+    return cam(activations, (alpha * g).sum(2)).relu()
+
+
+def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """HiResCAM: gradients weigh each place by itself, not by their mean.
+
+    M^c(x) = Σ_k ∂y^c/∂A_k(x) · A_k(x)
+
+    R. L. Draelos, L. Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of
+    convolutional neural networks", 2020, eq. 6. Signed; behind a head of one linear layer its sum
+    is the logit less the bias.
+
+    Args:
+        activations: A (N, K, *spatial).
+        gradients: ∂y^c/∂A (N, K, *spatial).
+
+    Returns:
+        (N, *spatial).
+    """
+    return (activations * gradients).sum(1)
+
+
+def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """XGrad-CAM: a mean of the gradients weighted by the activations.
+
+    α_k^c = Σ_x (A_k(x) / Σ_u A_k(u)) · ∂y^c/∂A_k(x),    M^c(x) = ReLU(Σ_k α_k^c A_k(x))
+
+    R. Fu et al., "Axiom-based Grad-CAM: towards accurate visualization and explanation of CNNs",
+    BMVC 2020, eq. 8. A channel whose activations add up to zero has no weight.
+
+    Args:
+        activations: A (N, K, *spatial).
+        gradients: ∂y^c/∂A (N, K, *spatial).
+
+    Returns:
+        (N, *spatial), nowhere below zero.
+    """
+    total = activations.flatten(2).sum(2)
+    alpha = (activations * gradients).flatten(2).sum(2) / torch.where(total != 0, total, torch.inf)
+    return cam(activations, alpha).relu()
+
+
+def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """LayerCAM: of the gradients only those that speak for the class, each place by itself.
+
+    M^c(x) = ReLU(Σ_k ReLU(∂y^c/∂A_k(x)) · A_k(x))
+
+    P.-T. Jiang et al., "LayerCAM: exploring hierarchical class activation maps for localization",
+    IEEE TIP 2021, eq. 6 and 7. Made for early stages, too; of several stages see `fused`.
+
+    Args:
+        activations: A (N, K, *spatial).
+        gradients: ∂y^c/∂A (N, K, *spatial).
+
+    Returns:
+        (N, *spatial), nowhere below zero.
+    """
+    return (activations * gradients.relu()).sum(1).relu()
+
+
+def eigencam(activations: Tensor) -> Tensor:
+    """Eigen-CAM: what the channels have most in common, whatever the class.
+
+    A as a matrix (Z, K) = U Σ Vᵀ,    M(x) = ReLU(A(x) · v_1)
+
+    M. B. Muhammad, M. Yeasin, "Eigen-CAM: class activation map using principal components", IJCNN
+    2020, eq. 4 and 5. The sign of v_1, which the decomposition leaves open, is that of a positive
+    sum. It doesn't know the class, so it can't be evidence for one.
+
+    Args:
+        activations: A (N, K, *spatial).
+
+    Returns:
+        (N, *spatial), nowhere below zero.
+    """
+    flat = activations.flatten(2).transpose(1, 2).double()  # (N, Z, K)
+    vectors = torch.linalg.eigh(flat.transpose(1, 2) @ flat).eigenvectors[..., -1]
+    projected = torch.einsum("nxk,nk->nx", flat, vectors)
+    projected = projected * torch.where(projected.sum(1, keepdim=True) < 0, -1.0, 1.0)
+    return projected.relu().float().unflatten(1, activations.shape[2:])
+
+
+def by_class_weights(subject: Subject) -> Tensor:
+    """Maps (N, T, *spatial) of `cam`: one forward pass and no gradient.
+
+    Raises:
+        UserError: The head isn't one that has class weights.
+    """
+    if not subject.at_end:
+        raise UserError("method=cam: defined for stage=last only; use method=gradcam")
+    activations = subject.activations()
+    targets = subject.targets
+    if targets.function is not None:
+        raise UserError("method=cam: a function as target has no weights; use method=gradcam")
+    with torch.no_grad():
+        targets = targets.settled(subject.head(activations))
+        assert targets.classes is not None
+        classes = targets.classes.reshape(len(subject.images), -1)
+        weights = [
+            class_weights(subject.head, activations, one, targets.objective)
+            for one in classes.unbind(1)
+        ]
+        return torch.stack([cam(activations.float(), one) for one in weights], 1)
+
+
+def by_gradients(subject: Subject, formula: Formula) -> Tensor:
+    """Maps (N, T, *spatial) of a formula of activations and gradients, at one stage."""
+    (activations,), gradients = _gradients(subject)
+    return torch.stack([formula(activations, one) for (one,) in gradients], 1)
+
+
+def by_activations(subject: Subject, formula: Callable[[Tensor], Tensor]) -> Tensor:
+    """Maps (N, T, *spatial) of a formula of activations alone."""
+    activations = subject.activations()
+    with torch.no_grad():
+        count = subject.targets.settled(subject.pieces[-1](activations))
+        maps = formula(activations.float())[:, None]
+        return maps if count.single else maps.repeat_interleave(count.classes.shape[1], 1)  # type: ignore[union-attr]
+
+
+def fused(subject: Subject, formula: Formula, resize: Callable[[Tensor], Tensor]) -> Tensor:
+    """Maps of several stages in one: at each place the highest, after scaling.
+
+    M(x) = max_s tanh(γ M_s(x) / max M_s),    γ = 2
+
+    P.-T. Jiang et al., "LayerCAM", 2021, eq. 9 and section III-C.
+
+    Args:
+        subject: With several stages.
+        formula: From activations and gradients to a map.
+        resize: From maps (N, *spatial) of any size to those of one size.
+
+    Returns:
+        (N, T, *size of resize).
+    """
+    activations, gradients = _gradients(subject)
+    maps = []
+    for of_target in gradients:
+        scaled = []
+        for a, g in zip(activations, of_target, strict=True):
+            one = resize(formula(a, g))
+            peak = one.flatten(1).amax(1).reshape(-1, *[1] * (one.dim() - 1))
+            scaled.append(torch.tanh(FUSION_GAIN * one / torch.where(peak > 0, peak, torch.inf)))
+        maps.append(torch.stack(scaled).amax(0))
+    return torch.stack(maps, 1)
+
+
+def _gradients(subject: Subject) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """Activations of each stage, and for each target their gradients; float32, without a graph.
+
+    Only what comes after the first stage has a graph, so the backward pass stops there.
+    """
+    first = subject.activations()
+    with torch.inference_mode(False), torch.enable_grad():
+        # Fresh copies: inference tensors can't be differentiated, and the next layer may work in
+        # place.
+        x = first.detach().clone().requires_grad_()
+        activations = [x]
+        for piece in subject.pieces[1:-1]:
+            activations.append(piece(activations[-1].clone()))
+        logits = subject.pieces[-1](activations[-1].clone())
+        scores = subject.targets.settled(logits).scores(logits)
+        gradients = [
+            torch.autograd.grad(one.sum(), activations, retain_graph=k < scores.shape[1] - 1)
+            for k, one in enumerate(scores.unbind(1))
+        ]
+    return [a.detach().float() for a in activations], [[g.float() for g in of] for of in gradients]

@@ -4,7 +4,7 @@ import math
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
 
@@ -44,7 +44,6 @@ def bootstrap_mean(
         (0.75, 0.0, 1.0)
     """
     values, groups = np.asarray(values, float), np.asarray(groups)
-    _check_level(level)
     if values.ndim != 1 or len(values) == 0 or groups.shape != values.shape:
         raise UserError(
             f"bootstrap: need as many groups as values and at least one, "
@@ -52,20 +51,63 @@ def bootstrap_mean(
         )
     if not np.isfinite(values).all():
         raise UserError("bootstrap: values hold numbers that aren't finite")
-    members = np.unique(groups, return_inverse=True)[1]
-    counts, sums = np.bincount(members), np.bincount(members, values)
-    mean = float(values.mean())
-    if len(counts) == 1:
-        return mean, None, None
+    options = {"resamples": resamples, "level": level, "seed": seed}
+    means, low, high = bootstrap_means(values[:, None], groups, **options)  # type: ignore[arg-type]
+    alone = np.isnan(low[0])
+    return float(means[0]), None if alone else float(low[0]), None if alone else float(high[0])
+
+
+def bootstrap_means(
+    values: NDArray[np.float64],
+    groups: ArrayLike,
+    *,
+    resamples: int = 10_000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """`bootstrap_mean` of several columns at once, with the same groups drawn for all.
+
+    Args:
+        values: (N, S); NaN where an image has no such value, and doesn't count.
+        groups: (N,) the group of each row, of any sortable type.
+        resamples: Number of bootstrap samples.
+        level: Confidence level, between 0 and 1.
+        seed: Of the random draws.
+
+    Returns:
+        Means, lower and upper bounds, (S,) each; bounds are NaN where fewer than two groups have a
+        value, means where none has.
+    """
+    _check_level(level)
+    members, there = np.unique(np.asarray(groups), return_inverse=True)[1], ~np.isnan(values)
+    groups_in_all = int(members.max()) + 1
+    sums = np.zeros((groups_in_all, values.shape[1]))
+    np.add.at(sums, members, np.where(there, values, 0.0))
+    counts = np.zeros_like(sums)
+    np.add.at(counts, members, there)
     generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    step = max(1, _DRAWS_AT_ONCE // len(counts))
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = generator.integers(len(counts), size=(rows, len(counts)), dtype=np.int32)
-        means[start : start + rows] = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return mean, float(low), float(high)
+    means = np.empty((resamples, values.shape[1]))
+    step = max(1, _DRAWS_AT_ONCE // groups_in_all)
+    with np.errstate(invalid="ignore"):
+        for start in range(0, resamples, step):
+            rows = min(step, resamples - start)
+            drawn = resample_counts(generator, rows, groups_in_all)
+            means[start : start + rows] = (drawn @ sums) / (drawn @ counts)
+        mean = sums.sum(0) / counts.sum(0)
+    bounds = np.full((2, values.shape[1]), np.nan)
+    enough = (counts > 0).sum(0) > 1
+    bounds[:, enough] = np.nanquantile(means[:, enough], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return mean, bounds[0], bounds[1]
+
+
+def resample_counts(
+    generator: np.random.Generator, resamples: int, groups: int
+) -> NDArray[np.float64]:
+    """How often each of the groups is in each bootstrap sample, (resamples, groups)."""
+    drawn = generator.integers(groups, size=(resamples, groups), dtype=np.int32)
+    drawn += groups * np.arange(resamples, dtype=np.int32)[:, None]
+    counted = np.bincount(drawn.ravel(), minlength=resamples * groups)
+    return counted.reshape(resamples, groups).astype(float)
 
 
 def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:

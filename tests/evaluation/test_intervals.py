@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from medcnn.errors import UserError
-from medcnn.evaluation import bootstrap_mean, wilson
+from medcnn.evaluation import bootstrap_mean, bootstrap_means, wilson
 from medcnn.evaluation import intervals as module
 
 
@@ -94,3 +94,25 @@ def test_bootstrap_refuses() -> None:
         bootstrap_mean([1, np.nan], [1, 2])
     with pytest.raises(UserError, match="level=95"):
         bootstrap_mean([1, 2], [1, 2], level=95)
+
+
+def test_bootstrap_of_several_columns_is_that_of_each() -> None:
+    generator = np.random.default_rng(3)
+    values, groups = generator.normal(size=(60, 3)), generator.integers(20, size=60)
+    means, low, high = bootstrap_means(values, groups, resamples=500)
+    for k in range(3):
+        alone = bootstrap_mean(values[:, k], groups, resamples=500)
+        assert (means[k], low[k], high[k]) == pytest.approx(alone)
+
+
+def test_bootstrap_leaves_out_what_is_unknown() -> None:
+    """As if the rows weren't there, but for which groups are drawn."""
+    values = np.array([[1.0, 1.0, np.nan], [0.0, np.nan, np.nan], [1.0, 0.0, np.nan], [0, 1, 5.0]])
+    means, low, high = bootstrap_means(values, [0, 1, 2, 3], resamples=2000)
+    assert means.tolist() == [0.5, pytest.approx(2 / 3), 5.0]
+    drawn = np.random.default_rng(0).integers(4, size=(2000, 4), dtype=np.int32)
+    expected = np.nanquantile(np.nanmean(values[drawn, 1], axis=1), [0.025, 0.975])
+    assert (low[1], high[1]) == pytest.approx(expected)
+    assert np.isnan([low[2], high[2]]).all()
+    none = bootstrap_means(np.full((2, 1), np.nan), [0, 1])
+    assert np.isnan(none).all()

@@ -1,0 +1,133 @@
+"""Maps by what becomes of the score when parts of the image or of its activations are hidden."""
+
+import math
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medcnn.cam.methods import cam
+from medcnn.cam.subject import Subject
+
+COPIES = 32  # of images, that go through the net at once
+ABLATED = 2**25  # numbers, 128 MB, of activations that go through the head at once
+
+
+def scorecam(subject: Subject) -> Tensor:
+    """Score-CAM: a channel counts for what it lets the net see of its class, (N, T, *spatial).
+
+    H_k = U(s(A_k)),    w^c = softmax_k(y^c(I ∘ H_k)),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
+
+    H. Wang et al., "Score-CAM: score-weighted visual explanations for convolutional neural
+    networks", CVPR workshop 2020, eq. 5-7 and algorithm 1. s scales to 0 … 1, U interpolates to
+    the size of the image (there in the other order, which leaves them a little brighter); the
+    baseline's score, the same for all channels, cancels in the softmax.
+    One forward pass of the whole net for each channel that isn't constant.
+    """
+    images = subject.images
+    activations = subject.activations()
+    with torch.inference_mode():
+        targets = subject.targets.settled(subject.pieces[-1](activations))
+        low, high = activations.flatten(2).amin(2), activations.flatten(2).amax(2)
+        varies = high > low
+        black = targets.scores(subject.net(torch.zeros_like(images)))  # what a constant one shows
+        scores = black[:, None].repeat(1, activations.shape[1], 1).float()  # (N, K, T)
+        for rows, channels in _parts(varies.nonzero(), COPIES):
+            chosen = _scaled(activations[rows, channels], low[rows, channels], high[rows, channels])
+            seen = images[rows] * _upsampled(chosen, images.shape[2:])[:, None].to(images.dtype)
+            scores[rows, channels] = targets.scores(subject.net(seen), rows).float()
+        return _weighted(activations, scores.softmax(1))
+
+
+def ablationcam(subject: Subject) -> Tensor:
+    """Ablation-CAM: a channel counts for what the score loses without it, (N, T, *spatial).
+
+    w_k^c = y^c − y^c(A_k = 0),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
+
+    S. Desai, H. G. Ramaswamy, "Ablation-CAM: visual explanations for deep convolutional network via
+    gradient-free localization", WACV 2020, eq. 3 and 4. There w is divided by y^c: a factor of the
+    whole map, which would turn it over where y^c is below zero, and is left out. Only what comes
+    after the stage is computed for each channel.
+    """
+    activations = subject.activations()
+    after = subject.pieces[-1]
+    with torch.inference_mode():
+        logits = after(activations)
+        targets = subject.targets.settled(logits)
+        whole = targets.scores(logits).float()  # (N, T)
+        losses = whole.new_zeros(*activations.shape[:2], whole.shape[1])
+        there = (activations.flatten(2) != 0).any(2)  # the others lose nothing
+        for rows, channels in _parts(there.nonzero(), max(1, ABLATED // activations[0].numel())):
+            without = activations[rows]
+            without[torch.arange(len(rows)), channels] = 0
+            losses[rows, channels] = whole[rows] - targets.scores(after(without), rows).float()
+        return _weighted(activations, losses)
+
+
+def occlusion(subject: Subject) -> Tensor:
+    """Occlusion sensitivity: what the score loses when a window is grey, (N, T, *spatial), signed.
+
+    M^c(x) = mean over the windows W that cover x of y^c(I) − y^c(I with W = 0)
+
+    M. D. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", ECCV 2014,
+    section 4.2. Windows of an eighth of each side, half a window apart (volumes: a whole one);
+    zero is, after normalisation, the mean intensity of the training images.
+    """
+    images = subject.images
+    size = images.shape[2:]
+    with torch.inference_mode():
+        logits = subject.net(images)
+        targets = subject.targets.settled(logits)
+        whole = targets.scores(logits).float()
+        total = whole.new_zeros(*whole.shape, *size)
+        count = whole.new_zeros(size)
+        windows = list(_windows(tuple(size)))
+        step = max(1, COPIES // len(images))
+        for first in range(0, len(windows), step):
+            part = windows[first : first + step]
+            rows = torch.arange(len(images), device=images.device).repeat(len(part))
+            hidden = images.repeat(len(part), *[1] * (images.dim() - 1))
+            for k, window in enumerate(part):
+                hidden[(slice(k * len(images), (k + 1) * len(images)), slice(None), *window)] = 0
+            lost = whole[rows] - targets.scores(subject.net(hidden), rows).float()
+            for window, values in zip(part, lost.split(len(images)), strict=True):
+                total[(slice(None), slice(None), *window)] += values.reshape(
+                    *values.shape, *[1] * len(size)
+                )
+                count[window] += 1
+        return total / count
+
+
+def _windows(size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Windows that cover an image of a size; the last of each axis ends at its end."""
+    axes = []
+    for side in size:
+        width = max(1, math.ceil(side / 8))
+        step = max(1, width // 2) if len(size) == 2 else width
+        starts = sorted({min(start, side - width) for start in range(0, side, step)})
+        axes.append([slice(start, start + width) for start in starts])
+    yield from product(*axes)
+
+
+def _parts(pairs: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs (P, 2) of image and channel, as two index tensors, so many at a time."""
+    for part in pairs.split(length):
+        yield part[:, 0], part[:, 1]
+
+
+def _scaled(channels: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Channels (P, *spatial) in 0 … 1 by their lowest and highest value (P,)."""
+    shape = (-1, *[1] * (channels.dim() - 1))
+    return (channels - low.reshape(shape)) / (high - low).reshape(shape)
+
+
+def _upsampled(maps: Tensor, size: torch.Size) -> Tensor:
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    return F.interpolate(maps[:, None].float(), size=size, mode=mode, align_corners=False)[:, 0]
+
+
+def _weighted(activations: Tensor, weights: Tensor) -> Tensor:
+    """Maps (N, T, *spatial) of activations (N, K, *spatial) and weights (N, K, T)."""
+    return torch.stack([cam(activations.float(), one).relu() for one in weights.unbind(2)], 1)

@@ -1,0 +1,46 @@
+"""Maps averaged over changed copies of the image."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+LARGEST_SHIFT = 32  # a side is shifted by at most one of so many parts
+
+
+def smoothed(explain: Callable[[Tensor], Tensor], images: Tensor, copies: int) -> Tensor:
+    """The mean of the maps of shifted and mirrored copies, each brought back to its place.
+
+    Args:
+        explain: From images (N, C, *spatial) to maps (N, …, *spatial).
+        images: (N, C, *spatial).
+        copies: How many; the first is the image itself, every second one is mirrored left-right.
+            The shifts are the same whatever the batch.
+    """
+    dims = images.dim() - 2
+    generator = torch.Generator().manual_seed(0)
+    total: Tensor | float = 0.0
+    for copy in range(copies):
+        shifts = [0] * dims
+        for axis in range(dims) if copy else ():
+            most = max(1, images.shape[2 + axis] // LARGEST_SHIFT)
+            shifts[axis] = int(torch.randint(-most, most + 1, (1,), generator=generator))
+        changed = shifted(images, shifts)
+        maps = explain(changed.flip(-1)).flip(-1) if copy % 2 else explain(changed)
+        total = total + shifted(maps, [-shift for shift in shifts])
+    assert isinstance(total, Tensor)
+    return total / copies
+
+
+def shifted(values: Tensor, shifts: list[int]) -> Tensor:
+    """Values (…, *spatial) moved along the spatial axes; the border is repeated.
+
+    >>> shifted(torch.tensor([[1, 2, 3]]), [1])
+    tensor([[1, 1, 2]])
+    """
+    for axis, shift in enumerate(shifts, start=-len(shifts)):
+        if shift:
+            length = values.shape[axis]
+            index = (torch.arange(length, device=values.device) - shift).clamp(0, length - 1)
+            values = values.index_select(axis % values.dim(), index)
+    return values

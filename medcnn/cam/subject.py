@@ -1,0 +1,129 @@
+"""A net in pieces, and the images whose decisions are explained."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from medcnn.cam.targets import Chosen, Targets
+from medcnn.errors import UserError
+from medcnn.nets.base import Net
+from medcnn.objective import Objective
+
+Function = Callable[[Tensor], Tensor]
+
+
+class ClassifierNet(Protocol):
+    """A classifier that is ``head(features(x))``."""
+
+    @property
+    def features(self) -> Function:
+        """Images to activations (N, K, *spatial); named stages if it is an nn.Sequential."""
+
+    @property
+    def head(self) -> Function:
+        """Activations to logits (N, outputs)."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is explained.
+
+    Args:
+        images: (N, C, *spatial), as the net takes them.
+        pieces: The net, cut after each stage whose activations are asked for: from images to the
+            first stage's output, …, from the last stage's output to logits.
+        stages: Names of those stages.
+        head: The net's head.
+        at_end: Whether there is one stage, the last, so that its activations enter the head.
+        targets: What of the logits is explained.
+    """
+
+    images: Tensor
+    pieces: tuple[Function, ...]
+    stages: tuple[str, ...]
+    head: Function
+    at_end: bool
+    targets: Targets
+
+    def net(self, images: Tensor) -> Tensor:
+        """Logits (M, outputs) of images (M, C, *spatial).
+
+        Where there is a graph, each piece gets a copy, for it may work in place.
+        """
+        for piece in self.pieces:
+            images = piece(images.clone() if images.requires_grad else images)
+        return images
+
+    def activations(self) -> Tensor:
+        """Output (N, K, *spatial) of the first stage asked for, without a graph.
+
+        Raises:
+            UserError: It is no map over the image.
+        """
+        with torch.no_grad():
+            activations = self.pieces[0](self.images)
+        if activations.dim() != self.images.dim():
+            raise UserError(
+                f"stage={self.stages[0]}: its output has the shape {tuple(activations.shape)}, "
+                f"which isn't (N, K, *spatial); choose an earlier stage"
+            )
+        return activations
+
+
+def make_subject(
+    net: nn.Module | ClassifierNet,
+    images: Tensor,
+    targets: Chosen,
+    stages: Sequence[str],
+    objective: Objective | None,
+) -> Subject:
+    """Cuts a net after some of its stages.
+
+    Args:
+        net: A net with ``features`` and ``head``; wrapped in DistributedDataParallel or compiled,
+            it is unwrapped.
+        images: (N, C, *spatial).
+        targets: See `Targets`.
+        stages: Names of stages of ``net.features``, in any order; "last" for the last one.
+        objective: See `Targets`.
+
+    Raises:
+        UserError: Images that don't fit, a net without spatial activations, or no such stage.
+    """
+    bare: Any = unwrapped(net)
+    if not getattr(bare, "spatial", True) or images.dim() not in (4, 5):
+        raise UserError(
+            f"{type(bare).__name__} on images of shape {tuple(images.shape)} has no spatial "
+            "activations, so there is no class activation map; use a convolutional model"
+        )
+    if isinstance(bare, Net):
+        bare.check_input(images)
+    sequential = isinstance(bare.features, nn.Sequential)
+    names = [name for name, _ in bare.features.named_children()] if sequential else []
+    for stage in stages:
+        if stage not in (*names, "last"):
+            raise UserError(f"stage={stage}: choose one of {', '.join([*names, 'last'])}")
+    what = Targets(targets, objective)
+    if not sequential:
+        return Subject(images, (bare.features, bare.head), ("last",), bare.head, True, what)
+    ends = sorted({len(names) if s == "last" else names.index(s) + 1 for s in stages})
+    inner = [bare.features[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+    rest = bare.features[ends[-1] :]
+    pieces = (*inner, bare.head if len(rest) == 0 else lambda x: bare.head(rest(x)))
+    at_end = ends == [len(names)]
+    return Subject(images, pieces, tuple(stages), bare.head, at_end, what)
+
+
+def unwrapped(net: Any) -> Any:
+    """The net itself, out of DistributedDataParallel and torch.compile."""
+    while not isinstance(net, Net):
+        if hasattr(net, "_orig_mod"):
+            net = net._orig_mod
+        elif isinstance(net, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            net = net.module
+        else:
+            break
+    return net

@@ -1,0 +1,103 @@
+"""What of a net's output a map explains."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from medcnn.errors import UserError
+from medcnn.objective import Objective
+
+Chosen = Tensor | Callable[[Tensor], Tensor] | None
+
+
+class Targets:
+    """The scalars that are explained in each image of a batch.
+
+    Args:
+        chosen: (N,) int64 class indices, one an image; (N, T), T classes of each; None for the
+            class that the net decides on; or a function from logits (M, outputs) to scores (M,).
+        objective: Says which scalar stands for a class; None for ``logits[:, target]``.
+    """
+
+    def __init__(self, chosen: Chosen, objective: Objective | None) -> None:
+        self.function = chosen if callable(chosen) else None
+        self.classes = chosen if isinstance(chosen, Tensor) else None
+        self.objective = objective
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one map an image, not several."""
+        return self.classes is None or self.classes.ndim == 1
+
+    def settled(self, logits: Tensor) -> "Targets":
+        """The same with its classes checked, and decided where none were given.
+
+        Args:
+            logits: (N, outputs) of the images.
+
+        Raises:
+            UserError: Classes that don't fit, or one logit without an objective.
+        """
+        if self.function is not None:
+            return self
+        if self.objective is None and logits.shape[1] == 1:
+            raise UserError(
+                "a net with one logit: give its objective, which knows the positive class"
+            )
+        if self.classes is None:
+            return Targets(decided(logits.detach(), self.objective), self.objective)
+        return Targets(self._checked(self.classes, logits), self.objective)
+
+    def scores(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """What is explained (M, T), of logits (M, outputs).
+
+        Args:
+            logits: Of the images in the batch's order, or of copies of them.
+            rows: (M,) int64, the image that each row of logits belongs to; None for the batch.
+
+        Raises:
+            UserError: A function that doesn't give one score a row.
+        """
+        if self.function is not None:
+            scores = self.function(logits)
+            if scores.shape != logits.shape[:1]:
+                raise UserError(
+                    f"targets: the function has to give one score a row, {len(logits)} of them, "
+                    f"but gave shape {tuple(scores.shape)}"
+                )
+            return scores[:, None]
+        assert self.classes is not None
+        classes = self.classes if self.classes.ndim == 2 else self.classes[:, None]
+        classes = classes if rows is None else classes[rows]
+        if self.objective is None:
+            return logits.gather(1, classes)
+        return torch.stack([self.objective.score(logits, one) for one in classes.unbind(1)], 1)
+
+    def _checked(self, classes: Tensor, logits: Tensor) -> Tensor:
+        floating = classes.dtype.is_floating_point
+        if classes.ndim not in (1, 2) or len(classes) != len(logits) or floating:
+            raise UserError(
+                f"targets: need one class index for each of the {len(logits)} images, or a row of "
+                f"them, got {classes.dtype} of shape {tuple(classes.shape)}"
+            )
+        count = logits.shape[1] if self.objective is None else self.objective.num_classes
+        classes = classes.to(logits.device, torch.int64).clone()
+        if not ((classes >= 0) & (classes < count)).all():
+            raise UserError(f"targets: {classes.tolist()} leave the classes 0 … {count - 1}")
+        return classes
+
+
+def decided(logits: Tensor, objective: Objective | None) -> Tensor:
+    """The class (N,) that is decided on; of several labels the most probable, of targets the first.
+
+    Args:
+        logits: (N, outputs).
+        objective: None for the highest logit.
+    """
+    if objective is None:
+        return logits.argmax(1)
+    if objective.task == "regression":
+        return torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
+    probs = objective.probs(logits)
+    return probs.argmax(1) if objective.task == "multilabel" else objective.decide(probs)
