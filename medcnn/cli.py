@@ -24,6 +24,7 @@ from medcnn.guard import guarded_loader
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint",
+    "random_labels",
     "image",
     "images",
     "output",

@@ -14,6 +14,7 @@ from medcnn.errors import UserError
 # from a stranger, and to call what it names is to run a stranger's program.
 TARGETS = frozenset(
     {
+        "medcnn.callbacks.MapsInTensorBoard",
         "medcnn.data.augment.Augment",
         "medcnn.data.folder.folder",
         "medcnn.data.medmnist.medmnist",

@@ -1,50 +1,98 @@
-"""``python -m medcnn.explain``: the class activation maps of a split, and whether they hit."""
+"""``python -m medcnn.explain``: the maps behind the decisions, and whether they can be believed."""
 
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from medcnn import cam, cli
 from medcnn.assemble import check_fits
 from medcnn.checkpoint import load
 from medcnn.classifier import Classifier
-from medcnn.data.batches import unit_intensity
+from medcnn.config import plain
 from medcnn.data.samples import Samples
 from medcnn.datasets import data_config, open_data
+from medcnn.ensemble import FILE, read_ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
-from medcnn.files import replacing, write_json
-from medcnn.objective import Objective, known
-from medcnn.report import GalleryItem, gallery
-from medcnn.trainer import autocast, device_of
+from medcnn.evidence import Explainer, draw_gallery, scale_of, spread
+from medcnn.evidence.plan import GROUPS, Job, measured, methods_of
+from medcnn.evidence.store import Parts
+from medcnn.evidence.verdicts import verdicts
+from medcnn.files import write_csv, write_json
+from medcnn.report import write_cam_page
+from medcnn.report.cam_overlay import check_scale
+from medcnn.trainer import device_of
+
+SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
 
 
-def main(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
-    """Make the gallery and the scores that conf/explain.yaml describes."""
-    checkpoint = Path(cfg.checkpoint)
-    classifier = load(checkpoint, trust=trust).to(device_of(cfg.accelerator))
-    settings = data_config(classifier.card["config"], cfg)
-    samples = open_data(settings, trust, card=classifier.card, checked=False).samples
-    check_fits(classifier, samples)
-    folder = f"{samples.name}-{cfg.split}-{cfg.method}"
-    output = Path(cfg.output or checkpoint.resolve().parent.parent / "cams" / folder)
-    options = {key: cfg[key] for key in ("split", "method", "stage", "n", "batch_size")}
-    scores = explain_split(classifier, samples, output, **options)
-    for name, score in scores.items():
-        print(f"{name} {interval(score)}, n = {score['n']}")
-    print(f"gallery: {output / 'gallery.png'}", flush=True)
-    return scores
+def main(cfg: DictConfig, trust: list[str]) -> Any:
+    """Draw and score the maps that conf/explain.yaml asks for; gives what scores.json holds."""
+    check_numbers(cfg)
+    if cfg.image is not None:
+        from medcnn.explain_files import explain_files
+
+        classifier = load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator))
+        return explain_files(cfg, classifier)
+    members = members_of(Path(cfg.checkpoint))
+    explainers = [_explainer(path, cfg, trust) for path in members]
+    samples = explainers[0].samples
+    folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{samples.name}-{cfg.split}")
+    notes: list[str] = []
+    try:
+        with _progress() as progress:
+            task = progress.add_task("", total=None)
+            tick = lambda name: progress.update(task, advance=1, description=name)  # noqa: E731
+            jobs = [
+                _job(cfg, explainer, path, folder, trust, (tick, notes), len(members))
+                for explainer, path in zip(explainers, members, strict=True)
+            ]
+            table, scores = measured(jobs)
+            _galleries(cfg, jobs, folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on where it was") from None
+    notes += verdicts(table, samples)
+    settings = _settings(cfg, samples, jobs[0].methods)
+    result = {"settings": settings, "scores": scores, "notes": list(dict.fromkeys(notes))}
+    write_csv(folder / "scores.csv", table)
+    write_json(folder / "scores.json", result)
+    page = write_cam_page(folder)
+    shutil.rmtree(folder / "parts")
+    _report(result, page)
+    return result
 
 
-def interval(figure: dict[str, Any]) -> str:
-    """``0.731 [0.652, 0.803]``; without the brackets where there is no interval."""
-    bounds = (figure["low"], figure["high"])
-    shown = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
-    return f"{figure['value']:.3f}{shown}"
+def members_of(checkpoint: Path) -> list[Path]:
+    """The checkpoint itself; of the run directory of a cross-validation that of each fold."""
+    if checkpoint.name == FILE or (checkpoint / FILE).is_file():
+        return read_ensemble(checkpoint)
+    return [checkpoint]
+
+
+def check_numbers(cfg: DictConfig) -> None:
+    """Raise UserError at a number of the config that is none, or out of range."""
+    for key, least in (("n", 0), ("sample", 1), ("smooth", 0)):
+        check_whole_number(key, cfg[key], least=least)
+    if cfg.batch_size is not None:
+        check_whole_number("batch_size", cfg.batch_size, least=1)
+    check_scale(scale_of("gradcam", plain(cfg.scale)))
+    chosen_groups(plain(cfg.scores))
+
+
+def chosen_groups(given: Any) -> list[str]:
+    """The groups of scores that ``scores=`` asks for: all, one, or a list."""
+    asked = list(GROUPS) if given == "all" else [given] if isinstance(given, str) else list(given)
+    for group in asked:
+        if group not in GROUPS:
+            raise UserError(f"scores={group}: choose all, or some of {', '.join(GROUPS)}")
+    return asked
 
 
 def explain_split(
@@ -56,9 +104,8 @@ def explain_split(
     method: str,
     n: int,
     stage: str = "last",
-    batch_size: int | None = None,
 ) -> dict[str, Any]:
-    """Draw a gallery of `n` images of a split, keep their raw maps, and score maps by lesions.
+    """The gallery of a run, and whether its maps hit the lesions: what every training ends with.
 
     The gallery explains the decided class. The pointing game (Zhang et al. 2018) explains the true
     class of every image with a lesion mask, where that class is known: does the map's maximum lie
@@ -73,172 +120,147 @@ def explain_split(
         UserError: A net without feature maps, an unknown method or stage, or an empty split.
     """
     check_whole_number("n", n, least=1)
-    if batch_size is None:
-        batch_size = classifier.card["config"]["batch_size"]
-    check_whole_number("batch_size", batch_size, least=1)
-    if not classifier.spatial:
-        raise UserError("this net has no feature maps, so there is no class activation map of it")
-    classifier.eval()
-    folder.mkdir(parents=True, exist_ok=True)
-    options = {"method": method, "stage": stage}
-    rows = spread(samples, split, n)
-    items = []
-    for part in rows.split(batch_size):
-        items += _gallery_items(classifier, samples, part, folder, options)
-    regression = classifier.objective.task == "regression"
-    what = f"the predicted {samples.class_names[0]}" if regression else "the decided class"
-    title = f"{samples.name}, {split}: {method} of {what}"
-    gallery(items, folder / "gallery.png", title=title)
-    scores = _pointing_game(classifier, samples, split, batch_size, options)
-    if scores:
-        write_json(folder / "scores.json", scores)
+    explainer = Explainer(classifier, samples, stage=stage)
+    size = _batch_size(classifier, None)
+    shown = [(explainer, spread(samples, split, n))]
+    draw_gallery(shown, method, folder / "gallery.png", folder, size)
+    rows = explainer.rows_with_lesion(split, size)
+    if len(rows) == 0:
+        return {}
+    hits: dict[str, list[torch.Tensor]] = {"pointing_game": [], "pointing_game_centre": []}
+    for batch in explainer.batches(rows, size):
+        assert batch.masks is not None
+        for name, how in (("pointing_game", method), ("pointing_game_centre", "centre")):
+            maps = explainer.maps(batch, explainer.truth(batch.rows), how)
+            hits[name].append(cam.pointing_hits(maps, batch.masks))
+    patients = samples.table["patient"].to_numpy()[rows.numpy()]
+    scores = {}
+    for name, values in hits.items():
+        value, low, high = bootstrap_mean(torch.cat(values).cpu().double().numpy(), patients)
+        scores[f"{split}/{name}"] = {"value": value, "low": low, "high": high, "n": len(rows)}
+    write_json(folder / "scores.json", scores)
     return scores
 
 
-def check_explainable(classifier: Classifier, method: str, stage: str) -> None:
+def check_explainable(classifier: Classifier, samples: Samples, method: str, stage: str) -> None:
     """Raise UserError if there is no such map of this net: before it is trained, not after."""
-    card = classifier.card
-    blank = torch.zeros(1, card["in_channels"], *card["input_size"])
-    classifier.eval()
-    _maps(classifier, blank, torch.zeros(1, dtype=torch.long), {"method": method, "stage": stage})
+    Explainer(classifier, samples, stage=stage).check(method)
     classifier.train()
 
 
-def spread(samples: Samples, split: str, n: int) -> Tensor:
-    """At most `n` rows of a split, evenly from its classes and evenly within each, in order.
-
-    Unknown is a class here; in regression all rows are of one.
-    """
-    rows = samples.rows(split)
-    labels = samples.labels[rows]
-    if samples.task == "regression":
-        labels = torch.zeros(len(rows))
-    group = labels if labels.ndim == 1 else torch.where(known(labels).any(1), labels.argmax(1), -1)
-    classes = group.unique().tolist()
-    shares = [n // len(classes) + (k < n % len(classes)) for k in range(len(classes))]
-    chosen = []
-    for value, share in zip(classes, shares, strict=True):
-        of_class = rows[group == value]
-        at = np.linspace(0, len(of_class) - 1, min(share, len(of_class))).round().astype(int)
-        chosen.append(of_class[torch.from_numpy(at)])
-    return torch.cat(chosen)
+def interval(figure: dict[str, Any]) -> str:
+    """``0.731 [0.652, 0.803]``; without the brackets where there is no interval."""
+    if figure["value"] is None:
+        return "undefined"
+    bounds = (figure["low"], figure["high"])
+    shown = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
+    return f"{figure['value']:.3f}{shown}"
 
 
-def _maps(
-    classifier: Classifier, images: Tensor, targets: Tensor, options: dict[str, str]
-) -> Tensor:
-    """Raw maps (N, *spatial) on the CPU, in the precision that the net was trained in."""
-    with autocast(classifier):
-        maps = cam.explain(
-            classifier.net,  # type: ignore[arg-type]
-            classifier.normalise(images),
-            targets.to(images.device),
-            objective=classifier.objective,
-            **options,  # type: ignore[arg-type]
-        )
-    return maps.cpu()
+def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
+    """A checkpoint with the data that it is explained on."""
+    classifier = load(path, trust=trust).to(device_of(cfg.accelerator))
+    settings = data_config(classifier.card["config"], cfg)
+    samples = open_data(settings, trust, card=classifier.card, checked=False).samples
+    check_fits(classifier, samples)
+    return Explainer(classifier, samples, stage=plain(cfg.stage), smooth=cfg.smooth)
 
 
-def _images(classifier: Classifier, samples: Samples, rows: Tensor) -> Tensor:
-    images = samples.images[rows].to(classifier.device)
-    return unit_intensity(images, samples.ranges(rows))
-
-
-def _gallery_items(
-    classifier: Classifier,
-    samples: Samples,
-    rows: Tensor,
+def _job(
+    cfg: DictConfig,
+    explainer: Explainer,
+    path: Path,
     folder: Path,
-    options: dict[str, str],
-) -> list[GalleryItem]:
-    """The pictures of some rows; their raw maps are kept as ``<row>.npy``."""
-    images = _images(classifier, samples, rows)
-    with autocast(classifier):
-        probs = classifier.classify(images).cpu()
-    decided = _explained_class(classifier.objective, probs)
-    maps = _maps(classifier, images, decided, options)
-    labels = samples.labels[rows]
-    masks = None if samples.masks is None else samples.masks[rows]
-    items = []
-    for k, row in enumerate(rows.tolist()):
-        with replacing(folder / f"{row}.npy") as path:
-            np.save(path, maps[k].numpy())
-        items.append(
-            GalleryItem(
-                image=images[k].movedim(0, -1).squeeze(-1).cpu().numpy(),
-                map=maps[k].numpy(),
-                mask=None if masks is None else masks[k].numpy(),
-                **_caption(samples, labels[k], probs[k], int(decided[k])),
-            )
-        )
-    return items
+    trust: Sequence[str],
+    told: tuple[Callable[[str], None], list[str]],
+    folds: int,
+) -> Job:
+    """What to measure of one checkpoint."""
+    tick, notes = told
+    methods, left_out = methods_of(explainer, plain(cfg.methods))
+    notes += left_out
+    others = [_other(Path(seed), explainer, trust) for seed in plain(cfg.seeds)]
+    relabelled = _other(Path(cfg.random_labels), explainer, trust) if cfg.random_labels else None
+    size = _batch_size(explainer.classifier, cfg.batch_size)
+    files = [path, *map(Path, plain(cfg.seeds)), *([Path(cfg.random_labels)] if relabelled else [])]
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    parts = Parts(folder / "parts" / name, _fingerprint(cfg, explainer.samples, files, size))
+    aims = (cfg.split, methods, chosen_groups(plain(cfg.scores)), max(1, cfg.sample // folds), size)
+    return Job(explainer, *aims, others, relabelled, parts, tick, notes)
 
 
-def _explained_class(objective: Objective, probs: Tensor) -> Tensor:
-    """The decided class (N,); of several labels the most probable, of several targets the first."""
-    if objective.task == "regression":
-        return torch.zeros(len(probs), dtype=torch.long)
-    return probs.argmax(1) if objective.task == "multilabel" else objective.decide(probs)
+def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
+    """The explainer of another checkpoint, on the same data."""
+    classifier = load(path, trust=trust).to(first.classifier.device)
+    check_fits(classifier, first.samples)
+    return Explainer(classifier, first.samples, stage=first.stage, smooth=first.smooth)
 
 
-def _caption(samples: Samples, label: Tensor, probs: Tensor, chosen: int) -> dict[str, Any]:
-    """What a `GalleryItem` says of the truth and of what was decided."""
-    if samples.task == "regression":
-        true, predicted = label[chosen], f"{float(probs[chosen]):.4g}"
-        shown = f"{float(true):.4g}" if known(true) else "unknown"
-        return {"true": shown, "predicted": predicted, "probability": None, "correct": None}
-    answer = label[chosen] == 1 if label.ndim else label == chosen
-    there = known(label[chosen] if label.ndim else label)
+def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
+    """One sheet a method, of images spread over classes (and folds)."""
+    if not cfg.n:
+        return
+    shares = [cfg.n // len(jobs) + (k < cfg.n % len(jobs)) for k in range(len(jobs))]
+    shown = [
+        (job.explainer, spread(job.explainer.samples, cfg.split, share))
+        for job, share in zip(jobs, shares, strict=True)
+        if share
+    ]
+    for method in jobs[0].methods:
+        out, raw = folder / f"gallery-{method}.png", folder / "maps" / method
+        draw_gallery(shown, method, out, raw, jobs[0].batch_size, plain(cfg.scale))
+        jobs[0].tick(f"gallery-{method}")
+
+
+def _run_of(cfg: DictConfig) -> Path:
+    """The run directory that a checkpoint lies in."""
+    path = Path(cfg.checkpoint).resolve()
+    return path if path.is_dir() else path.parent if path.name == FILE else path.parent.parent
+
+
+def _batch_size(classifier: Classifier, given: int | None) -> int:
+    return classifier.card["config"]["batch_size"] if given is None else given
+
+
+def _fingerprint(
+    cfg: DictConfig, samples: Samples, files: Sequence[Path], batch_size: int
+) -> dict[str, Any]:
+    """What a finished part depends on, beside its method."""
+    stats = [(path.resolve(), path.stat()) for path in files]
     return {
-        "true": _names(samples, label),
-        "predicted": samples.class_names[chosen],
-        "probability": float(probs[chosen]),
-        "correct": bool(answer) if there else None,
+        "checkpoints": [[str(path), stat.st_mtime_ns, stat.st_size] for path, stat in stats],
+        "data": [samples.name, len(samples)],
+        "batch_size": batch_size,
+        **{key: plain(cfg[key]) for key in ("split", "stage", "smooth", "sample")},
     }
 
 
-def _names(samples: Samples, label: Tensor) -> str:
-    """The class, or of several labels those that are there."""
-    if label.ndim == 0:
-        return samples.class_names[int(label)] if known(label) else "unknown"
-    found = [name for name, there in zip(samples.class_names, label, strict=True) if there == 1]
-    return ", ".join(found) or ("none" if known(label).all() else "unknown")
+def _settings(cfg: DictConfig, samples: Samples, methods: Sequence[str]) -> dict[str, Any]:
+    """How it was made, as the page tells it."""
+    checkpoint = Path(cfg.checkpoint)
+    return {
+        "data": samples.name,
+        "split": cfg.split,
+        "images": len(samples.rows(cfg.split)),
+        "checkpoint": "/".join(checkpoint.parts[-3:]),
+        "methods": list(methods),
+        **{key: plain(cfg[key]) for key in ("stage", "smooth", "sample")},
+    }
 
 
-def _pointing_game(
-    classifier: Classifier,
-    samples: Samples,
-    split: str,
-    batch_size: int,
-    options: dict[str, str],
-) -> dict[str, Any]:
-    if samples.masks is None or samples.task == "multilabel":
-        return {}
-    rows = samples.rows(split)
-    if samples.task == "regression":
-        targets = torch.zeros(len(samples), dtype=torch.long)
-    else:
-        targets = samples.labels
-        rows = rows[known(targets[rows])]
-    if len(rows) == 0:
-        return {}
-    lesions = [samples.masks[part].flatten(1).any(1) for part in rows.split(batch_size)]
-    rows = rows[torch.cat(lesions)]
-    if len(rows) == 0:
-        return {}
-    hits, centre_hits = [], []
-    centre = cam.centre_map(samples.input_size)
-    for part in rows.split(batch_size):
-        images, masks = _images(classifier, samples, part), samples.masks[part]
-        maps = _maps(classifier, images, targets[part], options)
-        hits.append(cam.pointing_hits(maps, masks))
-        centre_hits.append(cam.pointing_hits(centre.expand(len(part), *centre.shape), masks))
-    patients = samples.table["patient"].to_numpy()[rows.numpy()]
-    scores = {}
-    for name, values in (("pointing_game", hits), ("pointing_game_centre", centre_hits)):
-        value, low, high = bootstrap_mean(torch.cat(values).double().numpy(), patients)
-        scores[f"{split}/{name}"] = {"value": value, "low": low, "high": high, "n": len(rows)}
-    return scores
+def _progress() -> Progress:
+    """A bar of finished parts on a terminal, nothing elsewhere."""
+    columns = ("{task.description}", MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, transient=True, disable=not sys.stdout.isatty())
+
+
+def _report(result: dict[str, Any], page: Path) -> None:
+    for record in result["scores"]:
+        if record["class"] is None and record["score"] in SHOWN:
+            print(f"{record['method']} {record['score']} {interval(record)}, n = {record['n']}")
+    for note in result["notes"]:
+        print(note)
+    print(f"page: {page}", flush=True)
 
 
 if __name__ == "__main__":

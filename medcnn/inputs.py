@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medcnn.data.formats import decode
 from medcnn.data.geometry import own_size
-from medcnn.data.image import ImageSpec, Range
+from medcnn.data.image import Image, ImageSpec, Range
 from medcnn.data.intensity import TRAINING, file_range
 from medcnn.data.scan import prepare_image
 
@@ -41,6 +41,20 @@ def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = Fals
     image = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
     if whole:
         spec = replace(spec, size=own_size(image, spec))
+    return prepared_input(image, spec, channels)
+
+
+def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
+    """Makes of a decoded image what a network takes.
+
+    Args:
+        image: As `medcnn.data.formats.decode` gives it.
+        spec: How files became inputs in training.
+        channels: Of the network; a grey image is repeated.
+
+    Raises:
+        UserError: The reason why it can't be used.
+    """
     images, facts = prepare_image(image, spec)
     stored = torch.from_numpy(images)
     if stored.shape[1] < channels:

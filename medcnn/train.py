@@ -215,13 +215,15 @@ def fit_and_test(
 
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.shuffle_labels:
+        samples.shuffle_labels(cfg.seed)
     card = make_card(cfg, samples)
     fresh = not run.last.exists()
     classifier = make_classifier(card, trust, fresh=fresh, **make_training(cfg, samples, trust))
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import check_explainable
 
-        check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
+        check_explainable(classifier, samples, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)
     trainer = make_trainer(cfg, run, trust)
     if trainer.is_global_zero:

@@ -1,8 +1,11 @@
 """Class activation maps of a checkpoint: the short way.
 
-python scripts/visualize_cam.py checkpoint=RUN/checkpoints/best.ckpt [method=cam|gradcam] [n=16]
+python scripts/visualize_cam.py checkpoint=RUN/checkpoints/best.ckpt image=film.png [methods=all]
+python scripts/visualize_cam.py checkpoint=RUN/checkpoints/best.ckpt [split=test] [n=16]
 
-The same as ``python -m medcnn.explain``; ``--help`` lists what can be set.
+With ``image=`` the maps of a file, or of a folder of them; without, of a split, with the scores
+that say whether to believe them. The same as ``python -m medcnn.explain``; ``--help`` lists what
+can be set.
 """
 
 from medcnn import cli

@@ -17,7 +17,8 @@ import medcnn
 from medcnn.assemble import make_source
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.explain import explain_split, interval, spread
+from medcnn.evidence import spread
+from medcnn.explain import explain_split, interval
 
 SCRIPT = jobs.ROOT / "scripts" / "visualize_cam.py"
 
@@ -40,14 +41,16 @@ def pooled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_gallery_and_raw_maps(phantom_run: Path, samples: Samples, tmp_path: Path) -> None:
-    jobs.explain(best(phantom_run), f"output='{tmp_path / 'maps'}'", "n=5", "batch_size=2")
-    files = {path.name for path in (tmp_path / "maps").iterdir()}
+    out = tmp_path / "maps"
+    jobs.explain(best(phantom_run), f"output='{out}'", "n=5", "batch_size=2", "scores=[]")
     rows = spread(samples, "test", 5).tolist()
-    assert files == {"gallery.png", "scores.json", *(f"{row}.npy" for row in rows)}
-    with Image.open(tmp_path / "maps" / "gallery.png") as picture:
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    raw_maps = {f"maps/gradcam/{row}.npy" for row in rows}
+    assert files == {"gallery-gradcam.png", "scores.json", "scores.csv", "index.html", *raw_maps}
+    with Image.open(out / "gallery-gradcam.png") as picture:
         assert min(picture.size) > 300
     for row in rows:
-        raw = np.load(tmp_path / "maps" / f"{row}.npy")
+        raw = np.load(out / "maps" / "gradcam" / f"{row}.npy")
         assert raw.shape == (28, 28)
         assert raw.dtype == np.float32
         assert np.isfinite(raw).all()
@@ -55,9 +58,9 @@ def test_gallery_and_raw_maps(phantom_run: Path, samples: Samples, tmp_path: Pat
 
 def test_maps_explain_the_decision(phantom_run: Path, samples: Samples, tmp_path: Path) -> None:
     """Grad-CAM (Selvaraju et al. 2017, eq. 1-2), written out by hand for one image."""
-    jobs.explain(best(phantom_run), f"output='{tmp_path}'", "n=3")
+    jobs.explain(best(phantom_run), f"output='{tmp_path}'", "n=3", "scores=[]")
     classifier = medcnn.load(phantom_run / "checkpoints" / "best.ckpt")
-    for file in tmp_path.glob("*.npy"):
+    for file in tmp_path.rglob("*.npy"):
         image = samples.images[int(file.stem)][None].float() / 255
         activations = classifier.features(image).detach().requires_grad_()
         logits = classifier.head(activations)
@@ -70,10 +73,11 @@ def test_maps_explain_the_decision(phantom_run: Path, samples: Samples, tmp_path
 
 
 def test_pointing_game_by_hand(phantom_run: Path, samples: Samples, tmp_path: Path) -> None:
-    scores = jobs.explain(best(phantom_run), f"output='{tmp_path}'", "n=1", "split=train")
+    classifier = medcnn.load(phantom_run / "checkpoints" / "best.ckpt")
+    options = {"split": "train", "method": "gradcam", "n": 1}
+    scores = explain_split(classifier, samples, tmp_path, **options)
     assert samples.masks is not None
     rows = [r for r in samples.rows("train").tolist() if samples.masks[r].any()]
-    classifier = medcnn.load(phantom_run / "checkpoints" / "best.ckpt")
     hits, centre = [], []
     for row in rows:
         image = samples.images[row][None].float() / 255
@@ -113,12 +117,12 @@ def test_plain_class_activation_map(pooled_run: Path, tmp_path: Path) -> None:
 
 def test_a_net_that_is_not_pooled_has_no_plain_map(phantom_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="method=gradcam"):
-        jobs.explain(best(phantom_run), f"output='{tmp_path}'", "method=cam")
+        jobs.explain(best(phantom_run), f"output='{tmp_path}'", "methods=cam")
 
 
 def test_a_stage_by_its_name(phantom_run: Path, tmp_path: Path) -> None:
-    jobs.explain(best(phantom_run), f"output='{tmp_path}'", "stage=c1", "n=1")
-    assert len(list(tmp_path.glob("*.npy"))) == 1
+    jobs.explain(best(phantom_run), f"output='{tmp_path}'", "stage=c1", "n=1", "scores=[]")
+    assert len(list(tmp_path.rglob("*.npy"))) == 1
     with pytest.raises(UserError, match="stage=c9: choose one of c1, c3, last"):
         jobs.explain(best(phantom_run), f"output='{tmp_path}'", "stage=c9")
 
@@ -128,22 +132,26 @@ def test_without_output_the_maps_lie_in_the_run_directory(
 ) -> None:
     run = jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.max_epochs=1")
     assert not (run / "cams").exists()
-    folder = run / "cams" / "phantom-test-gradcam"
+    folder = run / "cams" / "phantom-test"
     capsys.readouterr()
-    jobs.explain(best(run), "n=2")
+    jobs.explain(best(run), "n=2", "scores=[localisation]")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("test/pointing_game 0.")
-    assert lines[-1] == f"gallery: {folder / 'gallery.png'}"
-    assert (folder / "gallery.png").exists()
+    assert lines[0].startswith("gradcam pointing_game 0.")
+    assert lines[-1] == f"page: {folder / 'index.html'}"
+    assert (folder / "gallery-gradcam.png").exists()
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method=score", "method=score: choose one of"),
+        ("methods=score", "method=score: choose one of"),
+        ("methods=[gradcam,score]", "method=score: choose one of"),
+        ("scores=beauty", "scores=beauty: choose all, or some of localisation, reliance"),
+        ("sample=0", "sample=0"),
+        ("smooth=1", "smooth=1"),
+        ("scale=big", "scale=big"),
         ("split=holdout", "holdout split is empty"),
         ("accelerator=gpu", "accelerator=gpu: this machine has none"),
-        ("n=0", "n=0"),
         ("n=-3", "n=-3"),
         ("n=all", "n=all"),
         ("batch_size=0", "batch_size=0"),
@@ -179,16 +187,17 @@ def test_interval_in_words() -> None:
 
 def test_the_script(phantom_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [str(SCRIPT), best(phantom_run), f"output={tmp_path}", "n=2", "accelerator=cpu"]
+    arguments += ["scores=[]"]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert (tmp_path / "gallery.png").exists()
+    assert (tmp_path / "gallery-gradcam.png").exists()
 
 
 @pytest.mark.slow
 def test_the_script_in_a_process_of_its_own(phantom_run: Path, tmp_path: Path) -> None:
-    arguments = [best(phantom_run), f"output={tmp_path}", "n=2", "accelerator=cpu"]
+    arguments = [best(phantom_run), f"output={tmp_path}", "n=2", "accelerator=cpu", "scores=[]"]
     environment = {**os.environ, "PYTHONPATH": str(jobs.ROOT)}
     command = [sys.executable, str(SCRIPT), *arguments]
     subprocess.run(command, check=True, cwd=tmp_path, env=environment, timeout=300)
-    assert (tmp_path / "gallery.png").exists()
+    assert (tmp_path / "gallery-gradcam.png").exists()

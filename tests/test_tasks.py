@@ -12,7 +12,8 @@ from sklearn import metrics as sk
 
 import medcnn
 from medcnn.errors import UserError
-from medcnn.explain import explain_split, spread
+from medcnn.evidence import spread
+from medcnn.explain import explain_split
 
 SIZES = [48, 20, 24]
 LENET = (*jobs.PLAIN, "model=lenet", "augment=none", "optimizer.lr=0.01")

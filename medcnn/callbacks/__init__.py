@@ -2,6 +2,7 @@
 
 from medcnn.callbacks.history import History
 from medcnn.callbacks.last import LastCheckpoint
+from medcnn.callbacks.maps import MapsInTensorBoard
 from medcnn.callbacks.progress import EpochLines, ProgressBar
 
-__all__ = ["EpochLines", "History", "LastCheckpoint", "ProgressBar"]
+__all__ = ["EpochLines", "History", "LastCheckpoint", "MapsInTensorBoard", "ProgressBar"]

@@ -43,11 +43,11 @@ def smoothgrad(subject: Subject) -> Tensor:
     spread = spread.reshape(-1, *[1] * (images.dim() - 1)) * SMOOTHGRAD_SPREAD
     generator = torch.Generator().manual_seed(0)
     targets = _settled(subject)
-    total = 0.0
+    found = []
     for _ in range(SMOOTHGRAD_COPIES):
         noise = torch.randn(images.shape[1:], generator=generator).to(images)
-        total = total + _gradients(subject, images + spread * noise, targets)
-    return (total / SMOOTHGRAD_COPIES).abs().amax(2)  # type: ignore[union-attr,operator]
+        found.append(_gradients(subject, images + spread * noise, targets))
+    return torch.stack(found).mean(0).abs().amax(2)
 
 
 def integrated_gradients(subject: Subject) -> Tensor:
@@ -63,10 +63,11 @@ def integrated_gradients(subject: Subject) -> Tensor:
     images = subject.images
     targets = _settled(subject)
     nodes, weights = np.polynomial.legendre.leggauss(PATH_NODES)
-    total = 0.0
+    integral = torch.zeros(())
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-        total = total + float(weight) * _gradients(subject, float(node) * images, targets)
-    return (images[:, None].float() * total).sum(2)
+        slope = _gradients(subject, float(node) * images, targets)
+        integral = integral.to(slope) + float(weight) * slope
+    return (images[:, None].float() * integral).sum(2)
 
 
 def guided_backprop(subject: Subject) -> Tensor:

@@ -113,6 +113,19 @@ class Samples:
             )
         return torch.from_numpy(rows)
 
+    def shuffle_labels(self, seed: int) -> None:
+        """Let the labels of the training split change places; the other splits keep theirs.
+
+        A net trained on them can only have learned the images by heart: what its maps have in
+        common with those of a net trained on the truth doesn't come from learning (J. Adebayo et
+        al., "Sanity checks for saliency maps", 2018, section 3.3).
+        """
+        rows = np.flatnonzero((self.table["split"] == "train").to_numpy())
+        mixed = np.random.default_rng(seed).permutation(rows)
+        labels = self.table[self.label_columns].to_numpy().copy()
+        labels[rows] = labels[mixed]
+        self.table[self.label_columns] = labels
+
     def _check_columns(self) -> None:
         for column in ("image", "patient", "split", *self.label_columns):
             if column not in self.table.columns:

@@ -1,7 +1,22 @@
 """Run directories to pictures and tables."""
 
-from medcnn.report.cam_gallery import GalleryItem, gallery
+from medcnn.report.cam_gallery import gallery
+from medcnn.report.cam_overlay import GalleryItem, overlay
+from medcnn.report.cam_page import write_page as write_cam_page
+from medcnn.report.cam_volume import draw_mosaic, draw_planes, map_to_source, write_nifti
 from medcnn.report.summary import summary_table, write_summary
 from medcnn.report.training_curves import curves
 
-__all__ = ["GalleryItem", "curves", "gallery", "summary_table", "write_summary"]
+__all__ = [
+    "GalleryItem",
+    "curves",
+    "draw_mosaic",
+    "draw_planes",
+    "gallery",
+    "map_to_source",
+    "overlay",
+    "summary_table",
+    "write_cam_page",
+    "write_nifti",
+    "write_summary",
+]

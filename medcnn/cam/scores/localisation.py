@@ -1,0 +1,184 @@
+"""Does the map lie on the lesion, pixel by pixel?"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medcnn.cam.maps import is_empty, normalise
+from medcnn.errors import UserError
+
+THRESHOLDS = tuple(k / 20 for k in range(1, 20))
+"""Shares of a map's maximum, 0.05 … 0.95, among which a threshold is chosen."""
+
+
+def pointing_hits(maps: Tensor, masks: Tensor, tolerance: int = 0) -> Tensor:
+    """The pointing game: whether a map's maximum lies on the lesion.
+
+    J. Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018, section 4.1;
+    the share of hits is its pointing accuracy. Where several pixels share the maximum, all of
+    them must lie on the lesion, so that a flat map doesn't hit by the order of its pixels. A map
+    without a value above zero never hits.
+
+    Args:
+        maps: (N, *spatial), raw or normalised, at the masks' resolution.
+        masks: (N, *spatial) bool, True on the lesion; every image needs one.
+        tolerance: A maximum within this distance (Euclidean, pixels) of the lesion is a hit too.
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        UserError: Shapes differ, an image has no lesion, or the tolerance is below zero.
+
+    Example:
+        >>> pointing_hits(torch.tensor([[[0.0, 3.0], [1.0, 2.0]]]), torch.eye(2).bool()[None])
+        tensor([False])
+    """
+    if tolerance < 0:
+        raise UserError(f"pointing game: tolerance={tolerance} is below zero")
+    masks = checked_masks("pointing game", maps, masks)
+    target = _dilate(masks, tolerance).flatten(1)
+    values = maps.flatten(1)
+    peaks = values.amax(1, keepdim=True)
+    return (peaks[:, 0] > 0) & (target | (values != peaks)).all(1)
+
+
+def energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
+    """The energy-based pointing game: the share of a map's positive part that lies on the lesion.
+
+    Σ_{x in lesion} ReLU(M(x)) / Σ_x ReLU(M(x))
+
+    H. Wang et al., "Score-CAM: score-weighted visual explanations for convolutional neural
+    networks", CVPR workshop 2020, section 4.3. A flat map has the lesion's share of the image.
+
+    Args:
+        maps: (N, *spatial), raw.
+        masks: (N, *spatial) bool; every image needs a lesion.
+
+    Returns:
+        (N,) float64 in 0 … 1; 0 for an empty map.
+
+    Raises:
+        UserError: Shapes differ, or an image has no lesion.
+    """
+    masks = checked_masks("energy inside", maps, masks)
+    positive = _positive(maps).double()
+    total = positive.sum(1)
+    inside = (positive * masks.flatten(1)).sum(1)
+    return inside / torch.where(total > 0, total, 1.0)
+
+
+def overlap(maps: Tensor, masks: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """How much what a map marks and the lesion have in common.
+
+    What a map marks, P, is where it reaches `threshold` of its maximum; the lesion is L.
+    IoU |P ∩ L| / |P ∪ L|; Dice 2 |P ∩ L| / (|P| + |L|); IoBB |P ∩ L| / |P|, the share of what is
+    marked that is lesion (X. Wang et al., "ChestX-ray8", CVPR 2017, section 4.2, there of boxes:
+    intersection over the detected one).
+
+    Args:
+        maps: (N, *spatial), raw.
+        masks: (N, *spatial) bool; every image needs a lesion.
+        threshold: Share of the maximum, above 0 and up to 1; chosen on other images (see
+            `iou_at_thresholds`).
+
+    Returns:
+        IoU, Dice and IoBB, (N,) float64 each; 0 for an empty map.
+
+    Raises:
+        UserError: Shapes differ, an image has no lesion, or the threshold is out of range.
+    """
+    masks = checked_masks("overlap", maps, masks).flatten(1)
+    marked = marks(maps, threshold).flatten(1)
+    both = (marked & masks).sum(1).double()
+    area, lesion = marked.sum(1).double(), masks.sum(1).double()
+    return both / (area + lesion - both), 2 * both / (area + lesion), both / area.clamp(min=1)
+
+
+def iou_at_thresholds(
+    maps: Tensor, masks: Tensor, thresholds: tuple[float, ...] = THRESHOLDS
+) -> Tensor:
+    """IoU of each map at several thresholds, to choose one by its mean over validation images.
+
+    Args:
+        maps: (N, *spatial), raw.
+        masks: (N, *spatial) bool; every image needs a lesion.
+        thresholds: T shares of the maximum.
+
+    Returns:
+        (N, T) float64; see `overlap`.
+
+    Raises:
+        UserError: As of `overlap`.
+    """
+    return torch.stack([overlap(maps, masks, threshold)[0] for threshold in thresholds], 1)
+
+
+def pixel_average_precision(maps: Tensor, masks: Tensor) -> Tensor:
+    """Average precision of each map's pixels, as a detector of the pixels of the lesion.
+
+    Σ_n (R_n − R_{n−1}) P_n over the distinct values of the map, from the highest down: the area
+    under the curve of precision P against recall R, without interpolation, as scikit-learn's
+    ``average_precision_score``. A flat map has the lesion's share of the image.
+
+    Args:
+        maps: (N, *spatial), raw, without NaN.
+        masks: (N, *spatial) bool; every image needs a lesion.
+
+    Returns:
+        (N,) float64 in 0 … 1.
+
+    Raises:
+        UserError: Shapes differ, or an image has no lesion.
+    """
+    masks = checked_masks("pixel average precision", maps, masks)
+    values, order = maps.flatten(1).sort(1, descending=True)
+    truth = masks.flatten(1).gather(1, order).double()
+    found = truth.cumsum(1)
+    last = torch.ones_like(values, dtype=torch.bool)  # of the pixels that share a value
+    last[:, :-1] = values[:, 1:] != values[:, :-1]
+    precision = found / torch.arange(1, values.shape[1] + 1, device=maps.device)
+    # Every pixel counts with the precision at the last one of its value.
+    places = torch.arange(values.shape[1], device=maps.device).expand_as(values)
+    ends = torch.where(last, places, values.shape[1]).flip(1).cummin(1).values.flip(1)
+    return (truth * precision.gather(1, ends)).sum(1) / truth.sum(1)
+
+
+def marks(maps: Tensor, threshold: float) -> Tensor:
+    """Where each map reaches a share of its maximum, (N, *spatial) bool; an empty one nowhere."""
+    if not 0 < threshold <= 1:
+        raise UserError(f"threshold={threshold}: a share of the map's maximum, above 0 and up to 1")
+    return normalise(maps) >= threshold
+
+
+def checked_masks(what: str, maps: Tensor, masks: Tensor) -> Tensor:
+    """The masks as bool; raises UserError where shapes differ or an image has no lesion."""
+    if maps.shape != masks.shape:
+        raise UserError(
+            f"{what}: maps of shape {tuple(maps.shape)}, masks of shape {tuple(masks.shape)}"
+        )
+    masks = masks.bool()
+    without = ~masks.flatten(1).any(1)
+    if without.any():
+        raise UserError(
+            f"{what}: {int(without.sum())} of {len(masks)} images have no lesion "
+            f"(the first at {int(without.nonzero()[0])}); leave them out"
+        )
+    return masks
+
+
+def _positive(maps: Tensor) -> Tensor:
+    """The positive part of each map (N, pixels), zero for an empty one."""
+    return torch.where(is_empty(maps)[:, None], 0.0, maps.flatten(1).relu())
+
+
+def _dilate(masks: Tensor, radius: int) -> Tensor:
+    """Masks (N, *spatial) grown by a disc or ball of the radius, in pixels."""
+    if radius == 0:
+        return masks
+    dims = masks.dim() - 1
+    offset = torch.arange(-radius, radius + 1)
+    squares = torch.stack(torch.meshgrid(*[offset] * dims, indexing="ij")).square().sum(0)
+    ball = (squares <= radius**2).float().to(masks.device)
+    convolve = F.conv2d if dims == 2 else F.conv3d
+    return convolve(masks[:, None].float(), ball[None, None], padding=radius)[:, 0] > 0.5

@@ -1,0 +1,191 @@
+"""A classifier, the images that it decides on, and the maps of its decisions."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from medcnn import cam
+from medcnn.cam.baselines import BASELINES, baseline
+from medcnn.cam.maps import OF_THE_INPUT
+from medcnn.classifier import Classifier
+from medcnn.data.batches import unit_intensity
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError
+from medcnn.objective import known
+from medcnn.trainer import autocast
+
+ORACLE = "oracle"
+"""The lesion itself at the stage's resolution: the best that any map of that stage can do."""
+
+
+class Batch(NamedTuple):
+    """Some images of a split, on the classifier's device.
+
+    Args:
+        rows: (N,) int64, of the sample table, on the CPU.
+        images: (N, C, *spatial) in 0 … 1.
+        masks: (N, *spatial) bool, or None where no lesion is known.
+    """
+
+    rows: Tensor
+    images: Tensor
+    masks: Tensor | None
+
+
+class ClassifierMaps:
+    """The maps of a classifier, of any images that it takes.
+
+    Args:
+        classifier: In any mode; it is in evaluation mode afterwards.
+        stage: Whose activations are weighted; several for fused LayerCAM.
+        smooth: Copies of the image that a map is averaged over; see `medcnn.cam.explain`.
+
+    Raises:
+        UserError: The net has no feature maps.
+    """
+
+    def __init__(
+        self, classifier: Classifier, *, stage: str | Sequence[str] = "last", smooth: int = 0
+    ) -> None:
+        if not classifier.spatial:
+            raise UserError(
+                "this net has no feature maps, so there is no class activation map of it"
+            )
+        self.classifier = classifier.eval()
+        self.stage = stage
+        self.smooth = smooth
+
+    def probs(self, images: Tensor) -> Tensor:
+        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, on their device."""
+        with autocast(self.classifier):
+            return self.classifier.classify(images).to(images.device)
+
+    def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (N, K), and the class (N,) that each image's map explains.
+
+        Of several labels the most probable, of several targets of a regression the first.
+        """
+        probs = self.probs(images)
+        objective = self.classifier.objective
+        if objective.task == "regression":
+            return probs, torch.zeros(len(probs), dtype=torch.int64, device=probs.device)
+        return probs, probs.argmax(1) if objective.task == "multilabel" else objective.decide(probs)
+
+    def decisions(self, images: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities (N, K), decided classes (N,) and their raw maps (N, *spatial)."""
+        probs, decided = self.decided(images)
+        return probs, decided, self.explain(self.classifier.net, images, decided, method)
+
+    def explain(self, net: torch.nn.Module, images: Tensor, targets: Tensor, method: str) -> Tensor:
+        """Raw maps (N, *spatial) of a net that takes what this classifier's takes."""
+        with autocast(self.classifier):
+            return cam.explain(
+                net,
+                self.classifier.normalise(images),
+                targets.to(images.device),
+                method=method,
+                stage="last" if method in OF_THE_INPUT else self.stage,
+                objective=self.classifier.objective,
+                smooth=self.smooth,
+            )
+
+    def check(self, method: str) -> None:
+        """Raise UserError if there is no such map of this net."""
+        target = torch.zeros(1, dtype=torch.int64)
+        self.explain(self.classifier.net, self._blank(), target, method)
+
+    @cached_property
+    def resolution(self) -> tuple[int, ...]:
+        """Spatial size of the stage's output; of several stages that of the last one."""
+        with autocast(self.classifier):
+            maps = cam.explain(
+                self.classifier.net,
+                self.classifier.normalise(self._blank()),
+                torch.zeros(1, dtype=torch.int64),
+                stage=self.stage if isinstance(self.stage, str) else "last",
+                size=None,
+                objective=self.classifier.objective,
+            )
+        return tuple(maps.shape[1:])
+
+    def _blank(self) -> Tensor:
+        card = self.classifier.card
+        blank = torch.zeros(1, card["in_channels"], *card["input_size"])
+        return blank.to(self.classifier.device)
+
+
+class Explainer(ClassifierMaps):
+    """The maps of a classifier of the images of a data set, and what they are compared with.
+
+    Args:
+        classifier: See `ClassifierMaps`.
+        samples: Images that fit it.
+        **options: See `ClassifierMaps`.
+    """
+
+    def __init__(self, classifier: Classifier, samples: Samples, **options: Any) -> None:
+        super().__init__(classifier, **options)
+        self.samples = samples
+
+    def batches(self, rows: Tensor, size: int) -> Iterator[Batch]:
+        """The images of some rows, so many at a time."""
+        for part in rows.split(size):
+            yield self.batch(part)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The images of some rows."""
+        device = self.classifier.device
+        stored = self.samples.images[rows].to(device)
+        images = unit_intensity(stored, self.samples.ranges(rows))
+        masks = self.samples.masks
+        return Batch(rows, images, None if masks is None else masks[rows].bool().to(device))
+
+    def maps(self, batch: Batch, targets: Tensor, method: str) -> Tensor:
+        """Raw maps (N, *spatial) float32 of a method, a baseline, or the `ORACLE`.
+
+        Args:
+            batch: The images.
+            targets: (N,) class indices; a baseline and the oracle don't ask for them.
+            method: One of `medcnn.cam.METHODS`, `medcnn.cam.BASELINES`, or oracle.
+        """
+        if method in BASELINES:
+            return baseline(method, batch.images, batch.rows)
+        if method == ORACLE:
+            assert batch.masks is not None
+            return self._oracle(batch.masks)
+        return self.explain(self.classifier.net, batch.images, targets, method)
+
+    def _oracle(self, masks: Tensor) -> Tensor:
+        pool: Any = F.adaptive_avg_pool2d if masks.dim() == 3 else F.adaptive_avg_pool3d
+        coarse = pool(masks[:, None].float(), self.resolution)
+        mode = "bilinear" if masks.dim() == 3 else "trilinear"
+        return F.interpolate(coarse, masks.shape[1:], mode=mode, align_corners=False)[:, 0]
+
+    def rows_with_lesion(self, split: str, batch_size: int) -> Tensor:
+        """Rows (n,) of a split whose lesion and whose label are known; none in multi-label data."""
+        samples = self.samples
+        if samples.masks is None or samples.task == "multilabel":
+            return torch.empty(0, dtype=torch.int64)
+        rows = samples.rows(split)
+        if samples.task != "regression":
+            rows = rows[known(samples.labels[rows])]
+        parts = rows.split(batch_size) if len(rows) else ()
+        found = [samples.masks[part].flatten(1).any(1) for part in parts]
+        return rows[torch.cat(found)] if found else rows
+
+    def truth(self, rows: Tensor) -> Tensor:
+        """The true class (n,) of rows with a known label; of a regression the first target."""
+        if self.samples.task == "regression":
+            return torch.zeros(len(rows), dtype=torch.int64)
+        return self.samples.labels[rows]
+
+
+def scale_of(method: str, given: Any) -> Any:
+    """What the colours of a method's maps span: of each map its own values, unless given."""
+    if given != "own":
+        return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
+    return "signed" if method in cam.SIGNED else "own"

@@ -1,0 +1,178 @@
+"""The whole measurement of a classifier's maps on a split: what is done, in which order."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from medcnn.cam.baselines import BASELINES
+from medcnn.cam.maps import METHODS
+from medcnn.data.phantom import MARKER_BOX
+from medcnn.errors import UserError
+from medcnn.evidence import measures
+from medcnn.evidence.explainer import ORACLE, ClassifierMaps, Explainer
+from medcnn.evidence.gallery import spread_over
+from medcnn.evidence.store import Parts
+from medcnn.evidence.summary import Record, records
+
+GROUPS = ("localisation", "reliance", "faithfulness", "sanity", "stability", "shortcut")
+UNTUNED = 0.5  # the threshold where there is no lesion in the validation split to tune it on
+SANITY_IMAGES = 16
+
+
+@dataclass
+class Job:
+    """What to measure, and on what.
+
+    Args:
+        explainer: The classifier and its data.
+        split: train, val or test.
+        methods: Of `METHODS`.
+        groups: Of `GROUPS`.
+        sample: Images for the costly groups (faithfulness, stability), spread over the classes.
+        batch_size: Images at a time.
+        others: The same net from other training seeds.
+        relabelled: The same net, trained on shuffled labels.
+        parts: Where finished parts are kept.
+        tick: Called after each part with its name.
+    """
+
+    explainer: Explainer
+    split: str
+    methods: Sequence[str]
+    groups: Sequence[str]
+    sample: int
+    batch_size: int
+    others: Sequence[Explainer]
+    relabelled: Explainer | None
+    parts: Parts
+    tick: Callable[[str], None] = lambda name: None
+    notes: list[str] = field(default_factory=list)
+
+    def tables(self) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
+        """Group, method, and one row an image."""
+        explainer, size = self.explainer, self.batch_size
+        lesions = explainer.rows_with_lesion(self.split, size)
+        if "localisation" in self.groups and len(lesions):
+            for method in (*self.methods, *BASELINES, ORACLE):
+                options = {"method": method, "threshold": self._threshold(method)}
+                yield "localisation", method, self._run("localisation", lesions, **options)
+        probabilities = explainer.samples.task != "regression"
+        if "reliance" in self.groups and len(lesions) and probabilities:
+            yield "reliance", None, self._run("reliance", lesions)
+        rows = self._sampled()
+        if "faithfulness" in self.groups and probabilities:
+            for method in (*self.methods, *BASELINES):
+                yield "faithfulness", method, self._run("faithfulness", rows, method=method)
+        if "stability" in self.groups:
+            for method in self.methods:
+                table = self._run("stability", rows, method=method, others=self.others)
+                yield "stability", method, table
+        if "sanity" in self.groups:
+            few = rows[spread_over(explainer.samples, rows, min(self.sample, SANITY_IMAGES))]
+            for method in self.methods:
+                options = {"method": method, "relabelled": self.relabelled}
+                yield "sanity", method, self._run("sanity", few, **options)
+        marked = self._with_marker()
+        if "shortcut" in self.groups and len(marked):
+            for method in (*self.methods, *BASELINES):
+                yield "shortcut", method, self._run("shortcut", marked, method=method)
+
+    def _run(self, group: str, rows: Tensor, **options: Any) -> pd.DataFrame:
+        """One table of a group's measure over all rows, part by part."""
+        name = "-".join([group, *(str(options[k]) for k in ("method", "order") if k in options)])
+        measure = partial(getattr(measures, group), self.explainer, **options)
+        found = []
+        for k, part in enumerate(rows.split(self.batch_size)):
+            found.append(self.parts.table(f"{name}-{k}", partial(self._part, measure, part)))
+            self.tick(name)
+        return pd.concat(found, ignore_index=True)
+
+    def _part(self, measure: Callable[..., pd.DataFrame], rows: Tensor) -> pd.DataFrame:
+        return measure(batch=self.explainer.batch(rows))
+
+    def _threshold(self, method: str) -> float:
+        """The share of a map's maximum with the highest mean IoU on the validation split."""
+        rows = self.explainer.rows_with_lesion("val", self.batch_size)
+        if len(rows) == 0:
+            note = f"no lesion in the validation split to tune on: a threshold of {UNTUNED}"
+            self.notes += [note] if note not in self.notes else []
+            return UNTUNED
+        table = self._run("tuning", rows, method=method)
+        means = table.drop(columns="row").mean()
+        return float(str(means.idxmax()).removeprefix("iou_at_"))
+
+    def _sampled(self) -> Tensor:
+        """Rows for the costly groups, in the table's order."""
+        samples = self.explainer.samples
+        rows = samples.rows(self.split)
+        return rows[spread_over(samples, rows, self.sample).sort().values]
+
+    def _with_marker(self) -> Tensor:
+        """Rows whose image shows the phantom's marker."""
+        samples = self.explainer.samples
+        rows = samples.rows(self.split)
+        if not set(MARKER_BOX) <= set(samples.table.columns):
+            return rows[:0]
+        boxes = samples.table[list(MARKER_BOX)].to_numpy()[rows.numpy()]
+        return rows[torch.from_numpy(boxes[:, 2] > boxes[:, 0])]
+
+    def of_rows(self, column: pd.Series) -> tuple[np.ndarray, np.ndarray | None]:
+        """Patients of rows, and the names of their true classes where there is one for each."""
+        samples = self.explainer.samples
+        rows = column.to_numpy(int)
+        patients = samples.table["patient"].to_numpy()[rows]
+        if samples.task in ("regression", "multilabel"):
+            return patients, None
+        names = np.array([*samples.class_names, "unknown"])
+        return patients, names[samples.labels.numpy()[rows]]
+
+
+def measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
+    """All scores image by image, and their means with intervals over patients.
+
+    Args:
+        jobs: One; or of a cross-validation one a fold, whose images are pooled.
+    """
+    tables, found = [], []
+    for parts in zip(*(job.tables() for job in jobs), strict=True):
+        (group, method, _), *_ = parts
+        table = pd.concat([part for *_, part in parts], ignore_index=True)
+        found += records(table, group, method, *jobs[0].of_rows(table["row"]))
+        shown = table.drop(columns="candidates", errors="ignore")
+        shown.insert(1, "group", group)
+        shown.insert(2, "method", method)
+        tables.append(shown)
+    if not tables:
+        return pd.DataFrame({"row": []}), []
+    return pd.concat(tables, ignore_index=True), found
+
+
+def methods_of(explainer: ClassifierMaps, given: Any) -> tuple[list[str], list[str]]:
+    """The methods asked for, and a sentence for each that the net can't have.
+
+    Args:
+        explainer: Of the net.
+        given: all, one name, or a list of names.
+
+    Raises:
+        UserError: An unknown method; or one that was asked for by name and doesn't fit the net.
+    """
+    if given != "all":
+        asked = [given] if isinstance(given, str) else list(given)
+        for method in asked:
+            explainer.check(method)
+        return asked, []
+    fitting, notes = [], []
+    for method in METHODS:
+        try:
+            explainer.check(method)
+            fitting.append(method)
+        except UserError as error:
+            notes.append(f"left out: {error}")
+    return fitting, notes

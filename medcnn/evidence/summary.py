@@ -1,0 +1,93 @@
+"""From scores image by image to figures with intervals over patients."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from medcnn.cam.scores import Candidates, Froc
+from medcnn.evaluation import bootstrap_means
+from medcnn.evaluation.intervals import resample_counts
+
+FALSE_POSITIVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # an image, at which the recall of lesions is told
+FROC_RESAMPLES = 1000
+Record = dict[str, Any]
+
+
+def records(
+    table: pd.DataFrame, group: str, method: str | None, patients: ArrayLike, classes: Any
+) -> list[Record]:
+    """One record a score and class: the mean over images, with an interval over patients.
+
+    Args:
+        table: One row an image; all columns but ``row`` and ``candidates`` are scores.
+        group: Which question the scores answer.
+        method: Whose maps; None for scores of the decision alone.
+        patients: Of each row.
+        classes: Name of the true class of each row, or None where there are no classes.
+
+    Returns:
+        ``{"group", "method", "score", "class", "value", "low", "high", "n"}``; class is None for
+        all images together. Values are None where no image has the score, bounds where fewer than
+        two patients have it.
+    """
+    of = np.asarray(patients)
+    parts: list[tuple[str | None, np.ndarray]] = [(None, np.full(len(table), True))]
+    if classes is not None:
+        classes = np.asarray(classes)
+        parts += [(str(name), classes == name) for name in dict.fromkeys(classes.tolist())]
+    scores = [name for name in table.columns if name not in ("row", "candidates")]
+    found = []
+    for name, chosen in parts:
+        values = table.loc[chosen, scores].to_numpy(float)
+        means, low, high = bootstrap_means(values, of[chosen])
+        counts = (~np.isnan(values)).sum(0)
+        key = {"group": group, "method": method, "class": name}
+        for k, score in enumerate(scores):
+            bounds = {"value": means[k], "low": low[k], "high": high[k]}
+            found.append({**key, "score": score, **_plain(bounds), "n": int(counts[k])})
+        if "candidates" in table:
+            found += [
+                {**key, **record} for record in _froc(table.loc[chosen, "candidates"], of[chosen])
+            ]
+    return found
+
+
+def difference(first: Any, second: Any, patients: ArrayLike) -> Record:
+    """Mean difference of two scores of the same images, with an interval over patients."""
+    values = np.asarray(first, float) - np.asarray(second, float)
+    (mean,), (low,), (high,) = bootstrap_means(values[:, None], np.asarray(patients))
+    there = int((~np.isnan(values)).sum())
+    return {**_plain({"value": mean, "low": low, "high": high}), "n": there}
+
+
+def _froc(column: pd.Series, patients: np.ndarray) -> list[Record]:
+    """Recall of lesions at `FALSE_POSITIVES`, with intervals over patients."""
+    curve = Froc([_candidates(cell) for cell in column])
+    value = curve.recall(FALSE_POSITIVES)
+    members = np.unique(patients, return_inverse=True)[1]
+    groups = int(members.max()) + 1
+    bounds = np.full((2, len(FALSE_POSITIVES)), np.nan)
+    if groups > 1:
+        drawn = resample_counts(np.random.default_rng(0), FROC_RESAMPLES, groups)[:, members]
+        recalls = np.stack([curve.recall(FALSE_POSITIVES, weights) for weights in drawn])
+        bounds = np.nanquantile(recalls, [0.025, 0.975], axis=0)
+    return [
+        {
+            "score": f"recall_at_{rate:g}",
+            **_plain({"value": value[k], "low": bounds[0, k], "high": bounds[1, k]}),
+            "n": len(column),
+        }
+        for k, rate in enumerate(FALSE_POSITIVES)
+    ]
+
+
+def _candidates(cell: str) -> Candidates:
+    scores, lesions, count = json.loads(cell)
+    return Candidates(np.array(scores, float), np.array(lesions, int), count)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, float | None]:
+    return {key: None if np.isnan(value) else float(value) for key, value in values.items()}

@@ -1,0 +1,96 @@
+"""What the scores say, in sentences."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from medcnn.cam.scores.sanity import LIMIT
+from medcnn.data.samples import Samples
+from medcnn.evidence.summary import Record, difference
+
+
+def verdicts(table: pd.DataFrame, samples: Samples) -> list[str]:
+    """Sentences for the reader of the scores, each with its numbers and intervals over patients.
+
+    Args:
+        table: Scores image by image, as `medcnn.evidence.plan.Job.measure` gives them.
+        samples: Where the patients are.
+    """
+    return [*_against_centre(table, samples), *_reliance(table, samples), *_sanity(table)]
+
+
+def _against_centre(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
+    """Of each method: does it hit the lesion more often than the image's centre does?"""
+    part = table[table["group"] == "localisation"] if len(table) else table
+    if not len(part):
+        return
+    hits = part.pivot(index="row", columns="method", values="pointing_game")
+    patients = samples.table["patient"].to_numpy()[hits.index.to_numpy(int)]
+    baselines = ("random", "centre", "edges", "intensity", "oracle")
+    for method in [name for name in part["method"].unique() if name not in baselines]:
+        gain = difference(hits[method], hits["centre"], patients)
+        word = _word(gain, "more often than", "less often than", "about as often as")
+        yield (
+            f"The map of {method} has its maximum on the lesion in {_percent(hits[method].mean())} "
+            f"of {gain['n']} images, {word} the centre of the image "
+            f"({_percent(hits['centre'].mean())}; difference {_interval(gain)} points)."
+        )
+
+
+def _reliance(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
+    """Is the net right for the right reason?"""
+    part = table[table["group"] == "reliance"] if len(table) else table
+    if not len(part):
+        return
+    patients = samples.table["patient"].to_numpy()[part["row"].to_numpy(int)]
+    means = {name: part[name].mean() for name in part if str(name).startswith("accuracy")}
+    yield (
+        f"Accuracy is {_percent(means['accuracy'])} on {len(part)} images with a known lesion, "
+        f"{_percent(means['accuracy_lesion_removed'])} with the lesion painted over, "
+        f"{_percent(means['accuracy_elsewhere_removed'])} with as much of the body painted over "
+        f"elsewhere, and {_percent(means['accuracy_lesion_only'])} on the lesion alone."
+    )
+    used = difference(part["accuracy_elsewhere_removed"], part["accuracy_lesion_removed"], patients)
+    lost = difference(part["accuracy"], part["accuracy_lesion_removed"], patients)
+    word = _word(used, "The decision uses the lesion", "", "The decision does not use the lesion")
+    word = word or "The lesion distracts the net"
+    kept = means["accuracy_lesion_removed"] / max(means["accuracy"], 1e-9)
+    yield (
+        f"{word}: the lesion costs {_interval(used)} points more than the other place. "
+        f"Without the lesion {_percent(kept)} of the accuracy is left (it falls by "
+        f"{_interval(lost)} points)."
+    )
+
+
+def _sanity(table: pd.DataFrame) -> Iterator[str]:
+    """Which methods hardly change when the net's weights are random."""
+    part = table[table["group"] == "sanity"] if len(table) else table
+    if not len(part) or "randomisation_rank" not in part:
+        return
+    for method, rank in part.groupby("method", sort=False)["randomisation_rank"].mean().items():
+        if rank > LIMIT:
+            yield (
+                f"The map of {method} hardly changes when the head and the last stage of the net "
+                f"are drawn at random (rank correlation {rank:.2f}): it shows what the image looks "
+                "like, not what the decision rests on."
+            )
+
+
+def _word(gain: Record, more: str, less: str, same: str) -> str:
+    if gain["low"] is not None and gain["low"] > 0:
+        return more
+    return less if gain["high"] is not None and gain["high"] < 0 else same
+
+
+def _percent(share: float) -> str:
+    return "–" if np.isnan(share) else f"{100 * share:.0f} %"
+
+
+def _interval(record: Record) -> str:
+    if record["value"] is None:
+        return "–"
+    text = f"{100 * record['value']:.1f}"
+    if record["low"] is None:
+        return text
+    return f"{text} [{100 * record['low']:.1f}, {100 * record['high']:.1f}]"

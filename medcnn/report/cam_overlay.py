@@ -1,0 +1,306 @@
+"""An image with its class activation map over it, and what its colours mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patheffects import AbstractPathEffect, withStroke
+from numpy.typing import NDArray
+
+from medcnn.data.geometry import LUMA
+from medcnn.errors import UserError
+from medcnn.files import replacing
+
+Array = NDArray[Any]
+Scale = Literal["own", "signed"] | tuple[float, float]
+
+DPI = 100
+GAP, SIDE = 0.12, 3.4  # inches, as all lengths here: between things, and the width of a picture
+CAPTION, FOOTER, BAR = 0.55, 0.62, (GAP, 0.32, 2.2)  # the last: left and lower edge, width
+OUTLINE = "#56e0e0"
+HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="black")]
+
+
+@dataclass
+class GalleryItem:
+    """An image, its map, and what was decided.
+
+    Args:
+        image: (H, W) or (H, W, 3) in [0, 1]; of a volume (D, H, W).
+        map: Raw map, (H, W) or (D, H, W), high for important.
+        mask: True on the lesion, of the map's shape; None where it isn't known.
+        true: Name of the true class; in regression the true value.
+        predicted: Name of the class that was decided on; in regression the predicted value.
+        probability: Of the predicted class, in [0, 1]; None in regression.
+        correct: Whether the decision is right; None where nobody knows, and in regression.
+    """
+
+    image: Array
+    map: Array
+    mask: Array | None
+    true: str
+    predicted: str
+    probability: float | None
+    correct: bool | None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the decision is known to be wrong."""
+        return self.correct is not None and not self.correct
+
+    @property
+    def captions(self) -> tuple[str, str]:
+        """A line of the truth and one of the decision."""
+        share = "" if self.probability is None else f" {self.probability:.2f}"
+        return f"true: {shorten(self.true)}", f"predicted: {shorten(self.predicted)}{share}"
+
+
+@dataclass
+class Panel:
+    """What is drawn of an item, in two dimensions."""
+
+    image: Array  # (H, W) or (H, W, 3) in [0, 1]
+    map: Array  # (H, W), raw
+    mask: Array | None
+    bounds: tuple[float, float] | None  # raw values at the ends of the colours; None: empty
+    note: str  # which slice of a volume; on a scale shared by all the map's own maximum
+
+
+def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
+    """Draws one image, and beside it the same with its map, over a bar of its colours.
+
+    An image in colour is grey below the map, so that all colour there is the map's. The outline of
+    the true lesion is drawn where it is known. An empty map isn't painted but labelled. Of a volume
+    the slice (of the first axis) through the map's maximum is shown.
+
+    Args:
+        item: The image.
+        out: The PNG file to write.
+        scale: What the colours span: "own" from 0 to the map's own maximum, what lies below zero
+            unpainted; "signed" as far below zero as above, up to the map's own largest absolute
+            value; or the same raw values (low, high) in every picture, low being -high for signed
+            maps and otherwise not below zero.
+
+    Raises:
+        UserError: A scale of another kind, or an image, map and mask that differ in shape.
+    """
+    shown = panel(item, scale)
+    height, width = shown.image.shape[:2]
+    tall = SIDE * min(max(height / width, 0.4), 2.5)
+    sheet = Sheet.of(2 * SIDE + 3 * GAP, CAPTION + tall + FOOTER)
+    draw_image(sheet.axes(GAP, FOOTER, SIDE, tall), shown)
+    draw_overlay(sheet.axes(SIDE + 2 * GAP, FOOTER, SIDE, tall), shown, scale)
+    draw_caption(sheet, item, shown.note)
+    draw_bar(sheet, BAR, shown.bounds, scale)
+    sheet.save(out)
+
+
+def panel(item: GalleryItem, scale: Scale) -> Panel:
+    """What is drawn of an item; of a volume the slice through the map's maximum."""
+    check_shapes(item)
+    bounds, note = span(item.map, scale), ""
+    image, map_, mask = np.asarray(item.image), np.asarray(item.map), item.mask
+    if map_.ndim == 3:
+        z = peak(map_, scale)[0]
+        note = f"slice {z + 1} of {len(map_)}"
+        image, map_, mask = image[z], map_[z], None if mask is None else mask[z]
+    if bounds is not None and not isinstance(scale, str):
+        note += f"{', ' if note else ''}maximum {item.map.max():.3g}"
+    return Panel(image, map_, mask, bounds, note)
+
+
+def check_shapes(item: GalleryItem) -> None:
+    """Raise UserError unless image, map and mask fit each other."""
+    image, shape = np.shape(item.image), np.shape(item.map)
+    if image not in (shape, (*shape, 3)) or len(shape) not in (2, 3):
+        raise UserError(f"picture of a map: image {image} and map {shape} differ in shape")
+    if item.mask is not None and item.mask.shape != shape:
+        raise UserError(f"picture of a map: mask {item.mask.shape} and map {shape} differ in shape")
+
+
+def span(map_: Array, scale: Scale) -> tuple[float, float] | None:
+    """The raw values at the two ends of the colours; None where there is nothing to paint.
+
+    That is a map without a value above zero (of a signed one, other than zero), or one with values
+    that aren't finite.
+
+    >>> span(np.array([[-4.0, 2.0]]), "own"), span(np.array([[-4.0, 2.0]]), "signed")
+    ((0.0, 2.0), (-4.0, 4.0))
+    >>> print(span(np.zeros((2, 2)), (0.0, 1.0)))
+    None
+    """
+    check_scale(scale)
+    values = np.abs(map_) if is_signed(scale) else map_
+    most = float(np.max(values))
+    if not np.isfinite(map_).all() or most <= 0:
+        return None
+    if isinstance(scale, str):
+        return (-most if scale == "signed" else 0.0), most
+    return float(scale[0]), float(scale[1])
+
+
+def check_scale(scale: Scale) -> None:
+    """Raise UserError for a scale of another kind than `overlay` knows."""
+    if isinstance(scale, str) and scale in ("own", "signed"):
+        return
+    if not isinstance(scale, str) and len(scale) == 2 and np.isfinite(scale).all():
+        low, high = scale
+        if low < high and (low >= 0 or low == -high):
+            return
+    raise UserError(
+        f"scale={scale}: choose own, signed, or two raw values (low, high), low not below zero or "
+        "the same as high with a minus"
+    )
+
+
+def is_signed(scale: Scale) -> bool:
+    """Whether the colours tell values below zero from those above."""
+    return scale == "signed" or (not isinstance(scale, str) and scale[0] < 0)
+
+
+def peak(map_: Array, scale: Scale = "own") -> tuple[int, ...]:
+    """Index of a map's maximum, of several the first; the middle of an empty map."""
+    if span(map_, scale) is None:
+        return tuple(side // 2 for side in map_.shape)
+    return tuple(int(k) for k in np.unravel_index(map_.argmax(), map_.shape))
+
+
+@cache
+def colours(signed: bool) -> ListedColormap:
+    """Perceptually even colours, the more opaque the farther from zero.
+
+    Inferno (S. van der Walt, N. Smith, "A better default colormap for matplotlib", SciPy 2015)
+    without its darkest part; signed the diverging colours of K. Moreland, "Diverging color maps for
+    scientific visualization", 2009: blue below zero, red above.
+    """
+    if signed:
+        shares = np.linspace(-1, 1, 257)
+        table = matplotlib.colormaps["coolwarm"]((1 + shares) / 2)
+    else:
+        shares = np.linspace(0, 1, 256)
+        table = matplotlib.colormaps["inferno"](0.25 + 0.75 * shares)
+    table[:, 3] = 0.8 * np.abs(shares)
+    return ListedColormap(table, name="overlay")
+
+
+@dataclass
+class Sheet:
+    """A figure on which axes are placed in inches from the lower left corner."""
+
+    figure: Figure
+    size: tuple[float, float]
+
+    @classmethod
+    def of(cls, width: float, height: float) -> Self:
+        """An empty one, white."""
+        size = (width, height)
+        return cls(Figure(figsize=size, dpi=DPI, facecolor="white"), size)
+
+    def save(self, out: Path) -> None:
+        """Writes the PNG file."""
+        with replacing(out) as path:
+            self.figure.savefig(path)
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Axes with this lower left corner."""
+        w, h = self.size
+        return self.figure.add_axes((x / w, y / h, width / w, height / h))
+
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Text as it is, whatever signs it has."""
+        self.figure.text(x / self.size[0], y / self.size[1], text, parse_math=False, **style)
+
+
+def draw_image(axes: Axes, shown: Panel, aspect: float = 1.0) -> None:
+    """Draws the image, with the outline of its lesion."""
+    axes.set_axis_off()
+    show: dict[str, Any] = {
+        "cmap": "gray",
+        "vmin": 0,
+        "vmax": 1,
+        "interpolation": "nearest",
+        "aspect": aspect,
+    }
+    axes.imshow(shown.image, **show)
+    if shown.mask is not None and shown.mask.any():
+        _outline(axes, shown.mask)
+
+
+def draw_overlay(axes: Axes, shown: Panel, scale: Scale, aspect: float = 1.0) -> None:
+    """Draws the image in grey, its map, and the outline of its lesion."""
+    grey = shown.image if shown.image.ndim == 2 else shown.image @ np.array(LUMA)
+    draw_image(axes, Panel(grey, shown.map, shown.mask, shown.bounds, shown.note), aspect)
+    if shown.bounds is None:
+        box = {"facecolor": "white", "edgecolor": "black", "boxstyle": "round"}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "bbox": box}
+        axes.text(0.5, 0.5, "empty map", transform=axes.transAxes, **style)
+        return
+    low, high = shown.bounds
+    show: dict[str, Any] = {"vmin": low, "vmax": high, "interpolation": "nearest", "aspect": aspect}
+    axes.imshow(shown.map, cmap=colours(is_signed(scale)), **show)
+
+
+def _outline(axes: Axes, mask: Array) -> None:
+    """The border of the mask, closed where it touches the edge of the image."""
+    padded = np.pad(mask.astype(float), 1)
+    height, width = mask.shape
+    x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
+    contour = axes.contour(x, y, padded, levels=[0.5], colors=OUTLINE, linewidths=1.4)
+    contour.set_path_effects(HALO)
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+
+
+def draw_caption(sheet: Sheet, item: GalleryItem, note: str) -> None:
+    """In the upper left corner truth and decision; in the right one a note, and if it was wrong."""
+    top, right = sheet.size[1], sheet.size[0] - GAP
+    for k, line in enumerate(item.captions):
+        sheet.text(GAP, top - 0.08 - 0.22 * k, line, fontsize=10, va="top")
+    sheet.text(right, top - 0.08, note, fontsize=10, va="top", ha="right", color="#555555")
+    if item.wrong:
+        style = {"va": "top", "ha": "right", "weight": "bold"}
+        sheet.text(right, top - 0.3, "wrong", fontsize=10, **style)
+
+
+def draw_bar(
+    sheet: Sheet, place: Sequence[float], bounds: tuple[float, float] | None, scale: Scale
+) -> None:
+    """Draws the bar of colours (left and lower edge, width in inches), and says what they are."""
+    x, y, width = place
+    style = {"fontsize": 9, "va": "center"}
+    if bounds is None:
+        sheet.text(x, y + 0.08, "Nothing is painted: the map holds no evidence to show.", **style)
+        return
+    bar = sheet.axes(x, y, width, 0.16)
+    bar.set_facecolor("0.5")
+    bar.imshow(np.linspace(0, 1, 257)[None], cmap=colours(is_signed(scale)), aspect="auto")
+    low, high = (float(np.sign(b)) for b in bounds) if isinstance(scale, str) else bounds
+    bar.set_xticks([0, 128, 256], [f"{v:.3g}" for v in (low, (low + high) / 2, high)], fontsize=8)
+    bar.set_yticks([])
+    bar.get_xticklabels()[0].set_horizontalalignment("left")
+    bar.get_xticklabels()[-1].set_horizontalalignment("right")
+    for k, line in enumerate(meaning(bounds, scale)):
+        sheet.text(x + width + GAP, y + 0.14 - 0.2 * k, line, **style)
+
+
+def meaning(bounds: tuple[float, float], scale: Scale) -> tuple[str, str]:
+    """What the numbers at a bar are, in two lines."""
+    what = "importance"
+    if is_signed(scale):
+        what = "evidence for the class (above zero) and against it"
+    if not isinstance(scale, str):
+        return what, "raw values; the same scale in every picture"
+    largest = "maximum" if scale == "own" else "largest absolute value"
+    return what, f"1 is this map's own {largest}, a raw value of {bounds[1]:.3g}"
+
+
+def shorten(name: str, longest: int = 30) -> str:
+    """A name with its end cut off where it is too long."""
+    return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"

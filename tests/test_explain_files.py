@@ -1,0 +1,103 @@
+"""Maps of single files: pictures, arrays, and volumes in the space of the patient."""
+
+from pathlib import Path
+
+import jobs
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import medcnn
+from medcnn.cam import explain
+from medcnn.errors import UserError
+
+
+def checkpoint(run: Path) -> str:
+    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of PNG files, of two sizes, and one that is no image."""
+    folder = tmp_path_factory.mktemp("films")
+    noise = np.random.default_rng(0)
+    for name, size in (("a", (28, 28)), ("b", (40, 56))):
+        Image.fromarray(noise.integers(0, 255, size, np.uint8)).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def volume_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A 3-D net, trained on a few volumes that are NIfTI files."""
+    folder = tmp_path_factory.mktemp("volumes")
+    rows = []
+    generator = np.random.default_rng(1)
+    affine = np.array([[-2.0, 0, 0, 20], [0, 1.5, 0, -10], [0, 0, 3.0, 5], [0, 0, 0, 1]])
+    for n in range(12):
+        values = generator.integers(0, 100, (24, 22, 20)).astype(np.int16)
+        values[6:12, 6:12, 6:12] += 300 * (n % 2)
+        nibabel.Nifti1Image(values, affine).to_filename(folder / f"v{n}.nii.gz")
+        rows.append({"image": f"v{n}.nii.gz", "label": n % 2, "patient": n})
+    pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
+    options = (*jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=null")
+    data = (
+        "dataset=csv",
+        f"dataset.path='{folder / 'table.csv'}'",
+        "dataset.size=24",
+        "dataset.spatial_dims=3",
+    )
+    places = (f"cache.folder='{folder / 'cache'}'", "dataset.intensity=[0,400]")
+    return jobs.train(folder / "run", *options, *data, *places)
+
+
+def test_a_folder_of_pictures(phantom_run: Path, films: Path, tmp_path: Path) -> None:
+    out = f"output='{tmp_path}'"
+    table = jobs.explain(
+        checkpoint(phantom_run), f"image='{films}'", "methods=[gradcam,hirescam]", out
+    )
+    names = {path.name for path in tmp_path.iterdir()}
+    stems = [f"{name}-{method}" for name in "ab" for method in ("gradcam", "hirescam")]
+    assert names == {"maps.csv", *(f"{s}.png" for s in stems), *(f"{s}.npy" for s in stems)}
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "maps.csv"), table)
+    assert table["method"].tolist() == ["gradcam", "hirescam"] * 2
+    classifier = medcnn.load(phantom_run / "checkpoints" / "best.ckpt")
+    pixels = np.asarray(Image.open(films / "a.png"), np.float32)[None, None] / 255
+    image = classifier.normalise(torch.from_numpy(pixels))
+    expected = explain(classifier.net, image, objective=classifier.objective)[0]
+    np.testing.assert_allclose(np.load(tmp_path / "a-gradcam.npy"), expected, atol=1e-5)
+    with Image.open(tmp_path / "b-hirescam.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_one_bad_file_does_not_stop_the_rest(
+    phantom_run: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in" / "x").mkdir(parents=True)
+    for place in ("in/a.png", "in/x/a.png"):
+        (tmp_path / place).write_bytes((films / "a.png").read_bytes())
+    (tmp_path / "in" / "bad.png").write_bytes(b"nothing")
+    out = f"output='{tmp_path / 'out'}'"
+    with pytest.raises(UserError, match="1 of 3 images could not be read"):
+        jobs.explain(checkpoint(phantom_run), f"image='{tmp_path / 'in'}'", out)
+    assert "bad.png" in capsys.readouterr().err
+    names = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert names == {"in_a-gradcam.png", "x_a-gradcam.png"}  # two of the same name
+    with pytest.raises(UserError, match="image="):
+        jobs.explain(checkpoint(phantom_run), f"image='{tmp_path / 'nowhere'}'", out)
+    with pytest.raises(UserError, match="method=magic"):
+        jobs.explain(checkpoint(phantom_run), f"image='{films}'", out, "methods=magic")
+
+
+def test_a_volume_lies_over_its_image(volume_run: Path, tmp_path: Path) -> None:
+    source = volume_run.parent / "v1.nii.gz"
+    jobs.explain(checkpoint(volume_run), f"image='{source}'", f"output='{tmp_path}'")
+    image, found = nibabel.load(source), nibabel.load(tmp_path / "v1-gradcam.nii.gz")
+    assert found.shape == image.shape
+    np.testing.assert_allclose(found.affine, image.affine)
+    assert np.load(tmp_path / "v1-gradcam.npy").shape == (24, 24, 24)
+    for name in ("v1-gradcam.png", "v1-gradcam-slices.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert min(picture.size) > 300
