@@ -80,8 +80,9 @@ def check_numbers(cfg: DictConfig) -> None:
     """Raise UserError at a number of the config that is none, or out of range."""
     for key, least in (("n", 0), ("sample", 1), ("smooth", 0)):
         check_whole_number(key, cfg[key], least=least)
-    if cfg.batch_size is not None:
-        check_whole_number("batch_size", cfg.batch_size, least=1)
+    for key in ("batch_size", "limit"):
+        if cfg[key] is not None:
+            check_whole_number(key, cfg[key], least=1)
     check_scale(scale_of("gradcam", plain(cfg.scale)))
     chosen_groups(plain(cfg.scores))
 
@@ -185,7 +186,8 @@ def _job(
     files = [path, *map(Path, plain(cfg.seeds)), *([Path(cfg.random_labels)] if relabelled else [])]
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     parts = Parts(folder / "parts" / name, _fingerprint(cfg, explainer.samples, files, size))
-    aims = (cfg.split, methods, chosen_groups(plain(cfg.scores)), max(1, cfg.sample // folds), size)
+    limit, sample = (n if n is None else max(1, n // folds) for n in (cfg.limit, cfg.sample))
+    aims = (cfg.split, methods, chosen_groups(plain(cfg.scores)), limit, sample, size)
     return Job(explainer, *aims, others, relabelled, parts, tick, notes)
 
 
@@ -231,7 +233,7 @@ def _fingerprint(
         "checkpoints": [[str(path), stat.st_mtime_ns, stat.st_size] for path, stat in stats],
         "data": [samples.name, len(samples)],
         "batch_size": batch_size,
-        **{key: plain(cfg[key]) for key in ("split", "stage", "smooth", "sample")},
+        **{key: plain(cfg[key]) for key in ("split", "stage", "smooth", "limit", "sample")},
     }
 
 
@@ -244,7 +246,7 @@ def _settings(cfg: DictConfig, samples: Samples, methods: Sequence[str]) -> dict
         "images": len(samples.rows(cfg.split)),
         "checkpoint": "/".join(checkpoint.parts[-3:]),
         "methods": list(methods),
-        **{key: plain(cfg[key]) for key in ("stage", "smooth", "sample")},
+        **{key: plain(cfg[key]) for key in ("stage", "smooth", "limit", "sample")},
     }
 
 

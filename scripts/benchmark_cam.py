@@ -66,7 +66,7 @@ def gradcam(rounds: int) -> Iterator[dict[str, Any]]:
         twin = made(name)[0].to(memory_format=torch.channels_last)
         last = images.to(memory_format=torch.channels_last)
         fast = partial(in_bf16, twin, last, targets)
-        alike = float(rank_correlation(fast(), raw()).mean())
+        alike = float(rank_correlation(fast(), raw()).nanmean())
         found = ratios(torchcam, fast, rounds)
         yield {"what": f"{name}, torchcam by ours in bf16", **found, "rank correlation": alike}
 

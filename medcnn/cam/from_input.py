@@ -24,7 +24,7 @@ def gradient(subject: Subject) -> Tensor:
     M^c(x) = max_c |∂y^c/∂I_c(x)|
 
     K. Simonyan, A. Vedaldi, A. Zisserman, "Deep inside convolutional networks: visualising image
-    classification models and saliency maps", ICLR workshop 2014, section 3.1.
+    classification models and saliency maps", ICLR workshop 2014.
     """
     return _gradients(subject, subject.images).abs().amax(2)
 
@@ -34,7 +34,7 @@ def smoothgrad(subject: Subject) -> Tensor:
 
     M^c(x) = max_c |1/n Σ_i ∂y^c/∂I_c(x) at I + ε_i|,    ε_i ~ N(0, σ²)
 
-    D. Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017, section 3; n = 16 copies,
+    D. Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017; n = 16 copies,
     σ = 0.15 of the range of the image's values. The noise is the same for every image, so that a
     map doesn't depend on the batch.
     """
@@ -76,7 +76,7 @@ def guided_backprop(subject: Subject) -> Tensor:
     M^c(x) = max_c |R_c(x)|, R backpropagated with R_in = [input > 0] · [R_out > 0] · R_out
 
     J. T. Springenberg et al., "Striving for simplicity: the all convolutional net", ICLR workshop
-    2015, section 3.4. It hardly depends on the class or on what the net has learned (J. Adebayo et
+    2015. It hardly depends on the class or on what the net has learned (J. Adebayo et
     al., "Sanity checks for saliency maps", 2018): a picture of edges, here to be compared with.
 
     Raises:

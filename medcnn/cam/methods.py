@@ -13,7 +13,7 @@ from medcnn.cam.subject import Subject
 from medcnn.errors import UserError
 
 Formula = Callable[[Tensor, Tensor], Tensor]
-FUSION_GAIN = 2.0  # γ of LayerCAM, section III-C
+FUSION_GAIN = 2.0  # γ of LayerCAM
 
 
 def cam(activations: Tensor, weights: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def gradcampp(activations: Tensor, gradients: Tensor) -> Tensor:
     w_k = Σ_x α_k(x) ReLU(G_k(x)),    M^c(x) = ReLU(Σ_k w_k A_k(x)),    G = ∂y^c/∂A
 
     A. Chattopadhay et al., "Grad-CAM++: generalized gradient-based visual explanations for deep
-    convolutional networks", WACV 2018, eq. 5, 10 and 19. The derivatives there are of exp(y^c);
+    convolutional networks", WACV 2018. The derivatives there are of exp(y^c);
     its factor, one for the whole image, is left out. Places with a denominator at or below zero,
     which needs negative activations, have no weight.
 
@@ -86,7 +86,7 @@ def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
     M^c(x) = Σ_k ∂y^c/∂A_k(x) · A_k(x)
 
     R. L. Draelos, L. Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of
-    convolutional neural networks", 2020, eq. 6. Signed; behind a head of one linear layer its sum
+    convolutional neural networks", 2020. Signed; behind a head of one linear layer its sum
     is the logit less the bias.
 
     Args:
@@ -105,7 +105,7 @@ def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
     α_k^c = Σ_x (A_k(x) / Σ_u A_k(u)) · ∂y^c/∂A_k(x),    M^c(x) = ReLU(Σ_k α_k^c A_k(x))
 
     R. Fu et al., "Axiom-based Grad-CAM: towards accurate visualization and explanation of CNNs",
-    BMVC 2020, eq. 8. A channel whose activations add up to zero has no weight.
+    BMVC 2020. A channel whose activations add up to zero has no weight.
 
     Args:
         activations: A (N, K, *spatial).
@@ -125,7 +125,7 @@ def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
     M^c(x) = ReLU(Σ_k ReLU(∂y^c/∂A_k(x)) · A_k(x))
 
     P.-T. Jiang et al., "LayerCAM: exploring hierarchical class activation maps for localization",
-    IEEE TIP 2021, eq. 6 and 7. Made for early stages, too; of several stages see `fused`.
+    IEEE TIP 2021. Made for early stages, too; of several stages see `fused`.
 
     Args:
         activations: A (N, K, *spatial).
@@ -143,7 +143,7 @@ def eigencam(activations: Tensor) -> Tensor:
     A as a matrix (Z, K) = U Σ Vᵀ,    M(x) = ReLU(A(x) · v_1)
 
     M. B. Muhammad, M. Yeasin, "Eigen-CAM: class activation map using principal components", IJCNN
-    2020, eq. 4 and 5. The sign of v_1, which the decomposition leaves open, is that of a positive
+    2020. The sign of v_1, which the decomposition leaves open, is that of a positive
     sum. It doesn't know the class, so it can't be evidence for one.
 
     Args:
@@ -202,7 +202,7 @@ def fused(subject: Subject, formula: Formula, resize: Callable[[Tensor], Tensor]
 
     M(x) = max_s tanh(γ M_s(x) / max M_s),    γ = 2
 
-    P.-T. Jiang et al., "LayerCAM", 2021, eq. 9 and section III-C.
+    P.-T. Jiang et al., "LayerCAM", 2021.
 
     Args:
         subject: With several stages.

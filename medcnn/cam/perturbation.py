@@ -21,7 +21,7 @@ def scorecam(subject: Subject) -> Tensor:
     H_k = U(s(A_k)),    w^c = softmax_k(y^c(I ∘ H_k)),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
 
     H. Wang et al., "Score-CAM: score-weighted visual explanations for convolutional neural
-    networks", CVPR workshop 2020, eq. 5-7 and algorithm 1. s scales to 0 … 1, U interpolates to
+    networks", CVPR workshop 2020. s scales to 0 … 1, U interpolates to
     the size of the image (there in the other order, which leaves them a little brighter); the
     baseline's score, the same for all channels, cancels in the softmax.
     One forward pass of the whole net for each channel that isn't constant.
@@ -47,7 +47,7 @@ def ablationcam(subject: Subject) -> Tensor:
     w_k^c = y^c − y^c(A_k = 0),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
 
     S. Desai, H. G. Ramaswamy, "Ablation-CAM: visual explanations for deep convolutional network via
-    gradient-free localization", WACV 2020, eq. 3 and 4. There w is divided by y^c: a factor of the
+    gradient-free localization", WACV 2020. There w is divided by y^c: a factor of the
     whole map, which would turn it over where y^c is below zero, and is left out. Only what comes
     after the stage is computed for each channel.
     """
@@ -71,9 +71,9 @@ def occlusion(subject: Subject) -> Tensor:
 
     M^c(x) = mean over the windows W that cover x of y^c(I) − y^c(I with W = 0)
 
-    M. D. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", ECCV 2014,
-    section 4.2. Windows of an eighth of each side, half a window apart (volumes: a whole one);
-    zero is, after normalisation, the mean intensity of the training images.
+    M. D. Zeiler, R. Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
+    Windows of an eighth of each side, half a window apart (volumes: a whole one); zero is, after
+    normalisation, the mean intensity of the training images.
     """
     images = subject.images
     size = images.shape[2:]

@@ -22,7 +22,7 @@ from medcnn.evidence.summary import Record, records
 
 GROUPS = ("localisation", "reliance", "faithfulness", "sanity", "stability", "shortcut")
 UNTUNED = 0.5  # the threshold where there is no lesion in the validation split to tune it on
-SANITY_IMAGES = 16
+SANITY_IMAGES, TUNING_IMAGES = 16, 100  # at most, spread over the classes
 
 
 @dataclass
@@ -34,7 +34,8 @@ class Job:
         split: train, val or test.
         methods: Of `METHODS`.
         groups: Of `GROUPS`.
-        sample: Images for the costly groups (faithfulness, stability), spread over the classes.
+        limit: Images with a lesion that are scored at most, spread over the classes; None: all.
+        sample: Images for the costly groups (faithfulness, stability).
         batch_size: Images at a time.
         others: The same net from other training seeds.
         relabelled: The same net, trained on shuffled labels.
@@ -46,6 +47,7 @@ class Job:
     split: str
     methods: Sequence[str]
     groups: Sequence[str]
+    limit: int | None
     sample: int
     batch_size: int
     others: Sequence[Explainer]
@@ -58,6 +60,7 @@ class Job:
         """Group, method, and one row an image."""
         explainer, size = self.explainer, self.batch_size
         lesions = explainer.rows_with_lesion(self.split, size)
+        lesions = lesions if self.limit is None else self._at_most(lesions, self.limit)
         if "localisation" in self.groups and len(lesions):
             for method in (*self.methods, *BASELINES, ORACLE):
                 options = {"method": method, "threshold": self._threshold(method)}
@@ -74,7 +77,7 @@ class Job:
                 table = self._run("stability", rows, method=method, others=self.others)
                 yield "stability", method, table
         if "sanity" in self.groups:
-            few = rows[spread_over(explainer.samples, rows, min(self.sample, SANITY_IMAGES))]
+            few = self._at_most(rows, min(self.sample, SANITY_IMAGES))
             for method in self.methods:
                 options = {"method": method, "relabelled": self.relabelled}
                 yield "sanity", method, self._run("sanity", few, **options)
@@ -99,6 +102,7 @@ class Job:
     def _threshold(self, method: str) -> float:
         """The share of a map's maximum with the highest mean IoU on the validation split."""
         rows = self.explainer.rows_with_lesion("val", self.batch_size)
+        rows = self._at_most(rows, max(self.sample, TUNING_IMAGES))
         if len(rows) == 0:
             note = f"no lesion in the validation split to tune on: a threshold of {UNTUNED}"
             self.notes += [note] if note not in self.notes else []
@@ -109,9 +113,13 @@ class Job:
 
     def _sampled(self) -> Tensor:
         """Rows for the costly groups, in the table's order."""
-        samples = self.explainer.samples
-        rows = samples.rows(self.split)
-        return rows[spread_over(samples, rows, self.sample).sort().values]
+        return self._at_most(self.explainer.samples.rows(self.split), self.sample)
+
+    def _at_most(self, rows: Tensor, n: int) -> Tensor:
+        """So many of the rows, spread over the classes, in the table's order."""
+        if len(rows) <= n:
+            return rows
+        return rows[spread_over(self.explainer.samples, rows, n).sort().values]
 
     def _with_marker(self) -> Tensor:
         """Rows whose image shows the phantom's marker."""

@@ -2,6 +2,7 @@
 
 import copy
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_eigencam_is_the_first_singular_vector() -> None:
 
 
 def test_layercam_fused() -> None:
-    """Jiang et al. 2021, eq. 9: tanh(2 M / max M) of each stage, the highest of them."""
+    """Jiang et al. 2021: tanh(2 M / max M) of each stage, the highest of them."""
     net, images = toy(), batch()
     maps = explain(net, images, TARGETS, method="layercam", stage=["second", "first"])
     stages = [explain(net, images, TARGETS, method="layercam", stage=s) for s in ("first", "last")]
@@ -317,6 +318,19 @@ def test_wrapped_nets() -> None:
     wrapped = torch.compile(resnet, backend="eager")
     wrapped(small)
     torch.testing.assert_close(explain(wrapped, small), explain(resnet, small))
+
+
+def test_distributed_nets(tmp_path: Path) -> None:
+    net, images = toy(), batch()
+    expected = explain(net, images, TARGETS)
+    options = {"init_method": f"file://{tmp_path / 'store'}", "rank": 0, "world_size": 1}
+    torch.distributed.init_process_group("gloo", **options)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(net)
+        torch.testing.assert_close(explain(wrapped, images, TARGETS), expected)
+        wrapped(images).sum().backward()  # which still works afterwards
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_bad_input() -> None:

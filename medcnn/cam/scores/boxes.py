@@ -21,7 +21,7 @@ def box_iou(maps: Tensor, masks: Tensor, threshold: float) -> Tensor:
     The box is tight round the largest connected part (diagonals connect) of where the map reaches
     `threshold` of its maximum; each connected part of the mask is a lesion with its tight box. The
     share of images with an IoU of at least δ is the box accuracy at δ (J. Choe et al., "Evaluating
-    weakly supervised object localization methods right", CVPR 2020, section 3.2; their MaxBoxAcc
+    weakly supervised object localization methods right", CVPR 2020; their MaxBoxAcc
     takes the threshold that is best on the very images, here it is chosen on others and fixed).
 
     Args:
@@ -69,8 +69,9 @@ def candidates(maps: Tensor, masks: Tensor) -> list[Candidates]:
     """The local maxima of each map, and which lesion each lies on.
 
     A place is a candidate if no value within a window round it (a ninth of each side) is higher,
-    and its own is above zero; of neighbours with the same value one is. Its score is its raw value:
-    how strong evidence is compares between the images, unlike its share of the image's maximum.
+    and its own is above zero; neighbours with the same value are one place, which lies on a lesion
+    if all of them do. Its score is its raw value: how strong evidence is compares between the
+    images, unlike its share of the image's maximum.
 
     Args:
         maps: (N, *spatial), raw.
@@ -79,6 +80,8 @@ def candidates(maps: Tensor, masks: Tensor) -> list[Candidates]:
     Raises:
         UserError: Shapes differ.
     """
+    from scipy import ndimage
+
     if maps.shape != masks.shape:
         raise UserError(
             f"candidates: maps of shape {tuple(maps.shape)}, masks of shape {tuple(masks.shape)}"
@@ -92,10 +95,10 @@ def candidates(maps: Tensor, masks: Tensor) -> list[Candidates]:
     for top, values, mask in zip(tops, maps.cpu().numpy(), masks.cpu().numpy(), strict=True):
         labels, count = _parts(mask)
         plateaus, number = _parts(top)
-        _, first = np.unique(plateaus.ravel(), return_index=True)
-        places = first[-number:] if number else first[:0]  # without the background
-        scores = values.ravel()[places].astype(float)
-        found.append(Candidates(scores, labels.ravel()[places].astype(int) - 1, count))
+        places = np.arange(1, number + 1)
+        scores = np.asarray(ndimage.maximum(values, plateaus, places), float).reshape(-1)
+        on = np.asarray(ndimage.minimum(labels, plateaus, places), int).reshape(-1) - 1
+        found.append(Candidates(scores, on, count))
     return found
 
 

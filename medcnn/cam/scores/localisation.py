@@ -14,7 +14,7 @@ THRESHOLDS = tuple(k / 20 for k in range(1, 20))
 def pointing_hits(maps: Tensor, masks: Tensor, tolerance: int = 0) -> Tensor:
     """The pointing game: whether a map's maximum lies on the lesion.
 
-    J. Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018, section 4.1;
+    J. Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018;
     the share of hits is its pointing accuracy. Where several pixels share the maximum, all of
     them must lie on the lesion, so that a flat map doesn't hit by the order of its pixels. A map
     without a value above zero never hits.
@@ -49,7 +49,7 @@ def energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
     Σ_{x in lesion} ReLU(M(x)) / Σ_x ReLU(M(x))
 
     H. Wang et al., "Score-CAM: score-weighted visual explanations for convolutional neural
-    networks", CVPR workshop 2020, section 4.3. A flat map has the lesion's share of the image.
+    networks", CVPR workshop 2020. A flat map has the lesion's share of the image.
 
     Args:
         maps: (N, *spatial), raw.
@@ -73,7 +73,7 @@ def overlap(maps: Tensor, masks: Tensor, threshold: float) -> tuple[Tensor, Tens
 
     What a map marks, P, is where it reaches `threshold` of its maximum; the lesion is L.
     IoU |P ∩ L| / |P ∪ L|; Dice 2 |P ∩ L| / (|P| + |L|); IoBB |P ∩ L| / |P|, the share of what is
-    marked that is lesion (X. Wang et al., "ChestX-ray8", CVPR 2017, section 4.2, there of boxes:
+    marked that is lesion (X. Wang et al., "ChestX-ray8", CVPR 2017, there of boxes:
     intersection over the detected one).
 
     Args:
@@ -122,7 +122,7 @@ def pixel_average_precision(maps: Tensor, masks: Tensor) -> Tensor:
     ``average_precision_score``. A flat map has the lesion's share of the image.
 
     Args:
-        maps: (N, *spatial), raw, without NaN.
+        maps: (N, *spatial), raw; one with NaN counts as flat.
         masks: (N, *spatial) bool; every image needs a lesion.
 
     Returns:
@@ -132,6 +132,8 @@ def pixel_average_precision(maps: Tensor, masks: Tensor) -> Tensor:
         UserError: Shapes differ, or an image has no lesion.
     """
     masks = checked_masks("pixel average precision", maps, masks)
+    broken = maps.flatten(1).isnan().any(1).reshape(-1, *[1] * (maps.dim() - 1))
+    maps = torch.where(broken, 0.0, maps)  # as good as flat
     values, order = maps.flatten(1).sort(1, descending=True)
     truth = masks.flatten(1).gather(1, order).double()
     found = truth.cumsum(1)

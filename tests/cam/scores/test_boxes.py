@@ -54,7 +54,10 @@ def test_candidates_are_local_maxima() -> None:
     (none,) = candidates(-map_, mask)
     assert len(none.scores) == 0
     (flat,) = candidates(torch.ones(1, 27, 27), mask)
-    assert len(flat.scores) == 1
+    assert (flat.scores.tolist(), flat.lesions.tolist()) == ([1.0], [-1])  # not all on a lesion
+    mask[:] = True
+    (flat,) = candidates(torch.ones(1, 27, 27), mask)
+    assert flat.lesions.tolist() == [0]
 
 
 def made(scores: list[float], lesions: list[int], count: int) -> Candidates:

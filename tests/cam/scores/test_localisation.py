@@ -82,6 +82,10 @@ def test_average_precision_is_that_of_scikit_learn(dims: int) -> None:
     assert pixel_average_precision(maps, masks).tolist() == pytest.approx(expected)
     flat = pixel_average_precision(torch.zeros_like(maps), masks)
     torch.testing.assert_close(flat, masks.flatten(1).double().mean(1))
+    broken = maps.clone()
+    broken[0].view(-1)[3] = torch.nan
+    assert pixel_average_precision(broken, masks)[0] == pytest.approx(float(flat[0]))
+    assert pixel_average_precision(broken, masks)[1:].tolist() == pytest.approx(expected[1:])
 
 
 @pytest.mark.parametrize("dims", [2, 3])
