@@ -54,7 +54,9 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
                 _job(cfg, explainer, path, folder, trust, (tick, notes), len(members))
                 for explainer, path in zip(explainers, members, strict=True)
             ]
+            progress.update(task, total=sum(job.size for job in jobs))
             table, scores = measured(jobs)
+            progress.update(task, description="galleries")
             _galleries(cfg, jobs, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it was") from None
@@ -211,7 +213,6 @@ def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
     for method in jobs[0].methods:
         out, raw = folder / f"gallery-{method}.png", folder / "maps" / method
         draw_gallery(shown, method, out, raw, jobs[0].batch_size, plain(cfg.scale))
-        jobs[0].tick(f"gallery-{method}")
 
 
 def _run_of(cfg: DictConfig) -> Path:

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from medcnn.cam import is_empty
 from medcnn.cam.scores import (
     THRESHOLDS,
     agreement,
@@ -63,6 +64,7 @@ def localisation(explainer: Explainer, batch: Batch, method: str, threshold: flo
         "dice": dice,
         "iobb": iobb,
         **{f"box_iou_{level}": boxes >= level for level in IOU_LEVELS},
+        "empty": is_empty(maps),
     }
     table = _table(batch, columns)
     found = candidates(maps, batch.masks)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -58,33 +58,53 @@ class Job:
 
     def tables(self) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
         """Group, method, and one row an image."""
-        explainer, size = self.explainer, self.batch_size
-        lesions = explainer.rows_with_lesion(self.split, size)
+        for group, method, rows in self.steps:
+            options: dict[str, Any] = {} if method is None else {"method": method}
+            if group == "localisation":
+                options["threshold"] = self._threshold(str(method))
+            elif group == "stability":
+                options["others"] = self.others
+            elif group == "sanity":
+                options["relabelled"] = self.relabelled
+            yield group, method, self._run(group, rows, **options)
+
+    @property
+    def size(self) -> int:
+        """How many parts there are."""
+        tuned = len(self._tuning.split(self.batch_size)) if len(self._tuning) else 0
+        parts = [len(rows.split(self.batch_size)) for _, _, rows in self.steps]
+        return sum(parts) + tuned * sum(group == "localisation" for group, _, _ in self.steps)
+
+    @cached_property
+    def steps(self) -> list[tuple[str, str | None, Tensor]]:
+        """Group, method and rows of each table, in the order in which they are made."""
+        explainer = self.explainer
+        lesions = explainer.rows_with_lesion(self.split, self.batch_size)
         lesions = lesions if self.limit is None else self._at_most(lesions, self.limit)
-        if "localisation" in self.groups and len(lesions):
-            for method in (*self.methods, *BASELINES, ORACLE):
-                options = {"method": method, "threshold": self._threshold(method)}
-                yield "localisation", method, self._run("localisation", lesions, **options)
-        probabilities = explainer.samples.task != "regression"
-        if "reliance" in self.groups and len(lesions) and probabilities:
-            yield "reliance", None, self._run("reliance", lesions)
-        rows = self._sampled()
-        if "faithfulness" in self.groups and probabilities:
-            for method in (*self.methods, *BASELINES):
-                yield "faithfulness", method, self._run("faithfulness", rows, method=method)
-        if "stability" in self.groups:
-            for method in self.methods:
-                table = self._run("stability", rows, method=method, others=self.others)
-                yield "stability", method, table
-        if "sanity" in self.groups:
-            few = self._at_most(rows, min(self.sample, SANITY_IMAGES))
-            for method in self.methods:
-                options = {"method": method, "relabelled": self.relabelled}
-                yield "sanity", method, self._run("sanity", few, **options)
-        marked = self._with_marker()
-        if "shortcut" in self.groups and len(marked):
-            for method in (*self.methods, *BASELINES):
-                yield "shortcut", method, self._run("shortcut", marked, method=method)
+        sampled = self._at_most(explainer.samples.rows(self.split), self.sample)
+        few = self._at_most(sampled, min(self.sample, SANITY_IMAGES))
+        known = (*self.methods, *BASELINES)
+        plan: dict[str, tuple[Sequence[str | None], Tensor]] = {
+            "localisation": ((*known, ORACLE), lesions),
+            "reliance": ((None,), lesions),
+            "faithfulness": (known, sampled),
+            "stability": (self.methods, sampled),
+            "sanity": (self.methods, few),
+            "shortcut": (known, self._with_marker()),
+        }
+        if explainer.samples.task == "regression":  # which has no probabilities
+            del plan["reliance"], plan["faithfulness"]
+        return [
+            (group, method, rows)
+            for group, (methods, rows) in plan.items()
+            for method in methods
+            if group in self.groups and len(rows)
+        ]
+
+    @cached_property
+    def _tuning(self) -> Tensor:
+        rows = self.explainer.rows_with_lesion("val", self.batch_size)
+        return self._at_most(rows, max(self.sample, TUNING_IMAGES))
 
     def _run(self, group: str, rows: Tensor, **options: Any) -> pd.DataFrame:
         """One table of a group's measure over all rows, part by part."""
@@ -101,19 +121,13 @@ class Job:
 
     def _threshold(self, method: str) -> float:
         """The share of a map's maximum with the highest mean IoU on the validation split."""
-        rows = self.explainer.rows_with_lesion("val", self.batch_size)
-        rows = self._at_most(rows, max(self.sample, TUNING_IMAGES))
-        if len(rows) == 0:
+        if len(self._tuning) == 0:
             note = f"no lesion in the validation split to tune on: a threshold of {UNTUNED}"
             self.notes += [note] if note not in self.notes else []
             return UNTUNED
-        table = self._run("tuning", rows, method=method)
+        table = self._run("tuning", self._tuning, method=method)
         means = table.drop(columns="row").mean()
         return float(str(means.idxmax()).removeprefix("iou_at_"))
-
-    def _sampled(self) -> Tensor:
-        """Rows for the costly groups, in the table's order."""
-        return self._at_most(self.explainer.samples.rows(self.split), self.sample)
 
     def _at_most(self, rows: Tensor, n: int) -> Tensor:
         """So many of the rows, spread over the classes, in the table's order."""

@@ -70,6 +70,7 @@ SCORES = {
         "pixel AP", "average precision of a map's values as a detector of the lesion's pixels",
         "higher", CHOE, MAP,
     ),
+    "empty": Words("empty", "share of images whose map has no value above zero", "lower", "", MAP),
     "iou": Words("IoU", "intersection over union of map and lesion", "higher", "", OVERLAP),
     "dice": Words(
         "Dice", "twice the intersection over the sum of both areas", "higher", "", OVERLAP
