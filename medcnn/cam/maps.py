@@ -64,6 +64,7 @@ def explain(
     size: Literal["input"] | None = "input",
     objective: Objective | None = None,
     smooth: int = 0,
+    flip: Sequence[int] = (-1,),
 ) -> Tensor:
     """Maps of a batch, each image explained for its own class.
 
@@ -91,9 +92,9 @@ def explain(
             to leave them at the stage's own.
         objective: Says which scalar stands for a class; None for ``logits[:, target]``. A net with
             one logit needs it.
-        smooth: From 2 on, the map is the mean over so many copies of the image, every other one
-            mirrored left-right and all but the first shifted by up to 1/32 of a side (test-time
-            augmentation). For nets to which left and right are the same.
+        smooth: From 2 on, the map is the mean over so many copies of the image, all but the first
+            shifted by up to 1/32 of a side, and mirrored (test-time augmentation).
+        flip: The axes that `smooth` mirrors, from the end: those to which the net is used.
 
     Returns:
         Raw maps (N, *spatial) float32 on the images' device, or (N, T, *spatial); high means
@@ -113,7 +114,7 @@ def explain(
                 chosen = subject.targets.settled(subject.net(images))
             once = partial(explain, method=method, stage=stage, objective=objective)
             aim = chosen.function or chosen.classes
-            return smoothed(lambda batch: once(net, batch, aim), images, smooth)
+            return smoothed(lambda batch: once(net, batch, aim), images, smooth, flip)
         resize = partial(_resize, size=images.shape[2:])
         if len(subject.pieces) > 2:
             return _one_if_single(fused(subject, layercam, resize), subject)

@@ -1,6 +1,6 @@
 """Maps averaged over changed copies of the image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,14 +8,18 @@ from torch import Tensor
 LARGEST_SHIFT = 32  # a side is shifted by at most one of so many parts
 
 
-def smoothed(explain: Callable[[Tensor], Tensor], images: Tensor, copies: int) -> Tensor:
+def smoothed(
+    explain: Callable[[Tensor], Tensor], images: Tensor, copies: int, flip: Sequence[int]
+) -> Tensor:
     """The mean of the maps of shifted and mirrored copies, each brought back to its place.
 
     Args:
         explain: From images (N, C, *spatial) to maps (N, …, *spatial).
         images: (N, C, *spatial).
-        copies: How many; the first is the image itself, every second one is mirrored left-right.
-            The shifts are the same whatever the batch.
+        copies: How many; the first is the image itself. The shifts are the same whatever the
+            batch.
+        flip: Axes to mirror, from the end; one copy after the other goes through their
+            combinations.
     """
     dims = images.dim() - 2
     generator = torch.Generator().manual_seed(0)
@@ -26,7 +30,8 @@ def smoothed(explain: Callable[[Tensor], Tensor], images: Tensor, copies: int) -
             most = max(1, images.shape[2 + axis] // LARGEST_SHIFT)
             shifts[axis] = int(torch.randint(-most, most + 1, (1,), generator=generator))
         changed = shifted(images, shifts)
-        maps = explain(changed.flip(-1)).flip(-1) if copy % 2 else explain(changed)
+        axes = [axis for bit, axis in enumerate(flip) if copy >> bit & 1]
+        maps = explain(changed.flip(axes)).flip(axes)
         total = total + shifted(maps, [-shift for shift in shifts])
     assert isinstance(total, Tensor)
     return total / copies

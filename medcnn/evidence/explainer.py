@@ -42,7 +42,8 @@ class ClassifierMaps:
     Args:
         classifier: In any mode; it is in evaluation mode afterwards.
         stage: Whose activations are weighted; several for fused LayerCAM.
-        smooth: Copies of the image that a map is averaged over; see `medcnn.cam.explain`.
+        smooth: Copies of the image that a map is averaged over, mirrored along the axes that the
+            training mirrored; see `medcnn.cam.explain`.
 
     Raises:
         UserError: The net has no feature maps.
@@ -91,6 +92,7 @@ class ClassifierMaps:
                 stage="last" if method in OF_THE_INPUT else self.stage,
                 objective=self.classifier.objective,
                 smooth=self.smooth,
+                flip=self.classifier.card["config"]["augment"].get("flip") or (),
             )
 
     def check(self, method: str) -> None:

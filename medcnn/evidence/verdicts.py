@@ -5,9 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from medcnn.cam.baselines import BASELINES
 from medcnn.cam.scores.sanity import LIMIT
 from medcnn.data.samples import Samples
+from medcnn.evidence.explainer import ORACLE
 from medcnn.evidence.summary import Record, difference
+
+COARSE = 0.5  # pointing game of the oracle below which a stage can't show where
 
 
 def verdicts(table: pd.DataFrame, samples: Samples) -> list[str]:
@@ -21,20 +25,26 @@ def verdicts(table: pd.DataFrame, samples: Samples) -> list[str]:
 
 
 def _against_centre(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
-    """Of each method: does it hit the lesion more often than the image's centre does?"""
+    """Which methods hit the lesion more often than the image's centre does."""
     part = table[table["group"] == "localisation"] if len(table) else table
     if not len(part):
         return
     hits = part.pivot(index="row", columns="method", values="pointing_game")
     patients = samples.table["patient"].to_numpy()[hits.index.to_numpy(int)]
-    baselines = ("random", "centre", "edges", "intensity", "oracle")
-    for method in [name for name in part["method"].unique() if name not in baselines]:
+    centre = f"the centre of the image ({_percent(hits['centre'].mean())} of {len(hits)} images)"
+    told: dict[str, list[str]] = {"more often than": [], "less often than": [], "as often as": []}
+    for method in [m for m in part["method"].unique() if m not in (*BASELINES, ORACLE)]:
         gain = difference(hits[method], hits["centre"], patients)
-        word = _word(gain, "more often than", "less often than", "about as often as")
+        share = f"{method} {_percent(hits[method].mean())} ({_interval(gain)} points)"
+        told[_word(gain, *told)].append(share)
+    for word, methods in told.items():
+        if methods:
+            yield f"The map's maximum lies on the lesion {word} {centre}: {', '.join(methods)}."
+    best = hits[ORACLE].mean()
+    if best < COARSE:
         yield (
-            f"The map of {method} has its maximum on the lesion in {_percent(hits[method].mean())} "
-            f"of {gain['n']} images, {word} the centre of the image "
-            f"({_percent(hits['centre'].mean())}; difference {_interval(gain)} points)."
+            f"This stage is too coarse: even the lesion itself, at its resolution, has its maximum "
+            f"on the lesion in no more than {_percent(best)}. Take an earlier one."
         )
 
 
@@ -53,13 +63,12 @@ def _reliance(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
     )
     used = difference(part["accuracy_elsewhere_removed"], part["accuracy_lesion_removed"], patients)
     lost = difference(part["accuracy"], part["accuracy_lesion_removed"], patients)
-    word = _word(used, "The decision uses the lesion", "", "The decision does not use the lesion")
-    word = word or "The lesion distracts the net"
+    word = _word(used, "uses", "is disturbed by", "does not measurably use")
     kept = means["accuracy_lesion_removed"] / max(means["accuracy"], 1e-9)
     yield (
-        f"{word}: the lesion costs {_interval(used)} points more than the other place. "
-        f"Without the lesion {_percent(kept)} of the accuracy is left (it falls by "
-        f"{_interval(lost)} points)."
+        f"The decision {word} the lesion: without it {_interval(lost)} points of accuracy are "
+        f"lost, {_interval(used)} more than without the other place; {_percent(kept)} of the "
+        "accuracy is left."
     )
 
 

@@ -291,6 +291,14 @@ def test_smoothing_is_the_mean_over_changed_copies() -> None:
     changed = shifted(images, shifts).flip(-1)
     second = shifted(explain(net, changed, TARGETS).flip(-1), [-shift for shift in shifts])
     torch.testing.assert_close(maps, (plain + second) / 2)
+    net.features = nn.Sequential(nn.Conv2d(1, 5, 1), nn.ReLU())  # the same wherever a pixel lies
+    flat = images.mean((2, 3), keepdim=True).expand_as(images)
+    for flip in ((), (-1,), (-1, -2)):
+        alone = explain(net, flat, TARGETS)
+        torch.testing.assert_close(explain(net, flat, TARGETS, smooth=4, flip=flip), alone)
+    net = toy()
+    both = explain(net, images, TARGETS, smooth=4, flip=(-1, -2))
+    assert not torch.allclose(both, explain(net, images, TARGETS, smooth=4))
     decided = explain(net, images, smooth=3)
     torch.testing.assert_close(decided, explain(net, images, net(images).argmax(1), smooth=3))
     several = explain(net, images, TARGETS[:, None], smooth=2)

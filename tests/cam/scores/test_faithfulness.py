@@ -126,7 +126,9 @@ def test_road_batch_is_image_by_image(shape: tuple[int, ...]) -> None:
         for a, b in zip(alone, together, strict=True):
             torch.testing.assert_close(a, b[i : i + 1], atol=1e-6, rtol=0)
     untied = uniform(3, *shape, seed=2)
-    noisy = [road(images, untied, of_first_column, noise=0.1, seed=seed).combined for seed in (4, 5)]
+    noisy = [
+        road(images, untied, of_first_column, noise=0.1, seed=seed).combined for seed in (4, 5)
+    ]
     assert not torch.equal(*noisy)  # by the noise alone
     other = road(images, maps, of_first_column, seed=5)
     assert not torch.equal(together.morf, other.morf)
