@@ -146,6 +146,7 @@ def test_without_output_the_maps_lie_in_the_run_directory(
     [
         ("methods=score", "method=score: choose one of"),
         ("methods=[gradcam,score]", "method=score: choose one of"),
+        ("methods=[]", r"methods=\[\]: name at least one of cam"),
         ("scores=beauty", "scores=beauty: choose all, or some of localisation, reliance"),
         ("sample=0", "sample=0"),
         ("smooth=1", "smooth=1"),

@@ -187,6 +187,8 @@ def methods_of(explainer: ClassifierMaps, given: Any) -> tuple[list[str], list[s
     """
     if given != "all":
         asked = [given] if isinstance(given, str) else list(given)
+        if not asked:
+            raise UserError(f"methods=[]: name at least one of {', '.join(METHODS)}")
         for method in asked:
             explainer.check(method)
         return asked, []
