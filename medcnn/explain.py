@@ -55,6 +55,7 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
                 for explainer, path in zip(explainers, members, strict=True)
             ]
             progress.update(task, total=sum(job.size for job in jobs))
+            notes += jobs[0].left_out
             table, scores = measured(jobs)
             progress.update(task, description="galleries")
             _galleries(cfg, jobs, folder)

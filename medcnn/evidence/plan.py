@@ -101,6 +101,22 @@ class Job:
             if group in self.groups and len(rows)
         ]
 
+    @property
+    def left_out(self) -> list[str]:
+        """A sentence for each group that was asked for and can't be had, and why."""
+        samples, made = self.explainer.samples, {group for group, _, _ in self.steps}
+        lesion = "no lesion is known in this split"
+        if samples.task == "multilabel" and samples.masks is not None:
+            lesion = "of several labels an image, a mask doesn't say whose it is"
+        probs = "a regression has no probabilities"
+        reasons = {
+            "localisation": lesion,
+            "reliance": probs if samples.task == "regression" else lesion,
+            "faithfulness": probs,
+        }
+        gone = [group for group in reasons if group in self.groups and group not in made]
+        return [f"{group} left out: {reasons[group]}" for group in gone]
+
     @cached_property
     def _tuning(self) -> Tensor:
         rows = self.explainer.rows_with_lesion("val", self.batch_size)

@@ -19,7 +19,7 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation import bootstrap_mean
 from medcnn.evidence import Explainer, scale_of
-from medcnn.evidence.plan import GROUPS
+from medcnn.evidence.plan import GROUPS, Job, measured
 from medcnn.evidence.store import Parts
 from medcnn.evidence.summary import FALSE_POSITIVES, difference, records
 
@@ -264,6 +264,11 @@ def test_regression_and_multilabel_have_what_fits(tmp_path: Path) -> None:
     content = main(cfg, [jobs.NUMBERS])
     groups = {record["group"] for record in content["scores"]}
     assert groups == {"localisation", "sanity", "stability"}
+    why = "a regression has no probabilities"
+    assert [note for note in content["notes"] if "left out" in note] == [
+        f"reliance left out: {why}",
+        f"faithfulness left out: {why}",
+    ]
     assert classifier.objective.task == "regression"
 
 
@@ -299,3 +304,24 @@ def test_others_must_fit(phantom_run: Path, tmp_path: Path) -> None:
     shutil.rmtree(run)
     with pytest.raises(UserError, match="there is no such file"):
         jobs.explain(checkpoint(run), f"output='{tmp_path / 'out'}'")
+
+
+def test_several_labels_have_no_lesion_of_their_own(tmp_path: Path) -> None:
+    data = jobs.banded(24, "multilabel", masks=torch.ones(36, 28, 28, dtype=torch.bool))
+    run = jobs.train(
+        tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=null",
+        trust=["jobs.banded"],
+        dataset={"_target_": "jobs.banded", "rows": 24, "task": "multilabel", "name": "n"},
+    )  # fmt: skip
+    classifier = medcnn.load(run / "checkpoints" / "best.ckpt", trust=["jobs.banded"])
+    options: dict[str, Any] = {"parts": Parts(tmp_path / "parts", {}), "others": ()}
+    job = Job(
+        Explainer(classifier, data), "test", ["gradcam"], GROUPS, None, 4, 4,
+        relabelled=None, **options,
+    )  # fmt: skip
+    assert {group for group, _, _ in job.steps} == {"faithfulness", "stability", "sanity"}
+    why = "of several labels an image, a mask doesn't say whose it is"
+    assert job.left_out == [f"localisation left out: {why}", f"reliance left out: {why}"]
+    table, found = measured([job])
+    assert set(table["group"]) == {"faithfulness", "stability", "sanity"}
+    assert all(record["class"] is None for record in found)
