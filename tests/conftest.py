@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: before torch counts the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

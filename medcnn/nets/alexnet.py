@@ -78,7 +78,7 @@ def alexnet(
         stem: auto, small or imagenet.
         width: All numbers of channels and hidden units times this.
         head: fc as above, or one linear layer after gap (AlexNet-GAP of Zhou et al. 2016),
-            attention or lse pooling.
+            attention, lse or top pooling.
         dropout: Probability, after both hidden layers of the head (gap and so on: before the last).
 
     Raises:

@@ -16,7 +16,7 @@ def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net
     Args:
         net: Any net with a map; its stages are used, not copied.
         stage: Name of the last stage that is kept.
-        head: gap, attention or lse.
+        head: gap, attention, lse or top.
         dropout: Probability, before the last layer.
 
     Raises:
@@ -55,5 +55,5 @@ def middle_stage(net: Net) -> str:
 
 
 def head_kind(head: nn.Module) -> str:
-    """Which of gap, attention and lse a head is; gap for any other."""
+    """Which of gap, attention, lse and top a head is; gap for any other."""
     return next((kind for kind, form in POOLED.items() if type(head) is form), "gap")

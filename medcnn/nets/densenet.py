@@ -92,7 +92,7 @@ def densenet(
         depth: 121, 169 or 201.
         stem: auto, small or imagenet.
         width: The growth rate, 32, and with it all numbers of channels times this.
-        head: gap as published, attention or lse.
+        head: gap as published, attention, lse or top.
         dropout: Probability, after the last convolution of each layer; the paper uses 0.2 on small
             data sets without augmentation.
 

@@ -191,7 +191,7 @@ def googlenet(
         input_size: Spatial size of the images, for ``stem="auto"``.
         stem: auto, small or imagenet.
         width: All numbers of channels and hidden units times this.
-        head: gap as published, attention or lse.
+        head: gap as published, attention, lse or top.
         dropout: Probability, before the last layer.
         aux: Build the two auxiliary heads, which `GoogLeNet.forward_with_aux` uses.
         transform_input: As in torchvision, which published weights for that: 3-channel images

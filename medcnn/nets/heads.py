@@ -9,6 +9,7 @@ from medcnn.errors import UserError
 from medcnn.nets.base import Stem, layer, scaled
 
 LSE_SHARPNESS = 10.0
+TOP_SHARE = 0.1  # of the places of a map, in TopHead
 
 
 class LinearHead(nn.Module):
@@ -51,6 +52,27 @@ class LogSumExpHead(LinearHead):
         x = LSE_SHARPNESS * maps.flatten(2).float()
         pooled = (torch.logsumexp(x, 2) - torch.log(x.new_tensor(x.shape[2]))) / LSE_SHARPNESS
         return pooled.to(maps.dtype)
+
+
+class TopHead(LinearHead):
+    """The linear layer at every place of the map, then the mean of each class's highest places.
+
+    A class is decided by its strongest evidence, a tenth of the places, and not by how much of the
+    image looks like it: a lesion is small (T. Durand et al., "WILDCAT: weakly supervised learning
+    of deep ConvNets for image classification, pointwise localization and segmentation", 2017, with
+    one map a class and without negative evidence).
+
+    Args:
+        channels: Channels of the maps.
+        num_classes: Number of logits.
+        dropout: Probability of dropping a channel at a place.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
+        logits: Tensor = self.fc(self.dropout(maps.flatten(2).transpose(1, 2)))
+        count = max(1, round(TOP_SHARE * logits.shape[1]))
+        return logits.topk(count, 1).values.mean(1)
 
 
 class AttentionHead(LinearHead):
@@ -134,13 +156,14 @@ POOLED: dict[str, type[LinearHead]] = {
     "gap": LinearHead,
     "attention": AttentionHead,
     "lse": LogSumExpHead,
+    "top": TopHead,
 }
 
 
 def pooled_head(
     name: str, kind: str, channels: int, num_classes: int, dropout: float
 ) -> LinearHead:
-    """A head of one linear layer, by what pools before it: gap, attention or lse.
+    """A head of one linear layer, by its pooling: gap, attention, lse or top.
 
     Args:
         name: Of the family, for messages.

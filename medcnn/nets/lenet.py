@@ -46,7 +46,7 @@ def lenet(
         spatial_dims: 2 or 3.
         version: 1998 or modern.
         width: All numbers of channels and hidden units times this.
-        head: fc as above, or one linear layer after gap, attention or lse pooling.
+        head: fc as above, or one linear layer after gap, attention, lse or top pooling.
         dropout: Probability, after both hidden layers of the head (gap and so on: before the last).
 
     Raises:

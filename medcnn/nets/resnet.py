@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from medcnn.errors import UserError
 from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
 from medcnn.nets.heads import pooled_head
 
@@ -101,6 +102,7 @@ DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] =
     152: (Bottleneck, (3, 8, 36, 3)),
 }
 WIDTHS = (64, 128, 256, 512)
+STRIDES = (1, 2, 2, 2)
 MIN_SIZE: dict[Stem, int] = {"small": 8, "imagenet": 32}
 TORCHVISION_NAMES = {
     "conv1": "features.stem.conv",
@@ -119,6 +121,7 @@ def resnet(
     depth: int = 18,
     stem: str = "auto",
     width: float = 1.0,
+    strides: Sequence[int] = STRIDES,
     head: str = "gap",
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
@@ -154,7 +157,10 @@ def resnet(
         depth: 18, 34, 50, 101 or 152.
         stem: auto, small or imagenet.
         width: All numbers of channels times this.
-        head: gap as published, attention or lse.
+        strides: Of the first block of each stage, 1 or 2: (1, 2, 2, 2) as published; 1 in the last
+            makes the map twice as fine, for that stage's time fourfold (as for maps in B. Zhou et
+            al., "Learning deep features for discriminative localization", 2016, section 3).
+        head: gap as published, attention, lse or top.
         dropout: Probability, before the last layer.
         stochastic_depth: Probability of leaving out the last block for an image in training; it
             grows linearly from 0 before the first (G. Huang et al., "Deep networks with stochastic
@@ -163,10 +169,12 @@ def resnet(
             zero (P. Goyal et al., "Accurate, large minibatch SGD", 2017, section 5.1).
 
     Raises:
-        UserError: Unknown depth, stem or head.
+        UserError: Unknown depth, stem or head, or strides that aren't four of 1 and 2.
     """
     block, counts = DEPTHS[choose_depth("resnet", depth, tuple(DEPTHS))]
     kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    if not isinstance(strides, Sequence) or [s in (1, 2) for s in strides] != [True] * 4:
+        raise UserError(f"model.strides={strides}: give four numbers, each 1 or 2")
     channels = scaled(WIDTHS[0], width)
     stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, channels, spatial_dims))
     done = 0
@@ -174,7 +182,7 @@ def resnet(
         blocks = []
         for i in range(count):
             done += 1
-            stride = 2 if i == 0 and number > 1 else 1
+            stride = strides[number - 1] if i == 0 else 1
             drop = stochastic_depth * done / sum(counts)
             blocks.append(block(channels, scaled(full, width), stride, spatial_dims, drop))
             channels = scaled(full, width) * block.expansion

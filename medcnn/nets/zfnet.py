@@ -53,7 +53,7 @@ def zfnet(
         input_size: Spatial size of the images, for ``stem="auto"``.
         stem: auto, small or imagenet.
         width: All numbers of channels and hidden units times this.
-        head: fc as above, or one linear layer after gap, attention or lse pooling.
+        head: fc as above, or one linear layer after gap, attention, lse or top pooling.
         dropout: Probability, after both hidden layers of the head (gap and so on: before the last).
 
     Raises:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from medcnn import nets
 from medcnn.errors import UserError
 from medcnn.nets.cut import cut, head_kind, middle_stage
-from medcnn.nets.heads import AttentionHead, LinearHead, LogSumExpHead
+from medcnn.nets.heads import AttentionHead, LinearHead, LogSumExpHead, TopHead
 
 SPATIAL = [name for name in nets.FAMILIES if name not in ("linear", "mlp")]
 
@@ -59,7 +59,13 @@ def test_its_description() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "form"), [("gap", LinearHead), ("attention", AttentionHead), ("lse", LogSumExpHead)]
+    ("kind", "form"),
+    [
+        ("gap", LinearHead),
+        ("attention", AttentionHead),
+        ("lse", LogSumExpHead),
+        ("top", TopHead),
+    ],
 )
 def test_heads(kind: str, form: type[LinearHead]) -> None:
     made = cut(make(), "layer2", head=kind, dropout=0.25)
@@ -120,7 +126,7 @@ def test_refused() -> None:
     message = r"^model\.cut=layer9: resnet18 has the stages stem, layer1, layer2, layer3, layer4$"
     with pytest.raises(UserError, match=message):
         cut(make(), "layer9")
-    with pytest.raises(UserError, match=r"^model\.head=fc: resnet18 has gap, attention, lse$"):
+    with pytest.raises(UserError, match=r"^model\.head=fc: resnet18 has gap, attention, lse, top$"):
         cut(make(), "layer1", head="fc")
     mlp = make("mlp", input_size=(8, 8))
     with pytest.raises(UserError, match=r"^model\.cut=hidden1: mlp has no feature maps to cut at$"):

@@ -109,7 +109,7 @@ def test_shares_its_weights() -> None:
             net.get_parameter("head.fc1.weight").mul_(2)
             x = images(*size)
             torch.testing.assert_close(dense(x).flatten(1), net(x), atol=1e-4, rtol=1e-4)
-    for head in ("gap", "lse", "attention"):
+    for head in ("gap", "lse", "attention", "top"):
         net = make("resnet18", (28, 28), head=head)
         assert [*pointers(convolutionalise(net)).values()] == [*pointers(net).values()]
 

@@ -287,7 +287,7 @@ def test_every_net_trains_exports_and_survives_a_checkpoint(
     name: str, head: str, dims: int, channels: int, tmp_path: Path
 ) -> None:
     if head == "fc" and name not in DENSE:
-        with pytest.raises(UserError, match=f"model.head=fc: {name} has gap, attention, lse"):
+        with pytest.raises(UserError, match=f"model.head=fc: {name} has gap, attention, lse, top"):
             make(name, 28, head="fc")
         return
     size = (16,) * dims
@@ -395,3 +395,21 @@ class TestGoogLeNetAux:
     def test_needs_the_heads(self) -> None:
         with pytest.raises(UserError, match=r"set model\.aux=true"):
             make("googlenet", 28).forward_with_aux(torch.zeros(1, 1, 28, 28))  # type: ignore[operator]
+
+
+def test_a_stride_of_one_makes_the_map_finer() -> None:
+    """The same weights, whatever the strides: only the sizes of the maps change."""
+    coarse, fine = (
+        nets.build(
+            "resnet18", in_channels=1, num_classes=3, width=0.125, stem="imagenet", **options
+        )
+        for options in ({}, {"strides": (1, 2, 2, 1)})
+    )
+    fine.load_state_dict(coarse.state_dict())
+    x = torch.randn(1, 1, 64, 64)
+    assert coarse.features(x).shape[2:] == (2, 2)
+    assert fine.features(x).shape[2:] == (4, 4)
+    torch.testing.assert_close(fine.features[:-1](x), coarse.features[:-1](x))
+    for strides in ((1, 2, 2), (1, 2, 2, 3), "1222", 2):
+        with pytest.raises(UserError, match=r"model\.strides=.* four numbers, each 1 or 2"):
+            make("resnet18", 64, strides=strides)

@@ -12,6 +12,7 @@ from medcnn.nets.heads import (
     DenseHead,
     LinearHead,
     LogSumExpHead,
+    TopHead,
     choose_head,
     pooled_head,
 )
@@ -85,6 +86,17 @@ def test_attention_is_the_formula_of_ilse(size: tuple[int, ...]) -> None:
     torch.testing.assert_close(head(maps), head.fc(head.pool(maps)))
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_top_is_the_mean_of_the_highest_tenth(size: tuple[int, ...]) -> None:
+    head, maps = head_of(TopHead), maps_of(*size)
+    places = maps.flatten(2)
+    count = max(1, round(0.1 * places.shape[2]))
+    for n in range(len(maps)):
+        scores = torch.stack([head.fc(place) for place in places[n].T])  # (places, classes)
+        expected = scores.sort(0, descending=True).values[:count].mean(0)
+        torch.testing.assert_close(head(maps)[n], expected)
+
+
 @pytest.mark.parametrize("form", [LinearHead, LogSumExpHead, AttentionHead])
 def test_gradient_reaches_every_place_and_weight(form: type[LinearHead]) -> None:
     head, maps = head_of(form), maps_of(5, 7).requires_grad_()
@@ -141,7 +153,13 @@ def test_dense_head_in_3d() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "form"), [("gap", LinearHead), ("attention", AttentionHead), ("lse", LogSumExpHead)]
+    ("kind", "form"),
+    [
+        ("gap", LinearHead),
+        ("attention", AttentionHead),
+        ("lse", LogSumExpHead),
+        ("top", TopHead),
+    ],
 )
 def test_by_name(kind: str, form: type[LinearHead]) -> None:
     head = pooled_head("resnet", kind, 6, 3, 0.25)
@@ -150,8 +168,8 @@ def test_by_name(kind: str, form: type[LinearHead]) -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(UserError, match=r"^model\.head=fc: resnet has gap, attention, lse$"):
+    with pytest.raises(UserError, match=r"^model\.head=fc: resnet has gap, attention, lse, top$"):
         pooled_head("resnet", "fc", 6, 3, 0.0)
-    with pytest.raises(UserError, match=r"^model\.head=max: vgg has fc, gap, attention, lse$"):
+    with pytest.raises(UserError, match=r"^model\.head=max: vgg has fc, gap, attention, lse, top$"):
         choose_head("vgg", "max")
     assert choose_head("vgg", "fc") == "fc"

@@ -109,7 +109,7 @@ def test_groups_count_for_the_fan() -> None:
     assert std_of(net, "features.conv4.conv.weight") == pytest.approx(sqrt(2 / (48 * 9)), rel=0.03)
 
 
-@pytest.mark.parametrize("head", ["gap", "attention", "lse"])
+@pytest.mark.parametrize("head", ["gap", "attention", "lse", "top"])
 @pytest.mark.parametrize("classes", [1, 40, 128])
 def test_the_output_layers_of_pooled_heads(head: str, classes: int) -> None:
     net = nets.build("resnet", in_channels=1, num_classes=classes, stem="small", head=head)
