@@ -1,6 +1,6 @@
 """Can maps be believed? Nets are trained, and all methods of maps scored on images they never saw.
 
-python scripts/evidence_experiment.py --runs runs/evidence [--parts NAME …] [--data FOLDER]
+python scripts/evidence_experiment.py [--runs runs/evidence] [--brain FOLDER] [--parts NAME …]
 
 Writes docs/evidence.csv, a row for each experiment, method and score: the mean over all test images
 with its 95 % interval over patients. Trainings that are finished are not repeated, so the script
@@ -10,9 +10,8 @@ may be stopped and started again. Parts:
 - shortcut: films on which a marker tells lesion from normal with a probability of 0.5 (never mind),
   0.7, 0.85, 0.95 and 1; the maps of all these nets are scored on the same films, half of which
   have the marker whatever they show.
-- brain: contrast-enhanced MRI with three kinds of tumour (J. Cheng, figshare 1512427), five folds
-  by block of neighbouring slices, with the plain net and with the recipe that moves the evidence
-  onto the lesion. FOLDER holds annotations.csv and the images.
+- brain: the nets of localisation_experiment.py, the plain one and its recipe, five folds of brain
+  MRI each; FOLDER is where that wrote its runs.
 """
 
 import argparse
@@ -25,6 +24,7 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 
 from medcnn.config import conf_dir
+from medcnn.ensemble import FILE
 from medcnn.explain import main as explain
 from medcnn.rundir import RunDir
 from medcnn.train import train
@@ -38,28 +38,19 @@ QUICK = (  # all methods but Score-CAM and occlusion, which take hundreds of pas
     "gradient,smoothgrad,integrated_gradients,guided_backprop]"
 )
 COLUMNS = ("experiment", "group", "method", "score", "value", "low", "high", "n")
-BRAIN = (
-    "dataset=csv",
-    "dataset.columns.image=file",
-    "dataset.columns.label=class",
-    "dataset.columns.patient=block",
-    "dataset.columns.box=[x_center,y_center,width,height]",
-    "dataset.box_format=cxcywh",
-    "dataset.box_unit=fraction",
-    "dataset.size=128",
-    "fold=all",
-    "trainer.max_epochs=20",
-    "model=resnet",
-    "model.width=0.5",
-)
-RECIPES: dict[str, tuple[str, ...]] = {"plain": (), "recipe": ("experiment=local_evidence",)}
+AVERAGED = ("methods=[gradcam,hirescam,layercam]", "smooth=8", "scores=[localisation,stability]")
+RECIPES: dict[str, tuple[str, Sequence[str]]] = {  # run, and how its maps are made
+    "plain": ("plain", [QUICK]),
+    "local_evidence": ("local_evidence", [QUICK]),
+    "local_evidence, mean over 8 copies": ("local_evidence", AVERAGED),
+}
 
 
 def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/evidence"))
-    parser.add_argument("--data", type=Path)
+    parser.add_argument("--brain", type=Path, default=Path("runs/localisation"))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--output", type=Path, default=Path("docs/evidence.csv"))
     options = parser.parse_args()
@@ -96,27 +87,22 @@ def shortcut(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
 
 def brain(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
     """The plain net and the recipe, five folds each."""
-    if options.data is None:
-        raise SystemExit("--data: the folder of annotations.csv and the images")
-    for name, overrides in RECIPES.items():
-        run = options.runs / f"brain-{name}"
-        path = f"dataset.path='{options.data / 'annotations.csv'}'"
-        trained(run, *BRAIN, path, *overrides, whole=True)
-        smooth = "smooth=8" if name == "recipe" else "smooth=0"
-        yield f"brain {name}", explained(run, QUICK, "sample=100", smooth, whole=True)
+    for name, (run, how) in RECIPES.items():
+        scores = explained(options.brain / run / "all", *how, "sample=100", "batch_size=64")
+        yield f"brain MRI, {name}", scores
 
 
-def trained(run: Path, *overrides: str, whole: bool = False) -> None:
-    """Train unless that is done; `whole` is for all folds."""
+def trained(run: Path, *overrides: str) -> None:
+    """Train unless that is done; go on with what was interrupted."""
     if RunDir(run).finished:
         return
     again = [f"resume='{run}'"] if (run / "config.yaml").exists() else None
     train(compose("train", again or [*QUIET, *overrides, f"paths.run='{run}'"]), [])
 
 
-def explained(run: Path, *overrides: str, whole: bool = False) -> Any:
-    """Scores of the maps of a run's best checkpoint."""
-    checkpoint = run if whole else run / "checkpoints" / "best.ckpt"
+def explained(run: Path, *overrides: str) -> Any:
+    """Scores of the maps of a run's best checkpoint, or of all its folds."""
+    checkpoint = run if (run / FILE).exists() else run / "checkpoints" / "best.ckpt"
     cfg = compose("explain", [f"checkpoint='{checkpoint}'", "accelerator=cpu", *overrides])
     return explain(cfg, [])["scores"]
 

@@ -9,7 +9,7 @@ from medcnn.errors import UserError
 from medcnn.nets.base import Stem, layer, scaled
 
 LSE_SHARPNESS = 10.0
-TOP_SHARE = 0.1  # of the places of a map, in TopHead
+TOP_SHARE = 0.1
 
 
 class LinearHead(nn.Module):
@@ -54,27 +54,6 @@ class LogSumExpHead(LinearHead):
         return pooled.to(maps.dtype)
 
 
-class TopHead(LinearHead):
-    """The linear layer at every place of the map, then the mean of each class's highest places.
-
-    A class is decided by its strongest evidence, a tenth of the places, and not by how much of the
-    image looks like it: a lesion is small (T. Durand et al., "WILDCAT: weakly supervised learning
-    of deep ConvNets for image classification, pointwise localization and segmentation", 2017, with
-    one map a class and without negative evidence).
-
-    Args:
-        channels: Channels of the maps.
-        num_classes: Number of logits.
-        dropout: Probability of dropping a channel at a place.
-    """
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
-        logits: Tensor = self.fc(self.dropout(maps.flatten(2).transpose(1, 2)))
-        count = max(1, round(TOP_SHARE * logits.shape[1]))
-        return logits.topk(count, 1).values.mean(1)
-
-
 class AttentionHead(LinearHead):
     """As `LinearHead`, with a weighted mean whose weights the net learns to choose.
 
@@ -106,6 +85,26 @@ class AttentionHead(LinearHead):
     def pool(self, maps: Tensor) -> Tensor:
         """(N, channels) of maps (N, channels, *spatial)."""
         return (maps * self.weights(maps)[:, None]).flatten(2).sum(2)
+
+
+class TopHead(LinearHead):
+    """The linear layer at every place, then the mean of each class's highest tenth of the places.
+
+    So a class is decided by where its evidence is strongest, as at a lesion, and what the rest of
+    the image looks like doesn't count (T. Durand et al., "WILDCAT", 2017, section 3.2: k⁺ maxima,
+    alpha = 0, one map a class). Grad-CAM is the positive part of what is pooled, but for the bias.
+
+    Args:
+        channels: Channels of the maps.
+        num_classes: Number of logits.
+        dropout: Probability of dropping a channel at a place.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
+        scores: Tensor = self.fc(self.dropout(maps.flatten(2).transpose(1, 2)))
+        places = scores.shape[1]
+        return scores.topk(max(1, round(TOP_SHARE * places)), dim=1).values.mean(1)
 
 
 class DenseHead(nn.Module):
@@ -163,7 +162,7 @@ POOLED: dict[str, type[LinearHead]] = {
 def pooled_head(
     name: str, kind: str, channels: int, num_classes: int, dropout: float
 ) -> LinearHead:
-    """A head of one linear layer, by its pooling: gap, attention, lse or top.
+    """A head of one linear layer, by what pools: gap, attention, lse or top.
 
     Args:
         name: Of the family, for messages.

@@ -66,7 +66,7 @@ def vgg(
             without care for the start.
         stem: auto, small or imagenet.
         width: All numbers of channels and hidden units times this.
-        head: fc as above, or one linear layer after gap (VGG-GAP of Zhou et al. 2016), attention,
+        head: fc as above, or one linear layer after gap (VGG-GAP of Zhou et al. 2016), attention
             lse or top pooling.
         dropout: Probability, after both hidden layers of the head (gap and so on: before the last).
 

@@ -230,7 +230,7 @@ def test_axis_that_the_images_lack() -> None:
         Augment(seed=0, flip=[-3])(batch(1, 1, 4, 4), torch.arange(1), 0)
 
 
-@pytest.mark.parametrize("name", ["none", "light", "standard"])
+@pytest.mark.parametrize("name", ["none", "light", "standard", "strong"])
 def test_configs(name: str) -> None:
     config = OmegaConf.merge(
         OmegaConf.load(CONF / "none.yaml"), OmegaConf.load(CONF / f"{name}.yaml")

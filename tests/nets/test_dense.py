@@ -31,6 +31,7 @@ CASES: dict[str, Case] = {
     "resnet18, rectangle": ("resnet18", {}, (96, 160), (128, 224), 1, (2, 3)),
     "attention": ("resnet18", {"head": "attention"}, (96, 160), (128, 224), 1, (2, 3)),
     "lse": ("resnet18", {"head": "lse"}, (96, 160), (128, 224), 1, (2, 3)),
+    "top": ("resnet18", {"head": "top"}, (96, 160), (128, 224), 1, (2, 3)),
     "googlenet": ("googlenet", {}, (28, 28), (40, 48), 1, (2, 3)),
     "lenet 3-D": ("lenet", {"width": 1.0}, (28, 28, 28), (30, 33, 28), 1, (2, 3, 1)),
     "vgg 3-D": ("vgg", {"stem": "imagenet"}, (32, 32, 32), (64, 48, 32), 2, (2, 1, 1)),

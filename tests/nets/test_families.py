@@ -395,21 +395,3 @@ class TestGoogLeNetAux:
     def test_needs_the_heads(self) -> None:
         with pytest.raises(UserError, match=r"set model\.aux=true"):
             make("googlenet", 28).forward_with_aux(torch.zeros(1, 1, 28, 28))  # type: ignore[operator]
-
-
-def test_a_stride_of_one_makes_the_map_finer() -> None:
-    """The same weights, whatever the strides: only the sizes of the maps change."""
-    coarse, fine = (
-        nets.build(
-            "resnet18", in_channels=1, num_classes=3, width=0.125, stem="imagenet", **options
-        )
-        for options in ({}, {"strides": (1, 2, 2, 1)})
-    )
-    fine.load_state_dict(coarse.state_dict())
-    x = torch.randn(1, 1, 64, 64)
-    assert coarse.features(x).shape[2:] == (2, 2)
-    assert fine.features(x).shape[2:] == (4, 4)
-    torch.testing.assert_close(fine.features[:-1](x), coarse.features[:-1](x))
-    for strides in ((1, 2, 2), (1, 2, 2, 3), "1222", 2):
-        with pytest.raises(UserError, match=r"model\.strides=.* four numbers, each 1 or 2"):
-            make("resnet18", 64, strides=strides)

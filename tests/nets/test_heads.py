@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from medcnn.errors import UserError
 from medcnn.nets.heads import (
     LSE_SHARPNESS,
+    TOP_SHARE,
     AttentionHead,
     DenseHead,
     LinearHead,
@@ -86,17 +87,6 @@ def test_attention_is_the_formula_of_ilse(size: tuple[int, ...]) -> None:
     torch.testing.assert_close(head(maps), head.fc(head.pool(maps)))
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_top_is_the_mean_of_the_highest_tenth(size: tuple[int, ...]) -> None:
-    head, maps = head_of(TopHead), maps_of(*size)
-    places = maps.flatten(2)
-    count = max(1, round(0.1 * places.shape[2]))
-    for n in range(len(maps)):
-        scores = torch.stack([head.fc(place) for place in places[n].T])  # (places, classes)
-        expected = scores.sort(0, descending=True).values[:count].mean(0)
-        torch.testing.assert_close(head(maps)[n], expected)
-
-
 @pytest.mark.parametrize("form", [LinearHead, LogSumExpHead, AttentionHead])
 def test_gradient_reaches_every_place_and_weight(form: type[LinearHead]) -> None:
     head, maps = head_of(form), maps_of(5, 7).requires_grad_()
@@ -118,6 +108,36 @@ def test_dropout_is_between_pooling_and_the_linear_layer() -> None:
         dropped = F.dropout(head.pool(maps), 0.5)
         torch.testing.assert_close(logits, head.fc(dropped))
         assert not torch.equal(head.eval()(maps), logits)
+
+
+@pytest.mark.parametrize(("size", "count"), [((5, 7), 4), ((3, 4, 5), 6), ((2, 2), 1)])
+def test_the_highest_tenth_of_the_class_map_decides(size: tuple[int, ...], count: int) -> None:
+    assert TOP_SHARE == 0.1
+    head, maps = head_of(TopHead), maps_of(*size).requires_grad_()
+    logits = head(maps)
+    for n, k in ((0, 0), (0, 2), (1, 1)):
+        weights = head.fc.weight[k].view(-1, *[1] * len(size))
+        scores = ((weights * maps[n]).sum(0) + head.fc.bias[k]).flatten().tolist()
+        highest = sorted(scores)[-count:]
+        assert logits[n, k].item() == pytest.approx(sum(highest) / count, rel=1e-5)
+        (gradient,) = torch.autograd.grad(logits[n, k], maps, retain_graph=True)
+        reached = gradient[n].abs().sum(0).flatten() > 0
+        assert reached.nonzero()[:, 0].tolist() == [
+            place for place, score in enumerate(scores) if score >= highest[0]
+        ]
+        # so Grad-CAM's weights are those of the class, divided by the number of places
+        mean = gradient[n].flatten(1).mean(1) * len(scores)
+        torch.testing.assert_close(mean, head.fc.weight[k])
+
+
+def test_dropout_of_the_top_head_is_before_the_linear_layer() -> None:
+    head, maps = TopHead(6, 3, dropout=0.5), maps_of(5, 7)
+    torch.manual_seed(2)
+    logits = head(maps)
+    torch.manual_seed(2)
+    dropped = F.dropout(maps.flatten(2).transpose(1, 2), 0.5)
+    torch.testing.assert_close(logits, head.fc(dropped).topk(4, 1).values.mean(1))
+    assert not torch.equal(head.eval()(maps), logits)
 
 
 def test_dense_head_by_hand() -> None:
