@@ -17,8 +17,7 @@ a batch (one image where every channel takes a forward pass), random weights. Pa
 import argparse
 import gc
 import resource
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from benchmark_nets import ratios
 from pytorch_grad_cam import AblationCAM, GradCAM, ScoreCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
@@ -153,26 +153,6 @@ def in_bf16(net: nets.Net, images: Tensor, targets: Tensor) -> Tensor:
     """Our Grad-CAM under autocast."""
     with torch.autocast("cpu", torch.bfloat16):
         return cam.explain(net, images, targets, size=None)
-
-
-def ratios(first: Callable[[], Any], second: Callable[[], Any], rounds: int) -> dict[str, Any]:
-    """Seconds of the first by those of the second, taken in turn, after a round to warm up."""
-    found = []
-    for number in range(rounds + 1):
-        pair = [seconds_of(first), seconds_of(second)]
-        if number % 2:  # who goes first changes
-            pair = [seconds_of(second), seconds_of(first)][::-1]
-        found.append(pair[0] / pair[1])
-    values = np.array(found[1:])
-    shown = {"ratio": np.median(values), "lowest": values.min(), "highest": values.max()}
-    return {key: round(float(value), 3) for key, value in shown.items()}
-
-
-def seconds_of(job: Callable[[], Any]) -> float:
-    """Seconds that a job takes."""
-    start = time.perf_counter()
-    job()
-    return time.perf_counter() - start
 
 
 def peak_memory() -> float:

@@ -231,7 +231,7 @@ def test_words() -> None:
         assert not words.what.endswith(".")
     lower = {name for name, words in SCORES.items() if words.better == "lower"}
     assert lower == {
-        "deletion", "average_drop", "randomisation_rank", "randomisation_ssim",
+        "deletion", "average_drop", "empty", "randomisation_rank", "randomisation_ssim",
         "label_randomisation_rank", "label_randomisation_ssim",
     }  # fmt: skip
     assert words_of("cascading_3_layer1_rank").family.startswith("rank correlation, weights")
