@@ -190,7 +190,8 @@ def _job(
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     parts = Parts(folder / "parts" / name, _fingerprint(cfg, explainer.samples, files, size))
     limit, sample = (n if n is None else max(1, n // folds) for n in (cfg.limit, cfg.sample))
-    aims = (cfg.split, methods, chosen_groups(plain(cfg.scores)), limit, sample, size)
+    groups = chosen_groups(plain(cfg.scores))
+    aims: Any = (cfg.split, methods, groups, limit, sample, size)
     return Job(explainer, *aims, others, relabelled, parts, tick, notes)
 
 
