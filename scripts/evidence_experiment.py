@@ -73,7 +73,9 @@ def phantom(dims: int, options: argparse.Namespace) -> Iterator[tuple[str, Any]]
     """Lesions known by construction."""
     run = options.runs / f"phantom{dims}d"
     trained(run, f"dataset.spatial_dims={dims}", *NARROW, *(SMALL_CT if dims == 3 else ()))
-    yield f"phantom {dims}-D", explained(run, "methods=all" if dims == 2 else QUICK, "sample=40")
+    fine = ("methods=[gradcam,gradcampp,hirescam,xgradcam,layercam]", "stage=layer2")  # 6×6×6
+    how = ("methods=all", "sample=40") if dims == 2 else (*fine, "scores=[localisation]")
+    yield f"phantom {dims}-D", explained(run, *how)
 
 
 def shortcut(options: argparse.Namespace) -> Iterator[tuple[str, Any]]:
