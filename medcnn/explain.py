@@ -191,8 +191,20 @@ def _job(
     parts = Parts(folder / "parts" / name, _fingerprint(cfg, explainer.samples, files, size))
     limit, sample = (n if n is None else max(1, n // folds) for n in (cfg.limit, cfg.sample))
     groups = chosen_groups(plain(cfg.scores))
-    aims: Any = (cfg.split, methods, groups, limit, sample, size)
-    return Job(explainer, *aims, others, relabelled, parts, tick, notes)
+    return Job(
+        explainer,
+        cfg.split,
+        methods,
+        groups,
+        limit=limit,
+        sample=sample,
+        batch_size=size,
+        others=others,
+        relabelled=relabelled,
+        parts=parts,
+        tick=tick,
+        notes=notes,
+    )
 
 
 def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
