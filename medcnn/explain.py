@@ -189,7 +189,7 @@ def _job(
     files = [path, *map(Path, plain(cfg.seeds)), *([Path(cfg.random_labels)] if relabelled else [])]
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     parts = Parts(folder / "parts" / name, _fingerprint(cfg, explainer.samples, files, size))
-    limit, sample = (n if n is None else max(1, n // folds) for n in (cfg.limit, cfg.sample))
+    limit = None if cfg.limit is None else max(1, cfg.limit // folds)
     groups = chosen_groups(plain(cfg.scores))
     return Job(
         explainer,
@@ -197,7 +197,7 @@ def _job(
         methods,
         groups,
         limit=limit,
-        sample=sample,
+        sample=max(1, cfg.sample // folds),
         batch_size=size,
         others=others,
         relabelled=relabelled,
