@@ -1,12 +1,12 @@
 """``python -m medcnn.explain``: the maps behind the decisions, and whether they can be believed."""
 
-import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from omegaconf import DictConfig
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -21,13 +21,14 @@ from medcnn.datasets import data_config, open_data
 from medcnn.ensemble import FILE, read_ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
-from medcnn.evidence import Explainer, draw_gallery, scale_of, spread
+from medcnn.evidence import ClassifierMaps, Explainer, draw_gallery, scale_of
 from medcnn.evidence.plan import GROUPS, Job, measured, methods_of
 from medcnn.evidence.store import Parts
+from medcnn.evidence.summary import Record
 from medcnn.evidence.verdicts import verdicts
 from medcnn.files import write_csv, write_json
 from medcnn.report import write_cam_page
-from medcnn.report.cam_overlay import check_scale
+from medcnn.report.cam_scale import check_scale
 from medcnn.trainer import device_of
 
 SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
@@ -43,26 +44,22 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
         return explain_files(cfg, classifier)
     members = members_of(Path(cfg.checkpoint))
     explainers = [_explainer(path, cfg, trust) for path in members]
+    methods, notes = methods_of(explainers[0], plain(cfg.methods))
     samples = explainers[0].samples
     folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{samples.name}-{cfg.split}")
-    notes: list[str] = []
+    jobs = [
+        _job(cfg, explainer, methods, folder / "parts" / str(k), trust, members)
+        for k, explainer in enumerate(explainers)
+    ]
     try:
-        with _progress() as progress:
-            task = progress.add_task("", total=None)
-            tick = lambda name: progress.update(task, advance=1, description=name)  # noqa: E731
-            jobs = [
-                _job(cfg, explainer, path, folder, trust, (tick, notes), len(members))
-                for explainer, path in zip(explainers, members, strict=True)
-            ]
-            progress.update(task, total=sum(job.size for job in jobs))
-            notes += jobs[0].left_out
-            table, scores = measured(jobs)
-            progress.update(task, description="galleries")
-            _galleries(cfg, jobs, folder)
+        table, scores = _measured(jobs)
+        _galleries(cfg, jobs, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it was") from None
+    for job in jobs:
+        notes += [*job.left_out, *job.notes]
     notes += verdicts(table, samples)
-    settings = _settings(cfg, samples, jobs[0].methods)
+    settings = _settings(cfg, samples, methods)
     result = {"settings": settings, "scores": scores, "notes": list(dict.fromkeys(notes))}
     write_csv(folder / "scores.csv", table)
     write_json(folder / "scores.json", result)
@@ -126,7 +123,7 @@ def explain_split(
     check_whole_number("n", n, least=1)
     explainer = Explainer(classifier, samples, stage=stage)
     size = _batch_size(classifier, None)
-    shown = [(explainer, spread(samples, split, n))]
+    shown = [(explainer, _spread(samples, split, n))]
     draw_gallery(shown, method, folder / "gallery.png", folder, size)
     rows = explainer.rows_with_lesion(split, size)
     if len(rows) == 0:
@@ -146,9 +143,9 @@ def explain_split(
     return scores
 
 
-def check_explainable(classifier: Classifier, samples: Samples, method: str, stage: str) -> None:
+def check_explainable(classifier: Classifier, method: str, stage: str) -> None:
     """Raise UserError if there is no such map of this net: before it is trained, not after."""
-    Explainer(classifier, samples, stage=stage).check(method)
+    ClassifierMaps(classifier, stage=stage).check(method)
     classifier.train()
 
 
@@ -173,38 +170,45 @@ def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
 def _job(
     cfg: DictConfig,
     explainer: Explainer,
-    path: Path,
-    folder: Path,
+    methods: Sequence[str],
+    parts: Path,
     trust: Sequence[str],
-    told: tuple[Callable[[str], None], list[str]],
-    folds: int,
+    members: Sequence[Path],
 ) -> Job:
-    """What to measure of one checkpoint."""
-    tick, notes = told
-    methods, left_out = methods_of(explainer, plain(cfg.methods))
-    notes += left_out
-    others = [_other(Path(seed), explainer, trust) for seed in plain(cfg.seeds)]
-    relabelled = _other(Path(cfg.random_labels), explainer, trust) if cfg.random_labels else None
+    """What to measure of one checkpoint, of `members` of a cross-validation its share."""
+    given = [Path(path) for path in (*plain(cfg.seeds), cfg.random_labels) if path is not None]
+    if given and len(members) > 1:
+        raise UserError("seeds=… and random_labels=… go with one checkpoint, not with all folds")
+    others = [_other(path, explainer, trust) for path in given]
+    relabelled = others.pop() if cfg.random_labels is not None else None
     size = _batch_size(explainer.classifier, cfg.batch_size)
-    files = [path, *map(Path, plain(cfg.seeds)), *([Path(cfg.random_labels)] if relabelled else [])]
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    parts = Parts(folder / "parts" / name, _fingerprint(cfg, explainer.samples, files, size))
-    limit = None if cfg.limit is None else max(1, cfg.limit // folds)
-    groups = chosen_groups(plain(cfg.scores))
+    depends_on = _fingerprint(cfg, explainer.samples, [*members, *given], size)
     return Job(
         explainer,
         cfg.split,
         methods,
-        groups,
-        limit=limit,
-        sample=max(1, cfg.sample // folds),
+        chosen_groups(plain(cfg.scores)),
+        limit=None if cfg.limit is None else max(1, cfg.limit // len(members)),
+        sample=max(1, cfg.sample // len(members)),
         batch_size=size,
         others=others,
         relabelled=relabelled,
-        parts=parts,
-        tick=tick,
-        notes=notes,
+        parts=Parts(parts, depends_on),
     )
+
+
+def _measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
+    """All scores, with a bar of finished parts on a terminal."""
+    columns = ("{task.description}", MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=sum(job.size for job in jobs))
+
+        def tick(name: str) -> None:
+            progress.update(task, advance=1, description=name)
+
+        for job in jobs:
+            job.tick = tick
+        return measured(jobs)
 
 
 def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
@@ -220,13 +224,18 @@ def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
         return
     shares = [cfg.n // len(jobs) + (k < cfg.n % len(jobs)) for k in range(len(jobs))]
     shown = [
-        (job.explainer, spread(job.explainer.samples, cfg.split, share))
+        (job.explainer, _spread(job.explainer.samples, cfg.split, share))
         for job, share in zip(jobs, shares, strict=True)
         if share
     ]
     for method in jobs[0].methods:
         out, raw = folder / f"gallery-{method}.png", folder / "maps" / method
         draw_gallery(shown, method, out, raw, jobs[0].batch_size, plain(cfg.scale))
+
+
+def _spread(samples: Samples, split: str, n: int) -> torch.Tensor:
+    """Rows of a gallery, class by class."""
+    return samples.spread(samples.rows(split), n)
 
 
 def _run_of(cfg: DictConfig) -> Path:
@@ -263,12 +272,6 @@ def _settings(cfg: DictConfig, samples: Samples, methods: Sequence[str]) -> dict
         "methods": list(methods),
         **{key: plain(cfg[key]) for key in ("stage", "smooth", "limit", "sample")},
     }
-
-
-def _progress() -> Progress:
-    """A bar of finished parts on a terminal, nothing elsewhere."""
-    columns = ("{task.description}", MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, transient=True, disable=not sys.stdout.isatty())
 
 
 def _report(result: dict[str, Any], page: Path) -> None:

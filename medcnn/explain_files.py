@@ -19,7 +19,7 @@ from medcnn.data.formats import decode, list_images, stem
 from medcnn.data.geometry import prepared_affine
 from medcnn.data.image import Image, ImageSpec
 from medcnn.datasets import spec_of
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.plan import methods_of
 from medcnn.files import replacing, write_csv
@@ -57,7 +57,6 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     maps = ClassifierMaps(classifier, stage=plain(cfg.stage), smooth=cfg.smooth)
     methods, notes = methods_of(maps, plain(cfg.methods))
     size = classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
-    check_whole_number("batch_size", size, least=1)
     spec = spec_of(classifier.card)
     volumes = spec.spatial_dims == 3 or spec.slices is not None
     paths = list_images(cfg.image, volumes=volumes, key="image")

@@ -223,7 +223,7 @@ def fit_and_test(
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import check_explainable
 
-        check_explainable(classifier, samples, cfg.cam.method, cfg.cam.stage)
+        check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)
     trainer = make_trainer(cfg, run, trust)
     if trainer.is_global_zero:

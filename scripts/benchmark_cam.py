@@ -14,18 +14,15 @@ a batch (one image where every channel takes a forward pass), random weights. Pa
 - leaks: hooks and memory that 100 calls leave behind.
 """
 
-import argparse
 import gc
 import resource
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from benchmark_nets import ratios
+from benchmark_nets import measure, ratios
 from pytorch_grad_cam import AblationCAM, GradCAM, ScoreCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
@@ -39,18 +36,8 @@ BATCH, SIZE, CLASSES = 16, 224, 1000
 
 
 def main() -> None:
-    """Measure the parts that are asked for, and write a row for each figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=Path("docs/benchmark_cam.csv"))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    options = parser.parse_args()
-    rows = []
-    for part in options.parts:
-        for row in PARTS[part](options.rounds):
-            rows.append({"part": part, **row})
-            print(rows[-1], flush=True)
-            pd.DataFrame(rows).to_csv(options.output, index=False)
+    """Measure the parts that are asked for."""
+    measure(PARTS, str(__doc__), "docs/benchmark_cam.csv", rounds=5)
 
 
 def gradcam(rounds: int) -> Iterator[dict[str, Any]]:

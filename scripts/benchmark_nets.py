@@ -44,15 +44,22 @@ DENSE = ("vgg11", "resnet18")
 
 
 def main() -> None:
-    """Measure the parts that are asked for, and write a row for each ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--output", type=Path, default=Path("docs/benchmark_nets.csv"))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    """Measure the parts that are asked for."""
+    measure(PARTS, str(__doc__), "docs/benchmark_nets.csv", rounds=7)
+
+
+def measure(
+    parts: dict[str, Callable[[int], Iterator[dict[str, Any]]]], doc: str, output: str, rounds: int
+) -> None:
+    """Read the command line, and write a row for each figure of the parts that it asks for."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--output", type=Path, default=Path(output))
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     options = parser.parse_args()
     rows = []
     for part in options.parts:
-        for row in PARTS[part](options.rounds):
+        for row in parts[part](options.rounds):
             rows.append({"part": part, **row})
             print(rows[-1], flush=True)
             pd.DataFrame(rows).to_csv(options.output, index=False)

@@ -284,3 +284,16 @@ def renamed_back(net: Net) -> dict[str, Tensor]:
     inverse = {our: their for their, our in net.published_names.items()}
     assert len(inverse) == len(net.published_names)
     return rename(net.state_dict(), inverse)
+
+
+def itk_image(values: np.ndarray, affine: np.ndarray) -> Any:
+    """A volume, and how it lies (RAS+), in SimpleITK's terms."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(values.T)
+    lps = np.diag([-1, -1, 1]) @ affine[:3]
+    spacing = np.linalg.norm(lps[:, :3], axis=0)
+    image.SetSpacing([float(s) for s in spacing])
+    image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:, 3].tolist())
+    return image

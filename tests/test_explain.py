@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jobs
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +16,6 @@ import medcnn
 from medcnn.assemble import make_source
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.evidence import spread
 from medcnn.explain import explain_split, interval
 
 SCRIPT = jobs.ROOT / "scripts" / "visualize_cam.py"
@@ -43,7 +41,7 @@ def pooled_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_gallery_and_raw_maps(phantom_run: Path, samples: Samples, tmp_path: Path) -> None:
     out = tmp_path / "maps"
     jobs.explain(best(phantom_run), f"output='{out}'", "n=5", "batch_size=2", "scores=[]")
-    rows = spread(samples, "test", 5).tolist()
+    rows = samples.spread(samples.rows("test"), 5).tolist()
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     raw_maps = {f"maps/gradcam/{row}.npy" for row in rows}
     assert files == {"gallery-gradcam.png", "scores.json", "scores.csv", "index.html", *raw_maps}
@@ -169,15 +167,6 @@ def test_a_net_without_maps(tmp_path: Path) -> None:
     assert not (run / "cams").exists()
     with pytest.raises(UserError, match="no feature maps"):
         jobs.explain(best(run))
-
-
-def test_rows_of_the_gallery_are_spread_over_the_classes() -> None:
-    table = pd.DataFrame({"image": range(12), "patient": range(12), "split": "test"})
-    table["label"] = [0] * 6 + [1] * 4 + [2] * 2
-    toy = Samples("toy", table, torch.zeros(12, 1, 2, 2), "multiclass", ("a", "b", "c"))
-    assert spread(toy, "test", 6).tolist() == [0, 5, 6, 9, 10, 11]
-    assert spread(toy, "test", 2).tolist() == [0, 6]
-    assert spread(toy, "test", 100).tolist() == list(range(12))
 
 
 def test_interval_in_words() -> None:

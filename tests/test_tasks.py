@@ -12,7 +12,6 @@ from sklearn import metrics as sk
 
 import medcnn
 from medcnn.errors import UserError
-from medcnn.evidence import spread
 from medcnn.explain import explain_split
 
 SIZES = [48, 20, 24]
@@ -96,7 +95,8 @@ def test_a_regression_is_evaluated_again(regression: Path, tmp_path: Path) -> No
 
 
 def test_maps_of_a_regression(regression: Path) -> None:
-    rows = spread(jobs.numbers(SIZES), "test", 3).tolist()
+    samples = jobs.numbers(SIZES)
+    rows = samples.spread(samples.rows("test"), 3).tolist()
     assert rows == [68, 80, 91]
     assert {p.name for p in (regression / "cams").glob("*.npy")} == {f"{r}.npy" for r in rows}
     assert (regression / "cams" / "gallery.png").exists()
@@ -167,7 +167,7 @@ def test_maps_of_images_without_a_label(partly: Path, tmp_path: Path) -> None:
     figures = jobs.metrics(partly)
     assert figures["test/pointing_game"]["n"] == SIZES[2] * 2 // 3
     samples = jobs.slices(SIZES)
-    rows = spread(samples, "test", 6)
+    rows = samples.spread(samples.rows("test"), 6)
     assert sorted(samples.labels[rows].tolist()) == [-1, -1, 0, 0, 1, 1]
     classifier = medcnn.load(partly / "checkpoints" / "best.ckpt")
     samples.table["label"] = -1

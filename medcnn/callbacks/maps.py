@@ -119,15 +119,8 @@ def _chosen(samples: Samples, n: int) -> tuple[Tensor, Tensor]:
         there, labels = known(labels).any(1), (labels == 1).int().argmax(1)
     elif samples.task == "regression":
         labels = torch.zeros(len(rows), dtype=torch.long)
-    rows, labels = rows[there], labels[there]
-    classes = labels.unique().tolist()
-    at = []
-    for k, label in enumerate(classes):
-        own = (labels == label).nonzero()[:, 0]
-        share = min(n // len(classes) + (k < n % len(classes)), len(own))
-        at.append(own[torch.linspace(0, len(own) - 1, share).round().long()])
-    chosen = torch.cat(at) if at else torch.zeros(0, dtype=torch.long)
-    return rows[chosen], labels[chosen]
+    chosen = samples.spread(rows[there], n)
+    return chosen, labels[torch.searchsorted(rows, chosen)]
 
 
 def _caption(classifier: Any, label: Tensor, probs: Tensor, target: int) -> dict[str, Any]:

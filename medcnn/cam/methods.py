@@ -192,9 +192,8 @@ def by_activations(subject: Subject, formula: Callable[[Tensor], Tensor]) -> Ten
     """Maps (N, T, *spatial) of a formula of activations alone."""
     activations = subject.activations()
     with torch.no_grad():
-        count = subject.targets.settled(subject.pieces[-1](activations))
-        maps = formula(activations.float())[:, None]
-        return maps if count.single else maps.repeat_interleave(count.classes.shape[1], 1)  # type: ignore[union-attr]
+        targets = subject.targets.settled(subject.pieces[-1](activations))
+        return formula(activations.float())[:, None].repeat_interleave(targets.count, 1)
 
 
 def fused(subject: Subject, formula: Formula, resize: Callable[[Tensor], Tensor]) -> Tensor:

@@ -26,6 +26,11 @@ class Targets:
         self.objective = objective
 
     @property
+    def count(self) -> int:
+        """Maps of each image."""
+        return 1 if self.classes is None or self.classes.ndim == 1 else self.classes.shape[1]
+
+    @property
     def single(self) -> bool:
         """Whether there is one map an image, not several."""
         return self.classes is None or self.classes.ndim == 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medcnn.errors import UserError
-from medcnn.objective import UNKNOWN, Task
+from medcnn.objective import UNKNOWN, Task, known
 
 SPLITS = ("train", "val", "test")
 
@@ -112,6 +112,26 @@ class Samples:
                 f"column split holds {sorted(self.table['split'].unique())}"
             )
         return torch.from_numpy(rows)
+
+    def spread(self, rows: Tensor, n: int) -> Tensor:
+        """At most `n` of some rows (m,), evenly from their classes and evenly within each.
+
+        They come class by class. Unknown is a class here, of several labels the first that is
+        there counts, and in regression all rows are of one class.
+        """
+        labels = self.labels[rows]
+        if self.task == "regression":
+            labels = torch.zeros(len(rows))
+        elif self.task == "multilabel":
+            labels = torch.where(known(labels).any(1), labels.argmax(1), UNKNOWN)
+        classes = labels.unique().tolist()
+        chosen = [rows[:0]]
+        for k, value in enumerate(classes):
+            of_class = rows[labels == value]
+            share = min(n // len(classes) + (k < n % len(classes)), len(of_class))
+            at = np.linspace(0, len(of_class) - 1, share).round().astype(int)
+            chosen.append(of_class[torch.from_numpy(at)])
+        return torch.cat(chosen)
 
     def shuffle_labels(self, seed: int) -> None:
         """Let the labels of the training split change places; the other splits keep theirs.

@@ -51,8 +51,9 @@ def bootstrap_mean(
         )
     if not np.isfinite(values).all():
         raise UserError("bootstrap: values hold numbers that aren't finite")
-    options = {"resamples": resamples, "level": level, "seed": seed}
-    means, low, high = bootstrap_means(values[:, None], groups, **options)  # type: ignore[arg-type]
+    means, low, high = bootstrap_means(
+        values[:, None], groups, resamples=resamples, level=level, seed=seed
+    )
     alone = np.isnan(low[0])
     return float(means[0]), None if alone else float(low[0]), None if alone else float(high[0])
 

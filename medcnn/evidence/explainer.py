@@ -1,5 +1,6 @@
 """A classifier, the images that it decides on, and the maps of its decisions."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -102,17 +103,15 @@ class ClassifierMaps:
 
     @cached_property
     def resolution(self) -> tuple[int, ...]:
-        """Spatial size of the stage's output; of several stages that of the last one."""
+        """Spatial size of the stage's output; of several stages that of the finest."""
+        stages = [self.stage] if isinstance(self.stage, str) else self.stage
+        images = self.classifier.normalise(self._blank())
+        target = torch.zeros(1, dtype=torch.int64)
+        options: dict[str, Any] = {"size": None, "objective": self.classifier.objective}
+        net = self.classifier.net
         with autocast(self.classifier):
-            maps = cam.explain(
-                self.classifier.net,
-                self.classifier.normalise(self._blank()),
-                torch.zeros(1, dtype=torch.int64),
-                stage=self.stage if isinstance(self.stage, str) else "last",
-                size=None,
-                objective=self.classifier.objective,
-            )
-        return tuple(maps.shape[1:])
+            maps = [cam.explain(net, images, target, stage=stage, **options) for stage in stages]
+        return tuple(max((one.shape[1:] for one in maps), key=math.prod))
 
     def _blank(self) -> Tensor:
         card = self.classifier.card

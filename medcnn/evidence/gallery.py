@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from medcnn.data.samples import Samples
@@ -45,31 +44,6 @@ def draw_gallery(
     split = samples.table["split"].iloc[int(rows[0])]
     title = f"{samples.name}, {split}: {method} of {what}"
     gallery(items, out, title=title, scale=scale_of(method, scale))
-
-
-def spread(samples: Samples, split: str, n: int) -> Tensor:
-    """At most `n` rows of a split, evenly from its classes and evenly within each, in order.
-
-    Unknown is a class here; in regression all rows are of one.
-    """
-    rows = samples.rows(split)
-    return rows[spread_over(samples, rows, n)]
-
-
-def spread_over(samples: Samples, rows: Tensor, n: int) -> Tensor:
-    """Which of the rows: positions (at most n,) evenly from their classes, class by class."""
-    labels = samples.labels[rows]
-    if samples.task == "regression":
-        labels = torch.zeros(len(rows))
-    group = labels if labels.ndim == 1 else torch.where(known(labels).any(1), labels.argmax(1), -1)
-    classes = group.unique().tolist()
-    shares = [n // len(classes) + (k < n % len(classes)) for k in range(len(classes))]
-    chosen = []
-    for value, share in zip(classes, shares, strict=True):
-        of_class = (group == value).nonzero()[:, 0]
-        at = np.linspace(0, len(of_class) - 1, min(share, len(of_class))).round().astype(int)
-        chosen.append(of_class[torch.from_numpy(at)])
-    return torch.cat(chosen)
 
 
 def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Sequence[GalleryItem]:

@@ -16,7 +16,6 @@ from medcnn.data.phantom import MARKER_BOX
 from medcnn.errors import UserError
 from medcnn.evidence import measures
 from medcnn.evidence.explainer import ORACLE, ClassifierMaps, Explainer
-from medcnn.evidence.gallery import spread_over
 from medcnn.evidence.store import Parts
 from medcnn.evidence.summary import Record, records
 
@@ -41,6 +40,8 @@ class Job:
         relabelled: The same net, trained on shuffled labels.
         parts: Where finished parts are kept.
         tick: Called after each part with its name.
+
+    `notes` are sentences about what was found on the way.
     """
 
     explainer: Explainer
@@ -124,7 +125,7 @@ class Job:
 
     def _run(self, group: str, rows: Tensor, **options: Any) -> pd.DataFrame:
         """One table of a group's measure over all rows, part by part."""
-        name = "-".join([group, *(str(options[k]) for k in ("method", "order") if k in options)])
+        name = f"{group}-{options['method']}" if "method" in options else group
         measure = partial(getattr(measures, group), self.explainer, **options)
         found = []
         for k, part in enumerate(rows.split(self.batch_size)):
@@ -149,7 +150,7 @@ class Job:
         """So many of the rows, spread over the classes, in the table's order."""
         if len(rows) <= n:
             return rows
-        return rows[spread_over(self.explainer.samples, rows, n).sort().values]
+        return self.explainer.samples.spread(rows, n).sort().values
 
     def _with_marker(self) -> Tensor:
         """Rows whose image shows the phantom's marker."""

@@ -33,10 +33,6 @@ class Parts:
             write_csv(path, make())
         return pd.read_csv(path, float_precision="round_trip")
 
-    def remove(self) -> None:
-        """Forget all parts."""
-        shutil.rmtree(self.folder)
-
 
 def _read(path: Path) -> Any:
     try:

@@ -1,9 +1,10 @@
 """Run directories to pictures and tables."""
 
 from medcnn.report.cam_gallery import gallery
+from medcnn.report.cam_nifti import map_to_source, write_nifti
 from medcnn.report.cam_overlay import GalleryItem, overlay
 from medcnn.report.cam_page import write_page as write_cam_page
-from medcnn.report.cam_volume import draw_mosaic, draw_planes, map_to_source, write_nifti
+from medcnn.report.cam_volume import draw_mosaic, draw_planes
 from medcnn.report.summary import summary_table, write_summary
 from medcnn.report.training_curves import curves
 

@@ -19,14 +19,12 @@ from medcnn.report.cam_overlay import (
     OUTLINE,
     GalleryItem,
     Panel,
-    Scale,
     Sheet,
-    colours,
     draw_image,
     draw_overlay,
-    is_signed,
     panel,
 )
+from medcnn.report.cam_scale import Scale, colours, is_signed
 
 CELL_WIDTH, GAP, CAPTION = 4.0, 0.1, 0.52  # inches, as all lengths here
 LINE, FOOTER = 0.26, 0.72

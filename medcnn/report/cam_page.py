@@ -60,7 +60,6 @@ class Section:
 
     title: str
     question: str
-    verdict: str
     tables: list[Table]
     by_class: list[tuple[str, list[Table]]]
     words: list[Words]
@@ -151,7 +150,7 @@ def _section(name: str, records: Sequence[Record]) -> Section:
     every = [*tables, *(table for _, several in by_class for table in several)]
     best = any(cell.best for table in every for row in table.rows for cell in row.cells)
     explained = _explained(records)
-    return Section(title, question, _verdict(records), tables, by_class, explained, best)
+    return Section(title, question, tables, by_class, explained, best)
 
 
 def _explained(records: Sequence[Record]) -> list[Words]:
@@ -221,25 +220,6 @@ def _cell(record: Record, *, best: bool = False) -> Cell:
     bounds = (record["low"], record["high"])
     interval = "" if None in bounds else "[{:.3f}, {:.3f}]".format(*bounds)
     return Cell(f"{record['value']:.3f}", interval, best)
-
-
-def _verdict(records: Sequence[Record]) -> str:
-    """What the score of reliance says, in a sentence; empty without one."""
-    found = [r for r in records if r["score"] == "reliance" and r["class"] is None]
-    if not found or found[0]["value"] is None:
-        return ""
-    low, high = found[0]["low"], found[0]["high"]
-    if low is not None and low > 0:
-        said = "The decision uses the lesion: without it more is lost"
-    elif high is not None and high < 0:
-        said = "The lesion distracts the net: without it less is lost"
-    else:
-        return (
-            "That the decision uses the lesion isn't shown: the loss without it can't be told from "
-            "the loss without as much of the body elsewhere."
-        )
-    cell = _cell(found[0])
-    return f"{said} than without as much of the body elsewhere, by {cell.value} {cell.interval}."
 
 
 def _galleries(folder: Path, settings: dict[str, Any]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jobs
 import monai.transforms
 import nibabel as nib
 import numpy as np
@@ -162,16 +163,6 @@ def test_a_blob_stays_where_it_was(spec: ImageSpec) -> None:
         np.testing.assert_allclose(np.linalg.norm(moved[:3, :3], axis=0), spec.spacing, rtol=1e-6)
 
 
-def itk_image(values: np.ndarray, affine: np.ndarray) -> Any:
-    image = SimpleITK.GetImageFromArray(values.T)
-    lps = np.diag([-1, -1, 1]) @ affine[:3]
-    spacing = np.linalg.norm(lps[:, :3], axis=0)
-    image.SetSpacing([float(s) for s in spacing])
-    image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:, 3].tolist())
-    return image
-
-
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.spatial_dims == 3])
 def test_resampled_as_simpleitk_does(spec: ImageSpec) -> None:
     """On its grid, which `prepared_affine` gives; smooth, so that antialiasing changes little."""
@@ -184,8 +175,8 @@ def test_resampled_as_simpleitk_does(spec: ImageSpec) -> None:
     image = Image(np.asarray(smooth) * 300, affine=affine)
     moved = prepared_affine(image, spec)
     assert moved is not None
-    grid = itk_image(np.zeros(spec.size, np.float32), moved)
-    source = itk_image(image.values[0], affine)
+    grid = jobs.itk_image(np.zeros(spec.size, np.float32), moved)
+    source = jobs.itk_image(image.values[0], affine)
     outside = float(image.values.min())
     other = SimpleITK.Resample(source, grid, SimpleITK.Transform(), SimpleITK.sitkLinear, outside)
     expected = SimpleITK.GetArrayFromImage(other).T
@@ -194,7 +185,7 @@ def test_resampled_as_simpleitk_does(spec: ImageSpec) -> None:
     assert error.mean() < 0.006 * np.ptp(image.values)
     label = Image((image.values > 400).astype(np.uint8), affine=affine)
     nearest = SimpleITK.Resample(
-        itk_image(label.values[0], affine),
+        jobs.itk_image(label.values[0], affine),
         grid,
         SimpleITK.Transform(),
         SimpleITK.sitkNearestNeighbor,

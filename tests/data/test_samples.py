@@ -66,3 +66,15 @@ def test_missing_column() -> None:
 def test_count_of_images_has_to_fit() -> None:
     with pytest.raises(UserError, match="2 rows in the sample table, but 5 images"):
         Samples("toy", table([0, 1]), torch.zeros(5, 1, 4, 4), "binary", ("no", "yes"))
+
+
+def test_rows_are_spread_over_the_classes() -> None:
+    table = pd.DataFrame({"image": range(12), "patient": range(12), "split": "test"})
+    table["label"] = [0] * 6 + [1] * 4 + [2] * 2
+    toy = Samples("toy", table, torch.zeros(12, 1, 2, 2), "multiclass", ("a", "b", "c"))
+    rows = torch.arange(12)
+    assert toy.spread(rows, 6).tolist() == [0, 5, 6, 9, 10, 11]
+    assert toy.spread(rows, 2).tolist() == [0, 6]
+    assert toy.spread(rows, 100).tolist() == list(range(12))
+    assert toy.spread(rows[5:8], 2).tolist() == [5, 6]
+    assert toy.spread(rows[:0], 2).tolist() == []

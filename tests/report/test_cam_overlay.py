@@ -11,7 +11,8 @@ from PIL import Image
 from medcnn.errors import UserError
 from medcnn.report import GalleryItem, gallery, overlay
 from medcnn.report import cam_overlay as module
-from medcnn.report.cam_overlay import colours, panel, peak, span
+from medcnn.report.cam_overlay import panel
+from medcnn.report.cam_scale import colours, peak, span
 
 
 def item(shape: tuple[int, ...] = (16, 16), **changes: Any) -> GalleryItem:

@@ -103,7 +103,6 @@ def test_a_whole_page(tmp_path: Path) -> None:
     assert "[0.600, 0.800]" in shown.of("small")
     assert "a blob in the middle of the image" in shown.of("small")
     assert shown.of("td").count("–") == 1
-    assert "The decision uses the lesion: without it more is lost" in shown.text
     assert "(higher is better)" in shown.of("span")
     assert "(lower is better)" in shown.of("span")
     images = [attributes for tag, attributes in shown.tags if tag == "img"]
@@ -160,18 +159,8 @@ def test_an_explanation_without_scores(tmp_path: Path) -> None:
     assert shown.of("dd") == ["none", "yes", "none", "0.5", "no"]
 
 
-def test_the_verdict_follows_the_interval(tmp_path: Path) -> None:
-    def verdict(value: Any, **changes: Any) -> str:
-        return page(tmp_path, [record("reliance", None, "reliance", value, **changes)]).text
-
-    assert "uses the lesion: without it more is lost" in verdict(0.3)
-    assert "by 0.300 [0.200, 0.400]." in verdict(0.3)
-    assert "distracts the net: without it less is lost" in verdict(-0.3)
-    assert "isn't shown" in verdict(0.05)
-    assert "isn't shown" in verdict(0.5, low=None, high=None)
-    assert "lesion: without it" not in verdict(None)
+def test_scores_of_the_decision_alone(tmp_path: Path) -> None:
     only = page(tmp_path, [record("reliance", None, "accuracy", 0.5)])
-    assert "verdict" not in {a.get("class") for _, a in only.tags}
     assert "decision of" in only.of("th")
 
 

@@ -151,9 +151,7 @@ def road(
 
 
 @torch.no_grad()
-def average_drop_increase(
-    images: Tensor, maps: Tensor, score: Score, *, fill: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def average_drop_increase(images: Tensor, maps: Tensor, score: Score) -> tuple[Tensor, Tensor]:
     """Average drop and increase in confidence: the score where only the map's highlights are left.
 
     The image is multiplied by its map, scaled to 0 … 1 (`normalise`). With the score y of the
@@ -165,7 +163,6 @@ def average_drop_increase(
         images: (N, C, *spatial) in 0 … 1, 2-D or 3-D.
         maps: (N, *spatial), raw; high means important.
         score: See the module; nowhere below zero.
-        fill: (N, C, *spatial), what comes in as the image fades; None for black, as in the paper.
 
     Returns:
         Drop (N,) float64 in 0 … 1, low is faithful (0 where y is 0: there is nothing to lose); and
@@ -175,10 +172,7 @@ def average_drop_increase(
         UserError: Shapes don't fit.
     """
     _check(images, maps)
-    weights = normalise(maps)[:, None].to(images.dtype)
-    shown = images * weights
-    if fill is not None:
-        shown = shown + _fitting(fill, images) * (1 - weights)
+    shown = images * normalise(maps)[:, None].to(images.dtype)
     y, o = _scored(score, images), _scored(score, shown)
     drop = torch.where(y > 0, (y - o).clamp(min=0) / y, 0.0)
     return drop, o > y

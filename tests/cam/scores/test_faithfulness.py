@@ -184,14 +184,6 @@ def test_average_drop_and_increase() -> None:
     assert drop.tolist() == [0, 1, 1, 0, 0]
 
 
-def test_average_drop_with_a_fill() -> None:
-    images, maps = torch.ones(2, 1, 4, 5, dtype=torch.float64), first_column(2, 4, 5)
-    maps[:, :2, 0] = 0.25
-    fill = torch.full((2, 1, 4, 5), 0.5)
-    drop, _ = average_drop_increase(images, maps, of_first_column, fill=fill)
-    assert drop.tolist() == pytest.approx([(0.5 * 0.75) / 2] * 2)
-
-
 def test_no_graph_and_inputs_unchanged() -> None:
     weight = torch.ones(1, requires_grad=True)
     images, maps = uniform(1, 1, 6, 6), uniform(1, 6, 6, seed=1)
@@ -219,7 +211,7 @@ def test_scores_see_images_of_one_type() -> None:
     maps = uniform(1, 6, 6, seed=1).double()
     deletion_insertion(images, maps, score, fill=other)
     road(images, maps, score)
-    average_drop_increase(images, maps, score, fill=other)
+    average_drop_increase(images, maps, score)
     average_drop_increase(images, maps, score)
     assert seen == {torch.float32}
 
@@ -232,8 +224,6 @@ def test_bad_input() -> None:
         average_drop_increase(images[:, :, 0], maps[:, 0], brightness)
     with pytest.raises(UserError, match="fill of shape"):
         deletion_insertion(images, maps, brightness, fill=images[:1])
-    with pytest.raises(UserError, match="fill of shape"):
-        average_drop_increase(images, maps, brightness, fill=images[:1])
     with pytest.raises(UserError, match="steps=0"):
         deletion_insertion(images, maps, brightness, fill=images, steps=0)
     for shares in ((), (0.5, 1.5), (float("nan"),)):
