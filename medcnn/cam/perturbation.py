@@ -11,7 +11,7 @@ from torch import Tensor
 from medcnn.cam.methods import cam
 from medcnn.cam.subject import Subject
 
-COPIES = 32  # of images, that go through the net at once
+COPIES = 16  # of images, that go through the net at once
 ABLATED = 2**25  # numbers, 128 MB, of activations that go through the head at once
 
 
@@ -37,7 +37,8 @@ def scorecam(subject: Subject) -> Tensor:
         for rows, channels in _parts(varies.nonzero(), COPIES):
             chosen = _scaled(activations[rows, channels], low[rows, channels], high[rows, channels])
             seen = images[rows] * _upsampled(chosen, images.shape[2:])[:, None].to(images.dtype)
-            scores[rows, channels] = targets.scores(subject.net(seen), rows).float()
+            logits = subject.net(_channels_last(seen))
+            scores[rows, channels] = targets.scores(logits, rows).float()
         return _weighted(activations, scores.softmax(1))
 
 
@@ -91,7 +92,8 @@ def occlusion(subject: Subject) -> Tensor:
             hidden = images.repeat(len(part), *[1] * (images.dim() - 1))
             for k, window in enumerate(part):
                 hidden[(slice(k * len(images), (k + 1) * len(images)), slice(None), *window)] = 0
-            lost = whole[rows] - targets.scores(subject.net(hidden), rows).float()
+            logits = subject.net(_channels_last(hidden))
+            lost = whole[rows] - targets.scores(logits, rows).float()
             for window, values in zip(part, lost.split(len(images)), strict=True):
                 total[(slice(None), slice(None), *window)] += values.reshape(
                     *values.shape, *[1] * len(size)
@@ -115,6 +117,12 @@ def _parts(pairs: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Pairs (P, 2) of image and channel, as two index tensors, so many at a time."""
     for part in pairs.split(length):
         yield part[:, 0], part[:, 1]
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """The same numbers in the order in which convolutions are fastest."""
+    last = torch.channels_last if images.dim() == 4 else torch.channels_last_3d
+    return images.contiguous(memory_format=last)
 
 
 def _scaled(channels: Tensor, low: Tensor, high: Tensor) -> Tensor:
