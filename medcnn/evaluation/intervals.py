@@ -2,11 +2,27 @@
 
 import math
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
+
+
+class Interval(NamedTuple):
+    """A figure with its confidence interval; NaN for what is undefined.
+
+    Args:
+        value: The figure.
+        low: Lower bound.
+        high: Upper bound.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
 
 _DRAWS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
 
