@@ -12,11 +12,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from medcnn import __version__, evaluation
 from medcnn.collected import Collected
 from medcnn.errors import UserError
+from medcnn.evaluation.recalibration import apply_isotonic
 from medcnn.freeze import SCRATCH, FeatureCache, Freezing, parameter_groups
 from medcnn.normalise import Normalise, Statistics
 from medcnn.objective import Objective, known
 
 Card = dict[str, Any]
+CALIBRATIONS = ("none", "temperature", "isotonic")
 CARD_KEYS = (
     "config",
     "task",
@@ -76,6 +78,8 @@ class Classifier(pl.LightningModule):
         self.normaliser = Normalise(card["normalise"], known, len(card["input_size"]))
         self.collected = Collected()
         self.tested: dict[str, Tensor] = {}
+        self.calibration = "none"
+        self.mirrored: tuple[int, ...] = ()  # axes along which images are turned, but in training
         self.freezing, self.cache = freezing, cache
         freezing.freeze(self.net, 0)
         self.train()
@@ -122,7 +126,8 @@ class Classifier(pl.LightningModule):
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (N, outputs) float32 of a batch, by features that are known where they are."""
         if self.cache is None:
-            return self(batch["image"])
+            mirrored = self.mirrored and not self.training
+            return self(batch["image"].flip(self.mirrored) if mirrored else batch["image"])
         net: Any = self.net
         return self.head(self.cache(batch["row"], batch["image"], self.features, net.head))
 
@@ -135,9 +140,50 @@ class Classifier(pl.LightningModule):
         was_training = self.training
         self.eval()
         try:
-            return self.objective.probs(self(images.to(self.device, torch.float32)))
+            return self.probs(self(images.to(self.device, torch.float32)))
         finally:
             self.train(was_training)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What was chosen on the validation split (`medcnn.choices.choose`); empty before."""
+        return self.card.get("choices") or {}
+
+    def calibrate(self, how: str) -> None:
+        """Take calibrated probabilities from now on.
+
+        Args:
+            how: One of `CALIBRATIONS`.
+
+        Raises:
+            UserError: Unknown, or there is none in the checkpoint.
+        """
+        if how not in CALIBRATIONS:
+            raise UserError(f"calibration={how}: choose one of {', '.join(CALIBRATIONS)}")
+        if how != "none" and self.choices.get(how) is None:
+            why = self.choices.get("reasons", {}).get(how, "it was trained without")
+            raise UserError(f"calibration={how}: the checkpoint has none ({why})")
+        self.calibration = how
+
+    def probs(self, logits: Tensor) -> Tensor:
+        """Probabilities (N, K) of logits, calibrated if that was asked for."""
+        if self.calibration == "temperature":
+            logits = logits / self.choices["temperature"]
+        probs = self.objective.probs(logits)
+        if self.calibration == "isotonic":
+            fitted = apply_isotonic(probs.cpu().double().numpy(), self.choices["isotonic"])
+            probs = torch.from_numpy(fitted.copy()).to(probs)
+        return probs
+
+    @property
+    def operating_point(self) -> dict[str, Any] | None:
+        """The threshold that was chosen on the validation split, as it is after calibration."""
+        point = self.choices.get("operating_point")
+        if point is None or self.calibration == "none":
+            return point
+        threshold = torch.tensor([[point["threshold"]]]).double().logit().float()
+        calibrated = float(self.probs(threshold)[0, self.objective.positive])
+        return {**point, "threshold": calibrated}
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch.
@@ -224,7 +270,7 @@ class Classifier(pl.LightningModule):
 
     def figures(self, collected: dict[str, Tensor]) -> dict[str, Any]:
         """`evaluation.evaluate` of collected rows, logits and labels."""
-        probs = self.objective.probs(collected["logits"])
+        probs = self.probs(collected["logits"])
         return evaluation.evaluate(
             probs.numpy(),
             collected["label"].numpy(),

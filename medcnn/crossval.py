@@ -30,6 +30,7 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         Mean over the folds of the highest validation figure.
     """
     from medcnn.ensemble import write_ensemble
+    from medcnn.report import write_model_card, write_run_page
     from medcnn.results import headline
     from medcnn.train import check_numbers
 
@@ -38,7 +39,9 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
     write_ensemble(run.path, [_checkpoint(part) for part in parts])
     _pool_samples(run, parts)
-    metrics = _pool_predictions(run, parts)
+    metrics = _pool_predictions(cfg, run, parts)
+    write_run_page(run.path)
+    write_model_card(run.path)
     print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
     return sum(scores) / len(scores)
 
@@ -65,13 +68,14 @@ def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:
     write_csv(run / "samples.csv", pooled)
 
 
-def _pool_predictions(run: RunDir, parts: list[RunDir]) -> dict[str, Any]:
+def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict[str, Any]:
     """Write the pooled predictions, their figures, and the folds side by side."""
     from medcnn.checkpoint import read_checkpoint
-    from medcnn.results import figures_of_table
+    from medcnn.config import plain
+    from medcnn.results import analysis_of, figures_of_table, flat
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
-    metrics: dict[str, Any] = {}
+    pooled_levels: dict[str, pd.DataFrame] = {}
     by_fold: list[dict[str, Any]] = [{"fold": fold} for fold in range(len(parts))]
     for name, prefix in (("predictions.csv", "test"), ("predictions_study.csv", "test/study")):
         if not (parts[0] / name).exists():
@@ -85,11 +89,30 @@ def _pool_predictions(run: RunDir, parts: list[RunDir]) -> dict[str, Any]:
         pooled = pd.concat(tables)
         pooled = pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
         write_csv(run / name, pooled)
-        figures = figures_of_table(pooled, card)
-        metrics |= {f"{prefix}/{key}": dict(value) for key, value in figures.items()}
+        pooled_levels["image" if prefix == "test" else "study"] = pooled
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
+    samples = pd.read_csv(run / "samples.csv", index_col="row")
+    evaluation, aggregate = plain(cfg.evaluation), cfg.aggregate
+    content = analysis_of(
+        pooled_levels, samples, card, "test", aggregate, evaluation, point=_mean_point(parts)
+    )
+    write_json(run / "evaluation.json", content)
+    metrics = flat(content)
     write_json(run / "metrics.json", metrics)
     return metrics
+
+
+def _mean_point(parts: list[RunDir]) -> dict[str, Any] | None:
+    """The mean of the folds' thresholds, each of which its own images were judged by."""
+    from medcnn.checkpoint import read_checkpoint
+
+    choices = [read_checkpoint(_checkpoint(part))["medcnn"].get("choices") or {} for part in parts]
+    points = [one["operating_point"] for one in choices if one.get("operating_point")]
+    if len(points) < len(parts):
+        return None
+    names = ("threshold", "sensitivity", "specificity")
+    means = {name: sum(point[name] for point in points) / len(points) for name in names}
+    return {"rule": points[0]["rule"], "chosen_on": "val of each fold", **means}
 
 
 def _checkpoint(part: RunDir) -> Path:

@@ -2,15 +2,22 @@
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
+from medcnn.config import plain
 from medcnn.data.samples import SPLITS
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import write_csv, write_json, write_text
 from medcnn.rundir import RunDir, environment
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medcnn.classifier import Classifier
+    from medcnn.data.samples import Samples
 
 
 def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
@@ -30,25 +37,31 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         UserError: Anything that the user can put right.
     """
     from medcnn.assemble import check_fits
-    from medcnn.checkpoint import load
     from medcnn.data.batches import DataModule
     from medcnn.datasets import data_config, open_data
+    from medcnn.evaluation.operating import parse_rule
     from medcnn.problems import problems_table
+    from medcnn.report import write_run_page
     from medcnn.results import headline, write_results
     from medcnn.trainer import bare_trainer, set_threads
+    from medcnn.views import collect
 
     start = time.perf_counter()
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
-    classifier = load(cfg.checkpoint, trust=trust)
+    parse_rule(cfg.evaluation.operating_point)
+    paths, members = _members(cfg, trust)
+    classifier = members[0]
     card, trained = classifier.card, classifier.card["config"]
+    axes = _mirrored(cfg.tta, trained)
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
     check_whole_number("batch_size", batch_size, least=1)
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
-    if run.path.resolve() in Path(cfg.checkpoint).resolve().parents:
-        raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
+    for path in paths:
+        if run.path.resolve() in path.resolve().parents:
+            raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
     run.refuse_if_taken(cfg.overwrite)
     settings = data_config(trained, cfg)
     data = open_data(settings, trust, folder=run.path, card=card, checked=False)
@@ -56,20 +69,78 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     check_fits(classifier, samples)
     samples.rows(cfg.split)
     run.claim(cfg.overwrite)
-    trainer.test(
-        classifier, DataModule(samples, batch_size, test_splits=(cfg.split,)), verbose=False
-    )
+    chosen_anew = len(members) > 1 and cfg.get("dataset") is None and cfg.split != "val"
+    splits = ("val", cfg.split) if chosen_anew else (cfg.split,)
+    collected = collect(trainer, members, DataModule(samples, batch_size, test_splits=splits), axes)
+    if len(members) > 1:
+        _choose_anew(classifier, samples, collected, cfg.evaluation.operating_point)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))
     write_csv(run / "samples.csv", samples.table, index_label="row")
     write_csv(run / "problems.csv", problems_table(data, settings))
     aggregate = cfg.aggregate or trained["aggregate"]
-    metrics = write_results(run, samples, classifier, classifier.tested, aggregate)
+    metrics = write_results(
+        run,
+        samples,
+        classifier,
+        collected,
+        aggregate,
+        split=cfg.split,
+        evaluation=plain(cfg.evaluation),
+    )
+    write_run_page(run.path)
     seconds = time.perf_counter() - start
     run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     run.let_go()
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
     return metrics
+
+
+def _members(cfg: DictConfig, trust: list[str]) -> "tuple[list[Path], list[Classifier]]":
+    """The checkpoint that is evaluated, or those of the ensemble, with their classifiers."""
+    from medcnn.checkpoint import load
+    from medcnn.ensemble import FILE, read_ensemble
+
+    given = [cfg.checkpoint] if cfg.checkpoint is not None else list(cfg.ensemble)
+    if (cfg.checkpoint is None) == (not cfg.ensemble):
+        raise UserError("give either checkpoint=FILE or ensemble=[RUN1,RUN2]")
+    paths: list[Path] = []
+    for one in map(Path, given):
+        if cfg.ensemble and (one / FILE).is_file():
+            paths += read_ensemble(one)
+        else:
+            paths.append(RunDir(one).best if cfg.ensemble and one.is_dir() else one)
+    members = [load(path, trust=trust) for path in paths]
+    for member in members:
+        member.calibrate(cfg.calibration)
+    return paths, members
+
+
+def _mirrored(tta: str, trained: dict[str, Any]) -> list[int]:
+    """The axes of test-time augmentation."""
+    if tta not in ("none", "flips"):
+        raise UserError(f"tta={tta}: choose none or flips")
+    axes = list(trained["augment"].get("flip") or [])
+    if tta == "flips" and not axes:
+        raise UserError("tta=flips: the training mirrored no axis (augment.flip), so it can't help")
+    return axes if tta == "flips" else []
+
+
+def _choose_anew(
+    classifier: "Classifier", samples: "Samples", collected: "dict[str, Tensor]", rule: str
+) -> None:
+    """An ensemble's own threshold, from its validation split; of other data there is none."""
+    from medcnn.choices import operating_point
+
+    splits = samples.table["split"].to_numpy()[collected["row"].numpy()]
+    rows = splits == "val"
+    classifier.calibration = "none"  # the members' probabilities are calibrated already
+    point = None
+    if rows.any() and classifier.objective.task == "binary":
+        point = operating_point(
+            classifier.objective, collected["probs"][rows], collected["label"][rows], rule
+        )
+    classifier.card["choices"] = {"chosen_on": "val", "operating_point": point}
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from medcnn.ensemble import FILE, read_ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
 from medcnn.evidence import ClassifierMaps, Explainer, draw_gallery, scale_of
+from medcnn.evidence.layers import worst_rows, write_layers
 from medcnn.evidence.plan import GROUPS, Job, measured, methods_of
 from medcnn.evidence.store import Parts
 from medcnn.evidence.summary import Record
@@ -108,11 +109,12 @@ def explain_split(
 ) -> dict[str, Any]:
     """The gallery of a run, and whether its maps hit the lesions: what every training ends with.
 
-    The gallery explains the decided class. The pointing game (Zhang et al. 2018) explains the true
-    class of every image with a lesion mask, where that class is known: does the map's maximum lie
-    on the lesion? It stands next to the same figure for the centre of the image, both with 95 %
-    intervals from a bootstrap over patients. In regression both explain the prediction, of several
-    targets that of the first.
+    The gallery explains the decided class, and so do the pictures of ``layers.json``, which hold
+    the worst errors of the run's evaluation.json too. The pointing game (Zhang et al. 2018)
+    explains the true class of every image with a lesion mask, where that class is known: does the
+    map's maximum lie on the lesion? It stands next to the same figure for the centre of the image,
+    both with 95 % intervals from a bootstrap over patients. In regression both explain the
+    prediction, of several targets that of the first.
 
     Returns:
         ``{"<split>/pointing_game": {"value", "low", "high", "n"}, …}``; empty without masks.
@@ -125,6 +127,8 @@ def explain_split(
     size = _batch_size(classifier, None)
     shown = [(explainer, _spread(samples, split, n))]
     draw_gallery(shown, method, folder / "gallery.png", folder, size)
+    kinds = {"sample": shown[0][1], "error": worst_rows(folder.parent / "evaluation.json")}
+    write_layers(explainer, kinds, method, folder, size)
     rows = explainer.rows_with_lesion(split, size)
     if len(rows) == 0:
         return {}

@@ -11,6 +11,9 @@ from torch import Tensor
 from medcnn.classifier import Card, Classifier
 from medcnn.data.samples import Samples
 from medcnn.evaluation import Figure, evaluate
+from medcnn.evaluation.analysis import Settings, analyse
+from medcnn.evaluation.predictions import Predictions
+from medcnn.evaluation.selective import mutual_information, predictive_entropy
 from medcnn.evaluation.studies import aggregate as aggregate_slices
 from medcnn.evaluation.studies import check_aggregation, study_labels
 from medcnn.files import write_csv, write_json
@@ -29,53 +32,150 @@ def write_results(
     classifier: Classifier,
     collected: dict[str, Tensor],
     aggregate: str = "mean",
+    *,
+    split: str = "test",
+    evaluation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write ``predictions.csv`` and ``metrics.json``, and of volumes ``predictions_study.csv``.
+    """Write ``predictions.csv``, ``evaluation.json`` and ``metrics.json``.
+
+    Of volumes that are seen slice by slice also ``predictions_study.csv``.
 
     Args:
         run: Where.
         samples: The data set that the rows belong to; a column ``study`` joins slices.
-        classifier: Whose objective and class names make the figures.
-        collected: `row` (n,), `logits` (n, outputs), `label` of the rows seen.
+        classifier: Whose objective, class names and operating point make the figures.
+        collected: `row` (n,), `label` and `probs` (n, K) of the rows seen, or `logits` (n, outputs)
+            in the place of probabilities; of several views (`medcnn.views`) also `views`.
         aggregate: Slices to studies: mean, max or noisy-or (`medcnn.evaluation.studies`).
+        split: Whose figures have intervals and are analysed.
+        evaluation: The config group of that name; None for its defaults.
 
     Returns:
-        ``{"split/metric": {"value", "low", "high", "n"}}`` for every split seen, and
-        ``split/study/metric`` where there are studies.
+        ``{"split/metric": {"value", "low", "high", "n"}}`` for every split seen, and for the one
+        that is analysed ``split/clinic/metric`` at the operating point, ``split/study/metric`` and
+        ``split/patient/metric``.
 
     Raises:
         UserError: Slices of one study with different labels, or an aggregation that doesn't fit.
     """
-    table = predictions_table(samples, classifier.objective, collected)
+    if "probs" not in collected:
+        collected = collected | {"probs": classifier.probs(collected["logits"])}
+    objective, point = classifier.objective, classifier.operating_point
+    table = predictions_table(samples, objective, collected, point)
     write_csv(run / "predictions.csv", table)
-    metrics: dict[str, Any] = {}
-    for split in table["split"].unique():
-        chosen = torch.tensor((table["split"] == split).tolist())
-        part = {name: values[chosen] for name, values in collected.items()}
-        figures = classifier.figures(part)
-        figures["loss"] = _loss(classifier.objective, part)
-        metrics |= {f"{split}/{name}": dict(figure) for name, figure in figures.items()}
+    levels = {"image": table}
     if "study" in samples.table:
-        table = studies_table(samples, classifier.objective, collected, aggregate)
-        write_csv(run / "predictions_study.csv", table)
-        for split in table["split"].unique():
-            figures = figures_of_table(table[table["split"] == split], classifier.card)
-            metrics |= {f"{split}/study/{name}": dict(figure) for name, figure in figures.items()}
+        levels["study"] = studies_table(samples, objective, collected, aggregate, point)
+        write_csv(run / "predictions_study.csv", levels["study"])
+    metrics: dict[str, Any] = {}
+    for name in table["split"].unique():
+        if name != split:
+            metrics |= _figures_of(levels, classifier.card, name)
+    content = analysis_of(
+        levels,
+        samples.table,
+        classifier.card,
+        split,
+        aggregate,
+        evaluation,
+        point=point,
+        calibration=classifier.calibration,
+    )
+    write_json(run / "evaluation.json", content)
+    metrics |= flat(content)
+    for name in table["split"].unique():
+        chosen = torch.tensor((table["split"] == name).tolist())
+        part = {key: values[chosen] for key, values in collected.items() if key != "views"}
+        metrics[f"{name}/loss"] = _loss(objective, part)
     write_json(run / "metrics.json", metrics)
     return metrics
+
+
+def analysis_of(
+    levels: Mapping[str, pd.DataFrame],
+    samples: pd.DataFrame,
+    card: Card,
+    split: str,
+    aggregate: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    point: Mapping[str, Any] | None = None,
+    calibration: str = "none",
+) -> dict[str, Any]:
+    """`medcnn.evaluation.analyse` of tables of predictions.
+
+    Args:
+        levels: Tables as in predictions.csv and predictions_study.csv, by level.
+        samples: The sample table, for subgroups; its index is the tables' ``row``.
+        card: Of the classifier.
+        split: Of the tables' rows.
+        aggregate: Images to patients.
+        settings: The config group ``evaluation``; None for its defaults.
+        point: The operating point.
+        calibration: What the probabilities went through.
+    """
+    given = dict(settings or {})
+    given.pop("operating_point", None)  # the rule; the point itself is the classifier's
+    columns = [c for c in given.get("subgroups", Settings().subgroups) if c in samples]
+    predictions = {}
+    for name, table in levels.items():
+        part = table[table["split"] == split]
+        if name == "image" and "row" in part:
+            part = part.join(samples[columns], on="row")
+        predictions[name] = predictions_of(part, card)
+    choices = card.get("choices") or {}
+    if point is not None:
+        point = {"chosen_on": choices.get("chosen_on"), **point}
+    facts = {
+        "data": card["config"]["dataset"].get("name"),
+        "split": split,
+        "temperature": choices.get("temperature"),
+        "calibration_applied": calibration,
+    }
+    return analyse(predictions, Settings(point, aggregate=aggregate, **given), facts)
+
+
+def flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``split/metric`` … → figures, of an evaluation.json."""
+    metrics: dict[str, Any] = {}
+    for name, level in content["levels"].items():
+        prefix = content["split"] if name == "image" else f"{content['split']}/{name}"
+        metrics |= {f"{prefix}/{key}": figure for key, figure in level["figures"].items()}
+        if level.get("clinic"):
+            at = level["clinic"]["figures"].items()
+            metrics |= {f"{prefix}/clinic/{key}": figure for key, figure in at}
+    return metrics
+
+
+def _figures_of(levels: Mapping[str, pd.DataFrame], card: Card, split: str) -> dict[str, Any]:
+    """Figures without intervals of a split that isn't reported."""
+    found: dict[str, Any] = {}
+    for name, table in levels.items():
+        prefix = split if name == "image" else f"{split}/{name}"
+        figures = figures_of_table(table[table["split"] == split], card)
+        found |= {f"{prefix}/{key}": dict(figure) for key, figure in figures.items()}
+    return found
 
 
 def _loss(objective: Objective, part: dict[str, Tensor]) -> Figure:
     """The mean loss; None where no label is known."""
     n = int(known(part["label"]).reshape(len(part["label"]), -1).any(1).sum())
-    value = float(objective.loss(part["logits"], part["label"])) if n else None
+    there = n > 0 and "logits" in part  # several views have no common logits
+    value = float(objective.loss(part["logits"], part["label"])) if there else None
     return {"value": value, "low": None, "high": None, "n": n}
 
 
 def predictions_table(
-    samples: Samples, objective: Objective, collected: dict[str, Tensor]
+    samples: Samples,
+    objective: Objective,
+    collected: dict[str, Tensor],
+    point: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """One row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
+
+    An operating point adds ``above_threshold`` (0 or 1: whether the
+    probability of the positive class reaches it), several views ``entropy`` and
+    ``mutual_information`` (natural log) of their probabilities.
 
     Label and decision are class names; in multi-label data ``label:<class>`` and
     ``decision:<class>`` are 0 or 1. In regression there are ``label`` and ``prediction``, or with
@@ -86,14 +186,39 @@ def predictions_table(
     table.insert(0, "row", rows)
     names = samples.class_names
     labels = named_columns("label", collected["label"], names)
-    return pd.concat(
-        [table, labels, decision_table(objective, objective.probs(collected["logits"]), names)],
-        axis=1,
-    )
+    probs = _probs(objective, collected)
+    parts = [table, labels, decision_table(objective, probs, names)]
+    parts.append(_above(objective, probs, point))
+    if "views" in collected and objective.task not in ("multilabel", "regression"):
+        views = collected["views"].double().numpy()
+        doubt = {
+            "entropy": predictive_entropy(views.mean(0)),
+            "mutual_information": mutual_information(views),
+        }
+        parts.append(pd.DataFrame(doubt))
+    return pd.concat(parts, axis=1)
+
+
+def _probs(objective: Objective, collected: dict[str, Tensor]) -> Tensor:
+    """Probabilities (n, K): those that were collected, else those of the logits."""
+    found = collected.get("probs")
+    return objective.probs(collected["logits"]) if found is None else found
+
+
+def _above(objective: Objective, probs: Tensor, point: Mapping[str, Any] | None) -> pd.DataFrame:
+    """Column ``above_threshold`` of (n, K) probabilities; none without an operating point."""
+    if point is None:
+        return pd.DataFrame(index=range(len(probs)))
+    above = probs[:, objective.positive] >= point["threshold"]
+    return pd.DataFrame({"above_threshold": above.long().numpy()})
 
 
 def studies_table(
-    samples: Samples, objective: Objective, collected: dict[str, Tensor], aggregate: str
+    samples: Samples,
+    objective: Objective,
+    collected: dict[str, Tensor],
+    aggregate: str,
+    point: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """One row a study: study, patient, split, then as in `predictions_table`, and slices.
 
@@ -105,7 +230,7 @@ def studies_table(
     facts = table[["study", "patient", "split"]].iloc[first].reset_index(drop=True)
     labels = study_labels(collected["label"].numpy(), studies, facts["study"].tolist())
     probs = aggregate_slices(
-        objective.probs(collected["logits"]).numpy(),
+        _probs(objective, collected).numpy(),
         studies,
         aggregate,
         task=objective.task,
@@ -116,6 +241,7 @@ def studies_table(
         facts,
         named_columns("label", torch.from_numpy(labels), names),
         decision_table(objective, torch.from_numpy(probs), names),
+        _above(objective, torch.from_numpy(probs), point),
         pd.DataFrame({"slices": np.bincount(studies)}),
     ]
     return pd.concat(parts, axis=1)
@@ -166,41 +292,29 @@ def named_columns(column: str, values: Tensor, names: Sequence[str]) -> pd.DataF
     return table.astype("Int64").mask(table == UNKNOWN)
 
 
-def figures_of_table(table: pd.DataFrame, card: Card) -> dict[str, Figure]:
-    """`medcnn.evaluation.evaluate` of a table as in predictions.csv or predictions_study.csv.
+def predictions_of(table: pd.DataFrame, card: Card) -> Predictions:
+    """`Predictions` of a table as in predictions.csv or predictions_study.csv.
 
     Args:
         table: Its columns of labels and predictions; an unknown label is empty or missing.
         card: Task, class names and positive class of the classifier that made it.
     """
-    task, names = card["task"], list(card["class_names"])
-    if task == "regression":
-        labels, probs = (_numbers(table, column, names) for column in ("label", "prediction"))
-        decisions = probs
-    elif task == "multilabel":
-        labels, decisions = (
-            np.nan_to_num(_numbers(table, column, names, several=True), nan=UNKNOWN).astype(int)
-            for column in ("label", "decision")
-        )
-    else:
-        index = {"": UNKNOWN, **{name: k for k, name in enumerate(names)}}
-        labels, decisions = (
-            np.array([index[name] for name in table[column].fillna("")])
-            for column in ("label", "decision")
-        )
-    if task != "regression":
-        probs = _numbers(table, "prob", names, several=True)
-    return evaluate(
-        probs, labels, decisions, task=task, class_names=names, positive=card["positive"]
+    return Predictions.of(
+        table, task=card["task"], class_names=card["class_names"], positive=card["positive"]
     )
 
 
-def _numbers(
-    table: pd.DataFrame, column: str, names: Sequence[str], several: bool = False
-) -> np.ndarray:
-    """(n, K) float of the columns ``<column>:<name>``, or of the only column; NaN where empty."""
-    columns = [f"{column}:{name}" for name in names] if several or len(names) > 1 else [column]
-    return table[columns].apply(pd.to_numeric).to_numpy(float, na_value=np.nan)
+def figures_of_table(table: pd.DataFrame, card: Card) -> dict[str, Figure]:
+    """`medcnn.evaluation.evaluate` of such a table."""
+    found = predictions_of(table, card)
+    return evaluate(
+        found.probs,
+        found.labels,
+        found.decisions,
+        task=found.task,
+        class_names=found.class_names,
+        positive=found.positive,
+    )
 
 
 def headline(metrics: Mapping[str, Any], split: str = "test") -> str:

@@ -21,9 +21,11 @@ FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metri
 RESULTS = (
     "predictions.csv",
     "predictions_study.csv",
+    "evaluation.json",
     "problems.csv",
     "curves.png",
     "report.html",
+    "MODEL_CARD.md",
     "status.json",
 )
 FOLDS = ("folds.csv", "ensemble.json", *(f"fold-{fold}" for fold in range(100)))

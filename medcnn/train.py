@@ -129,8 +129,11 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
 
 def check_numbers(cfg: DictConfig) -> None:
     """Raise UserError at a number of the config that is none, or out of range."""
+    from medcnn.evaluation.operating import parse_rule
+
     for key, (least, most) in WHOLE_NUMBERS.items():
         check_whole_number(key, OmegaConf.select(cfg, key), least, most)
+    parse_rule(cfg.evaluation.operating_point)
     if cfg.fold not in (None, "all"):
         check_whole_number("fold", cfg.fold, 0, cfg.folds - 1)
 
@@ -155,10 +158,15 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     _settle_transfer(cfg, run, trust, samples)
     with other_processes(run, processes(cfg.trainer), trust):
         classifier, best = fit_and_test(cfg, run, trust, samples)
-    from medcnn.report import curves
+    from medcnn.choices import choose_and_keep
+    from medcnn.config import plain
+    from medcnn.report import curves, write_model_card, write_run_page
     from medcnn.results import headline, write_results
 
-    metrics = write_results(run, samples, classifier, classifier.tested, cfg.aggregate)
+    choose_and_keep(run, classifier, samples, cfg.evaluation.operating_point)
+    metrics = write_results(
+        run, samples, classifier, classifier.tested, cfg.aggregate, evaluation=plain(cfg.evaluation)
+    )
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import explain_split, interval
@@ -168,6 +176,8 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         write_json(run / "metrics.json", metrics | scores)
         for name, score in scores.items():
             print(f"{name} {interval(score)}, n = {score['n']}")
+    write_run_page(run.path)
+    write_model_card(run.path)
     print(f"{run.path}: {headline(metrics)}", flush=True)
     return best
 

@@ -33,6 +33,7 @@ PLAIN = (
     "trainer.max_epochs=2",
     "batch_size=16",
     "logger=none",
+    "evaluation.resamples=50",
 )
 QUICK = (*PHANTOM, *PLAIN, "model=lenet", "cam.n=0")  # the smallest job that does everything
 SIZES = (32, 16, 13)  # images of the splits of a small MedMNIST-like file
@@ -74,7 +75,7 @@ def evaluate(folder: Path, *overrides: str, trust: Iterable[str] = ()) -> dict[s
     """Evaluate in this process, on one thread; gives the figures back."""
     from medcnn.evaluate import evaluate as job
 
-    base = ("accelerator=cpu", "threads=1", f"paths.run='{folder}'")
+    base = ("accelerator=cpu", "threads=1", f"paths.run='{folder}'", "evaluation.resamples=50")
     return job(compose("evaluate", *base, *overrides), list(trust))
 
 

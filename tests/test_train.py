@@ -31,10 +31,13 @@ def predictions(phantom_run: Path) -> pd.DataFrame:
 def test_a_run_leaves_exactly_its_files(phantom_run: Path, predictions: pd.DataFrame) -> None:
     files = {str(p.relative_to(phantom_run)) for p in phantom_run.rglob("*") if p.is_file()}
     maps = {name for name in files if name.endswith(".npy")}
-    assert files - maps == {
+    layers = {name for name in files if name.startswith("cams/layers/")}
+    assert len(layers) >= 8
+    assert files - maps - layers == {
         "config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json",
         "predictions.csv", "problems.csv", "curves.png", "status.json", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "cams/gallery.png", "cams/scores.json",
+        "cams/layers.json", "evaluation.json", "report.html", "MODEL_CARD.md",
     }  # fmt: skip
     rows = [int(Path(name).stem) for name in maps]
     assert len(rows) == 4

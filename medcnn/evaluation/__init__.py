@@ -1,7 +1,23 @@
 """Predictions to numbers: every metric that medcnn reports is computed here."""
 
+from medcnn.evaluation.analysis import Settings, analyse
 from medcnn.evaluation.figures import Figure, evaluate
-from medcnn.evaluation.intervals import bootstrap_mean, bootstrap_means, wilson
+from medcnn.evaluation.figures_with_intervals import figures_with_intervals
+from medcnn.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means, wilson
+from medcnn.evaluation.predictions import Predictions, read_predictions
 from medcnn.evaluation.selection import score
 
-__all__ = ["Figure", "bootstrap_mean", "bootstrap_means", "evaluate", "score", "wilson"]
+__all__ = [
+    "Figure",
+    "Interval",
+    "Predictions",
+    "Settings",
+    "analyse",
+    "bootstrap_mean",
+    "bootstrap_means",
+    "evaluate",
+    "figures_with_intervals",
+    "read_predictions",
+    "score",
+    "wilson",
+]

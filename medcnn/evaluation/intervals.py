@@ -24,7 +24,7 @@ class Interval(NamedTuple):
     high: float = math.nan
 
 
-_DRAWS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
+DRAWS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
 
 
 def bootstrap_mean(
@@ -95,7 +95,7 @@ def bootstrap_means(
         Means, lower and upper bounds, (S,) each; bounds are NaN where fewer than two groups have a
         value, means where none has.
     """
-    _check_level(level)
+    check_level(level)
     members, there = np.unique(np.asarray(groups), return_inverse=True)[1], ~np.isnan(values)
     groups_in_all = int(members.max()) + 1
     sums = np.zeros((groups_in_all, values.shape[1]))
@@ -104,7 +104,7 @@ def bootstrap_means(
     np.add.at(counts, members, there)
     generator = np.random.default_rng(seed)
     means = np.empty((resamples, values.shape[1]))
-    step = max(1, _DRAWS_AT_ONCE // groups_in_all)
+    step = max(1, DRAWS_AT_ONCE // groups_in_all)
     with np.errstate(invalid="ignore"):
         for start in range(0, resamples, step):
             rows = min(step, resamples - start)
@@ -150,7 +150,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
         >>> round(low, 3), round(high, 3)
         (0.49, 0.943)
     """
-    _check_level(level)
+    check_level(level)
     if not 0 <= k <= n or n < 1:
         raise UserError(f"Wilson interval: {k} of {n} isn't a proportion")
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -161,6 +161,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return (0.0 if k == 0 else low), (1.0 if k == n else high)
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Raise UserError unless a confidence level lies between 0 and 1."""
     if not 0 < level < 1:
         raise UserError(f"interval: level={level} must lie between 0 and 1")

@@ -77,13 +77,16 @@ def aggregate(
     return -np.diff(at_least, prepend=1, append=0)
 
 
-def study_labels(labels: NDArray[Any], studies: ArrayLike, names: Sequence[object]) -> NDArray[Any]:
+def study_labels(
+    labels: NDArray[Any], studies: ArrayLike, names: Sequence[object], what: str = "study"
+) -> NDArray[Any]:
     """The labels of studies, which are those of all their slices that are known.
 
     Args:
         labels: (N,) class indices or (N, K) of 0 and 1, -1 for unknown; or float, NaN for unknown.
         studies: As in `aggregate`.
         names: (M,) of the studies, for messages.
+        what: study, or patient where all images of one are joined.
 
     Returns:
         (M,) or (M, K), unknown where all slices' are.
@@ -97,6 +100,8 @@ def study_labels(labels: NDArray[Any], studies: ArrayLike, names: Sequence[objec
     highest = _over_slices(np.maximum, np.where(unknown, -extreme, labels), studies)
     apart = (lowest < highest).reshape(len(lowest), -1).any(1)
     if apart.any():
+        if what == "patient":
+            raise UserError(f"{int(apart.sum())} patients have images of different labels")
         raise UserError(
             f"column study: the slices of {names[int(apart.argmax())]} have different labels "
             f"({int(apart.sum())} such studies); it joins the slices of a volume, which has one "

@@ -1,0 +1,285 @@
+"""All that a report says of a set of predictions, as plain values: ``evaluation.json``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medcnn.errors import UserError
+from medcnn.evaluation.calibration import reliability
+from medcnn.evaluation.calibration_figures import calibration_figures
+from medcnn.evaluation.curves import net_benefit, pr_points, roc_band, roc_points
+from medcnn.evaluation.figures_with_intervals import figures_with_intervals
+from medcnn.evaluation.operating import clinic
+from medcnn.evaluation.predictions import Predictions
+from medcnn.evaluation.selective import coverage_risk, most_confident_errors
+from medcnn.evaluation.subgroups import subgroups
+from medcnn.objective import UNKNOWN
+
+FORMAT = 1
+CURVES_AT_MOST = 20  # classes of which curves are kept
+POINTS_AT_MOST = 2_000  # of a scatter plot, and of a selective curve
+WORST = 12  # errors that are listed
+FEW = 30  # samples of the smaller class below which intervals are known to be unsure
+THRESHOLDS = np.linspace(0.01, 0.99, 99)
+
+
+class Settings(NamedTuple):
+    """How an evaluation is made.
+
+    Args:
+        operating_point: What was chosen on the validation split: rule, threshold, chosen_on,
+            sensitivity and specificity there; None where nothing was.
+        subgroups: Columns whose values make subgroups.
+        least: Samples that a subgroup needs to be shown.
+        prevalence: Of the positive class where the classifier is to be used, for PPV and NPV.
+        aggregate: From images to patients: mean, max or noisy-or.
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap.
+    """
+
+    operating_point: Mapping[str, Any] | None = None
+    subgroups: Sequence[str] = ("sex", "age", "site")
+    least: int = 20
+    prevalence: float | None = None
+    aggregate: str = "mean"
+    resamples: int = 2_000
+    seed: int = 0
+
+
+def analyse(
+    levels: Mapping[str, Predictions], settings: Settings, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything about predictions of one split, ready for JSON.
+
+    Args:
+        levels: Predictions of images, and of volumes those of the ``study``. Those of patients are
+            added here where patients have several samples with one label.
+        settings: See `Settings`.
+        facts: What else the file shall say: data, split, temperature …
+
+    Returns:
+        ``format``, ``task``, ``class_names``, ``positive``, ``operating_point``, ``intervals``
+        (how they were made), ``notes`` (sentences), and ``levels``: for each of image, study and
+        patient what `analyse_level` gives; and the facts.
+    """
+    first = next(iter(levels.values()))
+    levels, notes = _with_patients(dict(levels), settings.aggregate)
+    content = {
+        "format": FORMAT,
+        "task": first.task,
+        "class_names": list(first.class_names),
+        "positive": first.single,
+        **facts,
+        "operating_point": settings.operating_point,
+        "intervals": _how(first, settings),
+        "notes": [*notes, *_warnings(first)],
+        "level_names": list(levels),
+        "levels": {name: analyse_level(one, settings) for name, one in levels.items()},
+    }
+    return _plain(content)
+
+
+def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any]:
+    """Figures, curves, calibration, subgroups and errors of one level.
+
+    Args:
+        predictions: At least one with a known label.
+        settings: See `Settings`.
+    """
+    known = predictions.where(predictions.known)
+    figures = figures_with_intervals(known, resamples=settings.resamples, seed=settings.seed)
+    level: dict[str, Any] = {
+        "n": len(known),
+        "patients": len(np.unique(known.patients)),
+        "counts": _counts(known),
+        "figures": figures,
+        "subgroups": subgroups(
+            known, settings.subgroups, least=settings.least, resamples=settings.resamples
+        ),
+    }
+    if known.task == "regression":
+        return level | {"scatter": _scatter(known)}
+    options: dict[str, Any] = {
+        "task": known.task,
+        "class_names": known.class_names,
+        "positive": known.single,
+    }
+    level["figures"] = figures | calibration_figures(
+        known.probs, known.labels, groups=known.patients, resamples=500, **options
+    )
+    return level | {
+        "clinic": _clinic(known, settings),
+        "confusion": _confusion(known),
+        **_by_class(known, settings.seed),
+        "selective": _selective(known),
+        "errors": _errors(known),
+    }
+
+
+def _with_patients(
+    levels: dict[str, Predictions], how: str
+) -> tuple[dict[str, Predictions], list[str]]:
+    """The levels with that of patients, or why there is none."""
+    finest = next(iter(levels.values()))
+    known = finest.where(finest.known)
+    if not known.clustered or "patient" not in finest.table:
+        return levels, []
+    try:
+        return levels | {"patient": known.by_patient(how)}, []
+    except UserError as error:
+        return levels, [f"There are no figures by patient: {error}."]
+
+
+def _how(predictions: Predictions, settings: Settings) -> dict[str, str]:
+    """In words how the intervals were made."""
+    if predictions.task == "regression":
+        return {"*": f"bootstrap over patients, {settings.resamples:,} resamples"}
+    several = predictions.clustered
+    clusters = ", the images of a patient as one cluster" if several else ""
+    return {
+        "auroc": f"score interval with DeLong's variance{clusters}",
+        "accuracy, sensitivity, specificity": f"Wilson{clusters}",
+        "*": f"bootstrap over patients, {settings.resamples:,} resamples",
+    }
+
+
+def _warnings(predictions: Predictions) -> list[str]:
+    """What a reader should know before the figures."""
+    known = predictions.where(predictions.known)
+    notes = []
+    if len(known) < len(predictions):
+        notes.append(f"{len(predictions) - len(known)} samples have no known label; left out.")
+    if known.task == "regression":
+        return notes
+    counts = _counts(known)
+    missing = [name for name, count in counts.items() if count == 0]
+    if missing:
+        notes.append(f"No sample of {', '.join(missing)}: figures that need one are undefined.")
+    smallest = min((count for count in counts.values() if count), default=0)
+    if smallest < FEW:
+        notes.append(
+            f"The smallest class has {smallest} samples: with fewer than {FEW}, intervals may be "
+            "too narrow (see docs/coverage.csv)."
+        )
+    patients = len(np.unique(known.patients))
+    if known.clustered and patients < FEW:
+        notes.append(f"Only {patients} patients: intervals over patients may be too narrow.")
+    return notes
+
+
+def _counts(known: Predictions) -> dict[str, int]:
+    """Samples of each class, or with each label; of a regression those with a known target."""
+    if known.task == "regression":
+        counts = (~np.isnan(known.labels)).sum(0)
+    elif known.task == "multilabel":
+        counts = (known.labels == 1).sum(0)
+    else:
+        counts = np.bincount(known.labels, minlength=len(known.class_names))
+    return dict(zip(known.class_names, counts.tolist(), strict=True))
+
+
+def _clinic(known: Predictions, settings: Settings) -> dict[str, Any] | None:
+    """Figures at the operating point; None where there is none."""
+    point, positive = settings.operating_point, known.single
+    if point is None or positive is None:
+        return None
+    scores, threshold = known.probs[:, positive], float(point["threshold"])
+    if "above_threshold" in known.table:  # of folds, each of which has a threshold of its own
+        scores, threshold = known.table["above_threshold"].to_numpy(float), 0.5
+    truth = known.labels == positive
+    groups = known.patients if known.clustered else None
+    figures = clinic(scores, truth, threshold, groups, prevalence=settings.prevalence)
+    return {"threshold": float(point["threshold"]), "figures": figures}
+
+
+def _confusion(known: Predictions) -> dict[str, Any]:
+    """Counts, rows truth, columns decision; of several labels two by two for each."""
+    if known.task != "multilabel":
+        size = len(known.class_names)
+        counts = np.bincount(known.labels * size + known.decisions, minlength=size**2)
+        return {"names": known.class_names, "counts": counts.reshape(size, size)}
+    tables = {}
+    for k, name in enumerate(known.class_names):
+        there = known.labels[:, k] != UNKNOWN
+        pairs = 2 * known.labels[there, k] + known.decisions[there, k]
+        tables[name] = np.bincount(pairs, minlength=4).reshape(2, 2)
+    return {"per_label": tables}
+
+
+def _by_class(known: Predictions, seed: int) -> dict[str, dict[str, Any]]:
+    """Curves, reliability and decision curves of the positive class, or of each class."""
+    single = known.single
+    chosen = range(len(known.class_names)) if single is None else [single]
+    found: dict[str, dict[str, Any]] = {"curves": {}, "reliability": {}, "decision_curve": {}}
+    for k in list(chosen)[:CURVES_AT_MOST]:
+        name = known.class_names[k]
+        scores, truth, patients = known.versus_rest(k)
+        if truth.all() or not truth.any():
+            continue
+        groups = patients if known.clustered else None
+        fpr, sensitivity, _ = roc_points(scores, truth)
+        recall, precision, _ = pr_points(scores, truth)
+        band = roc_band(scores, truth, groups, seed=seed)
+        found["curves"][name] = {
+            "roc": {"fpr": fpr, "sensitivity": sensitivity},
+            "band": dict(zip(("fpr", "low", "high"), band, strict=True)),
+            "pr": {"recall": recall, "precision": precision},
+        }
+        bins = reliability(scores, truth, groups=groups)._asdict()
+        found["reliability"][name] = {"count": bins.pop("size"), **bins}
+        curve = net_benefit(scores, truth, THRESHOLDS)
+        found["decision_curve"][name] = {"threshold": THRESHOLDS, **curve._asdict()}
+    return found
+
+
+def _selective(known: Predictions) -> dict[str, Any] | None:
+    """The share of errors among the surest, by how many are taken."""
+    if known.task == "multilabel":
+        return None
+    right = known.labels == known.decisions
+    coverage, risk = coverage_risk(known.probs.max(1), right)
+    thin = np.unique(np.linspace(0, len(risk) - 1, min(len(risk), 500)).round().astype(int))
+    return {"coverage": coverage[thin], "risk": risk[thin], "aurc": float(risk.mean())}
+
+
+def _errors(known: Predictions) -> list[dict[str, Any]]:
+    """The wrong decisions that the classifier was surest of; by row number alone."""
+    if known.task == "multilabel":
+        return []
+    wrong = most_confident_errors(known.probs, known.labels, known.decisions, WORST)
+    names, rows = known.class_names, known.table.get("row", known.table.index.to_series())
+    return [
+        {
+            "row": int(np.asarray(rows)[i]),
+            "true": names[known.labels[i]],
+            "predicted": names[known.decisions[i]],
+            "confidence": float(known.probs[i, known.decisions[i]]),
+        }
+        for i in wrong.tolist()
+    ]
+
+
+def _scatter(known: Predictions) -> dict[str, Any]:
+    """Truth and prediction of the first target."""
+    there = ~np.isnan(known.labels[:, 0])
+    pairs = np.stack([known.labels[there, 0], known.probs[there, 0]])
+    if pairs.shape[1] > POINTS_AT_MOST:
+        kept = np.random.default_rng(0).choice(pairs.shape[1], POINTS_AT_MOST, replace=False)
+        pairs = pairs[:, np.sort(kept)]
+    return {"truth": pairs[0], "prediction": pairs[1]}
+
+
+def _plain(value: Any) -> Any:
+    """Plain values for JSON: arrays as lists, NaN as None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

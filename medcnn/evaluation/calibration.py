@@ -1,0 +1,362 @@
+"""How far probabilities are what they say: of the samples with score p a share p is positive."""
+
+import math
+from statistics import NormalDist
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit
+
+from medcnn.errors import UserError, check_whole_number
+from medcnn.evaluation.intervals import Interval
+from medcnn.evaluation.ranking import Bools, Floats
+from medcnn.evaluation.recalibration import (
+    check_range,
+    fit_logistic,
+)
+
+By = Literal["width", "mass"]
+
+BINS = 15
+_Z = NormalDist().inv_cdf(0.975)
+
+
+class Reliability(NamedTuple):
+    """A reliability diagram: arrays of one number for each bin that isn't empty, low scores first.
+
+    Args:
+        score: Mean score.
+        share: Share of positive samples, which is the score if that is calibrated.
+        low: Lower bound of the share, at 95 %.
+        high: Upper bound.
+        size: Samples.
+    """
+
+    score: Floats
+    share: Floats
+    low: Floats
+    high: Floats
+    size: NDArray[np.int64]
+
+
+class BrierParts(NamedTuple):
+    """The parts of a Brier score.
+
+    It is reliability − resolution + uncertainty + within_variance − within_covariance.
+
+    Args:
+        reliability: Mean squared distance of the bins' shares from their mean scores; 0 is best.
+        resolution: Variance of the bins' shares; high is good.
+        uncertainty: Variance of the truth, whatever the forecast.
+        within_variance: Variance of the scores within the bins.
+        within_covariance: Twice the covariance of scores and truth within the bins.
+    """
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within_variance: float
+    within_covariance: float
+
+
+class CalibrationLine(NamedTuple):
+    """Where a calibrated forecast has slope 1 and intercept 0.
+
+    Args:
+        slope: Below 1 where scores are too extreme (overfitting), above where too moderate.
+        intercept: Above 0 where scores are too low on the whole, below where too high.
+        reason: Why a value is NaN; None if none is.
+    """
+
+    slope: Interval
+    intercept: Interval
+    reason: str | None
+
+
+def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools]:
+    """The probability of the most probable class, and whether it is the right one.
+
+    Args:
+        probs: (N, K); of equal ones the first counts.
+        labels: (N,) class indices.
+
+    Returns:
+        Confidence and truth, (N,) each: what the functions of this module take.
+
+    Raises:
+        UserError: Shapes that don't fit.
+    """
+    given, classes = np.asarray(probs), np.asarray(labels)
+    if given.ndim != 2 or classes.shape != given.shape[:1]:
+        raise _misfit(given, classes)
+    return given.max(1), given.argmax(1) == classes
+
+
+def reliability(
+    scores: ArrayLike,
+    truth: ArrayLike,
+    bins: int = 10,
+    by: By = "width",
+    groups: ArrayLike | None = None,
+) -> Reliability:
+    """The points of a reliability diagram, with Wilson's intervals (see `intervals.wilson`).
+
+    Where samples come in groups (patients), the count n that Wilson's formula gets is n divided by
+    the design effect, how much the groups widen the variance of the share (J. N. K. Rao, A. J.
+    Scott, "A simple method for the analysis of clustered binary data", Biometrics 1992), kept
+    between 1 (independent samples) and Σ n_g² / n (all samples of a group alike). The latter is
+    taken where it can't be estimated: a single group in the bin, or a share of 0 or 1.
+
+    Args:
+        scores: (N,) probabilities of being positive.
+        truth: (N,) bool, True for positive.
+        bins: Number of bins. They hold their upper edge; the first one also 0.
+        by: "width" for edges at k / bins; "mass" for bins of the same number of samples, but that
+            equal scores are never parted.
+        groups: (N,) the group of each sample, of any sortable type; None if all are independent.
+
+    Raises:
+        UserError: Shapes that don't fit, scores outside 0 … 1, or an unknown way of binning.
+
+    Example:
+        >>> reliability([0.1, 0.2, 0.9], [False, True, True], bins=2).share
+        array([0.5, 1. ])
+    """
+    checked = _checked(scores, truth)
+    numbers, score, share, size = _binned(*checked, bins, by)
+    effective = size.astype(np.float64)
+    if groups is not None:
+        members = member_numbers(groups, len(numbers))
+        effective /= _design_effect(checked[1] - share[numbers], numbers, members, share)
+    spread = _Z**2 / effective
+    centre, half = share + spread / 2, np.sqrt(spread * (share * (1 - share) + spread / 4))
+    low = np.where(share == 0, 0.0, (centre - half) / (1 + spread))
+    high = np.where(share == 1, 1.0, (centre + half) / (1 + spread))
+    return Reliability(score, share, low, high, size)
+
+
+def expected_calibration_error(
+    scores: ArrayLike, truth: ArrayLike, bins: int = BINS, by: By = "width", norm: float = 1
+) -> float:
+    """How far the shares of positives lie from the scores, over bins.
+
+    With the distances d_b of the points of `reliability` and the shares w_b of samples in the bins:
+    Σ w_b d_b (ECE; M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated
+    probabilities using Bayesian binning", AAAI 2015), √(Σ w_b d_b²), or max d_b (MCE, ibid.). Bins
+    of equal mass are those of K. Nguyen, B. O'Connor, "Posterior calibration and exploratory
+    analysis for natural language processing models", EMNLP 2015.
+
+    The estimate is biased upwards: chance alone parts shares from scores, the more the fewer
+    samples are in a bin, and a calibrated forecast has an error above 0 (R. Roelofs, N. Cain, J.
+    Shlens, M. C. Mozer, "Mitigating bias in calibration error estimation", AISTATS 2022).
+
+    Args:
+        scores: As in `reliability`; for several classes see `top_label`.
+        truth: As there.
+        bins: As there.
+        by: As there.
+        norm: 1, 2 or infinity.
+
+    Returns:
+        In [0, 1]; NaN without samples.
+
+    Raises:
+        UserError: As there, or another norm.
+    """
+    if norm not in (1, 2, math.inf):
+        raise UserError(f"calibration error: norm={norm}: choose 1, 2 or infinity")
+    _, score, share, size = _binned(*_checked(scores, truth), bins, by)
+    if len(size) == 0:
+        return math.nan
+    distance = np.abs(share - score)
+    if norm == math.inf:
+        return float(distance.max())
+    return float(np.average(distance**norm, weights=size) ** (1 / norm))
+
+
+def brier(probs: ArrayLike, labels: ArrayLike) -> float:
+    """Mean squared error of probabilities (G. W. Brier, Monthly Weather Review 1950).
+
+    Args:
+        probs: (N,) of being positive, or (N, K) of all classes.
+        labels: (N,) bool, True for positive, or class indices.
+
+    Returns:
+        Mean (p − y)² in [0, 1]; of K classes the sum over them, as in Brier's paper, in [0, 2],
+        which for two classes is twice that of one of them. NaN without samples.
+
+    Raises:
+        UserError: Shapes that don't fit, probabilities outside 0 … 1, or no such classes.
+    """
+    given, classes = np.asarray(probs), np.asarray(labels)
+    if given.ndim != 2:
+        values, truth = _checked(given, classes)
+        return _mean((values - truth) ** 2)
+    if classes.shape != given.shape[:1]:
+        raise _misfit(given, classes)
+    one_hot = classes[:, None] == np.arange(given.shape[1])
+    if not one_hot.any(1).all():
+        raise UserError(f"Brier score: labels must lie in 0 … {given.shape[1] - 1}")
+    return brier(given.ravel(), one_hot.ravel()) * given.shape[1]
+
+
+def brier_decomposition(scores: ArrayLike, truth: ArrayLike, bins: int = 10) -> BrierParts:
+    """The parts of the Brier score of a binary forecast, over bins of equal width.
+
+    The first three are those of A. H. Murphy, "A new vector partition of the probability score",
+    Journal of Applied Meteorology 1973; their sum is exact only where the scores in a bin are
+    equal. The two within bins close the gap (D. B. Stephenson, C. A. S. Coelho, I. T. Jolliffe,
+    "Two extra components in the Brier score decomposition", Weather and Forecasting 2008).
+
+    Args:
+        scores: As in `reliability`.
+        truth: As there.
+        bins: As there.
+
+    Returns:
+        Five numbers, NaN without samples.
+
+    Raises:
+        UserError: As there.
+    """
+    values, positive = _checked(scores, truth)
+    numbers, score, share, _ = _binned(values, positive, bins, "width")
+    base = _mean(positive)
+    off_score, off_share = values - score[numbers], positive - share[numbers]
+    return BrierParts(
+        reliability=_mean((score - share)[numbers] ** 2),
+        resolution=_mean((share[numbers] - base) ** 2),
+        uncertainty=base * (1 - base),
+        within_variance=_mean(off_score**2),
+        within_covariance=2 * _mean(off_score * off_share),
+    )
+
+
+def calibration_line(
+    scores: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
+) -> CalibrationLine:
+    """Slope and intercept of logistic recalibration.
+
+    The slope is b of logit P(positive) = a + b logit(score), the intercept is a with b fixed at 1:
+    calibration in the large (D. R. Cox, "Two further applications of a model for binary
+    regression", Biometrika 1958). Both by maximum likelihood, with Wald's intervals at 95 %; where
+    there are groups by the sandwich variance (K.-Y. Liang, S. L. Zeger, "Longitudinal data analysis
+    using generalized linear models", Biometrika 1986), times G/(G−1) · (N−1)/(N−P) for G groups and
+    P coefficients. It takes some 30 groups to be trusted.
+
+    Args:
+        scores: As in `reliability`; those of 0 and 1 are moved inwards by the machine epsilon of
+            their type, so that their logits are finite.
+        truth: As there.
+        groups: As there.
+
+    Returns:
+        Slope and intercept; both NaN where a class is absent, the slope also where all scores are
+        equal or part the classes without error. The bounds are NaN where there is one group.
+
+    Raises:
+        UserError: Shapes that don't fit, or scores outside 0 … 1.
+    """
+    values, positive = _checked(scores, truth)
+    members = None if groups is None else member_numbers(groups, len(values))
+    if positive.all() or not positive.any():
+        reason: str | None = "there is no positive or no negative sample"
+        return CalibrationLine(Interval(math.nan), Interval(math.nan), reason)
+    eps = np.finfo(np.result_type(np.asarray(scores), np.float32)).eps
+    logits = logit(np.clip(values, eps, 1 - eps))
+    ones, none = np.ones((len(logits), 1)), np.zeros(len(logits))
+    intercept = _wald(*fit_logistic(ones, logits, positive, members))
+    reason = _why_no_slope(logits[positive], logits[~positive])
+    if reason is not None:
+        return CalibrationLine(Interval(math.nan), intercept, reason)
+    spread = logits.std()
+    design = np.hstack([ones, (logits - logits.mean())[:, None] / spread])
+    slope = _wald(*fit_logistic(design, none, positive, members), spread)
+    return CalibrationLine(slope, intercept, None)
+
+
+def _binned(
+    scores: Floats, truth: Bools, bins: int, by: By
+) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.int64]]:
+    """The bin of each sample (N,); mean score, share of positives and count of those not empty."""
+    present, numbers, size = np.unique(
+        bin_numbers(scores, bins, by), return_inverse=True, return_counts=True
+    )
+    score, share = (np.bincount(numbers, x, len(present)) / size for x in (scores, truth))
+    return numbers, score, share, size
+
+
+def bin_numbers(scores: Floats, bins: int, by: By) -> NDArray[np.int64]:
+    """The bin 0 … bins-1 of each score."""
+    check_whole_number("calibration: bins", bins, least=1)
+    if by not in ("width", "mass"):
+        raise UserError(f"calibration: by={by}: choose width or mass")
+    inner = np.arange(1, bins)
+    if by == "width" or len(scores) == 0:
+        return np.searchsorted(inner / bins, scores)
+    return np.searchsorted(np.sort(scores)[-(-len(scores) * inner // bins) - 1], scores)
+
+
+def _design_effect(
+    rest: Floats, numbers: NDArray[np.int64], members: NDArray[np.int64], share: Floats
+) -> Floats:
+    """How much groups widen the variance of each bin's share; 1 where each is of one sample.
+
+    That of Rao and Scott times (n − 1) / n, for it is over share (1 − share) / (n − 1).
+    """
+    cells = len(share), int(members.max(initial=-1)) + 1
+    place = np.ravel_multi_index((numbers, members), cells) if len(numbers) else numbers
+    sizes = np.bincount(place, minlength=math.prod(cells)).reshape(cells)
+    rests = np.bincount(place, rest, math.prod(cells)).reshape(cells)
+    groups, size = (sizes > 0).sum(1), sizes.sum(1)
+    alike = np.square(sizes).sum(1) / size
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effect = np.square(rests).sum(1) / (size * share * (1 - share))
+        effect *= groups / (groups - 1) * (size - 1) / size
+    return np.where(np.isfinite(effect), np.clip(effect, 1, alike), alike)
+
+
+def _why_no_slope(positives: Floats, negatives: Floats) -> str | None:
+    """Why logits have no finite slope, if so."""
+    lowest, highest = min(positives.min(), negatives.min()), max(positives.max(), negatives.max())
+    if lowest == highest:
+        return "all scores are equal"
+    if positives.min() >= negatives.max() or negatives.min() >= positives.max():
+        return "the scores part the classes without error"
+    return None
+
+
+def member_numbers(groups: ArrayLike, rows: int) -> NDArray[np.int64]:
+    """The number 0 … G-1 of each sample's group."""
+    given = np.asarray(groups)
+    if given.shape != (rows,):
+        raise UserError(f"calibration: {rows} samples, but groups of shape {given.shape}")
+    return np.unique(given, return_inverse=True)[1]
+
+
+def _checked(scores: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], Bools]:
+    """Scores and truth, (N,) each."""
+    values, positive = np.asarray(scores), np.asarray(truth)
+    if values.ndim != 1 or positive.shape != values.shape:
+        raise _misfit(values, positive)
+    if not np.isin(positive, (0, 1)).all():
+        raise UserError("calibration: the truth of a sample must be True or False")
+    return check_range(values.astype(np.float64)), positive.astype(bool)
+
+
+def _misfit(scores: NDArray[Any], truth: NDArray[Any]) -> UserError:
+    return UserError(
+        f"calibration: scores of shape {scores.shape} and labels of shape {truth.shape} don't fit"
+    )
+
+
+def _wald(coefficients: Floats, covariance: Floats, unit: float = 1) -> Interval:
+    """Of the last coefficient, divided by a unit."""
+    value, half = coefficients[-1] / unit, _Z * math.sqrt(covariance[-1, -1]) / unit
+    return Interval(float(value), float(value - half), float(value + half))
+
+
+def _mean(values: NDArray[Any]) -> float:
+    """NaN of nothing."""
+    return float(values.mean()) if len(values) else math.nan

@@ -1,0 +1,178 @@
+"""How well the probabilities of any task are calibrated, in figures with intervals."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medcnn.errors import check_whole_number
+from medcnn.evaluation.calibration import (
+    BINS,
+    bin_numbers,
+    calibration_line,
+    member_numbers,
+    top_label,
+)
+from medcnn.evaluation.figures import Figure
+from medcnn.evaluation.intervals import Interval, resample_counts
+from medcnn.evaluation.ranking import Bools, Floats
+from medcnn.evaluation.recalibration import check_labels, check_probs
+from medcnn.objective import UNKNOWN, Task
+
+_NUMBERS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
+
+
+def calibration_figures(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    task: Task,
+    class_names: Sequence[str],
+    positive: int | None,
+    groups: ArrayLike | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Figure]:
+    """Every figure of calibration of a set of predictions.
+
+    | key                               | two classes   | more classes    | multilabel       |
+    |-----------------------------------|---------------|-----------------|------------------|
+    | ece, ece_mass (15 bins)           | positive one  | top label       | mean over labels |
+    | calibration_slope, …_intercept    | positive one  | top label       | mean over labels |
+    | the four with ``_classwise`` added | –             | mean over them  | –                |
+    | brier                             | positive one  | sum over them   | mean over labels |
+
+    The top label is the most probable class; class-wise is each class against the rest (M. Kull et
+    al., "Beyond temperature scaling", NeurIPS 2019). A mean is undefined where one of its parts is.
+    A regression has no such figures.
+
+    ece and brier have percentile intervals from a bootstrap of the groups (patients), slopes and
+    intercepts Wald's (see `calibration_line`) where they are no means. **The ECE is biased upwards,
+    and its interval is not centred on it**: each resample adds the bias of chance once more, so
+    that both bounds lie high, and the lower one can lie above the ECE. Bins of equal mass keep the
+    edges of all the samples.
+
+    Args:
+        probs: As in `evaluation.evaluate`.
+        labels: As there.
+        task: As there.
+        class_names: As there.
+        positive: Index of the class that is sought, where there are two; None for the last.
+        groups: (N,) the group (patient) of each sample; None if all are independent.
+        resamples: Number of bootstrap samples.
+        seed: Of the random draws.
+
+    Returns:
+        Figures by name, empty for a regression. ``n`` counts samples of which a label is known.
+
+    Raises:
+        UserError: No predictions, shapes or labels that don't fit, or probabilities outside 0 … 1.
+    """
+    if task == "regression":
+        return {}
+    given, classes = check_probs(np.asarray(probs), len(class_names)), np.asarray(labels)
+    check_labels(classes, len(given), len(class_names), task)
+    check_whole_number("calibration: resamples", resamples, least=1)
+    there = (classes != UNKNOWN).reshape(len(given), -1).any(1)
+    members = None if groups is None else member_numbers(groups, len(given))[there]
+    given, classes = given[there], classes[there]
+    figures = partial(_figures, groups=members, resamples=resamples, seed=seed)
+    if task == "multilabel":
+        return figures(given, classes == 1, classes != UNKNOWN)
+    truth = classes[:, None] == np.arange(len(class_names))
+    if len(class_names) == 2:
+        column = [1 if positive is None else positive]
+        return figures(given[:, column], truth[:, column])
+    confidence, right = top_label(given, classes)
+    top, classwise = figures(confidence[:, None], right[:, None]), figures(given, truth)
+    top["brier"] = _times(classwise.pop("brier"), len(class_names))
+    return top | {f"{key}_classwise": figure for key, figure in classwise.items()}
+
+
+def _figures(
+    scores: Floats,
+    truth: Bools,
+    known: Bools | None = None,
+    *,
+    groups: NDArray[np.int64] | None,
+    resamples: int,
+    seed: int,
+) -> dict[str, Figure]:
+    """The figures of columns (N, L), as means over them, with bounds where there are."""
+    known = np.ones_like(truth) if known is None else known
+    members = member_numbers(np.arange(len(scores)) if groups is None else groups, len(scores))
+    sums = _group_sums(scores, truth, known, members)
+    bounds = zip(_from_sums(sums.sum(0)), *_bootstrap(sums, resamples, seed), strict=True)
+    found = dict(zip(("ece", "ece_mass", "brier"), (Interval(*b) for b in bounds), strict=True))
+    lines = [
+        calibration_line(
+            scores[there, k], truth[there, k], None if groups is None else groups[there]
+        )
+        for k, there in enumerate(known.T)
+    ]
+    for key in ("slope", "intercept"):
+        parts = [getattr(line, key) for line in lines]
+        mean = Interval(float(np.mean([part.value for part in parts])))
+        found[f"calibration_{key}"] = parts[0] if len(parts) == 1 else mean
+    return {key: _figure(interval, len(scores)) for key, interval in found.items()}
+
+
+def _group_sums(
+    scores: Floats, truth: Bools, known: Bools, members: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """What the figures of a resample are made of, summed over each group.
+
+    (groups, L, 2 bins + 2): score − truth in the bins of equal width and in those of equal mass,
+    its square, and the number of samples.
+    """
+    sums = np.zeros((int(members.max(initial=-1)) + 1, known.shape[1], 2 * BINS + 2))
+    for column, there in enumerate(known.T):
+        score, group = scores[there, column].astype(np.float64), members[there]
+        gap, own = score - truth[there, column], sums[:, column]
+        np.add.at(own, (group, bin_numbers(score, BINS, "width")), gap)
+        np.add.at(own, (group, BINS + bin_numbers(score, BINS, "mass")), gap)
+        own[:, -2] = np.bincount(group, gap**2, len(sums))
+        own[:, -1] = np.bincount(group, minlength=len(sums))
+    return sums
+
+
+def _from_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ece, ece_mass and brier (…, 3), means over the columns, from sums (…, L, 2 bins + 2)."""
+    errors = np.abs(sums[..., :-2]).reshape(*sums.shape[:-1], 2, BINS).sum(-1)
+    with np.errstate(invalid="ignore"):
+        columns = np.concatenate([errors, sums[..., -2:-1]], -1) / sums[..., -1:]
+    return columns.mean(-2)
+
+
+def _bootstrap(
+    sums: NDArray[np.float64], resamples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % bounds (3,) each of `_from_sums`, NaN where a column has fewer than two groups."""
+    groups, columns, width = sums.shape
+    if (sums[..., -1] > 0).sum(0).min() < 2:
+        return np.full(3, math.nan), np.full(3, math.nan)
+    generator = np.random.default_rng(seed)
+    drawn = np.empty((resamples, 3))
+    step = max(1, _NUMBERS_AT_ONCE // max(groups, columns * width))
+    for start in range(0, resamples, step):
+        counts = resample_counts(generator, min(step, resamples - start), groups)
+        totals = counts @ sums.reshape(groups, -1)
+        drawn[start : start + step] = _from_sums(totals.reshape(-1, columns, width))
+    drawn = drawn[~np.isnan(drawn[:, 0])]  # not those that miss all samples of a column
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    return low, high
+
+
+def _times(figure: Figure, factor: int) -> Figure:
+    value, low, high = (
+        None if part is None else factor * part
+        for part in (figure["value"], figure["low"], figure["high"])
+    )
+    return {"value": value, "low": low, "high": high, "n": figure["n"]}
+
+
+def _figure(interval: Interval, n: int) -> Figure:
+    value, low, high = (None if math.isnan(part) else float(part) for part in interval)
+    return {"value": value, "low": low, "high": high, "n": n}

@@ -1,0 +1,241 @@
+"""The AUROC's variance without a model of the scores, for independent images and for patients."""
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from medcnn.errors import UserError
+from medcnn.evaluation.intervals import Interval, check_level
+
+_WORST_CASE = 2.0  # patients' worth of belief in the greatest possible variance
+
+
+class Contributions(NamedTuple):
+    """What each of G groups adds to the areas of M models.
+
+    Args:
+        areas: (M,) AUROC in [0, 1]; NaN without a positive or without a negative sample.
+        positive: (M, G) by how much the group's positive samples move the area from its value.
+        negative: (M, G) the same of its negative samples.
+        positives: (G,) positive samples of each group.
+        negatives: (G,) negative samples of each group.
+    """
+
+    areas: NDArray[np.float64]
+    positive: NDArray[np.float64]
+    negative: NDArray[np.float64]
+    positives: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+    @property
+    def effective_groups(self) -> float:
+        """Effective number of groups of the rarer kind, min over both of (Σn)² / Σn².
+
+        With n samples in each of its groups (L. Kish, "Survey sampling", 1965): the number of
+        groups where they are of one size. NaN where there are no samples of a kind.
+        """
+        return min(_effective(self.positives), _effective(self.negatives))
+
+    def covariance(self) -> NDArray[np.float64]:
+        """(M, M); NaN with fewer than two groups that have positive, or negative, samples."""
+        in_all = _correction(self.positives + self.negatives)
+        cross = self.positive @ self.negative.T
+        return (
+            _correction(self.positives) * (self.positive @ self.positive.T)
+            + _correction(self.negatives) * (self.negative @ self.negative.T)
+            + in_all * (cross + cross.T)
+        )
+
+
+def auroc_covariance(
+    scores: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AUROC of several models on the same samples, and the covariance of these figures.
+
+    The placement of a positive sample is the share of negative samples that it outscores (ties
+    count one half), that of a negative sample the share of positive samples that outscore it; the
+    area is the mean of either. Its variance is that of the mean placements (E. R. DeLong,
+    D. M. DeLong, D. L. Clarke-Pearson, "Comparing the areas under two or more correlated receiver
+    operating characteristic curves", Biometrics 1988), found in O(M N log N) by sorting, as X. Sun
+    and W. Xu, "Fast implementation of DeLong's algorithm", IEEE Signal Processing Letters 2014, do.
+
+    With groups, placements are summed within each patient, and the positive and negative images
+    of a patient may be correlated (N. A. Obuchowski, "Nonparametric analysis of clustered ROC curve
+    data", Biometrics 1997). Her factors I / (I − 1), with I patients that have positive images,
+    negative ones, or any, make it DeLong's figure exactly (denominators P − 1 and Q − 1) where each
+    patient has one image.
+
+    Args:
+        scores: (M, N), high for positive; infinite ones are allowed.
+        truth: (N,) bool, True for positive.
+        groups: (N,) the patient of each sample, of any type; None for independent samples.
+
+    Returns:
+        Areas (M,) in [0, 1], NaN without a positive or without a negative sample; and covariance
+        (M, M), NaN with fewer than two patients that have positive, or negative, samples.
+
+    Raises:
+        UserError: Shapes that don't fit, no samples, scores that are NaN, labels that aren't bool
+            or a sample without group.
+
+    Example:
+        >>> areas, covariance = auroc_covariance([[0.1, 0.4, 0.3, 0.8]], [False, False, True, True])
+        >>> areas, covariance
+        (array([0.75]), array([[0.125]]))
+    """
+    parts = contributions(scores, truth, groups)
+    return parts.areas, parts.covariance()
+
+
+def auroc_interval(
+    scores: ArrayLike,
+    truth: ArrayLike,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Interval:
+    """AUROC with a score interval that also holds near 1 and with few patients.
+
+    Wilson's interval of a proportion A among m / r patients. m is the effective number of patients
+    of the rarer kind (`Contributions.effective_groups`). The variance of an area of independent
+    samples is A (1 − A) / m at most (D. van Dantzig, "On the consistency and the power of
+    Wilcoxon's two sample test", 1951; Z. W. Birnbaum, O. M. Klose, "Bounds for the variance of the
+    Mann–Whitney statistic", Annals of Mathematical Statistics 1957), and r, the share of it that
+    is there, is estimated:
+
+        r = ((m − 1) r̂ + 2) / (m + 1),   r̂ = m V̂ / (A (1 − A)),   V̂ from `auroc_covariance`
+
+    so that few patients, whose V̂ is often much too small, are helped by two more with the greatest
+    variance, and many are not. At A = 0 or 1 there is nothing to estimate from, and r = 1: the
+    bound then holds whatever the scores' distribution. The weight of two was chosen by simulation:
+    see docs/coverage.csv, made by scripts/coverage_experiment.py, for where the interval covers.
+    It can't know of what no patient in the sample shows: where a rare kind of positive is missed
+    altogether, it covers less often until some of them are there.
+
+    Args:
+        scores: (N,), high for positive.
+        truth: (N,) bool, True for positive.
+        groups: (N,) the patient of each sample; None for independent samples.
+        level: Confidence level, between 0 and 1.
+
+    Returns:
+        Area and bounds in [0, 1]. The area is NaN without a positive or without a negative sample,
+        the bounds also with fewer than two patients of a kind.
+
+    Raises:
+        UserError: As `auroc_covariance`, or a level out of range.
+
+    Example:
+        >>> separated = auroc_interval([0.1, 0.2, 0.3, 0.7, 0.8], [False] * 3 + [True] * 2)
+        >>> separated.value, round(separated.low, 3), separated.high
+        (1.0, 0.342, 1.0)
+    """
+    check_level(level)
+    parts = contributions(np.asarray(scores)[None], truth, groups)
+    area, variance = float(parts.areas[0]), float(parts.covariance()[0, 0])
+    if math.isnan(variance):
+        return Interval(area)
+    patients, greatest = parts.effective_groups, area * (1 - area)
+    ratio = 1.0
+    if greatest > 0:
+        seen = patients * variance / greatest
+        ratio = ((patients - 1) * seen + _WORST_CASE) / (patients - 1 + _WORST_CASE)
+    return Interval(area, *_score_bounds(area, patients / ratio, level))
+
+
+def contributions(
+    scores: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
+) -> Contributions:
+    """What `auroc_covariance` is made of; arguments and errors are the same."""
+    scores, truth = np.asarray(scores), np.asarray(truth)
+    _check(scores, truth)
+    members = group_numbers(groups, len(truth))
+    size = int(members.max()) + 1
+    positives = np.bincount(members[truth], minlength=size)
+    negatives = np.bincount(members[~truth], minlength=size)
+    areas = np.full(len(scores), np.nan)
+    positive, negative = np.zeros((2, len(scores), size))
+    if truth.any() and not truth.all():
+        for model, values in enumerate(scores):
+            above, below = values[truth], values[~truth]
+            wins, losses = _outscored(above, below), len(above) - _outscored(below, above)
+            areas[model] = wins.sum() / (len(above) * len(below))
+            for moved, rivals, into, kind in (
+                (wins, len(below), positive, truth),
+                (losses, len(above), negative, ~truth),
+            ):
+                shift = (moved / rivals - areas[model]) / len(moved)
+                into[model] = np.bincount(members[kind], shift, size)
+    return Contributions(areas, positive, negative, positives, negatives)
+
+
+def group_numbers(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
+    """The groups of samples as numbers 0 … G-1, in order of appearance.
+
+    Args:
+        groups: (N,) of any type; None where each sample is a group of its own.
+        count: N.
+
+    Returns:
+        (N,).
+
+    Raises:
+        UserError: Another number of groups, or one that is missing.
+    """
+    if groups is None:
+        return np.arange(count)
+    names = np.asarray(groups)
+    if names.shape != (count,):
+        raise UserError(f"groups have shape {names.shape}: give one for each of {count} samples")
+    numbers = pd.factorize(names)[0]
+    if (numbers < 0).any():
+        first = int((numbers < 0).argmax())
+        raise UserError(f"groups: sample {first} has none; give each sample its patient")
+    return numbers
+
+
+def _outscored(values: NDArray[np.generic], rivals: NDArray[np.generic]) -> NDArray[np.float64]:
+    """How many rivals each value outscores, ties counting one half."""
+    ranked = np.sort(rivals)
+    less = np.searchsorted(ranked, values, "left")
+    return (less + np.searchsorted(ranked, values, "right")) / 2
+
+
+def _effective(sizes: NDArray[np.int64]) -> float:
+    return float(sizes.sum()) ** 2 / float(np.square(sizes).sum()) if sizes.any() else math.nan
+
+
+def _correction(sizes: NDArray[np.int64]) -> float:
+    """I / (I − 1) for I groups that aren't empty, NaN for fewer than two."""
+    filled = int((sizes > 0).sum())
+    return filled / (filled - 1) if filled > 1 else math.nan
+
+
+def _score_bounds(share: float, size: float, level: float) -> tuple[float, float]:
+    """Wilson's interval of a share of a number of trials that needn't be whole."""
+    spread = NormalDist().inv_cdf((1 + level) / 2) ** 2 / size
+    centre = share + spread / 2
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
+    low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
+    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
+
+
+def _check(scores: NDArray[np.generic], truth: NDArray[np.generic]) -> None:
+    if truth.ndim != 1 or truth.dtype != bool or len(truth) == 0:
+        raise UserError(
+            f"AUROC: truth is {truth.dtype} of shape {truth.shape}; give (N,) bool, N at least 1"
+        )
+    if scores.ndim != 2 or scores.shape[1] != len(truth) or scores.dtype.kind not in "biuf":
+        raise UserError(
+            f"AUROC: scores are {scores.dtype} of shape {scores.shape}; "
+            f"give a number for each of {len(truth)} samples"
+        )
+    unknown = np.isnan(scores).any(0)
+    if unknown.any():
+        raise UserError(
+            f"AUROC: scores of {int(unknown.sum())} samples are NaN (the first at "
+            f"{int(unknown.argmax())}); leave these samples out"
+        )

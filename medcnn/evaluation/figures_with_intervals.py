@@ -1,0 +1,171 @@
+"""The figures of predictions, each with its interval."""
+
+import math
+
+import numpy as np
+
+from medcnn.evaluation import confusion
+from medcnn.evaluation.delong import auroc_interval
+from medcnn.evaluation.extra import bland_altman, brier, micro_auroc
+from medcnn.evaluation.figures import Figure, evaluate
+from medcnn.evaluation.intervals import Interval
+from medcnn.evaluation.predictions import Predictions
+from medcnn.evaluation.proportions import proportion_interval
+from medcnn.evaluation.resampling import bootstrap_figures
+from medcnn.objective import UNKNOWN
+
+
+def figures_with_intervals(
+    predictions: Predictions,
+    *,
+    resamples: int = 2_000,
+    level: float = 0.95,
+    seed: int = 0,
+    by_class: bool = True,
+) -> dict[str, Figure]:
+    """`medcnn.evaluation.evaluate` and some more figures, with an interval on everything.
+
+    Beside those of `evaluate` there are mcc (of several labels the mean), brier, but for binary
+    tasks micro_auroc, and kappa (ordinal: quadratic weights; else none; not of several labels); in
+    regression bias, limit_low and limit_high (`bland_altman`).
+
+    AUROCs of one class have a score interval with DeLong's variance (`auroc_interval`); accuracy,
+    and sensitivity and specificity of one class, Wilson's (`proportion_interval`), both with
+    patients as clusters where they have several samples; all others a percentile bootstrap over
+    patients (`bootstrap_figures`).
+
+    Args:
+        predictions: What was said.
+        resamples: Bootstrap samples; 0 for closed-form intervals alone.
+        level: Confidence level, between 0 and 1.
+        seed: Of the bootstrap.
+        by_class: Whether to give figures of each class too.
+
+    Returns:
+        As `evaluate`. Bounds are None where they are undefined.
+
+    Raises:
+        UserError: As `evaluate`.
+    """
+    options = {
+        "task": predictions.task,
+        "class_names": predictions.class_names,
+        "positive": predictions.positive,
+    }
+    arrays = (predictions.probs, predictions.labels, predictions.decisions)
+    figures = evaluate(*arrays, **options)  # type: ignore[arg-type]
+    figures |= _more(predictions)
+    if not by_class:
+        figures = {name: figure for name, figure in figures.items() if "/" not in name}
+    if resamples and predictions.known.any():
+        known = predictions.where(predictions.known)
+        bounds = bootstrap_figures(
+            known.probs, known.labels, known.decisions, known.patients,
+            resamples=resamples, level=level, seed=seed, **options,  # type: ignore[arg-type]
+        )  # fmt: skip
+        for name, figure in figures.items():
+            if figure["value"] is not None and name in bounds:
+                figure["low"], figure["high"] = bounds[name]
+    if predictions.task != "regression":
+        for name, interval in _closed_forms(predictions, level, by_class).items():
+            figures[name]["low"], figures[name]["high"] = map(_bound, interval[1:])
+    return figures
+
+
+def _more(predictions: Predictions) -> dict[str, Figure]:
+    """Figures that `evaluate` leaves out."""
+    known = predictions.where(predictions.known)
+    if predictions.task == "regression":
+        return _agreements(known)
+    if predictions.task == "multilabel":
+        tables = [_table(*_of_label(known, k), 2) for k in range(len(known.class_names))]
+        values = {"mcc": float(np.mean([confusion.mcc(table) for table in tables]))}
+    else:
+        table = _table(known.labels, known.decisions, len(known.class_names))
+        values = {"mcc": float(confusion.mcc(table))}
+        if predictions.task != "ordinal":  # `evaluate` has that
+            values["kappa"] = float(confusion.cohen_kappa(table))
+    values["brier"] = brier(known.probs, known.labels)
+    if predictions.task != "binary":
+        values["micro_auroc"] = micro_auroc(known.probs, known.labels)
+    return {name: _figure(value, len(known)) for name, value in values.items()}
+
+
+def _agreements(known: Predictions) -> dict[str, Figure]:
+    """Bias and limits of agreement, and of several targets those of each."""
+    several = len(known.class_names) > 1
+    found: dict[str, Figure] = {}
+    for k, name in enumerate(known.class_names if several else ()):
+        found |= {f"{key}/{name}": value for key, value in _agreement(known, k).items()}
+    if not several:
+        found = _agreement(known, 0)
+    return found
+
+
+def _agreement(known: Predictions, k: int) -> dict[str, Figure]:
+    agreement = bland_altman(known.probs[:, k], known.labels[:, k])
+    n = int((~np.isnan(known.labels[:, k])).sum())
+    limits = {"bias": agreement.bias, "limit_low": agreement.lower, "limit_high": agreement.upper}
+    return {name: _figure(interval.value, n) for name, interval in limits.items()}
+
+
+def _of_label(known: Predictions, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and decisions of one of several labels, where it is known."""
+    there = known.labels[:, k] != UNKNOWN
+    return known.labels[there, k], known.decisions[there, k]
+
+
+def _table(labels: np.ndarray, decisions: np.ndarray, size: int) -> np.ndarray:
+    """Confusion matrix, rows truth."""
+    return np.bincount(labels * size + decisions, minlength=size**2).reshape(size, size)
+
+
+def _figure(value: float, n: int) -> Figure:
+    return {"value": _bound(value), "low": None, "high": None, "n": n}
+
+
+def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dict[str, Interval]:
+    """Intervals of the figures that have one in closed form."""
+    single, names = predictions.single, predictions.class_names
+    found: dict[str, Interval] = {}
+    chosen = range(len(names)) if by_class else [] if single is None else [single]
+    for k in chosen:
+        scores, truth, patients = predictions.versus_rest(k)
+        groups = patients if predictions.clustered else None
+        called = _called(predictions, k)
+        intervals = {
+            "auroc": auroc_interval(scores, truth, groups, level),
+            "sensitivity": _share(called, truth, groups, level),
+            "specificity": _share(~called, ~truth, groups, level),
+        }
+        for name, interval in intervals.items():
+            if by_class:
+                found[f"{name}/{names[k]}"] = interval
+            if k == single:
+                found[name] = interval
+    if predictions.task != "multilabel":
+        there = predictions.labels != UNKNOWN
+        groups = predictions.patients[there] if predictions.clustered else None
+        right = predictions.decisions[there] == predictions.labels[there]
+        found["accuracy"] = proportion_interval(right, groups, level)
+    return found
+
+
+def _called(predictions: Predictions, k: int) -> np.ndarray:
+    """Whether the samples of `versus_rest` were said to be of class k."""
+    if predictions.task == "multilabel":
+        there = predictions.labels[:, k] != UNKNOWN
+        return predictions.decisions[there, k] == 1
+    there = predictions.labels != UNKNOWN
+    return predictions.decisions[there] == k
+
+
+def _share(
+    hits: np.ndarray, among: np.ndarray, groups: np.ndarray | None, level: float
+) -> Interval:
+    """The interval of the share of hits among some samples."""
+    return proportion_interval(hits[among], None if groups is None else groups[among], level)
+
+
+def _bound(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)

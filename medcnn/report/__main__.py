@@ -1,0 +1,140 @@
+"""``python -m medcnn.report``: the page and model card of a run, or the comparison of several."""
+
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+from medcnn import cli
+from medcnn.errors import UserError, check_path
+from medcnn.files import replacing
+from medcnn.report.compare_page import write_comparison
+from medcnn.report.model_card import write_model_card
+from medcnn.report.run_page import write_run_page
+from medcnn.report.runs import check_finished
+from medcnn.rundir import RunDir
+
+KEY = "runs="
+
+
+def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
+    """Write what conf/report.yaml describes; gives the files back.
+
+    Args:
+        cfg: The config as composed from conf/report.yaml.
+        trust: Not looked at: nothing of a run directory is called.
+
+    Raises:
+        UserError: Anything that the user can put right.
+    """
+    given = list(cfg.runs) if isinstance(cfg.runs, ListConfig) else [cfg.runs]
+    output = None if cfg.output is None else html_file(cfg.output)
+    runs, notes = found_runs(given)
+    if len(runs) == 1:
+        written = of_one(runs[0], output)
+    else:
+        for run in runs:
+            evaluated(run)
+        written = [write_comparison(runs, output or Path("comparison.html"), notes=notes)]
+    if notes:
+        print("\n".join(notes), file=sys.stderr)
+    print("\n".join(map(str, written)), flush=True)
+    return written
+
+
+def of_one(run: Path, output: Path | None) -> list[Path]:
+    """The page and the model card of a run; the page also where `output` says."""
+    evaluated(run)
+    page, card = write_run_page(run), write_model_card(run)
+    if output is None or output.resolve() == page.resolve():
+        return [page, card]
+    with replacing(output) as path:
+        shutil.copyfile(page, path)
+    return [output, card]
+
+
+def found_runs(given: Sequence[Any]) -> tuple[list[Path], list[str]]:
+    """The run directories that paths mean, and sentences on those that were left out.
+
+    Args:
+        given: Run directories, or folders whose sub-folders are runs; of these the finished ones.
+
+    Raises:
+        UserError: No path, no such folder, an unfinished run, or a folder without finished runs.
+    """
+    runs: list[Path] = []
+    notes: list[str] = []
+    if not given:
+        raise UserError("runs=[]: give a run directory, or several")
+    for value in given:
+        check_path("runs", value)
+        folder = Path(value)
+        jobs = sorted(path.parent for path in folder.glob("*/status.json"))
+        if (folder / "status.json").exists() or not jobs:
+            check_finished(folder)
+            runs.append(folder)
+            continue
+        finished = [job for job in jobs if RunDir(job).finished]
+        if len(finished) < 2:
+            raise UserError(
+                f"runs={folder}: of its {len(jobs)} runs {len(finished)} are finished; a "
+                "comparison needs two"
+            )
+        if len(finished) < len(jobs):
+            left = len(jobs) - len(finished)
+            notes.append(f"{left} of {len(jobs)} runs aren't finished and were left out.")
+        runs += finished
+    return runs, notes
+
+
+def evaluated(run: Path) -> None:
+    """Raise UserError of a run that was trained before there was an evaluation.json."""
+    if not (run / "evaluation.json").exists():
+        raise UserError(
+            f"runs={run}: it has no evaluation.json, as an older medcnn left it; make one with "
+            f"python -m medcnn.evaluate checkpoint={RunDir(run).best}"
+        )
+
+
+def html_file(output: Any) -> Path:
+    """The file that a config's ``output`` means.
+
+    Raises:
+        UserError: It is none that ends in .html.
+    """
+    check_path("output", output)
+    if Path(output).suffix != ".html" or Path(output).is_dir():
+        raise UserError(f"output={output}: give a file that ends in .html")
+    return Path(output)
+
+
+def quoted(argument: str) -> str:
+    """``runs=…`` with its paths quoted, so that Hydra reads them as they were typed.
+
+    A list stands in brackets, its paths apart by commas, unless a folder has that very name.
+
+    >>> quoted("runs=[my runs/a, lr=0.1]")
+    "runs=['my runs/a','lr=0.1']"
+    >>> quoted("runs=a=b"), quoted("seed=1")
+    ("runs='a=b'", 'seed=1')
+    """
+    if not argument.startswith(KEY):
+        return argument
+    value = argument.removeprefix(KEY)
+    inner = re.fullmatch(r"\[(.*)\]", value, flags=re.DOTALL)
+    if inner is None or Path(value).is_dir():
+        return KEY + _quoted(value)
+    return f"{KEY}[{','.join(_quoted(path.strip()) for path in inner[1].split(','))}]"
+
+
+def _quoted(path: str) -> str:
+    return cli.quote_text(f"output={path}").removeprefix("output=")
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
+    cli.main(report, "report")

@@ -1,0 +1,170 @@
+"""Paired tests between runs that tested the same images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from medcnn.errors import UserError
+from medcnn.evaluation.predictions import Predictions, read_predictions
+from medcnn.report.runs import Run
+
+RESAMPLES = 2_000
+TESTED = {  # the first is the one to decide by
+    "binary": ("auroc", "average_precision", "accuracy", "sensitivity", "specificity", "brier"),
+    "multiclass": ("auroc", "average_precision", "accuracy", "balanced_accuracy", "f1", "brier"),
+    "ordinal": ("auroc", "accuracy", "balanced_accuracy", "kappa", "mae", "brier"),
+    "multilabel": ("auroc", "average_precision", "accuracy", "f1", "brier"),
+    "regression": ("mae", "rmse", "r2"),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of one run less that of another, on the same images; NaN where undefined.
+
+    Args:
+        first: Place of the one run.
+        second: Place of the other, which is subtracted.
+        figure: Name of the figure.
+        difference: First minus second.
+        low: Lower bound of the 95 % interval.
+        high: Upper bound.
+        p: Two-sided p-value, as it is.
+        corrected: The same by Holm's method over all pairs of runs, for this figure.
+    """
+
+    first: int
+    second: int
+    figure: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    corrected: float = float("nan")
+
+
+class Paired(NamedTuple):
+    """What paired tests found.
+
+    Args:
+        differences: Of all pairs of runs that tested the same images.
+        reasons: Sentences on pairs and runs that can't be compared so.
+        clustered: Whether patients have several images, so that images aren't independent.
+    """
+
+    differences: list[Difference]
+    reasons: list[str]
+    clustered: bool
+
+
+def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
+    """Compares each run with each other one, image by image.
+
+    AUROC of a binary task by the paired test of DeLong, accuracy by McNemar's where each patient
+    has one image, all others by a bootstrap over patients with the same resamples for both runs.
+    p-values are corrected for the number of pairs (S. Holm, "A simple sequentially rejective
+    multiple test procedure", 1979), for each figure by itself.
+
+    Args:
+        runs: Of one task and the same classes.
+        names: What they are called.
+    """
+    tested, notes = zip(*map(_read, runs, names), strict=True)
+    found: list[Difference] = []
+    reasons = [note for note in notes if note]
+    for first, second in combinations(range(len(runs)), 2):
+        a, b = tested[first], tested[second]
+        if a is None or b is None:
+            continue
+        reason = _apart(a, b, (names[first], names[second]))
+        if reason:
+            reasons.append(reason)
+        else:
+            found += _pair(a, b, first, second)
+    several = any(one is not None and one.clustered for one in tested)
+    return Paired(_corrected(found), reasons, several)
+
+
+def _read(run: Run, name: str) -> tuple[Predictions | None, str]:
+    """Predictions whose labels are known, sorted by image; or why there are none."""
+    try:
+        predictions = read_predictions(
+            run.path / "predictions.csv",
+            split=run.split,
+            task=run.task,  # type: ignore[arg-type]
+            class_names=run.class_names,
+            positive=run.positive,
+        )
+    except UserError:
+        return None, f"{name} is left out: its predictions.csv is missing or can't be read."
+    if not {"image", "patient"} <= set(predictions.table):
+        return None, f"{name} is left out: its predictions.csv doesn't name images and patients."
+    known = predictions.where(predictions.known)
+    return known.where(_keys(known).argsort()), ""
+
+
+def _keys(predictions: Predictions) -> pd.MultiIndex:
+    """Image and patient of each sample; slices of one file are told apart by their order."""
+    table = predictions.table[["image", "patient"]].fillna("").astype(str)
+    return pd.MultiIndex.from_frame(
+        table.assign(slice=table.groupby(["image", "patient"]).cumcount())
+    )
+
+
+def _apart(a: Predictions, b: Predictions, names: tuple[str, str]) -> str:
+    """Why two runs can't be compared image by image; empty where they can."""
+    first, second = _keys(a), _keys(b)
+    who = f"{names[0]} and {names[1]}"
+    if not first.equals(second):
+        both = len(first.intersection(second))
+        return (
+            f"{who} tested other images ({len(first)} and {len(second)}, {both} of them the "
+            "same): look at their intervals instead."
+        )
+    same = (a.labels == b.labels) | (np.isnan(a.labels) & np.isnan(b.labels))
+    wrong = int((~same.reshape(len(a), -1).all(1)).sum())
+    return f"{who} have different labels for {wrong} of the images." if wrong else ""
+
+
+def _pair(a: Predictions, b: Predictions, first: int, second: int) -> list[Difference]:
+    from medcnn.evaluation.comparison import compare_auroc, mcnemar
+    from medcnn.evaluation.resampling import bootstrap_differences
+
+    groups = a.patients if a.clustered else None
+    by_bootstrap = bootstrap_differences(
+        a.probs, b.probs, a.labels, a.decisions, b.decisions, a.patients,
+        task=a.task, class_names=a.class_names, positive=a.positive, resamples=RESAMPLES,
+    )  # fmt: skip
+    results: dict[str, Sequence[Any]] = dict(by_bootstrap)
+    if a.single is not None:
+        truth = a.labels == a.single
+        scores = (a.probs[:, a.single], b.probs[:, a.single])
+        if 0 < truth.sum() < len(truth):
+            results["auroc"] = compare_auroc(*scores, truth, groups)
+    if a.labels.ndim == 1 and groups is None:
+        results["accuracy"] = mcnemar(a.decisions == a.labels, b.decisions == b.labels)
+    return [
+        Difference(first, second, name, *(_number(value) for value in results[name][:4]))
+        for name in TESTED[a.task]
+        if name in results
+    ]
+
+
+def _corrected(found: Sequence[Difference]) -> list[Difference]:
+    """With p-values corrected over the pairs, figure by figure."""
+    from medcnn.evaluation.comparison import holm
+
+    by_place: dict[int, float] = {}
+    for name in dict.fromkeys(one.figure for one in found):
+        places = [place for place, one in enumerate(found) if one.figure == name]
+        p_values = holm(np.array([found[place].p for place in places]))
+        by_place |= dict(zip(places, map(float, p_values), strict=True))
+    return [replace(one, corrected=by_place[place]) for place, one in enumerate(found)]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

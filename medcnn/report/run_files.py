@@ -1,0 +1,117 @@
+"""What the files of a run directory say, as far as they are there."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import yaml
+
+from medcnn.errors import UserError
+from medcnn.objective import TASKS
+
+FORMAT = 1
+
+
+class RunFiles(NamedTuple):
+    """A run directory, read; empty or None for what isn't there.
+
+    Args:
+        evaluation: Of evaluation.json.
+        samples: Of samples.csv.
+        problems: Of problems.csv.
+        epochs: Of metrics.csv, one row an epoch and indexed by it.
+        environment: Of environment.json.
+        status: Of status.json.
+        config: Of config.yaml.
+        layers: Of cams/layers.json.
+    """
+
+    evaluation: dict[str, Any]
+    samples: pd.DataFrame | None
+    problems: pd.DataFrame | None
+    epochs: pd.DataFrame | None
+    environment: dict[str, Any]
+    status: dict[str, Any]
+    config: dict[str, Any]
+    layers: list[dict[str, Any]]
+
+
+def read_run(run: Path) -> RunFiles:
+    """Reads what a run left.
+
+    Raises:
+        UserError: No evaluation.json there, or one of another kind.
+    """
+    return RunFiles(
+        evaluation=_evaluation(run / "evaluation.json"),
+        samples=_table(run / "samples.csv"),
+        problems=_table(run / "problems.csv"),
+        epochs=_epochs(_table(run / "metrics.csv")),
+        environment=_json(run / "environment.json", {}),
+        status=_json(run / "status.json", {}),
+        config=_yaml(run / "config.yaml"),
+        layers=_json(run / "cams" / "layers.json", []),
+    )
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: make it with python -m medcnn.evaluate") from None
+    except (OSError, ValueError):
+        raise UserError(f"{path} is damaged: it is no JSON file that can be read") from None
+    if not _is_evaluation(content):
+        raise UserError(f"{path} holds no evaluation of a run: make it anew")
+    if content.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is of format {content.get('format')}, this medcnn reads {FORMAT}: make it anew"
+        )
+    return content
+
+
+def _is_evaluation(content: Any) -> bool:
+    if not isinstance(content, dict) or content.get("task") not in TASKS:
+        return False
+    levels = content.get("levels")
+    return (
+        isinstance(content.get("class_names"), list)
+        and isinstance(levels, dict)
+        and bool(levels)
+        and all(isinstance(level, dict) for level in levels.values())
+    )
+
+
+def _json(path: Path, empty: Any) -> Any:
+    """The content of a file; `empty` where there is none of that kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return empty
+    return content if isinstance(content, type(empty)) else empty
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _table(path: Path) -> pd.DataFrame | None:
+    try:
+        return pd.read_csv(path, low_memory=False)
+    except (OSError, ValueError):
+        return None
+
+
+def _epochs(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """One row an epoch, though it may be spread over several with gaps."""
+    if table is None or "epoch" not in table:
+        return None
+    table = table.apply(pd.to_numeric, errors="coerce").dropna(subset="epoch")
+    table = table.groupby("epoch").last()
+    table.index = table.index.astype(int)
+    return table if len(table) else None

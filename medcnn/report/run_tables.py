@@ -1,0 +1,281 @@
+"""The tables of a run's page, ready to be written down."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from medcnn.report.run_files import RunFiles
+from medcnn.report.run_svg import Floats, floats, heat_map
+from medcnn.report.run_words import (
+    NOTHING,
+    Record,
+    interval,
+    number,
+    percent,
+    plural,
+    show,
+    split_of,
+    words_of,
+)
+
+SPLITS = ("train", "val", "test")
+MOST_CELLS = 12  # classes of a confusion matrix whose cells are written out
+MOST_CONFUSIONS = 10
+MOST_GROUPS = 12  # values of a column such as site
+
+
+class Cell(NamedTuple):
+    """A value with what stands below it, small."""
+
+    value: str
+    below: str = ""
+
+
+class Row(NamedTuple):
+    """A name, what it means, and cells."""
+
+    name: str
+    cells: list[Cell]
+    about: str = ""
+
+
+class Table(NamedTuple):
+    """Rows under a head."""
+
+    caption: str
+    head: list[str]
+    rows: list[Row]
+
+
+class Confusion(NamedTuple):
+    """Decisions by truth: cells (text, share of the row), or a picture where there are many."""
+
+    caption: str
+    names: list[str]
+    rows: list[tuple[str, list[tuple[str, float]], str]]
+    picture: str
+    most: Table | None
+
+
+def figure_cell(key: str, figure: Record | None) -> Cell:
+    """Value and interval; a dash where there is none."""
+    if not figure:
+        return Cell(NOTHING)
+    return Cell(show(key, figure.get("value")), interval(key, figure))
+
+
+def data_table(files: RunFiles) -> Table | None:
+    """Counts by split: images, patients, classes, and what is known of the patients."""
+    table, evaluation = files.samples, files.evaluation
+    if table is None or "split" not in table:
+        return None
+    parts = {name: table[table["split"] == name] for name in SPLITS}
+    parts = {name: part for name, part in parts.items() if len(part)}
+    if not parts:
+        return None
+    rows = [Row("images", [Cell(f"{len(part):,}") for part in parts.values()])]
+    if "patient" in table:
+        rows.append(Row("patients", [Cell(f"{p['patient'].nunique():,}") for p in parts.values()]))
+    rows += _label_rows(parts, evaluation)
+    if "age" in table:
+        ages = [pd.to_numeric(part["age"], errors="coerce").dropna() for part in parts.values()]
+        rows.append(Row("age, median", [_quartiles(values) for values in ages], "and quartiles"))
+    for column in ("sex", "site"):
+        if column in table:
+            values = table[column].dropna().astype(str)
+            for value in values.value_counts().index[:MOST_GROUPS]:
+                cells = [_share(part[column].astype(str) == value) for part in parts.values()]
+                rows.append(Row(f"{column} {value}", cells))
+    return Table("Images by split", [split_of(name) for name in parts], rows)
+
+
+def _label_rows(parts: Mapping[str, pd.DataFrame], evaluation: Record) -> list[Row]:
+    names, first = evaluation["class_names"], next(iter(parts.values()))
+    if evaluation["task"] == "regression":
+        columns = [c for c in map(str, first) if c == "label" or c.startswith("label:")]
+        cells = {c: [_quartiles(part[c].dropna()) for part in parts.values()] for c in columns}
+        return [Row(f"{c}, median", each, "and quartiles") for c, each in cells.items()]
+    if "label" in first:
+        known = {
+            name: [part["label"].isin([k, str(k), name]) for part in parts.values()]
+            for k, name in enumerate(names)
+        }
+    else:
+        found = [name for name in names if f"label:{name}" in first]
+        known = {name: [part[f"label:{name}"] == 1 for part in parts.values()] for name in found}
+    if len(known) > MOST_CELLS:
+        sizes = np.array([[int(there.sum()) for there in each] for each in known.values()])
+        counts = {"classes there": (sizes > 0).sum(0), "fewest of a class": sizes.min(0)}
+        counts["most of a class"] = sizes.max(0)
+        return [Row(name, [Cell(f"{n:,}") for n in row]) for name, row in counts.items()]
+    return [Row(str(name), [_share(there) for there in each]) for name, each in known.items()]
+
+
+def _share(there: pd.Series) -> Cell:
+    return Cell(f"{int(there.sum()):,}", percent(float(there.mean())))
+
+
+def _quartiles(values: pd.Series) -> Cell:
+    if not len(values):
+        return Cell(NOTHING)
+    quartiles = np.quantile(values, (0.25, 0.5, 0.75))
+    texts = (f"{v:.3g}" if abs(v) < 1000 else f"{v:,.0f}" for v in quartiles)
+    low, middle, high = (text.replace("-", "−") for text in texts)
+    return Cell(middle, f"{low} … {high}")
+
+
+def problems_table(files: RunFiles) -> Table | None:
+    """What the audit found, counted by kind and splits; no image is named."""
+    table, keys = files.problems, ["severity", "kind", "split", "other_split"]
+    if table is None or not set(keys) <= set(table.columns) or not len(table):
+        return None
+    found = Counter(table[keys].fillna("").astype(str).itertuples(index=False, name=None))
+    order = {"error": 0, "warning": 1, "note": 2}
+    rows = []
+    for key in sorted(found, key=lambda key: (order.get(key[0], 3), key)):
+        severity, kind, split, other = key
+        where = " and ".join(split_of(name) for name in (split, other) if name) or NOTHING
+        rows.append(Row(kind, [Cell(severity), Cell(where), Cell(f"{found[key]:,}")]))
+    return Table("What the audit found", ["severity", "splits", "count"], rows)
+
+
+def confusions(level: Record, positive: int | None) -> list[Confusion]:
+    """The matrix of K classes, before it that at the operating point where that is another.
+
+    Args:
+        level: With ``confusion`` and, for the operating point, ``clinic``.
+        positive: Index of the class that is sought, of two.
+    """
+    values = level.get("confusion")
+    if not values or "counts" not in values:
+        return []
+    names, counts = [str(name) for name in values["names"]], floats(values["counts"])
+    point = _at_operating_point(level, positive) if len(names) == 2 else None
+    caption = "Counts, and shares of each true class"
+    if point is None or (point == counts).all():
+        return [_confusion(caption, names, counts)]
+    first = _confusion(f"{caption}, at the operating point", names, point)
+    return [first, _confusion(f"{caption}, by the most probable class", names, counts)]
+
+
+def _at_operating_point(level: Record, positive: int | None) -> Floats | None:
+    """Counts (2, 2) that the sensitivity and the specificity there come from."""
+    figures = (level.get("clinic") or {}).get("figures", {})
+    found = [figures.get(key, {}) for key in ("sensitivity", "specificity")]
+    if any(f.get("value") is None or not f.get("n") for f in found):
+        return None
+    (tp, positives), (tn, negatives) = ((round(f["value"] * f["n"]), f["n"]) for f in found)
+    if positives + negatives != level.get("n"):
+        return None
+    rows = [[tn, negatives - tn], [positives - tp, tp]]
+    return floats(rows)[::-1, ::-1] if positive == 0 else floats(rows)
+
+
+def _confusion(caption: str, names: list[str], counts: Floats) -> Confusion:
+    sizes = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, sizes, out=np.zeros_like(counts), where=sizes > 0)
+    if len(names) <= MOST_CELLS:
+        cells = [
+            [(f"{int(c):,}", float(s)) for c, s in zip(*row, strict=True)]
+            for row in zip(counts, shares, strict=True)
+        ]
+        totals = [f"{int(size):,}" for size in sizes[:, 0]]
+        return Confusion(caption, names, list(zip(names, cells, totals, strict=True)), "", None)
+    right = percent(float(np.trace(counts) / max(counts.sum(), 1)))
+    most = _most_confused(counts, shares, names)
+    label = f"Confusion matrix of {len(names)} classes, {right} on the diagonal; " + "; ".join(
+        f"{row.name} called {row.cells[0].value}: {row.cells[1].value}" for row in most.rows[:5]
+    )
+    return Confusion(caption, names, [], heat_map(shares.tolist(), label), most)
+
+
+def _most_confused(counts: Floats, shares: Floats, names: Sequence[str]) -> Table:
+    """The most frequent ones."""
+    wrong = counts * (1 - np.eye(len(counts)))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    rows = []
+    for truth, call in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        if wrong[truth, call] > 0:
+            count = Cell(
+                f"{int(wrong[truth, call]):,}", f"{percent(shares[truth, call])} of the class"
+            )
+            rows.append(Row(names[truth], [Cell(names[call]), count]))
+    return Table("Most frequent confusions", ["called", "count"], rows)
+
+
+def label_table(values: Record | None) -> Table | None:
+    """Of several labels: right and wrong calls of each."""
+    if not values or "per_label" not in values:
+        return None
+    rows = []
+    for name, ((tn, fp), (fn, tp)) in values["per_label"].items():
+        pairs = ((tp, tp + fn), (fn, tp + fn), (tn, tn + fp), (fp, tn + fp))
+        cells = [Cell(f"{c:,}", percent(c / total) if total else "") for c, total in pairs]
+        rows.append(Row(str(name), cells))
+    head = ["present, found", "present, missed", "absent, cleared", "absent, called"]
+    return Table("Calls by label, in counts and in shares of those present or absent", head, rows)
+
+
+def overall_table(level: Record, methods: Record) -> Table | None:
+    """All figures but those of single classes, with how their intervals were made."""
+    rows = []
+    by_key = {key: how for keys, how in methods.items() for key in keys.split(", ")}
+    for key, figure in level.get("figures", {}).items():
+        if "/" not in key:
+            words, cell = words_of(key), figure_cell(key, figure)
+            how = by_key.get(key, by_key.get("*", "")) if cell.below else ""
+            cells = [
+                Cell(cell.value),
+                Cell(cell.below or NOTHING),
+                Cell(f"{figure.get('n', 0):,}"),
+                Cell(how or NOTHING),
+            ]
+            rows.append(Row(words.title, cells, words.what))
+    head = ["value", "95 % interval", "n", "interval by"]
+    return Table("Of all cases", head, rows) if rows else None
+
+
+def class_table(level: Record, names: Sequence[str]) -> Table | None:
+    """Figures of single classes, a row a class."""
+    figures = level.get("figures", {})
+    keys = list(dict.fromkeys(key.split("/", 1)[0] for key in figures if "/" in key))
+    found = [name for name in names if any(f"{key}/{name}" in figures for key in keys)]
+    rows = [
+        Row(str(name), [figure_cell(key, figures.get(f"{key}/{name}")) for key in keys])
+        for name in found
+    ]
+    return Table("By class", [words_of(key).title for key in keys], rows) if rows else None
+
+
+def clinic_table(level: Record) -> Table | None:
+    """What a clinic asks of a test at its operating point."""
+    clinic = level.get("clinic")
+    if not clinic or not clinic.get("figures"):
+        return None
+    rows = []
+    for key, figure in clinic["figures"].items():
+        words, cell = words_of(key), figure_cell(key, figure)
+        cells = [Cell(cell.value), Cell(cell.below or NOTHING), Cell(f"{figure.get('n', 0):,}")]
+        rows.append(Row(words.title, cells, words.what))
+    threshold = clinic.get("threshold")
+    at = "" if threshold is None else f" at the threshold {threshold:.3g}"
+    return Table(f"The test in the clinic{at}", ["value", "95 % interval", "n"], rows)
+
+
+def errors_table(errors: Sequence[Record], level: str) -> Table | None:
+    """The most confident mistakes; the image is named by its row alone."""
+    rows = []
+    for error in errors:
+        confidence = error.get("confidence")
+        sure = NOTHING if confidence is None else number(confidence)
+        cells = [
+            Cell(str(error.get("true", "?"))),
+            Cell(str(error.get("predicted", "?"))),
+            Cell(sure),
+        ]
+        rows.append(Row(str(error.get("row", NOTHING)), cells))
+    caption = f"{plural(len(rows), level)} with the most confident mistakes"
+    return Table(caption, ["true", "predicted", "confidence"], rows) if rows else None

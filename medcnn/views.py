@@ -1,0 +1,59 @@
+"""Several looks at the same images: by the members of an ensemble, and mirrored."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from medcnn.classifier import Classifier
+from medcnn.data.batches import DataModule
+from medcnn.errors import UserError
+
+SAME = ("task", "class_names", "positive", "in_channels", "input_size", "intensity_range")
+
+
+def collect(
+    trainer: pl.Trainer, members: Sequence[Classifier], data: DataModule, axes: Sequence[int]
+) -> dict[str, Tensor]:
+    """Pass data through all members, plain and mirrored, and average what they say.
+
+    Args:
+        trainer: For passes without training.
+        members: Classifiers that fit the data and each other.
+        data: With its test splits.
+        axes: To mirror along, from the end: all their combinations are looked at.
+
+    Returns:
+        ``row`` (n,), ``label``, ``probs`` (n, K) the mean over the views; of one view ``logits``
+        (n, outputs), of several ``views`` (V, n, K).
+
+    Raises:
+        UserError: Members that don't go together.
+    """
+    for key in SAME:
+        if any(member.card[key] != members[0].card[key] for member in members):
+            raise UserError(f"ensemble: its members differ in {key}")
+    views, tested = [], {}
+    for member in members:
+        for mirrored in subsets(axes):
+            member.mirrored = mirrored
+            trainer.test(member, data, verbose=False)
+            tested = member.tested
+            views.append(member.probs(tested["logits"]))
+        member.mirrored = ()
+    stacked = torch.stack(views)
+    found: dict[str, Any] = {key: tested[key] for key in ("row", "label")}
+    found |= {"logits": tested["logits"]} if len(views) == 1 else {"views": stacked}
+    return found | {"probs": stacked.mean(0)}
+
+
+def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """All combinations, none of them first.
+
+    >>> subsets([-1, -2])
+    [(), (-1,), (-2,), (-1, -2)]
+    """
+    return [found for size in range(len(axes) + 1) for found in combinations(axes, size)]

@@ -1,0 +1,319 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from medcnn.errors import UserError
+from medcnn.evaluation import comparison as module
+from medcnn.evaluation.comparison import (
+    Comparison,
+    benjamini_hochberg,
+    compare_auroc,
+    holm,
+    mcnemar,
+    paired_bootstrap,
+    permutation_test,
+)
+from medcnn.evaluation.delong import auroc_covariance
+from medcnn.evaluation.intervals import bootstrap_means
+
+
+def models(seed: int, n: int = 80) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    generator = np.random.default_rng(seed)
+    truth, groups = generator.random(n) < 0.4, generator.integers(n // 4, size=n)
+    shared = generator.normal(size=n)[groups] + truth
+    first, second = shared + generator.normal(size=(2, n))
+    return first, second, truth, groups
+
+
+def table(both: int, first: int, second: int, neither: int) -> tuple[NDArray, NDArray]:
+    counts = [both, first, second, neither]
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False] * 2, counts)
+
+
+def weighted_mean(values: NDArray, weights: NDArray) -> NDArray:
+    return weights @ values / weights.sum(1)
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_aurocs_from_their_covariance(clustered: bool, level: float) -> None:
+    first, second, truth, groups = models(0)
+    names = groups if clustered else np.arange(len(truth))
+    areas, covariance = auroc_covariance([first, second], truth, names)
+    error = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    counts = [np.unique(names[kind], return_counts=True)[1] for kind in (truth, ~truth)]
+    freedom = min(n.sum() ** 2 / (n**2).sum() for n in counts) - 1
+    student = stats.t(freedom, loc=areas[0] - areas[1], scale=error)
+    found = compare_auroc(first, second, truth, groups if clustered else None, level)
+    tail = stats.t.sf(abs(areas[0] - areas[1]) / error, freedom)
+    expected = (areas[0] - areas[1], *student.interval(level), 2 * tail)
+    assert found == pytest.approx(expected, abs=1e-9)
+    low, high = compare_auroc(second, first, truth, groups if clustered else None, level)[1:3]
+    assert (-high, -low) == pytest.approx(found[1:3])
+
+
+def test_many_samples_give_delongs_normal_test() -> None:
+    """Against the z of all pairs' placements, written as in DeLong's paper."""
+    first, second, truth, _ = models(1, n=3000)
+    pairs = [(np.sign(s[truth][:, None] - s[~truth]) + 1) / 2 for s in (first, second)]
+    difference = pairs[0] - pairs[1]
+    variance = sum(
+        difference.mean(axis).var(ddof=1) / difference.shape[1 - axis] for axis in (0, 1)
+    )
+    z = difference.mean() / math.sqrt(variance)
+    found = compare_auroc(first, second, truth)
+    assert found.difference == pytest.approx(difference.mean(), abs=1e-12)
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=0.01)
+
+
+def test_aurocs_without_a_variance() -> None:
+    truth = np.array([False, False, True, True])
+    same = compare_auroc([1, 2, 3, 4], [2, 1, 4, 3], truth)
+    assert same[::3] == (0.0, 1.0)
+    assert np.isnan(same[1:3]).all()
+    apart = compare_auroc([1, 2, 3, 4], [1, 1, 1, 1], truth)
+    assert apart.difference == 0.5
+    assert np.isnan(apart[1:]).all()
+    for labels in (~truth & truth, truth | ~truth):
+        assert np.isnan(compare_auroc([1, 2, 3, 4], [2, 1, 4, 3], labels)).all()
+    one_patient = compare_auroc([1, 3, 2, 4], [2, 1, 4, 3], truth, list("abcc"))
+    assert one_patient.difference == -0.25
+    assert np.isnan(one_patient[1:]).all()
+
+
+def test_bounds_of_two_patients_stay_possible() -> None:
+    found = compare_auroc([1, 2, 3, 4, 5], [5, 2, 3, 1, 4], [False, False, True, False, True])
+    assert found.difference == pytest.approx(5 / 6 - 4 / 6)
+    assert found[1:3] == (-1, 1)
+
+
+def test_aurocs_of_equal_models_seldom_differ() -> None:
+    """Five ill patients are too few for the normal test, which errs in 9 %."""
+    generator, truth, groups = np.random.default_rng(2), np.arange(200) < 20, np.arange(200) // 4
+    rejected = 0
+    for _ in range(400):
+        shared = generator.normal(size=200)[groups] + 1.5 * truth
+        first, second = (
+            shared + generator.normal(size=(2, 200)) + generator.normal(size=(2, 200))[:, groups]
+        )
+        rejected += compare_auroc(first, second, truth, groups).p < 0.05
+    assert rejected <= 0.075 * 400
+
+
+def test_mcnemar_against_published_intervals() -> None:
+    """Newcombe 1998 (36, 12, 2, 0); Fagerland, Lydersen, Laake 2014 (1, 1, 7, 12)."""
+    assert mcnemar(*table(36, 12, 2, 0))[:3] == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+    found = mcnemar(*table(1, 1, 7, 12))
+    assert found == pytest.approx((-6 / 21, -0.507, -0.026, 10 / 256), abs=5e-4)
+
+
+@pytest.mark.parametrize("counts", [(5, 9, 2, 4), (0, 1, 0, 9), (300, 40, 61, 99), (0, 0, 7, 0)])
+def test_mcnemar_p_is_the_exact_one_less_half_of_what_was_seen(counts: tuple) -> None:
+    _, b, c, _ = counts
+    exact = their_mcnemar([counts[:2], counts[2:]], exact=True).pvalue
+    expected = exact - stats.binom.pmf(b, b + c, 0.5)
+    assert mcnemar(*table(*counts)).p == pytest.approx(expected, abs=1e-12)
+
+
+def newcombe(counts: tuple, level: float) -> tuple[float, float]:
+    """After D. G. Altman, "Statistics with confidence" (2000), section on paired proportions."""
+    r, s, t, u = counts
+    n = r + s + t + u
+    p1, p2 = (r + s) / n, (r + t) / n
+    l1, u1 = stats.binomtest(r + s, n).proportion_ci(level, "wilson")
+    l2, u2 = stats.binomtest(r + t, n).proportion_ci(level, "wilson")
+    a, b = (r + s) * (t + u) * (r + t) * (s + u), r * u - s * t
+    c = b - n / 2 if b > n / 2 else min(b, 0)
+    phi = c / math.sqrt(a) if a else 0
+    low = (p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2
+    high = (p2 - l2) ** 2 - 2 * phi * (p2 - l2) * (u1 - p1) + (u1 - p1) ** 2
+    return p1 - p2 - math.sqrt(low), p1 - p2 + math.sqrt(high)
+
+
+@pytest.mark.parametrize(
+    "counts", [(40, 3, 9, 30), (3, 9, 14, 2), (10, 2, 1, 1), (0, 3, 4, 0), (9, 1, 0, 0)]
+)
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_mcnemar_interval(counts: tuple, level: float) -> None:
+    found = mcnemar(*table(*counts), level)
+    assert found[1:3] == pytest.approx(newcombe(counts, level), abs=1e-12)
+
+
+def test_mcnemar_of_extremes() -> None:
+    assert mcnemar(*table(2, 3, 3, 1))[::3] == (0, 1)
+    assert mcnemar(*table(0, 0, 0, 1))[::3] == (0, 1)
+    assert mcnemar(*table(0, 5, 0, 0))[::2] == (1, 1)
+    assert mcnemar(*table(0, 0, 5, 0))[:2] == (-1, -1)
+
+
+def test_mcnemar_refuses() -> None:
+    right = np.array([True, False])
+    for first, second in ((right, right[:1]), (right, [1, 0]), (right[:0], right[:0])):
+        with pytest.raises(UserError, match="bool twice"):
+            mcnemar(first, second)
+    with pytest.raises(UserError, match="level=2"):
+        mcnemar(right, right, level=2)
+
+
+def test_bootstrap_of_a_mean_is_that_of_the_differences() -> None:
+    first, second, _, groups = models(3)
+    groups = np.sort(groups)
+    for names, level in ((None, 0.9), (groups, 0.95)):
+        found = paired_bootstrap(
+            weighted_mean, first, second, names, resamples=999, level=level, seed=5
+        )
+        used = np.arange(len(first)) if names is None else names
+        expected = bootstrap_means(
+            (first - second)[:, None], used, resamples=999, level=level, seed=5
+        )
+        assert found[:3] == pytest.approx([float(part[0]) for part in expected], abs=1e-12)
+
+
+def test_bootstrap_p_by_hand() -> None:
+    """Of two samples, 1 and −0.1: a quarter of the samples has only the second."""
+    found = paired_bootstrap(weighted_mean, [1.0, 0.0], [0.0, 0.1], resamples=20_000)
+    assert found.difference == pytest.approx(0.45)
+    assert found[1:3] == pytest.approx((-0.1, 1.0))
+    assert found.p == pytest.approx(0.5, abs=0.02)
+    always = paired_bootstrap(weighted_mean, [1.0, 1.0], [0.0, 0.0], resamples=99)
+    assert always == (1, 1, 1, 0.02)
+    never = paired_bootstrap(weighted_mean, [1.0, 1.0], [1.0, 1.0], resamples=99)
+    assert never == (0, 0, 0, 1)
+
+
+def test_bootstrap_in_chunks_with_many_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(4)
+    first, second = generator.random((2, 30, 3))
+
+    def highest(values: NDArray, weights: NDArray) -> NDArray:
+        return (weights @ values / weights.sum(1, keepdims=True)).max(1)
+
+    whole = paired_bootstrap(highest, first, second, resamples=200)
+    assert whole.difference == pytest.approx(first.mean(0).max() - second.mean(0).max())
+    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 30 * 7)
+    assert paired_bootstrap(highest, first, second, resamples=200) == pytest.approx(whole)
+    assert paired_bootstrap(highest, first, second, resamples=200, seed=1) != whole
+
+
+def test_bootstrap_leaves_out_what_is_undefined() -> None:
+    def mean_of_first_two(values: NDArray, weights: NDArray) -> NDArray:
+        return weights[:, :2] @ values[:2] / weights[:, :2].sum(1)
+
+    found = paired_bootstrap(mean_of_first_two, [1.0, 3, 9], [0.0, 0, 0], resamples=500)
+    assert found == pytest.approx((2, 1, 3, 2 / 475), rel=0.1)
+    for groups, metric in (
+        (["a"] * 3, weighted_mean),
+        (None, lambda _, weights: np.full(len(weights), np.nan)),
+        (None, lambda _, weights: np.where(weights.min(1) < 1, np.nan, 0.0) / 0.0),
+    ):
+        alone = paired_bootstrap(metric, [1.0, 2, 3], [0.0, 0, 0], groups, resamples=20)
+        assert np.isnan(alone[1:]).all()
+    assert paired_bootstrap(weighted_mean, [1.0, 2, 3], [0.0, 0, 0], ["a"] * 3).difference == 2
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_permutations_against_scipy(n: int) -> None:
+    first, second = np.random.default_rng(n).normal([[0.6], [0.0]], 1, (2, n))
+    expected = (
+        stats.permutation_test(
+            (first, second),
+            lambda a, b, axis: (a - b).mean(axis),
+            permutation_type="samples",
+            n_resamples=math.inf,
+            vectorized=True,
+        ).pvalue
+        if n > 1
+        else 1.0
+    )
+    assert permutation_test(first, second) == pytest.approx(expected, abs=1e-12)
+
+
+def test_permutations_of_right_and_wrong_are_the_sign_test() -> None:
+    first, second = table(50, 9, 2, 40)
+    exact = stats.binomtest(2, 11).pvalue
+    assert permutation_test(first, second) == pytest.approx(exact, abs=1e-12)
+    drawn = permutation_test(first, second, resamples=2000)
+    assert drawn != exact
+    assert drawn == pytest.approx(exact, abs=3 * math.sqrt(exact / 2000))
+
+
+def test_permutations_flip_whole_patients() -> None:
+    first, second = np.array([1.0, 2, 1, 0, 5, 0]), np.zeros(6)
+    groups = ["a", "a", "b", "b", "c", "c"]
+    sums = permutation_test([3.0, 1, 5], [0.0, 0, 0])
+    assert permutation_test(first, second, groups) == sums == 0.25
+    assert permutation_test(first, second) == 2 / 16
+    assert permutation_test(first, second, ["a"] * 6) == 1
+
+
+def test_permutations_without_a_difference() -> None:
+    assert permutation_test(np.ones(500), np.ones(500)) == 1
+    balanced = np.tile([0.1, -0.1], 300)
+    assert permutation_test(balanced, np.zeros(600), resamples=99) == 1
+    assert permutation_test(np.ones(500), np.zeros(500), resamples=99) == 0.01
+
+
+def test_permutations_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = np.random.default_rng(5).normal([[0.3], [0.0]], 1, (2, 40))
+    whole = permutation_test(first, second, resamples=999)
+    assert whole == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=0.05)
+    assert permutation_test(first, second, resamples=999, seed=1) != whole
+    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 40 * 8)
+    assert permutation_test(first, second, resamples=999) == pytest.approx(whole, abs=0.03)
+
+
+P_VALUES = [0.01, 0.04, 0.03, 0.005, 1.0, 0.04, 0.7, 0.0]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(holm, "holm"), (benjamini_hochberg, "fdr_bh")])
+def test_corrections_against_statsmodels(ours: Any, theirs: str) -> None:
+    for values in (P_VALUES, [0.2], np.random.default_rng(6).random(100) ** 3):
+        expected = multipletests(values, method=theirs)[1]
+        np.testing.assert_allclose(ours(values), expected, atol=1e-15)
+    with_gaps = np.insert(np.array(P_VALUES), [0, 3, 8], np.nan)
+    found = ours(with_gaps)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(with_gaps))
+    np.testing.assert_allclose(found[~np.isnan(found)], ours(P_VALUES))
+    assert np.isnan(ours([np.nan])).all()
+    assert ours([]).shape == (0,)
+    for wrong in ([0.1, 1.2], [-0.1], [[0.1]]):
+        with pytest.raises(UserError, match="p-values"):
+            ours(wrong)
+
+
+def test_corrections_leave_what_they_are_given() -> None:
+    values = np.array(P_VALUES)
+    holm(values), benjamini_hochberg(values)
+    assert values.tolist() == P_VALUES
+
+
+def test_refuses() -> None:
+    with pytest.raises(UserError, match=r"shapes \(2,\) and \(1,\)"):
+        compare_auroc([1, 2], [1], [True, False])
+    with pytest.raises(UserError, match="level=0"):
+        compare_auroc([1, 2], [1, 2], [True, False], level=0)
+    for first, second in (([1.0], [1.0, 2.0]), ([], []), (1.0, 1.0)):
+        with pytest.raises(UserError, match="bootstrap: the models' shapes"):
+            paired_bootstrap(weighted_mean, first, second)
+    unfit: list[tuple[Any, Any]] = [([1.0], [1.0, 2.0]), ([], []), ([[1.0]], [[1.0]])]
+    for first, second in unfit:
+        with pytest.raises(UserError, match="permutation test: the values' shapes"):
+            permutation_test(first, second)
+    with pytest.raises(UserError, match="sample 1 isn't finite"):
+        permutation_test([1.0, np.nan], [0.0, 0.0])
+    with pytest.raises(UserError, match="resamples=0"):
+        permutation_test([1.0], [0.0], resamples=0)
+    with pytest.raises(UserError, match="resamples=0"):
+        paired_bootstrap(weighted_mean, [1.0], [0.0], resamples=0)
+    with pytest.raises(UserError, match="level=5"):
+        paired_bootstrap(weighted_mean, [1.0], [0.0], level=5)
+
+
+def test_a_comparison_has_nothing_to_say_until_told() -> None:
+    assert np.isnan(Comparison(0.5)[1:]).all()

@@ -1,0 +1,414 @@
+"""Weights against resampled arrays: every figure by scikit-learn, of the same draws."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from medcnn.errors import UserError
+from medcnn.evaluation import bootstrap_mean, evaluate, weighted_ranking
+from medcnn.evaluation.intervals import resample_counts
+from medcnn.evaluation.resampling import Difference, bootstrap_differences, bootstrap_figures
+
+RESAMPLES = 8
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def classes(count: int, samples: int = 150, patients: int = 40, seed: int = 0) -> Arrays:
+    """Probabilities with ties, labels of which some are unknown, decisions, and patients."""
+    generator = np.random.default_rng(seed)
+    labels = generator.permutation(np.arange(samples) % count)
+    logits = generator.normal(size=(samples, count)) + np.eye(count)[labels]
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    groups = np.append(generator.integers(patients, size=samples - 10), np.full(10, 10**6))
+    labels[::13] = -1
+    labels[-10:] = -1  # of the last patient nothing is known
+    decisions = probs.argmax(1)
+    return probs.round(2).clip(0.005), labels, decisions, groups
+
+
+def several(patients: int = 40) -> Arrays:
+    """Three labels, a fifth of them unknown."""
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 2, (150, 3))
+    probs = (0.3 * labels + 0.7 * generator.random((150, 3))).round(2).clip(0.01, 0.99)
+    labels[generator.random((150, 3)) < 0.2] = -1
+    return probs, labels, (probs > 0.6).astype(int), generator.integers(patients, size=150)
+
+
+def numbers(targets: int, patients: int = 40) -> Arrays:
+    generator = np.random.default_rng(2)
+    labels = generator.normal(50, 3, (150, targets))
+    predictions = labels + generator.normal(1, 2, (150, targets))
+    labels[generator.random((150, targets)) < 0.2] = np.nan
+    return predictions, labels, predictions, generator.integers(patients, size=150)
+
+
+def by_labels(p: np.ndarray, y: np.ndarray, d: np.ndarray) -> dict[str, float]:
+    """Figures of several labels (N, K), by scikit-learn; classes as their columns."""
+    sums: dict[str, list[float]] = {}
+    for k in range(p.shape[1]):
+        there = y[:, k] >= 0
+        truth, chosen, score = y[there, k], d[there, k], p[there, k]
+        one = {
+            "auroc": sk.roc_auc_score(truth, score),
+            "average_precision": sk.average_precision_score(truth, score),
+            "f1": sk.f1_score(truth, chosen),
+            "sensitivity": sk.recall_score(truth, chosen),
+            "specificity": sk.recall_score(1 - truth, 1 - chosen),
+            "accuracy": sk.accuracy_score(truth, chosen),
+            "balanced_accuracy": sk.balanced_accuracy_score(truth, chosen),
+            "mcc": sk.matthews_corrcoef(truth, chosen),
+            "log_loss": sk.log_loss(truth, score),
+            "brier": sk.brier_score_loss(truth, score),
+        }
+        for key, value in one.items():
+            sums.setdefault(key, []).append(value)
+    figures = {key: float(np.mean(values)) for key, values in sums.items()}
+    for key in ("auroc", "sensitivity", "specificity"):
+        figures |= {f"{key}/{name}": v for name, v in zip("abcd", sums[key], strict=False)}
+    return figures | {"micro_auroc": sk.roc_auc_score(y[y >= 0], p[y >= 0])}
+
+
+def by_classes(p: np.ndarray, y: np.ndarray, d: np.ndarray, task: str) -> dict[str, float]:
+    every = np.arange(p.shape[1])
+    figures = by_labels(p, (y[:, None] == every).astype(int), (d[:, None] == every).astype(int))
+    figures |= {
+        "accuracy": sk.accuracy_score(y, d),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, d),
+        "mcc": sk.matthews_corrcoef(y, d),
+        "kappa": sk.cohen_kappa_score(y, d),
+        "log_loss": -np.log(p[np.arange(len(y)), y]).mean(),
+        "brier": np.square(p - np.eye(len(every))[y]).sum(1).mean() / (2 if len(every) == 2 else 1),
+    }
+    if task == "ordinal":
+        figures["kappa"] = sk.cohen_kappa_score(y, d, weights="quadratic")
+        figures["mae"] = sk.mean_absolute_error(y, d)
+    return figures
+
+
+def by_targets(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    values: dict[str, list[float]] = {}
+    for k in range(p.shape[1]):
+        there = ~np.isnan(y[:, k])
+        truth, predicted = y[there, k], p[there, k]
+        e = predicted - truth
+        one = {
+            "mae": sk.mean_absolute_error(truth, predicted),
+            "rmse": sk.root_mean_squared_error(truth, predicted),
+            "r2": sk.r2_score(truth, predicted),
+            "bias": e.mean(),
+            "limit_low": e.mean() - 1.96 * e.std(ddof=1),
+            "limit_high": e.mean() + 1.96 * e.std(ddof=1),
+        }
+        for key, value in one.items():
+            values.setdefault(key, []).append(value)
+            figures |= {f"{key}/{'abc'[k]}": value} if p.shape[1] > 1 else {}
+    means = {key: float(np.mean(v)) for key, v in values.items()}
+    if p.shape[1] > 1:
+        means = {key: means[key] for key in ("mae", "rmse", "r2")}
+    return figures | means
+
+
+@cache  # scikit-learn is slow, and cases share their resamples
+def by_scikit_learn(task: str, shape: tuple[int, int], *tables: bytes) -> dict[str, float]:
+    p = np.frombuffer(tables[0]).reshape(shape)
+    if task == "regression":
+        return by_targets(p, np.frombuffer(tables[1]).reshape(shape))
+    y, d = (np.frombuffer(table, np.int64) for table in tables[1:])
+    if task == "multilabel":
+        return by_labels(p, y.reshape(shape), d.reshape(shape))
+    return by_classes(p, y, d, task)
+
+
+def naive(data: Arrays, task: str, positive: int | None, seed: int) -> dict[str, np.ndarray]:
+    """All figures of explicit resamples: rows repeated as often as their patient is drawn."""
+    probs, labels, decisions, groups = data
+    unknown = np.isnan(labels) if task == "regression" else labels < 0
+    rows = ~unknown.reshape(len(labels), -1).all(1)
+    members = np.unique(groups[rows], return_inverse=True)[1]
+    drawn = resample_counts(np.random.default_rng(seed), RESAMPLES, members.max() + 1)
+    found: dict[str, list[float]] = {}
+    for counts in drawn.astype(int):
+        p, y, d = (np.repeat(a[rows], counts[members], axis=0) for a in (probs, labels, decisions))
+        figures = dict(by_scikit_learn(task, p.shape, *(a.tobytes() for a in (p, y, d))))
+        if task == "binary":
+            del figures["micro_auroc"]
+        if positive is not None:
+            truth, chosen = y == positive, d == positive
+            ap = sk.average_precision_score(truth, p[:, positive])
+            figures |= {"average_precision": ap, "f1": sk.f1_score(truth, chosen)}
+            for key in ("auroc", "sensitivity", "specificity"):
+                figures[key] = figures[f"{key}/{'ab'[positive]}"]
+        for key, value in figures.items():
+            found.setdefault(key, []).append(value)
+    return {key: np.array(values) for key, values in found.items()}
+
+
+CASES: dict[str, tuple[Arrays, str, int | None]] = {
+    "binary": (classes(2), "binary", 1),
+    "binary, first positive": (classes(2), "binary", 0),
+    "binary, none positive": (classes(2), "binary", None),
+    "multiclass": (classes(4), "multiclass", None),
+    "two classes": (classes(2), "multiclass", 1),
+    "ordinal": (classes(4), "ordinal", None),
+    "multilabel": (several(), "multilabel", None),
+    "regression": (numbers(1), "regression", None),
+    "targets": (numbers(3), "regression", None),
+}
+MORE = {
+    "binary": {"mcc", "brier", "kappa"},
+    "multiclass": {"mcc", "brier", "kappa", "micro_auroc"},
+    "ordinal": {"mcc", "brier", "micro_auroc"},
+    "multilabel": {"mcc", "brier", "micro_auroc"},
+    "regression": {"bias", "limit_low", "limit_high"},
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", CASES)
+def test_against_resampled_arrays(case: str) -> None:
+    data, task, positive = CASES[case]
+    names = "abcd"[: data[0].shape[1]]
+    shared: dict[str, Any] = {"task": task, "class_names": names, "positive": positive}
+    expected = naive(data, task, positive, seed=5)
+    for level in (0.25, 0.5, 0.75, 0.95):
+        found = bootstrap_figures(*data, **shared, resamples=RESAMPLES, level=level, seed=5)
+        assert found.keys() == expected.keys()
+        for key, values in expected.items():
+            bounds = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+            assert found[key] == pytest.approx(bounds, abs=1e-9, rel=1e-9), key
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_figures_are_those_of_evaluate(case: str) -> None:
+    """Their names, and their values if each patient is drawn once."""
+    data, task, positive = CASES[case]
+    names = "abcd"[: data[0].shape[1]]
+    shared: dict[str, Any] = {"task": task, "class_names": names, "positive": positive}
+    figures = evaluate(*data[:3], **shared)
+    worthless = data[0] * 0 + (0.0 if task == "regression" else 0.5)
+    nothing = np.zeros_like(data[2])
+    found = bootstrap_differences(
+        data[0], worthless, data[1], data[2], nothing, data[3], **shared, resamples=3
+    )
+    others = evaluate(worthless, data[1], nothing, **shared)
+    more = {name.split("/")[0] for name in found.keys() - figures.keys()}
+    assert more == MORE[task]
+    assert figures.keys() <= found.keys()
+    for key, figure in figures.items():
+        first, second = figure["value"], others[key]["value"]
+        expected = None if first is None or second is None else first - second
+        assert found[key].difference == pytest.approx(expected, abs=1e-9), key
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_hundred_classes_of_which_some_are_absent() -> None:
+    generator = np.random.default_rng(0)
+    probs, labels = generator.dirichlet(np.ones(100), 300), generator.integers(0, 90, 300)
+    found = bootstrap_figures(
+        probs, labels, probs.argmax(1), range(300), task="multiclass",
+        class_names=[str(k) for k in range(100)], positive=None, resamples=100,
+    )  # fmt: skip
+    for key in ("auroc", "f1", "balanced_accuracy", "auroc/95", "sensitivity/95"):
+        assert found[key] == (None, None)
+    for key in ("accuracy", "mcc", "micro_auroc", "specificity/95", "log_loss", "brier"):
+        low, high = found[key]
+        assert low is not None
+        assert high is not None
+        assert low <= high
+
+
+def test_more_than_five_percent_undefined() -> None:
+    """With n patients, 1 or 2 of them ill, 37 % or 13 % of resamples have no ill one; 4: 2 %."""
+    found = {}
+    for ill in (1, 2, 4):
+        labels = np.arange(40) < ill
+        probs = np.stack([0.6 - 0.2 * labels, 0.4 + 0.2 * labels], axis=1)
+        probs[-1] = [0.3, 0.7]
+        found[ill] = bootstrap_figures(
+            probs, labels.astype(int), probs.argmax(1), range(40),
+            task="binary", class_names="ab", positive=1,
+        )  # fmt: skip
+    for ill in (1, 2):
+        assert found[ill]["sensitivity"] == found[ill]["auroc"] == (None, None)
+        assert None not in found[ill]["specificity"]
+    assert found[4]["sensitivity"] == (1, 1)
+    low, high = found[4]["auroc"]
+    assert low is not None
+    assert 0.9 < low < 1
+    assert high == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", CASES)
+def test_no_interval_of_one_patient(case: str) -> None:
+    data, task, positive = CASES[case]
+    shared: dict[str, Any] = {
+        "task": task, "class_names": "abcd"[: data[0].shape[1]], "positive": positive,
+    }  # fmt: skip
+    probs, labels, decisions, _ = data
+    found = bootstrap_figures(probs, labels, decisions, ["p"] * 150, **shared)
+    assert found.keys() >= evaluate(*data[:3], **shared).keys()
+    assert set(found.values()) == {(None, None)}
+    one = bootstrap_figures(probs[1:2], labels[1:2], decisions[1:2], ["p"], **shared)
+    assert set(one.values()) == {(None, None)}
+    unknown = np.full_like(labels, np.nan if task == "regression" else -1)
+    none = bootstrap_figures(probs, unknown, decisions, data[3], **shared)
+    assert none.keys() == found.keys()
+    assert set(none.values()) == {(None, None)}
+    missing = bootstrap_differences(
+        probs, probs, unknown, decisions, decisions, data[3], **shared, resamples=9
+    )
+    assert set(missing.values()) == {Difference(None, None, None, None)}
+
+
+@pytest.mark.filterwarnings("error")
+def test_regression_where_the_truth_hardly_differs() -> None:
+    """R² is undefined in the half of resamples with one patient, and of equal labels."""
+    shared: dict[str, Any] = {"task": "regression", "class_names": ["x"], "positive": None}
+    predictions = np.array([[1.5], [2.0], [0.5], [1.0]])
+    found = bootstrap_figures(
+        predictions, np.array([[1.0], [1], [2], [2]]), 0, list("aabb"), **shared
+    )
+    assert found["r2"] == (None, None)
+    assert found["mae"] == (0.75, 1.25)
+    same = bootstrap_figures(predictions, np.full((4, 1), 0.1), 0, list("abcd"), **shared)
+    assert same["r2"] == (None, None)
+    assert None not in same["limit_low"]
+
+
+def test_equal_scores_and_perfect_ones() -> None:
+    labels = np.arange(40) % 2
+    shared: dict[str, Any] = {"task": "binary", "class_names": "ab", "positive": 1}
+    flat = bootstrap_figures(np.full((40, 2), 0.5), labels, labels, range(40), **shared)
+    assert flat["auroc"] == (0.5, 0.5)
+    perfect = bootstrap_figures(np.eye(2)[labels], labels, labels, range(40), **shared)
+    for key in ("auroc", "average_precision", "accuracy", "f1", "mcc"):
+        assert perfect[key] == (1, 1)
+    assert perfect["brier"] == (0, 0)
+
+
+def test_accuracy_is_that_of_bootstrap_mean() -> None:
+    """Same draws, other code; strings as patients, and in any order."""
+    probs, labels, decisions, groups = classes(3)
+    rows = labels >= 0
+    found = bootstrap_figures(
+        probs, labels, decisions, [f"p{g:07d}" for g in groups],
+        task="multiclass", class_names="abc", positive=None, seed=7,
+    )  # fmt: skip
+    right = (labels == decisions)[rows]
+    expected = bootstrap_mean(right, groups[rows], resamples=2000, seed=7)
+    assert found["accuracy"] == pytest.approx(expected[1:], abs=1e-12)
+
+
+@pytest.mark.parametrize("case", ["multiclass", "multilabel", "targets"])
+def test_seed_and_parts(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, task, positive = CASES[case]
+    shared: dict[str, Any] = {
+        "task": task, "class_names": "abcd"[: data[0].shape[1]], "positive": positive,
+        "resamples": 100,
+    }  # fmt: skip
+    whole = bootstrap_figures(*data, **shared)
+    assert bootstrap_figures(*data, **shared) == whole
+    assert bootstrap_figures(*data, **shared, seed=1) != whole
+    monkeypatch.setattr(weighted_ranking, "_IN_CACHE", 0)
+    cut = bootstrap_figures(*data, **shared)
+    monkeypatch.setattr(weighted_ranking, "_IN_MEMORY", 0)
+    single = bootstrap_figures(*data, **shared)
+    for key, bounds in whole.items():
+        assert cut[key] == pytest.approx(bounds, abs=1e-12)
+        assert single[key] == pytest.approx(bounds, abs=1e-12)
+
+
+@pytest.mark.parametrize("case", ["binary", "ordinal", "multilabel", "targets"])
+def test_differences_against_resampled_arrays(case: str) -> None:
+    data, task, positive = CASES[case]
+    probs, labels, decisions, groups = data
+    generator = np.random.default_rng(3)
+    if task == "regression":
+        second = probs + generator.normal(size=probs.shape)
+        chosen = second
+    elif task == "multilabel":
+        second = generator.random(probs.shape).round(2).clip(0.01, 0.99)
+        chosen = (second > 0.5).astype(int)
+    else:
+        second = generator.dirichlet(np.ones(probs.shape[1]), len(probs))
+        chosen = second.argmax(1)
+    shared: dict[str, Any] = {
+        "task": task, "class_names": "abcd"[: probs.shape[1]], "positive": positive,
+    }  # fmt: skip
+    found = bootstrap_differences(
+        probs, second, labels, decisions, chosen, groups, **shared, resamples=RESAMPLES, seed=5
+    )
+    first = naive(data, task, positive, seed=5)
+    other = naive((second, labels, chosen, groups), task, positive, seed=5)
+    assert found.keys() == first.keys()
+    for key, (_, low, high, p) in found.items():
+        d = first[key] - other[key]
+        assert (low, high) == pytest.approx(np.quantile(d, [0.025, 0.975]), abs=1e-9, rel=1e-9)
+        expected = 2 * (1 + min((d <= 1e-12).sum(), (d >= -1e-12).sum())) / (RESAMPLES + 1)
+        assert p == pytest.approx(min(1, expected)), key
+
+
+def test_differences_of_equal_and_opposite_models() -> None:
+    probs, labels, decisions, groups = classes(2)
+    shared: dict[str, Any] = {"task": "binary", "class_names": "ab", "positive": 1}
+    same = bootstrap_differences(probs, probs, labels, decisions, decisions, groups, **shared)
+    assert set(same.values()) == {Difference(0, 0, 0, 1)}
+    turned, others = probs[:, ::-1], 1 - decisions
+    worse = bootstrap_differences(probs, turned, labels, decisions, others, groups, **shared)
+    better = bootstrap_differences(turned, probs, labels, others, decisions, groups, **shared)
+    for key in ("auroc", "accuracy", "mcc"):
+        difference, low, high, p = worse[key]
+        assert difference is not None
+        assert low is not None
+        assert 0 < low < difference
+        assert p == pytest.approx(2 / 2001)  # no resample on the other side
+        assert better[key] == pytest.approx((-difference, -(high or 0), -low, p), abs=1e-12)
+
+
+def test_p_is_where_the_interval_leaves_zero_out() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 2, 200)
+    scores = labels * 0.8 + generator.normal(size=(2, 200)) + [[0.2], [0.0]]
+    first, second = (np.stack([1 - s, s], axis=1) for s in scores)
+    shared: dict[str, Any] = {"task": "binary", "class_names": "ab", "positive": 1}
+    chosen = [s.argmax(1) for s in (first, second)]
+    ranks: Any = (first, second, labels, *chosen, range(200))
+    p = bootstrap_differences(*ranks, **shared)["auroc"].p
+    assert p is not None
+    assert 0.01 < p < 0.99
+    for level, holds in ((1 - p - 0.005, False), (1 - p + 0.005, True)):
+        _, low, high, _ = bootstrap_differences(*ranks, **shared, level=level)["auroc"]
+        assert low is not None
+        assert high is not None
+        assert (low < 0 < high) == holds
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"groups": range(3)}, r"groups have shape \(3,\), there are 150 samples"),
+        ({"groups": [None, *range(149)]}, r"1 of 150 samples have no patient \(the first at 0\)"),
+        ({"groups": [*range(149), np.nan]}, r"1 of 150 samples have no patient \(the first at 149"),
+        ({"resamples": 0}, "resamples=0 must be at least 1"),
+        ({"level": 1.0}, "level=1.0 must lie between 0 and 1"),
+        ({"labels": np.full(150, 2)}, "labels lie outside 0 … 1"),
+        ({"class_names": "abc"}, "don't fit 3 class names"),
+    ],
+)
+def test_refuses(changes: dict[str, Any], message: str) -> None:
+    probs, labels, decisions, groups = classes(2)
+    good: dict[str, Any] = {
+        "labels": labels, "groups": groups, "task": "binary", "class_names": "ab", "positive": 1,
+    }  # fmt: skip
+    with pytest.raises(UserError, match=message):
+        bootstrap_figures(probs=probs, decisions=decisions, **(good | changes))
+    models: Any = {"first_probs": probs, "second_probs": probs}
+    models |= {"first_decisions": decisions, "second_decisions": decisions}
+    with pytest.raises(UserError, match=message):
+        bootstrap_differences(**models, **(good | changes))

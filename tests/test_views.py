@@ -1,0 +1,113 @@
+"""Ensembles and test-time augmentation: several looks, one answer."""
+
+from pathlib import Path
+from typing import Any
+
+import jobs
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import medcnn
+from medcnn.datasets import data_config, open_data
+from medcnn.errors import UserError
+
+NO_FLIP = "augment.flip=[]"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two trainings on the same two-class images, with other weights."""
+    folder = tmp_path_factory.mktemp("members")
+    root = jobs.write_medmnist(folder / "data", "breastmnist", 2)
+    data = ("dataset=breastmnist", "dataset.download=false", f"dataset.root='{root}'")
+    options = (*jobs.PLAIN, "model=lenet", "cam.n=0", *data)
+    return [jobs.train(folder / str(seed), *options, f"seed={seed}") for seed in (0, 1)]
+
+
+def given(runs: list[Path]) -> str:
+    return "ensemble=[" + ",".join(f"'{run}'" for run in runs) + "]"
+
+
+def looked_at(run: Path, split: str) -> tuple[Any, torch.Tensor]:
+    """The classifier of a run and the images of a split."""
+    classifier = medcnn.load(run / "checkpoints" / "best.ckpt")
+    cfg = jobs.compose("evaluate", f"checkpoint='{run}'")
+    settings = data_config(classifier.card["config"], cfg)  # type: ignore[union-attr]
+    samples = open_data(settings, [], card=classifier.card, checked=False).samples  # type: ignore[union-attr]
+    return classifier, samples.images[samples.rows(split)].float()
+
+
+def probs_of(folder: Path, split: str = "test") -> np.ndarray:
+    table = pd.read_csv(folder / "predictions.csv")
+    return table[table["split"] == split].filter(like="prob:").to_numpy()
+
+
+def test_an_ensemble_is_the_mean_of_its_members(runs: list[Path], tmp_path: Path) -> None:
+    figures = jobs.evaluate(tmp_path / "both", given(runs))
+    mean = np.mean([probs_of(run) for run in runs], axis=0)
+    np.testing.assert_allclose(probs_of(tmp_path / "both"), mean, atol=1e-6)
+    table = pd.read_csv(tmp_path / "both" / "predictions.csv")
+    test = table[table["split"] == "test"]
+    entropy = -(mean * np.log(mean)).sum(1)
+    np.testing.assert_allclose(test["entropy"], entropy, atol=1e-5)
+    each = np.mean([-(p * np.log(p)).sum(1) for p in map(probs_of, runs)], axis=0)
+    np.testing.assert_allclose(test["mutual_information"], entropy - each, atol=1e-5)
+    assert figures["test/loss"]["value"] is None
+    assert figures["test/clinic/sensitivity"]["value"] is not None  # a threshold of its own
+
+
+def test_mirrored_images_are_averaged_over(runs: list[Path], tmp_path: Path) -> None:
+    jobs.evaluate(tmp_path / "flips", f"checkpoint='{runs[0]}/checkpoints/best.ckpt'", "tta=flips")
+    classifier, images = looked_at(runs[0], "test")
+    images = images / 255
+    expected = (classifier.classify(images) + classifier.classify(images.flip(-1))) / 2
+    np.testing.assert_allclose(probs_of(tmp_path / "flips"), expected.numpy(), atol=1e-5)
+    assert classifier.mirrored == ()
+
+
+def test_temperature_makes_the_log_loss_of_validation_least(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    checkpoint = f"checkpoint='{runs[0]}/checkpoints/best.ckpt'"
+    plain = jobs.evaluate(tmp_path / "plain", checkpoint, "split=val")
+    warm = jobs.evaluate(tmp_path / "warm", checkpoint, "split=val", "calibration=temperature")
+    assert warm["val/log_loss"]["value"] <= plain["val/log_loss"]["value"] + 1e-6
+    assert warm["val/auroc"] == plain["val/auroc"]
+    at = "val/clinic/sensitivity"
+    assert warm[at]["value"] == plain[at]["value"]  # the threshold moves with the probabilities
+    stepped = jobs.evaluate(tmp_path / "steps", checkpoint, "split=val", "calibration=isotonic")
+    assert stepped["val/brier"]["value"] <= plain["val/brier"]["value"] + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["tta=twist"], "tta=twist: choose none or flips"),
+        (["calibration=magic"], "calibration=magic: choose one of none, temperature, isotonic"),
+        (["evaluation.operating_point=best"], "best"),
+    ],
+)
+def test_what_there_is_not(
+    runs: list[Path], tmp_path: Path, overrides: list[str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        jobs.evaluate(tmp_path / "x", given(runs), *overrides)
+    assert not (tmp_path / "x" / "metrics.json").exists()
+
+
+def test_one_way_to_name_what_is_evaluated(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give either checkpoint=FILE or ensemble"):
+        jobs.evaluate(tmp_path / "x")
+    with pytest.raises(UserError, match="give either checkpoint=FILE or ensemble"):
+        jobs.evaluate(tmp_path / "x", given(runs), f"checkpoint='{runs[0]}'")
+
+
+def test_members_must_fit(runs: list[Path], tmp_path: Path) -> None:
+    other = jobs.train(tmp_path / "other", *jobs.QUICK, "++dataset.size=32", NO_FLIP)
+    with pytest.raises(UserError, match="ensemble: its members differ in task"):
+        jobs.evaluate(tmp_path / "x", given([runs[0], other]))
+    best = f"checkpoint='{other}/checkpoints/best.ckpt'"
+    with pytest.raises(UserError, match="tta=flips: the training mirrored no axis"):
+        jobs.evaluate(tmp_path / "y", best, "tta=flips")
