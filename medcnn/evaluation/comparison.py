@@ -1,7 +1,6 @@
 """Is one model better than another on the same samples? And corrections where several are."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +9,9 @@ from scipy import special
 
 from medcnn.errors import UserError
 from medcnn.evaluation.delong import contributions, group_numbers
-from medcnn.evaluation.intervals import DRAWS_AT_ONCE, check_level, resample_counts, wilson
+from medcnn.evaluation.intervals import DRAWS_AT_ONCE, check_level, wilson
 
 Floats = NDArray[np.float64]
-Metric = Callable[[Floats, Floats], Floats]
 
 
 class Comparison(NamedTuple):
@@ -132,71 +130,6 @@ def mcnemar(right_first: ArrayLike, right_second: ArrayLike, level: float = 0.95
         min(1.0, difference + _added(high_first - p_first, p_second - low_second, phi)),
         _mid_p(only_first, only_second),
     )
-
-
-def paired_bootstrap(
-    metric: Metric,
-    first: ArrayLike,
-    second: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    resamples: int = 10_000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Comparison:
-    """Difference of any figure of two models, from bootstrap samples that both share.
-
-    The patients are drawn with replacement, each with all of its samples; the interval is the
-    percentile one, and p is twice the smaller share of differences on one side of 0, the sample
-    itself counting as one (A. C. Davison, D. V. Hinkley, "Bootstrap methods and their application",
-    1997). For a mean of per-sample values `bootstrap_means` of the differences is quicker.
-
-    Args:
-        metric: Takes what a model said, (N, …), and how often each sample is there, (R, N), and
-            gives the figure (R,) of each row; NaN where it is undefined, which isn't counted.
-        first: (N, …) what the first model said.
-        second: (N, …) what the second said.
-        groups: (N,) the patient of each sample; None for independent samples.
-        resamples: Number of bootstrap samples, at least 1.
-        level: Confidence level, between 0 and 1.
-        seed: Of the random draws; the same seed gives the same result.
-
-    Returns:
-        The difference of the figures; bounds and p-value are NaN where there is only one patient or
-        the figure is undefined in all bootstrap samples.
-
-    Raises:
-        UserError: Shapes that don't fit, no samples, or a number out of range.
-
-    Example:
-        >>> mean = lambda values, weights: weights @ values / weights.sum(1)
-        >>> paired_bootstrap(mean, [1, 1, 0, 1, 1], [0, 0, 0, 0, 0]).difference
-        0.8
-    """
-    check_level(level)
-    _check_resamples(resamples)
-    first, second = np.asarray(first), np.asarray(second)
-    if first.shape != second.shape or first.ndim == 0 or len(first) == 0:
-        raise UserError(
-            f"bootstrap: the models' shapes are {first.shape} and {second.shape}; "
-            "give as many samples of both, at least 1"
-        )
-    members = group_numbers(groups, len(first))
-    size, generator = int(members.max()) + 1, np.random.default_rng(seed)
-    replicates, step = np.full(resamples, np.nan), max(1, DRAWS_AT_ONCE // len(first))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        whole = np.ones((1, len(first)))
-        difference = float((metric(first, whole) - metric(second, whole))[0])
-        for start in range(0, resamples if size > 1 else 0, step):
-            rows = min(step, resamples - start)
-            weights = resample_counts(generator, rows, size)[:, members]
-            replicates[start : start + rows] = metric(first, weights) - metric(second, weights)
-    seen = replicates[~np.isnan(replicates)]
-    if len(seen) == 0 or math.isnan(difference):
-        return Comparison(difference)
-    low, high = np.quantile(seen, [(1 - level) / 2, (1 + level) / 2])
-    one_side = 1 + min(int((seen <= 0).sum()), int((seen >= 0).sum()))
-    return Comparison(difference, float(low), float(high), min(1.0, 2 * one_side / (1 + len(seen))))
 
 
 def permutation_test(

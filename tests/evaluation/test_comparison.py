@@ -16,11 +16,9 @@ from medcnn.evaluation.comparison import (
     compare_auroc,
     holm,
     mcnemar,
-    paired_bootstrap,
     permutation_test,
 )
 from medcnn.evaluation.delong import auroc_covariance
-from medcnn.evaluation.intervals import bootstrap_means
 
 
 def models(seed: int, n: int = 80) -> tuple[NDArray, NDArray, NDArray, NDArray]:
@@ -34,10 +32,6 @@ def models(seed: int, n: int = 80) -> tuple[NDArray, NDArray, NDArray, NDArray]:
 def table(both: int, first: int, second: int, neither: int) -> tuple[NDArray, NDArray]:
     counts = [both, first, second, neither]
     return np.repeat([True, True, False, False], counts), np.repeat([True, False] * 2, counts)
-
-
-def weighted_mean(values: NDArray, weights: NDArray) -> NDArray:
-    return weights @ values / weights.sum(1)
 
 
 @pytest.mark.parametrize("clustered", [False, True])
@@ -161,62 +155,6 @@ def test_mcnemar_refuses() -> None:
         mcnemar(right, right, level=2)
 
 
-def test_bootstrap_of_a_mean_is_that_of_the_differences() -> None:
-    first, second, _, groups = models(3)
-    groups = np.sort(groups)
-    for names, level in ((None, 0.9), (groups, 0.95)):
-        found = paired_bootstrap(
-            weighted_mean, first, second, names, resamples=999, level=level, seed=5
-        )
-        used = np.arange(len(first)) if names is None else names
-        expected = bootstrap_means(
-            (first - second)[:, None], used, resamples=999, level=level, seed=5
-        )
-        assert found[:3] == pytest.approx([float(part[0]) for part in expected], abs=1e-12)
-
-
-def test_bootstrap_p_by_hand() -> None:
-    """Of two samples, 1 and −0.1: a quarter of the samples has only the second."""
-    found = paired_bootstrap(weighted_mean, [1.0, 0.0], [0.0, 0.1], resamples=20_000)
-    assert found.difference == pytest.approx(0.45)
-    assert found[1:3] == pytest.approx((-0.1, 1.0))
-    assert found.p == pytest.approx(0.5, abs=0.02)
-    always = paired_bootstrap(weighted_mean, [1.0, 1.0], [0.0, 0.0], resamples=99)
-    assert always == (1, 1, 1, 0.02)
-    never = paired_bootstrap(weighted_mean, [1.0, 1.0], [1.0, 1.0], resamples=99)
-    assert never == (0, 0, 0, 1)
-
-
-def test_bootstrap_in_chunks_with_many_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = np.random.default_rng(4)
-    first, second = generator.random((2, 30, 3))
-
-    def highest(values: NDArray, weights: NDArray) -> NDArray:
-        return (weights @ values / weights.sum(1, keepdims=True)).max(1)
-
-    whole = paired_bootstrap(highest, first, second, resamples=200)
-    assert whole.difference == pytest.approx(first.mean(0).max() - second.mean(0).max())
-    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 30 * 7)
-    assert paired_bootstrap(highest, first, second, resamples=200) == pytest.approx(whole)
-    assert paired_bootstrap(highest, first, second, resamples=200, seed=1) != whole
-
-
-def test_bootstrap_leaves_out_what_is_undefined() -> None:
-    def mean_of_first_two(values: NDArray, weights: NDArray) -> NDArray:
-        return weights[:, :2] @ values[:2] / weights[:, :2].sum(1)
-
-    found = paired_bootstrap(mean_of_first_two, [1.0, 3, 9], [0.0, 0, 0], resamples=500)
-    assert found == pytest.approx((2, 1, 3, 2 / 475), rel=0.1)
-    for groups, metric in (
-        (["a"] * 3, weighted_mean),
-        (None, lambda _, weights: np.full(len(weights), np.nan)),
-        (None, lambda _, weights: np.where(weights.min(1) < 1, np.nan, 0.0) / 0.0),
-    ):
-        alone = paired_bootstrap(metric, [1.0, 2, 3], [0.0, 0, 0], groups, resamples=20)
-        assert np.isnan(alone[1:]).all()
-    assert paired_bootstrap(weighted_mean, [1.0, 2, 3], [0.0, 0, 0], ["a"] * 3).difference == 2
-
-
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_permutations_against_scipy(n: int) -> None:
     first, second = np.random.default_rng(n).normal([[0.6], [0.0]], 1, (2, n))
@@ -264,7 +202,7 @@ def test_permutations_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = permutation_test(first, second, resamples=999)
     assert whole == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=0.05)
     assert permutation_test(first, second, resamples=999, seed=1) != whole
-    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 40 * 8)
+    monkeypatch.setattr(module, "DRAWS_AT_ONCE", 40 * 8)
     assert permutation_test(first, second, resamples=999) == pytest.approx(whole, abs=0.03)
 
 
@@ -298,9 +236,6 @@ def test_refuses() -> None:
         compare_auroc([1, 2], [1], [True, False])
     with pytest.raises(UserError, match="level=0"):
         compare_auroc([1, 2], [1, 2], [True, False], level=0)
-    for first, second in (([1.0], [1.0, 2.0]), ([], []), (1.0, 1.0)):
-        with pytest.raises(UserError, match="bootstrap: the models' shapes"):
-            paired_bootstrap(weighted_mean, first, second)
     unfit: list[tuple[Any, Any]] = [([1.0], [1.0, 2.0]), ([], []), ([[1.0]], [[1.0]])]
     for first, second in unfit:
         with pytest.raises(UserError, match="permutation test: the values' shapes"):
@@ -309,10 +244,6 @@ def test_refuses() -> None:
         permutation_test([1.0, np.nan], [0.0, 0.0])
     with pytest.raises(UserError, match="resamples=0"):
         permutation_test([1.0], [0.0], resamples=0)
-    with pytest.raises(UserError, match="resamples=0"):
-        paired_bootstrap(weighted_mean, [1.0], [0.0], resamples=0)
-    with pytest.raises(UserError, match="level=5"):
-        paired_bootstrap(weighted_mean, [1.0], [0.0], level=5)
 
 
 def test_a_comparison_has_nothing_to_say_until_told() -> None:
