@@ -5,6 +5,7 @@ from functools import partial
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medcnn.cam.from_input import gradient, guided_backprop, integrated_gradients, smoothgrad
@@ -21,7 +22,6 @@ from medcnn.cam.methods import (
     xgradcam,
 )
 from medcnn.cam.perturbation import ablationcam, occlusion, scorecam
-from medcnn.cam.placement import placed
 from medcnn.cam.smoothing import smoothed
 from medcnn.cam.subject import ClassifierNet, Subject, make_subject
 from medcnn.cam.targets import Chosen
@@ -88,9 +88,8 @@ def explain(
         method: One of `METHODS`: see the functions of these names for formulas and papers.
         stage: Name of a stage of ``net.features``, whose output is A; "last" for the last one. With
             method=layercam several: their maps are fused. The methods of the input have none.
-        size: "input" to interpolate the maps (bi-, trilinear) to the images' spatial size, each
-            value at the centre of what its cell sees (see `placed`); None to leave them at the
-            stage's own.
+        size: "input" to interpolate the maps (bi-, trilinear) to the images' spatial size, None
+            to leave them at the stage's own.
         objective: Says which scalar stands for a class; None for ``logits[:, target]``. A net with
             one logit needs it.
         smooth: From 2 on, the map is the mean over so many copies of the image, all but the first
@@ -116,12 +115,12 @@ def explain(
             once = partial(explain, method=method, stage=stage, objective=objective)
             aim = chosen.function or chosen.classes
             return smoothed(lambda batch: once(net, batch, aim), images, smooth, flip)
+        resize = partial(_resize, size=images.shape[2:])
         if len(subject.pieces) > 2:
-            return _one_if_single(fused(subject, layercam), subject)
+            return _one_if_single(fused(subject, layercam, resize), subject)
         maps = (OF_A_STAGE | OF_THE_INPUT)[method](subject).float()
-        if size is not None and method in OF_A_STAGE:
-            one_by_one = placed(maps.flatten(0, 1), images.shape[2:], subject.fields[0])
-            maps = one_by_one.unflatten(0, maps.shape[:2])
+        if size is not None:
+            maps = resize(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
     return _one_if_single(maps, subject)
 
 
@@ -171,6 +170,14 @@ def _check(method: str, stages: list[str], size: str | None, smooth: int) -> Non
 
 def _one_if_single(maps: Tensor, subject: Subject) -> Tensor:
     return maps[:, 0] if subject.targets.single else maps
+
+
+def _resize(maps: Tensor, size: torch.Size) -> Tensor:
+    """Maps (N, *spatial) interpolated to a size."""
+    if maps.shape[1:] == size:
+        return maps
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    return F.interpolate(maps[:, None], size=size, mode=mode, align_corners=False)[:, 0]
 
 
 def _autocast_without_cache(device_type: str) -> torch.autocast:

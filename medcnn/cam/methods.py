@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from medcnn.cam.linear_head import class_weights
-from medcnn.cam.placement import placed
 from medcnn.cam.subject import Subject
 from medcnn.errors import UserError
 
@@ -197,7 +196,7 @@ def by_activations(subject: Subject, formula: Callable[[Tensor], Tensor]) -> Ten
         return formula(activations.float())[:, None].repeat_interleave(targets.count, 1)
 
 
-def fused(subject: Subject, formula: Formula) -> Tensor:
+def fused(subject: Subject, formula: Formula, resize: Callable[[Tensor], Tensor]) -> Tensor:
     """Maps of several stages in one: at each place the highest, after scaling.
 
     M(x) = max_s tanh(γ M_s(x) / max M_s),    γ = 2
@@ -207,16 +206,17 @@ def fused(subject: Subject, formula: Formula) -> Tensor:
     Args:
         subject: With several stages.
         formula: From activations and gradients to a map.
+        resize: From maps (N, *spatial) of any size to those of one size.
 
     Returns:
-        (N, T, *spatial) of the images' size.
+        (N, T, *size of resize).
     """
     activations, gradients = _gradients(subject)
     maps = []
     for of_target in gradients:
         scaled = []
-        for a, g, field in zip(activations, of_target, subject.fields, strict=True):
-            one = placed(formula(a, g), subject.images.shape[2:], field)
+        for a, g in zip(activations, of_target, strict=True):
+            one = resize(formula(a, g))
             peak = one.flatten(1).amax(1).reshape(-1, *[1] * (one.dim() - 1))
             scaled.append(torch.tanh(FUSION_GAIN * one / torch.where(peak > 0, peak, torch.inf)))
         maps.append(torch.stack(scaled).amax(0))

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from medcnn.cam.targets import Chosen, Targets
 from medcnn.errors import UserError
 from medcnn.nets.base import Net
-from medcnn.nets.receptive_field import ReceptiveField, fields_of
 from medcnn.objective import Objective
 
 Function = Callable[[Tensor], Tensor]
@@ -37,8 +36,6 @@ class Subject:
         pieces: The net, cut after each stage whose activations are asked for: from images to the
             first stage's output, …, from the last stage's output to logits.
         stages: Names of those stages.
-        fields: What the cells of each stage's output see of the image, first stage first; None
-            where that isn't known.
         head: The net's head.
         at_end: Whether there is one stage, the last, so that its activations enter the head.
         targets: What of the logits is explained.
@@ -47,7 +44,6 @@ class Subject:
     images: Tensor
     pieces: tuple[Function, ...]
     stages: tuple[str, ...]
-    fields: tuple[ReceptiveField | None, ...]
     head: Function
     at_end: bool
     targets: Targets
@@ -112,15 +108,13 @@ def make_subject(
             raise UserError(f"stage={stage}: choose one of {', '.join([*names, 'last'])}")
     what = Targets(targets, objective)
     if not sequential:
-        pieces = (bare.features, bare.head)
-        return Subject(images, pieces, ("last",), (None,), bare.head, True, what)
+        return Subject(images, (bare.features, bare.head), ("last",), bare.head, True, what)
     ends = sorted({len(names) if s == "last" else names.index(s) + 1 for s in stages})
     inner = [bare.features[a:b] for a, b in zip([0, *ends], ends, strict=False)]
     rest = bare.features[ends[-1] :]
     pieces = (*inner, bare.head if len(rest) == 0 else lambda x: bare.head(rest(x)))
-    fields = [fields_of(bare.features)[names[end - 1]] for end in ends]
     at_end = ends == [len(names)]
-    return Subject(images, pieces, tuple(stages), tuple(fields), bare.head, at_end, what)
+    return Subject(images, pieces, tuple(stages), bare.head, at_end, what)
 
 
 def unwrapped(net: Any) -> Any:

@@ -6,18 +6,16 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medcnn import cam
 from medcnn.cam.baselines import BASELINES, baseline
 from medcnn.cam.maps import OF_THE_INPUT
-from medcnn.cam.placement import gathered, placed
-from medcnn.cam.subject import make_subject
 from medcnn.classifier import Classifier
 from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.nets.receptive_field import ReceptiveField
 from medcnn.objective import known
 from medcnn.trainer import autocast
 
@@ -104,14 +102,16 @@ class ClassifierMaps:
         self.explain(self.classifier.net, self._blank(), target, method)
 
     @cached_property
-    def grid(self) -> tuple[tuple[int, ...], ReceptiveField | None]:
-        """Spatial size of the stage's output and what its cells see; of the finest of several."""
+    def resolution(self) -> tuple[int, ...]:
+        """Spatial size of the stage's output; of several stages that of the finest."""
         stages = [self.stage] if isinstance(self.stage, str) else self.stage
-        images, net = self.classifier.normalise(self._blank()), self.classifier.net
-        subjects = [make_subject(net, images, None, [stage], None) for stage in stages]
+        images = self.classifier.normalise(self._blank())
+        target = torch.zeros(1, dtype=torch.int64)
+        options: dict[str, Any] = {"size": None, "objective": self.classifier.objective}
+        net = self.classifier.net
         with autocast(self.classifier):
-            grids = [(tuple(one.activations().shape[2:]), one.fields[0]) for one in subjects]
-        return max(grids, key=lambda grid: math.prod(grid[0]))
+            maps = [cam.explain(net, images, target, stage=stage, **options) for stage in stages]
+        return tuple(max((one.shape[1:] for one in maps), key=math.prod))
 
     def _blank(self) -> Tensor:
         card = self.classifier.card
@@ -161,8 +161,10 @@ class Explainer(ClassifierMaps):
         return self.explain(self.classifier.net, batch.images, targets, method)
 
     def _oracle(self, masks: Tensor) -> Tensor:
-        size, field = self.grid
-        return placed(gathered(masks.float(), size, field), masks.shape[1:], field)
+        pool: Any = F.adaptive_avg_pool2d if masks.dim() == 3 else F.adaptive_avg_pool3d
+        coarse = pool(masks[:, None].float(), self.resolution)
+        mode = "bilinear" if masks.dim() == 3 else "trilinear"
+        return F.interpolate(coarse, masks.shape[1:], mode=mode, align_corners=False)[:, 0]
 
     def rows_with_lesion(self, split: str, batch_size: int) -> Tensor:
         """Rows (n,) of a split whose lesion and whose label are known; none in multi-label data."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import fx, nn
 
@@ -101,28 +100,13 @@ def receptive_field(net: Net) -> ReceptiveField | None:
 
 def stage_fields(net: Net) -> dict[str, ReceptiveField | None]:
     """The receptive field after each stage of ``net.features``; see `receptive_field`."""
-    if not net.spatial:
-        return dict.fromkeys(name for name, _ in net.features.named_children())
-    return fields_of(net.features)
-
-
-_found: WeakKeyDictionary[nn.Module, dict[ReceptiveField, ReceptiveField | None]]
-_found = WeakKeyDictionary()  # tracing a net takes longer than a small one's forward pass
-
-
-def fields_of(stages: nn.Sequential) -> dict[str, ReceptiveField | None]:
-    """The receptive field after each of the stages of an image that go one after the other."""
-    field: ReceptiveField | None = ReceptiveField()
-    fields = {}
-    with evaluating(stages):  # what happens in training only is no path
-        for name, stage in stages.named_children():
-            if field is not None:
-                known = _found.setdefault(stage, {})
-                if field not in known:
-                    known[field] = after(stage, field)
-                field = known[field]
-            fields[name] = field
-    return fields
+    field = ReceptiveField() if net.spatial else None
+    found = {}
+    with evaluating(net.features):  # what happens in training only is no path
+        for name, stage in net.features.named_children():
+            field = None if field is None else after(stage, field)
+            found[name] = field
+    return found
 
 
 def after(module: nn.Module, field: ReceptiveField) -> ReceptiveField | None:

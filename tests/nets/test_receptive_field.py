@@ -13,26 +13,11 @@ from medcnn.nets.receptive_field import (
     ReceptiveField,
     after,
     evaluating,
-    fields_of,
     receptive_field,
     stage_fields,
 )
 
 IMAGE = ReceptiveField()
-
-
-def test_a_stage_that_is_replaced_is_looked_at_anew() -> None:
-    stages = nn.Sequential(nn.Conv2d(1, 1, 3, 2, 1), nn.MaxPool2d(2))
-    before = fields_of(stages)
-    assert (
-        fields_of(stages)
-        == before
-        == {"0": ReceptiveField(3, 2, -1), "1": ReceptiveField(5, 4, -1)}
-    )
-    stages[0] = nn.Conv2d(1, 1, 3, 1, 1)
-    assert fields_of(stages) == {"0": ReceptiveField(3, 1, -1), "1": ReceptiveField(4, 2, -1)}
-
-
 LARGE = (3, 224, 224)
 
 
