@@ -77,7 +77,7 @@ def test_seed_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bootstrap_mean(values, groups)
     assert bootstrap_mean(values, groups) == whole
     assert bootstrap_mean(values, groups, seed=1) != whole
-    monkeypatch.setattr(module, "_DRAWS_AT_ONCE", 20 * 999)
+    monkeypatch.setattr(module, "DRAWS_AT_ONCE", 20 * 999)
     assert bootstrap_mean(values, groups) == pytest.approx(whole, abs=1e-12)
 
 
