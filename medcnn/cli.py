@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -40,6 +41,7 @@ AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "paths.runs",
     "paths.run",
 )
+LISTS = ("ensemble", "runs", "seeds")  # keys of a path, or of several in brackets
 SHORT = {  # what may be written without the group before it
     key: f"dataset.{key}" for key in ("spatial_dims", "slices", "allow_missing_geometry")
 }
@@ -146,18 +148,34 @@ def full_key(argument: str) -> str:
 def quote_text(argument: str) -> str:
     """Quote the value of a key in `AS_TYPED`, so that Hydra reads it as it was typed.
 
+    So are the paths of a key in `LISTS`, one by one; a list stands in brackets, its paths apart by
+    commas, unless a folder has that very name.
+
     >>> quote_text("checkpoint=runs/lr=0.1 [a], é.ckpt")
     "checkpoint='runs/lr=0.1 [a], é.ckpt'"
+    >>> quote_text("runs=[my runs/a, lr=0.1]")
+    "runs=['my runs/a','lr=0.1']"
     >>> quote_text("seed=1")
     'seed=1'
     """
     key, equals, value = argument.partition("=")
-    quoted = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
-    if not equals or key.lstrip("+") not in AS_TYPED or value in ("", "null") or quoted:
+    name = key.lstrip("+")
+    if not equals or name not in (*AS_TYPED, *LISTS):
         return argument
+    several = re.fullmatch(r"\[(.*)\]", value, flags=re.DOTALL) if name in LISTS else None
+    if several is None or Path(value).is_dir():
+        return f"{key}={_quoted(value)}"
+    return f"{key}=[{','.join(_quoted(path.strip()) for path in several[1].split(','))}]"
+
+
+def _quoted(value: str) -> str:
+    """A value as Hydra reads it as it was typed."""
+    already = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
+    if value in ("", "null") or already:
+        return value
     # Hydra drops one of two backslashes before a quote, and only there.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value)
-    return f"{key}='{escaped}'"
+    return f"'{escaped}'"
 
 
 def check_options(argv: list[str]) -> None:

@@ -1,5 +1,6 @@
 """K-fold cross-validation: every fold trained, every sample predicted once, one ensemble kept."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
     """Write the pooled predictions, their figures, and the folds side by side."""
     from medcnn.checkpoint import read_checkpoint
     from medcnn.config import plain
-    from medcnn.results import analysis_of, figures_of_table, flat
+    from medcnn.evaluated import analysis_of, figures_of_table, flat
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
     pooled_levels: dict[str, pd.DataFrame] = {}
@@ -104,11 +105,9 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
 
 def _mean_point(parts: list[RunDir]) -> dict[str, Any] | None:
     """The mean of the folds' thresholds, each of which its own images were judged by."""
-    from medcnn.checkpoint import read_checkpoint
-
-    choices = [read_checkpoint(_checkpoint(part))["medcnn"].get("choices") or {} for part in parts]
-    points = [one["operating_point"] for one in choices if one.get("operating_point")]
-    if len(points) < len(parts):
+    found = [part / "evaluation.json" for part in parts if (part / "evaluation.json").exists()]
+    points = [json.loads(path.read_text(encoding="utf-8"))["operating_point"] for path in found]
+    if len(found) < len(parts) or None in points:
         return None
     names = ("threshold", "sensitivity", "specificity")
     means = {name: sum(point[name] for point in points) / len(points) for name in names}

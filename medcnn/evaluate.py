@@ -49,10 +49,16 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     start = time.perf_counter()
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
-    parse_rule(cfg.evaluation.operating_point)
+    if cfg.evaluation.operating_point is not None:
+        parse_rule(cfg.evaluation.operating_point)
     paths, members = _members(cfg, trust)
     classifier = members[0]
     card, trained = classifier.card, classifier.card["config"]
+    if cfg.evaluation.operating_point is not None and len(members) == 1:
+        raise UserError(
+            f"evaluation.operating_point={cfg.evaluation.operating_point}: the threshold is that "
+            "which the training chose on its validation split, and kept in the checkpoint"
+        )
     axes = _mirrored(cfg.tta, trained)
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
     check_whole_number("batch_size", batch_size, least=1)
@@ -73,7 +79,8 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     splits = ("val", cfg.split) if chosen_anew else (cfg.split,)
     collected = collect(trainer, members, DataModule(samples, batch_size, test_splits=splits), axes)
     if len(members) > 1:
-        _choose_anew(classifier, samples, collected, cfg.evaluation.operating_point)
+        rule = cfg.evaluation.operating_point or trained["evaluation"]["operating_point"]
+        _choose_anew(classifier, samples, collected, rule)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))
     write_csv(run / "samples.csv", samples.table, index_label="row")

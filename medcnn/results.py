@@ -8,11 +8,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from medcnn.classifier import Card, Classifier
+from medcnn.classifier import Classifier
 from medcnn.data.samples import Samples
-from medcnn.evaluation import Figure, evaluate
-from medcnn.evaluation.analysis import Settings, analyse
-from medcnn.evaluation.predictions import Predictions
+from medcnn.evaluated import analysis_of, flat, split_figures
+from medcnn.evaluation import Figure
 from medcnn.evaluation.selective import mutual_information, predictive_entropy
 from medcnn.evaluation.studies import aggregate as aggregate_slices
 from medcnn.evaluation.studies import check_aggregation, study_labels
@@ -70,7 +69,7 @@ def write_results(
     metrics: dict[str, Any] = {}
     for name in table["split"].unique():
         if name != split:
-            metrics |= _figures_of(levels, classifier.card, name)
+            metrics |= split_figures(levels, classifier.card, name)
     content = analysis_of(
         levels,
         samples.table,
@@ -91,72 +90,6 @@ def write_results(
     return metrics
 
 
-def analysis_of(
-    levels: Mapping[str, pd.DataFrame],
-    samples: pd.DataFrame,
-    card: Card,
-    split: str,
-    aggregate: str,
-    settings: Mapping[str, Any] | None = None,
-    *,
-    point: Mapping[str, Any] | None = None,
-    calibration: str = "none",
-) -> dict[str, Any]:
-    """`medcnn.evaluation.analyse` of tables of predictions.
-
-    Args:
-        levels: Tables as in predictions.csv and predictions_study.csv, by level.
-        samples: The sample table, for subgroups; its index is the tables' ``row``.
-        card: Of the classifier.
-        split: Of the tables' rows.
-        aggregate: Images to patients.
-        settings: The config group ``evaluation``; None for its defaults.
-        point: The operating point.
-        calibration: What the probabilities went through.
-    """
-    given = dict(settings or {})
-    given.pop("operating_point", None)  # the rule; the point itself is the classifier's
-    columns = [c for c in given.get("subgroups", Settings().subgroups) if c in samples]
-    predictions = {}
-    for name, table in levels.items():
-        part = table[table["split"] == split]
-        if name == "image" and "row" in part:
-            part = part.join(samples[columns], on="row")
-        predictions[name] = predictions_of(part, card)
-    choices = card.get("choices") or {}
-    if point is not None:
-        point = {"chosen_on": choices.get("chosen_on"), **point}
-    facts = {
-        "data": card["config"]["dataset"].get("name"),
-        "split": split,
-        "temperature": choices.get("temperature"),
-        "calibration_applied": calibration,
-    }
-    return analyse(predictions, Settings(point, aggregate=aggregate, **given), facts)
-
-
-def flat(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``split/metric`` … → figures, of an evaluation.json."""
-    metrics: dict[str, Any] = {}
-    for name, level in content["levels"].items():
-        prefix = content["split"] if name == "image" else f"{content['split']}/{name}"
-        metrics |= {f"{prefix}/{key}": figure for key, figure in level["figures"].items()}
-        if level.get("clinic"):
-            at = level["clinic"]["figures"].items()
-            metrics |= {f"{prefix}/clinic/{key}": figure for key, figure in at}
-    return metrics
-
-
-def _figures_of(levels: Mapping[str, pd.DataFrame], card: Card, split: str) -> dict[str, Any]:
-    """Figures without intervals of a split that isn't reported."""
-    found: dict[str, Any] = {}
-    for name, table in levels.items():
-        prefix = split if name == "image" else f"{split}/{name}"
-        figures = figures_of_table(table[table["split"] == split], card)
-        found |= {f"{prefix}/{key}": dict(figure) for key, figure in figures.items()}
-    return found
-
-
 def _loss(objective: Objective, part: dict[str, Tensor]) -> Figure:
     """The mean loss; None where no label is known."""
     n = int(known(part["label"]).reshape(len(part["label"]), -1).any(1).sum())
@@ -173,9 +106,8 @@ def predictions_table(
 ) -> pd.DataFrame:
     """One row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
 
-    An operating point adds ``above_threshold`` (0 or 1: whether the
-    probability of the positive class reaches it), several views ``entropy`` and
-    ``mutual_information`` (natural log) of their probabilities.
+    An operating point adds ``threshold``, of the probability of the positive class, several views
+    ``entropy`` and ``mutual_information`` (natural log) of their probabilities.
 
     Label and decision are class names; in multi-label data ``label:<class>`` and
     ``decision:<class>`` are 0 or 1. In regression there are ``label`` and ``prediction``, or with
@@ -188,7 +120,8 @@ def predictions_table(
     labels = named_columns("label", collected["label"], names)
     probs = _probs(objective, collected)
     parts = [table, labels, decision_table(objective, probs, names)]
-    parts.append(_above(objective, probs, point))
+    if point is not None:
+        parts.append(_threshold(point, len(table)))
     if "views" in collected and objective.task not in ("multilabel", "regression"):
         views = collected["views"].double().numpy()
         doubt = {
@@ -205,12 +138,9 @@ def _probs(objective: Objective, collected: dict[str, Tensor]) -> Tensor:
     return objective.probs(collected["logits"]) if found is None else found
 
 
-def _above(objective: Objective, probs: Tensor, point: Mapping[str, Any] | None) -> pd.DataFrame:
-    """Column ``above_threshold`` of (n, K) probabilities; none without an operating point."""
-    if point is None:
-        return pd.DataFrame(index=range(len(probs)))
-    above = probs[:, objective.positive] >= point["threshold"]
-    return pd.DataFrame({"above_threshold": above.long().numpy()})
+def _threshold(point: Mapping[str, Any], rows: int) -> pd.DataFrame:
+    """The same threshold for each row; pooled, each has that of the fold that predicted it."""
+    return pd.DataFrame({"threshold": [point["threshold"]] * rows})
 
 
 def studies_table(
@@ -241,9 +171,10 @@ def studies_table(
         facts,
         named_columns("label", torch.from_numpy(labels), names),
         decision_table(objective, torch.from_numpy(probs), names),
-        _above(objective, torch.from_numpy(probs), point),
         pd.DataFrame({"slices": np.bincount(studies)}),
     ]
+    if point is not None:
+        parts.append(_threshold(point, len(facts)))
     return pd.concat(parts, axis=1)
 
 
@@ -290,31 +221,6 @@ def named_columns(column: str, values: Tensor, names: Sequence[str]) -> pd.DataF
     if values.is_floating_point() or bool(known(values).all()):
         return table
     return table.astype("Int64").mask(table == UNKNOWN)
-
-
-def predictions_of(table: pd.DataFrame, card: Card) -> Predictions:
-    """`Predictions` of a table as in predictions.csv or predictions_study.csv.
-
-    Args:
-        table: Its columns of labels and predictions; an unknown label is empty or missing.
-        card: Task, class names and positive class of the classifier that made it.
-    """
-    return Predictions.of(
-        table, task=card["task"], class_names=card["class_names"], positive=card["positive"]
-    )
-
-
-def figures_of_table(table: pd.DataFrame, card: Card) -> dict[str, Figure]:
-    """`medcnn.evaluation.evaluate` of such a table."""
-    found = predictions_of(table, card)
-    return evaluate(
-        found.probs,
-        found.labels,
-        found.decisions,
-        task=found.task,
-        class_names=found.class_names,
-        positive=found.positive,
-    )
 
 
 def headline(metrics: Mapping[str, Any], split: str = "test") -> str:

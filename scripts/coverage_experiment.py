@@ -129,6 +129,18 @@ def wald(sample: Sample) -> Interval:
     return Interval(areas[0], areas[0] - half, areas[0] + half)
 
 
+def logit(sample: Sample) -> Interval:
+    """The same on the logit scale; none at an AUROC of 1."""
+    areas, covariance = auroc_covariance(sample.scores[:1], sample.truth, sample.groups)
+    area = areas[0]
+    if not 0 < area < 1:
+        return Interval(area)
+    half = NORMAL.inv_cdf(0.975) * math.sqrt(covariance[0, 0]) / (area * (1 - area))
+    middle = math.log(area / (1 - area))
+    low, high = (1 / (1 + math.exp(-(middle + side * half))) for side in (-1, 1))
+    return Interval(area, low, high)
+
+
 def bootstrap(sample: Sample) -> Interval:
     """Percentiles of the AUROC, of which no two scores are equal, over resamples of patients."""
     scores, truth = sample.scores[0], sample.truth
@@ -169,6 +181,7 @@ def clustered(sample: Sample) -> Interval:
 METHODS: dict[tuple[str, str], Callable[[Sample], Interval]] = {
     ("auroc", "default"): default,
     ("auroc", "Wald DeLong"): wald,
+    ("auroc", "logit DeLong"): logit,
     ("auroc", "bootstrap"): bootstrap,
     ("auroc difference", "default"): difference,
     ("sensitivity", "Wilson"): wilson_alone,

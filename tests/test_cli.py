@@ -371,3 +371,12 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
         "medcnn: dataset=breastmnst: no such dataset (did you mean breast"
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_quoting_of_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.quote_text("runs=['a',\"b\"]") == "runs=['a',\"b\"]"
+    assert cli.quote_text("ensemble=[lr=0.1, my run]") == "ensemble=['lr=0.1','my run']"
+    assert cli.quote_text("seeds=[]") == "seeds=[]"
+    (tmp_path / "[a,b]").mkdir()
+    assert cli.quote_text("runs=[a,b]") == "runs='[a,b]'"

@@ -10,12 +10,12 @@ import torch
 
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
+from medcnn.evaluated import figures_of_table
 from medcnn.evaluation import evaluate
 from medcnn.objective import UNKNOWN, Objective
 from medcnn.results import (
     check_studies,
     decision_table,
-    figures_of_table,
     headline,
     named_columns,
     predictions_table,

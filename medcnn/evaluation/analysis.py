@@ -8,9 +8,9 @@ import numpy as np
 from medcnn.errors import UserError
 from medcnn.evaluation.calibration import reliability
 from medcnn.evaluation.calibration_figures import calibration_figures
+from medcnn.evaluation.clinic import clinic
 from medcnn.evaluation.curves import net_benefit, pr_points, roc_band, roc_points
 from medcnn.evaluation.figures_with_intervals import figures_with_intervals
-from medcnn.evaluation.operating import clinic
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.selective import coverage_risk, most_confident_errors
 from medcnn.evaluation.subgroups import subgroups
@@ -20,7 +20,7 @@ FORMAT = 1
 CURVES_AT_MOST = 20  # classes of which curves are kept
 POINTS_AT_MOST = 2_000  # of a scatter plot, and of a selective curve
 WORST = 12  # errors that are listed
-FEW = 30  # samples of the smaller class below which intervals are known to be unsure
+FEW = 30  # samples of the smaller class below which bootstrap intervals are too narrow
 THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
 
@@ -84,10 +84,13 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
     """Figures, curves, calibration, subgroups and errors of one level.
 
     Args:
-        predictions: At least one with a known label.
+        predictions: Without a known label, there are undefined figures alone.
         settings: See `Settings`.
     """
     known = predictions.where(predictions.known)
+    if not len(known):
+        undefined = figures_with_intervals(predictions, resamples=0)
+        return {"n": 0, "patients": 0, "counts": _counts(known), "figures": undefined}
     figures = figures_with_intervals(known, resamples=settings.resamples, seed=settings.seed)
     level: dict[str, Any] = {
         "n": len(known),
@@ -113,7 +116,7 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
         "confusion": _confusion(known),
         **_by_class(known, settings.seed),
         "selective": _selective(known),
-        "errors": _errors(known),
+        "errors": _errors(known) if "row" in known.table else [],
     }
 
 
@@ -154,17 +157,20 @@ def _warnings(predictions: Predictions) -> list[str]:
         return notes
     counts = _counts(known)
     missing = [name for name, count in counts.items() if count == 0]
-    if missing:
+    if not len(known):
+        notes.append("No label is known, so that no figure is defined.")
+    elif missing:
         notes.append(f"No sample of {', '.join(missing)}: figures that need one are undefined.")
-    smallest = min((count for count in counts.values() if count), default=0)
+    smallest = min((count for count in counts.values() if count), default=FEW)
     if smallest < FEW:
         notes.append(
-            f"The smallest class has {smallest} samples: with fewer than {FEW}, intervals may be "
-            "too narrow (see docs/coverage.csv)."
+            f"The smallest class has {smallest} samples: with fewer than {FEW}, intervals by "
+            "bootstrap are too narrow; those of one class's AUROC and of shares hold "
+            "(docs/coverage.csv)."
         )
     patients = len(np.unique(known.patients))
     if known.clustered and patients < FEW:
-        notes.append(f"Only {patients} patients: intervals over patients may be too narrow.")
+        notes.append(f"Only {patients} patients: bootstrap intervals over them are too narrow.")
     return notes
 
 
@@ -185,8 +191,9 @@ def _clinic(known: Predictions, settings: Settings) -> dict[str, Any] | None:
     if point is None or positive is None:
         return None
     scores, threshold = known.probs[:, positive], float(point["threshold"])
-    if "above_threshold" in known.table:  # of folds, each of which has a threshold of its own
-        scores, threshold = known.table["above_threshold"].to_numpy(float), 0.5
+    if "threshold" in known.table:  # of folds, each of which has one of its own
+        called = scores >= known.table["threshold"].to_numpy(float)
+        scores, threshold = called.astype(float), 0.5
     truth = known.labels == positive
     groups = known.patients if known.clustered else None
     figures = clinic(scores, truth, threshold, groups, prevalence=settings.prevalence)
@@ -248,10 +255,10 @@ def _errors(known: Predictions) -> list[dict[str, Any]]:
     if known.task == "multilabel":
         return []
     wrong = most_confident_errors(known.probs, known.labels, known.decisions, WORST)
-    names, rows = known.class_names, known.table.get("row", known.table.index.to_series())
+    names, rows = known.class_names, known.table["row"].tolist()
     return [
         {
-            "row": int(np.asarray(rows)[i]),
+            "row": rows[i],
             "true": names[known.labels[i]],
             "predicted": names[known.decisions[i]],
             "confidence": float(known.probs[i, known.decisions[i]]),

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
 
 from medcnn.errors import UserError, check_whole_number
-from medcnn.evaluation.intervals import Interval
+from medcnn.evaluation.intervals import Interval, group_numbers
+from medcnn.evaluation.proportions import proportion_intervals
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.evaluation.recalibration import (
     check_range,
@@ -100,13 +101,7 @@ def reliability(
     by: By = "width",
     groups: ArrayLike | None = None,
 ) -> Reliability:
-    """The points of a reliability diagram, with Wilson's intervals (see `intervals.wilson`).
-
-    Where samples come in groups (patients), the count n that Wilson's formula gets is n divided by
-    the design effect, how much the groups widen the variance of the share (J. N. K. Rao, A. J.
-    Scott, "A simple method for the analysis of clustered binary data", Biometrics 1992), kept
-    between 1 (independent samples) and Σ n_g² / n (all samples of a group alike). The latter is
-    taken where it can't be estimated: a single group in the bin, or a share of 0 or 1.
+    """The points of a reliability diagram, with Wilson's intervals (`proportion_intervals`).
 
     Args:
         scores: (N,) probabilities of being positive.
@@ -114,7 +109,8 @@ def reliability(
         bins: Number of bins. They hold their upper edge; the first one also 0.
         by: "width" for edges at k / bins; "mass" for bins of the same number of samples, but that
             equal scores are never parted.
-        groups: (N,) the group of each sample, of any sortable type; None if all are independent.
+        groups: (N,) the group of each sample (patient); None if all are independent. The bounds of
+            a bin with samples of one group alone are NaN.
 
     Raises:
         UserError: Shapes that don't fit, scores outside 0 … 1, or an unknown way of binning.
@@ -123,16 +119,10 @@ def reliability(
         >>> reliability([0.1, 0.2, 0.9], [False, True, True], bins=2).share
         array([0.5, 1. ])
     """
-    checked = _checked(scores, truth)
-    numbers, score, share, size = _binned(*checked, bins, by)
-    effective = size.astype(np.float64)
-    if groups is not None:
-        members = member_numbers(groups, len(numbers))
-        effective /= _design_effect(checked[1] - share[numbers], numbers, members, share)
-    spread = _Z**2 / effective
-    centre, half = share + spread / 2, np.sqrt(spread * (share * (1 - share) + spread / 4))
-    low = np.where(share == 0, 0.0, (centre - half) / (1 + spread))
-    high = np.where(share == 1, 1.0, (centre + half) / (1 + spread))
+    values, positive = _checked(scores, truth)
+    numbers, score, share, size = _binned(values, positive, bins, by)
+    in_bin = numbers[:, None] == np.arange(len(size))
+    _, low, high = proportion_intervals(np.where(in_bin, positive[:, None], np.nan), groups)
     return Reliability(score, share, low, high, size)
 
 
@@ -173,32 +163,6 @@ def expected_calibration_error(
     if norm == math.inf:
         return float(distance.max())
     return float(np.average(distance**norm, weights=size) ** (1 / norm))
-
-
-def brier(probs: ArrayLike, labels: ArrayLike) -> float:
-    """Mean squared error of probabilities (G. W. Brier, Monthly Weather Review 1950).
-
-    Args:
-        probs: (N,) of being positive, or (N, K) of all classes.
-        labels: (N,) bool, True for positive, or class indices.
-
-    Returns:
-        Mean (p − y)² in [0, 1]; of K classes the sum over them, as in Brier's paper, in [0, 2],
-        which for two classes is twice that of one of them. NaN without samples.
-
-    Raises:
-        UserError: Shapes that don't fit, probabilities outside 0 … 1, or no such classes.
-    """
-    given, classes = np.asarray(probs), np.asarray(labels)
-    if given.ndim != 2:
-        values, truth = _checked(given, classes)
-        return _mean((values - truth) ** 2)
-    if classes.shape != given.shape[:1]:
-        raise _misfit(given, classes)
-    one_hot = classes[:, None] == np.arange(given.shape[1])
-    if not one_hot.any(1).all():
-        raise UserError(f"Brier score: labels must lie in 0 … {given.shape[1] - 1}")
-    return brier(given.ravel(), one_hot.ravel()) * given.shape[1]
 
 
 def brier_decomposition(scores: ArrayLike, truth: ArrayLike, bins: int = 10) -> BrierParts:
@@ -259,7 +223,7 @@ def calibration_line(
         UserError: Shapes that don't fit, or scores outside 0 … 1.
     """
     values, positive = _checked(scores, truth)
-    members = None if groups is None else member_numbers(groups, len(values))
+    members = None if groups is None else group_numbers(groups, len(values))
     if positive.all() or not positive.any():
         reason: str | None = "there is no positive or no negative sample"
         return CalibrationLine(Interval(math.nan), Interval(math.nan), reason)
@@ -298,25 +262,6 @@ def bin_numbers(scores: Floats, bins: int, by: By) -> NDArray[np.int64]:
     return np.searchsorted(np.sort(scores)[-(-len(scores) * inner // bins) - 1], scores)
 
 
-def _design_effect(
-    rest: Floats, numbers: NDArray[np.int64], members: NDArray[np.int64], share: Floats
-) -> Floats:
-    """How much groups widen the variance of each bin's share; 1 where each is of one sample.
-
-    That of Rao and Scott times (n − 1) / n, for it is over share (1 − share) / (n − 1).
-    """
-    cells = len(share), int(members.max(initial=-1)) + 1
-    place = np.ravel_multi_index((numbers, members), cells) if len(numbers) else numbers
-    sizes = np.bincount(place, minlength=math.prod(cells)).reshape(cells)
-    rests = np.bincount(place, rest, math.prod(cells)).reshape(cells)
-    groups, size = (sizes > 0).sum(1), sizes.sum(1)
-    alike = np.square(sizes).sum(1) / size
-    with np.errstate(invalid="ignore", divide="ignore"):
-        effect = np.square(rests).sum(1) / (size * share * (1 - share))
-        effect *= groups / (groups - 1) * (size - 1) / size
-    return np.where(np.isfinite(effect), np.clip(effect, 1, alike), alike)
-
-
 def _why_no_slope(positives: Floats, negatives: Floats) -> str | None:
     """Why logits have no finite slope, if so."""
     lowest, highest = min(positives.min(), negatives.min()), max(positives.max(), negatives.max())
@@ -325,14 +270,6 @@ def _why_no_slope(positives: Floats, negatives: Floats) -> str | None:
     if positives.min() >= negatives.max() or negatives.min() >= positives.max():
         return "the scores part the classes without error"
     return None
-
-
-def member_numbers(groups: ArrayLike, rows: int) -> NDArray[np.int64]:
-    """The number 0 … G-1 of each sample's group."""
-    given = np.asarray(groups)
-    if given.shape != (rows,):
-        raise UserError(f"calibration: {rows} samples, but groups of shape {given.shape}")
-    return np.unique(given, return_inverse=True)[1]
 
 
 def _checked(scores: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], Bools]:

@@ -12,11 +12,10 @@ from medcnn.evaluation.calibration import (
     BINS,
     bin_numbers,
     calibration_line,
-    member_numbers,
     top_label,
 )
 from medcnn.evaluation.figures import Figure
-from medcnn.evaluation.intervals import Interval, resample_counts
+from medcnn.evaluation.intervals import Interval, group_numbers, resample_counts
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.evaluation.recalibration import check_labels, check_probs
 from medcnn.objective import UNKNOWN, Task
@@ -42,13 +41,12 @@ def calibration_figures(
     | ece, ece_mass (15 bins)           | positive one  | top label       | mean over labels |
     | calibration_slope, …_intercept    | positive one  | top label       | mean over labels |
     | the four with ``_classwise`` added | –             | mean over them  | –                |
-    | brier                             | positive one  | sum over them   | mean over labels |
 
     The top label is the most probable class; class-wise is each class against the rest (M. Kull et
     al., "Beyond temperature scaling", NeurIPS 2019). A mean is undefined where one of its parts is.
     A regression has no such figures.
 
-    ece and brier have percentile intervals from a bootstrap of the groups (patients), slopes and
+    The ECEs have percentile intervals from a bootstrap of the groups (patients), slopes and
     intercepts Wald's (see `calibration_line`) where they are no means. **The ECE is biased upwards,
     and its interval is not centred on it**: each resample adds the bias of chance once more, so
     that both bounds lie high, and the lower one can lie above the ECE. Bins of equal mass keep the
@@ -76,7 +74,7 @@ def calibration_figures(
     check_labels(classes, len(given), len(class_names), task)
     check_whole_number("calibration: resamples", resamples, least=1)
     there = (classes != UNKNOWN).reshape(len(given), -1).any(1)
-    members = None if groups is None else member_numbers(groups, len(given))[there]
+    members = None if groups is None else group_numbers(groups, len(given))[there]
     given, classes = given[there], classes[there]
     figures = partial(_figures, groups=members, resamples=resamples, seed=seed)
     if task == "multilabel":
@@ -87,7 +85,6 @@ def calibration_figures(
         return figures(given[:, column], truth[:, column])
     confidence, right = top_label(given, classes)
     top, classwise = figures(confidence[:, None], right[:, None]), figures(given, truth)
-    top["brier"] = _times(classwise.pop("brier"), len(class_names))
     return top | {f"{key}_classwise": figure for key, figure in classwise.items()}
 
 
@@ -102,10 +99,10 @@ def _figures(
 ) -> dict[str, Figure]:
     """The figures of columns (N, L), as means over them, with bounds where there are."""
     known = np.ones_like(truth) if known is None else known
-    members = member_numbers(np.arange(len(scores)) if groups is None else groups, len(scores))
+    members = group_numbers(groups, len(scores))
     sums = _group_sums(scores, truth, known, members)
     bounds = zip(_from_sums(sums.sum(0)), *_bootstrap(sums, resamples, seed), strict=True)
-    found = dict(zip(("ece", "ece_mass", "brier"), (Interval(*b) for b in bounds), strict=True))
+    found = dict(zip(("ece", "ece_mass"), (Interval(*b) for b in bounds), strict=True))
     lines = [
         calibration_line(
             scores[there, k], truth[there, k], None if groups is None else groups[there]
@@ -124,37 +121,35 @@ def _group_sums(
 ) -> NDArray[np.float64]:
     """What the figures of a resample are made of, summed over each group.
 
-    (groups, L, 2 bins + 2): score − truth in the bins of equal width and in those of equal mass,
-    its square, and the number of samples.
+    (groups, L, 2 bins + 1): score − truth in the bins of equal width and in those of equal mass,
+    and the number of samples.
     """
-    sums = np.zeros((int(members.max(initial=-1)) + 1, known.shape[1], 2 * BINS + 2))
+    sums = np.zeros((int(members.max(initial=-1)) + 1, known.shape[1], 2 * BINS + 1))
     for column, there in enumerate(known.T):
         score, group = scores[there, column].astype(np.float64), members[there]
         gap, own = score - truth[there, column], sums[:, column]
         np.add.at(own, (group, bin_numbers(score, BINS, "width")), gap)
         np.add.at(own, (group, BINS + bin_numbers(score, BINS, "mass")), gap)
-        own[:, -2] = np.bincount(group, gap**2, len(sums))
         own[:, -1] = np.bincount(group, minlength=len(sums))
     return sums
 
 
 def _from_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ece, ece_mass and brier (…, 3), means over the columns, from sums (…, L, 2 bins + 2)."""
-    errors = np.abs(sums[..., :-2]).reshape(*sums.shape[:-1], 2, BINS).sum(-1)
+    """Ece and ece_mass (…, 2), means over the columns, from sums (…, L, 2 bins + 1)."""
+    errors = np.abs(sums[..., :-1]).reshape(*sums.shape[:-1], 2, BINS).sum(-1)
     with np.errstate(invalid="ignore"):
-        columns = np.concatenate([errors, sums[..., -2:-1]], -1) / sums[..., -1:]
-    return columns.mean(-2)
+        return (errors / sums[..., -1:]).mean(-2)
 
 
 def _bootstrap(
     sums: NDArray[np.float64], resamples: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % bounds (3,) each of `_from_sums`, NaN where a column has fewer than two groups."""
+    """95 % bounds (2,) each of `_from_sums`, NaN where a column has fewer than two groups."""
     groups, columns, width = sums.shape
     if (sums[..., -1] > 0).sum(0).min() < 2:
-        return np.full(3, math.nan), np.full(3, math.nan)
+        return np.full(2, math.nan), np.full(2, math.nan)
     generator = np.random.default_rng(seed)
-    drawn = np.empty((resamples, 3))
+    drawn = np.empty((resamples, 2))
     step = max(1, _NUMBERS_AT_ONCE // max(groups, columns * width))
     for start in range(0, resamples, step):
         counts = resample_counts(generator, min(step, resamples - start), groups)
@@ -163,14 +158,6 @@ def _bootstrap(
     drawn = drawn[~np.isnan(drawn[:, 0])]  # not those that miss all samples of a column
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     return low, high
-
-
-def _times(figure: Figure, factor: int) -> Figure:
-    value, low, high = (
-        None if part is None else factor * part
-        for part in (figure["value"], figure["low"], figure["high"])
-    )
-    return {"value": value, "low": low, "high": high, "n": figure["n"]}
 
 
 def _figure(interval: Interval, n: int) -> Figure:

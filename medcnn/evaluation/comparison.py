@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from medcnn.errors import UserError
-from medcnn.evaluation.delong import contributions, group_numbers
-from medcnn.evaluation.intervals import DRAWS_AT_ONCE, check_level, wilson
+from medcnn.evaluation.delong import contributions
+from medcnn.evaluation.intervals import DRAWS_AT_ONCE, check_level, group_numbers, wilson
 
 Floats = NDArray[np.float64]
 

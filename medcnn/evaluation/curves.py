@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from medcnn.errors import UserError
-from medcnn.evaluation.intervals import resample_counts
-from medcnn.evaluation.operating import checked, corner_counts, member_numbers, shares
+from medcnn.evaluation.intervals import group_numbers, resample_counts
+from medcnn.evaluation.operating import checked, corner_counts, shares
 from medcnn.evaluation.ranking import Bools, Floats
 
 MOST_POINTS = 500
@@ -92,7 +92,7 @@ def roc_band(
         UserError: No samples, or shapes that differ.
     """
     scores, truth = checked(scores, truth)
-    members = member_numbers(groups, len(truth))
+    members = None if groups is None else group_numbers(groups, len(truth))
     members = np.arange(len(truth)) if members is None else members
     grid, unknown = np.linspace(0, 1, 101), np.full((2, 101), np.nan)
     if min(len(np.unique(members[truth])), len(np.unique(members[~truth]))) < 2:

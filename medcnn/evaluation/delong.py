@@ -1,15 +1,13 @@
 """The AUROC's variance without a model of the scores, for independent images and for patients."""
 
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
-from medcnn.evaluation.intervals import Interval, check_level
+from medcnn.evaluation.intervals import Interval, check_level, group_numbers, wilson_bounds
 
 _WORST_CASE = 2.0  # patients' worth of belief in the greatest possible variance
 
@@ -143,7 +141,8 @@ def auroc_interval(
     if greatest > 0:
         seen = patients * variance / greatest
         ratio = ((patients - 1) * seen + _WORST_CASE) / (patients - 1 + _WORST_CASE)
-    return Interval(area, *_score_bounds(area, patients / ratio, level))
+    low, high = wilson_bounds(area, patients / ratio, level)
+    return Interval(area, float(low), float(high))
 
 
 def contributions(
@@ -172,31 +171,6 @@ def contributions(
     return Contributions(areas, positive, negative, positives, negatives)
 
 
-def group_numbers(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
-    """The groups of samples as numbers 0 … G-1, in order of appearance.
-
-    Args:
-        groups: (N,) of any type; None where each sample is a group of its own.
-        count: N.
-
-    Returns:
-        (N,).
-
-    Raises:
-        UserError: Another number of groups, or one that is missing.
-    """
-    if groups is None:
-        return np.arange(count)
-    names = np.asarray(groups)
-    if names.shape != (count,):
-        raise UserError(f"groups have shape {names.shape}: give one for each of {count} samples")
-    numbers = pd.factorize(names)[0]
-    if (numbers < 0).any():
-        first = int((numbers < 0).argmax())
-        raise UserError(f"groups: sample {first} has none; give each sample its patient")
-    return numbers
-
-
 def _outscored(values: NDArray[np.generic], rivals: NDArray[np.generic]) -> NDArray[np.float64]:
     """How many rivals each value outscores, ties counting one half."""
     ranked = np.sort(rivals)
@@ -212,15 +186,6 @@ def _correction(sizes: NDArray[np.int64]) -> float:
     """I / (I − 1) for I groups that aren't empty, NaN for fewer than two."""
     filled = int((sizes > 0).sum())
     return filled / (filled - 1) if filled > 1 else math.nan
-
-
-def _score_bounds(share: float, size: float, level: float) -> tuple[float, float]:
-    """Wilson's interval of a share of a number of trials that needn't be whole."""
-    spread = NormalDist().inv_cdf((1 + level) / 2) ** 2 / size
-    centre = share + spread / 2
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
-    return (0.0 if share == 0 else low), (1.0 if share == 1 else high)
 
 
 def _check(scores: NDArray[np.generic], truth: NDArray[np.generic]) -> None:

@@ -1,6 +1,7 @@
 """The figures of predictions, each with its interval."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -47,13 +48,13 @@ def figures_with_intervals(
     Raises:
         UserError: As `evaluate`.
     """
-    options = {
+    options: dict[str, Any] = {
         "task": predictions.task,
         "class_names": predictions.class_names,
         "positive": predictions.positive,
     }
     arrays = (predictions.probs, predictions.labels, predictions.decisions)
-    figures = evaluate(*arrays, **options)  # type: ignore[arg-type]
+    figures = evaluate(*arrays, **options)
     figures |= _more(predictions)
     if not by_class:
         figures = {name: figure for name, figure in figures.items() if "/" not in name}
@@ -61,7 +62,7 @@ def figures_with_intervals(
         known = predictions.where(predictions.known)
         bounds = bootstrap_figures(
             known.probs, known.labels, known.decisions, known.patients,
-            resamples=resamples, level=level, seed=seed, **options,  # type: ignore[arg-type]
+            resamples=resamples, level=level, seed=seed, **options,
         )  # fmt: skip
         for name, figure in figures.items():
             if figure["value"] is not None and name in bounds:
@@ -131,6 +132,8 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
     chosen = range(len(names)) if by_class else [] if single is None else [single]
     for k in chosen:
         scores, truth, patients = predictions.versus_rest(k)
+        if not len(truth):  # nothing is known of this label
+            continue
         groups = patients if predictions.clustered else None
         called = _called(predictions, k)
         intervals = {
@@ -143,7 +146,7 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
                 found[f"{name}/{names[k]}"] = interval
             if k == single:
                 found[name] = interval
-    if predictions.task != "multilabel":
+    if predictions.task != "multilabel" and predictions.known.any():
         there = predictions.labels != UNKNOWN
         groups = predictions.patients[there] if predictions.clustered else None
         right = predictions.decisions[there] == predictions.labels[there]

@@ -5,6 +5,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
@@ -96,7 +97,7 @@ def bootstrap_means(
         value, means where none has.
     """
     check_level(level)
-    members, there = np.unique(np.asarray(groups), return_inverse=True)[1], ~np.isnan(values)
+    members, there = group_numbers(groups, len(values)), ~np.isnan(values)
     groups_in_all = int(members.max()) + 1
     sums = np.zeros((groups_in_all, values.shape[1]))
     np.add.at(sums, members, np.where(there, values, 0.0))
@@ -127,12 +128,64 @@ def resample_counts(
     return counted.reshape(resamples, groups).astype(float)
 
 
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion.
+def group_numbers(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
+    """The groups of samples as numbers 0 … G-1, in sorted order.
 
-    (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n),  p = k/n
+    Args:
+        groups: (N,) of any sortable type; None where each sample is a group of its own.
+        count: N.
+
+    Returns:
+        (N,).
+
+    Raises:
+        UserError: Another number of groups, or one that is missing.
+    """
+    if groups is None:
+        return np.arange(count)
+    names = np.asarray(groups)
+    if names.shape != (count,):
+        raise UserError(f"groups have shape {names.shape}: give one for each of {count} samples")
+    numbers = pd.factorize(names, sort=True)[0]
+    if (numbers < 0).any():
+        first = int((numbers < 0).argmax())
+        raise UserError(f"groups: sample {first} has none; give each sample its patient")
+    return numbers
+
+
+def wilson_bounds(
+    share: ArrayLike, size: ArrayLike, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wilson's score interval of shares of a number of trials, which needn't be whole.
+
+    (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n)
     (E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA
     1927).
+
+    Args:
+        share: p (…), in [0, 1].
+        size: n (…), above 0; NaN for unknown.
+        level: Confidence level, between 0 and 1.
+
+    Returns:
+        Lower and upper bound (…), within [0, 1]; NaN where an argument is.
+
+    Raises:
+        UserError: A level out of range.
+    """
+    check_level(level)
+    p = np.asarray(share, float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = NormalDist().inv_cdf((1 + level) / 2) ** 2 / np.asarray(size, float)
+        centre = p + spread / 2
+        half = np.sqrt(spread * (p * (1 - p) + spread / 4))
+        low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
+    there = np.isfinite(low)
+    return np.where(there & (p == 0), 0.0, low), np.where(there & (p == 1), 1.0, high)
+
+
+def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion k/n; see `wilson_bounds`.
 
     Args:
         k: Successes, 0 … n.
@@ -153,12 +206,8 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     check_level(level)
     if not 0 <= k <= n or n < 1:
         raise UserError(f"Wilson interval: {k} of {n} isn't a proportion")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p, spread = k / n, z**2 / n
-    centre = p + spread / 2
-    half = math.sqrt(spread * (p * (1 - p) + spread / 4))
-    low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
-    return (0.0 if k == 0 else low), (1.0 if k == n else high)
+    low, high = wilson_bounds(k / n, n, level)
+    return float(low), float(high)
 
 
 def check_level(level: float) -> None:

@@ -1,4 +1,4 @@
-"""A binary decision at a threshold: choosing it, and what it is worth.
+"""A binary decision at a threshold: choosing it.
 
 Everywhere here a sample is called positive if ``score >= threshold``.
 """
@@ -10,17 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
 
 from medcnn.errors import UserError
-from medcnn.evaluation.figures import Figure
-from medcnn.evaluation.intervals import Interval
-from medcnn.evaluation.proportions import (
-    difference_interval,
-    effective_sizes,
-    proportion_interval,
-    ratio_interval,
-)
 from medcnn.evaluation.ranking import Bools, Floats
 
 _RULES = (
@@ -143,78 +134,6 @@ def choose_threshold(
     return OperatingPoint(float(_between(distinct[1:])[chosen]), str(rule), *rates)
 
 
-def clinic(
-    scores: ArrayLike,
-    truth: ArrayLike,
-    threshold: float,
-    groups: ArrayLike | None = None,
-    *,
-    prevalence: float | None = None,
-    level: float = 0.95,
-) -> dict[str, Figure]:
-    """What a reader of the decision at a threshold wants to know, with intervals.
-
-    | key                             | interval                                                |
-    |---------------------------------|---------------------------------------------------------|
-    | sensitivity, specificity,       | Wilson, of the size that patients' images are worth     |
-    | accuracy, prevalence            | (`proportion_interval`)                                 |
-    | ppv, npv                        | likewise; at a stated prevalence that of lr_positive or |
-    |                                 | lr_negative on the scale of log odds                    |
-    | lr_positive, lr_negative        | log method (`ratio_interval`)                           |
-    | balanced_accuracy               | square-and-add of sensitivity and specificity           |
-    | f1, mcc                         | none                                                    |
-
-    The logit of a predictive value is that of the prevalence plus or minus a log likelihood ratio,
-    which makes the interval that of N. D. Mercaldo, K. F. Lau, X. H. Zhou, "Confidence intervals
-    for predictive values with an emphasis to case-control studies", Statistics in Medicine 2007.
-    Both take sensitivity and specificity as independent, which they are if all images of a patient
-    have the same label; if those of some patients tend to be called positive, the bounds are wide.
-
-    Args:
-        scores: (N,) probabilities of the positive class, finite.
-        truth: (N,) True for positive.
-        threshold: A sample is called positive if its score is at least this.
-        groups: (N,) the patient of each sample, of any sortable type; None for independent ones.
-        prevalence: Of another population, between 0 and 1, for ppv and npv; None for the data's.
-        level: Confidence level, between 0 and 1.
-
-    Returns:
-        Figures by name; ``n`` is what a figure rests on: the positive samples for the sensitivity,
-        those called positive for ppv … A value that is undefined or infinite is None; an infinite
-        lr_positive still has its lower bound. A stated prevalence is a value without bounds.
-
-    Raises:
-        UserError: No samples, shapes that differ, or a prevalence, threshold or level out of range.
-    """
-    scores, truth = checked(scores, truth)
-    _check_share(prevalence)
-    if math.isnan(threshold):
-        raise UserError("threshold=nan: give a number, such as 0.5")
-    everyone, called = np.ones(len(truth), bool), scores >= threshold
-    cases: dict[str, tuple[Bools, Bools]] = {  # hits, among whom
-        "sensitivity": (called, truth),
-        "specificity": (~called, ~truth),
-        "ppv": (truth, called),
-        "npv": (~truth, ~called),
-        "accuracy": (called == truth, everyone),
-        "prevalence": (truth, everyone),
-    }
-    members = member_numbers(groups, len(truth))
-    intervals, sizes = {}, {}
-    for key, (hits, among) in cases.items():
-        own = None if members is None else members[among]
-        intervals[key] = proportion_interval(hits[among], own, level)
-        if key in ("sensitivity", "specificity"):
-            sizes[key] = float(effective_sizes(hits[among, None], own, level)[0])
-    counts = {key: int(among.sum()) for key, (_, among) in cases.items()}
-    intervals |= _likelihood_ratios(intervals, sizes, level)
-    intervals |= _overall(called, truth, intervals)
-    if prevalence is not None:
-        intervals |= _predictive_values(intervals, prevalence)
-        del counts["ppv"], counts["npv"]
-    return {key: _figure(one, counts.get(key, len(truth))) for key, one in intervals.items()}
-
-
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
     """Scores and truth (N,) as arrays; raises UserError unless they fit."""
     scores, truth = np.asarray(scores), np.asarray(truth)
@@ -231,15 +150,6 @@ def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
     return scores, truth.astype(bool)
 
 
-def member_numbers(groups: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
-    """Numbers 0 … G-1 of the patients."""
-    if groups is None:
-        return None
-    if np.shape(groups) != (n,):
-        raise UserError(f"operating point: {n} scores need as many groups, got {np.shape(groups)}")
-    return np.unique(np.asarray(groups), return_inverse=True)[1]
-
-
 def _weight(
     rule: str, costs: tuple[float, float] | None, prevalence: float | None, truth: Bools
 ) -> float:
@@ -254,12 +164,13 @@ def _weight(
     miss, alarm = costs or (value or 0.0, 1.0)
     if not (0 < miss < math.inf and 0 < alarm < math.inf):
         raise UserError(f"operating_point={rule}: costs={costs} must be above 0")
-    _check_share(prevalence)
+    check_share(prevalence)
     share = truth.mean() if prevalence is None else prevalence
     return float(miss * share / (alarm * max(1 - share, 1e-300)))
 
 
-def _check_share(prevalence: float | None) -> None:
+def check_share(prevalence: float | None) -> None:
+    """Raise UserError unless a prevalence, where there is one, lies between 0 and 1."""
     if prevalence is not None and not 0 < prevalence < 1:
         raise UserError(f"prevalence={prevalence} must lie between 0 and 1")
 
@@ -297,46 +208,3 @@ def _mean(values: Bools) -> float:
 def shares(counts: NDArray[np.int64]) -> Floats:
     """Of the last and highest, NaN if that is 0."""
     return counts / counts[-1] if counts[-1] else np.full(len(counts), np.nan)
-
-
-def _likelihood_ratios(
-    rates: dict[str, Interval], sizes: dict[str, float], level: float
-) -> dict[str, Interval]:
-    se, sp = rates["sensitivity"].value, rates["specificity"].value
-    n, m = sizes["sensitivity"], sizes["specificity"]
-    return {
-        "lr_positive": ratio_interval(se, n, 1 - sp, m, level),
-        "lr_negative": ratio_interval(1 - se, n, sp, m, level),
-    }
-
-
-def _predictive_values(rates: dict[str, Interval], prevalence: float) -> dict[str, Interval]:
-    """At a stated prevalence, from the likelihood ratios."""
-    with np.errstate(divide="ignore"):
-        positive, negative = np.log(rates["lr_positive"]), np.log(rates["lr_negative"])
-    ppv = expit(logit(prevalence) + positive)
-    value, high, low = expit(-logit(prevalence) - negative)
-    return {
-        "ppv": Interval(*ppv.tolist()),
-        "npv": Interval(float(value), float(low), float(high)),
-        "prevalence": Interval(prevalence),
-    }
-
-
-def _overall(called: Bools, truth: Bools, rates: dict[str, Interval]) -> dict[str, Interval]:
-    """Balanced accuracy, F1 and Matthews' correlation."""
-    sensitivity, (value, low, high) = rates["sensitivity"], rates["specificity"]
-    youden = difference_interval(sensitivity, Interval(1 - value, 1 - high, 1 - low))
-    tp, fp = float((called & truth).sum()), float((called & ~truth).sum())
-    fn, tn = float(truth.sum()) - tp, float((~truth).sum()) - fp
-    wrong, margins = fp + fn, (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    return {
-        "balanced_accuracy": Interval(*((bound + 1) / 2 for bound in youden)),
-        "f1": Interval(2 * tp / (2 * tp + wrong) if tp + wrong else math.nan),
-        "mcc": Interval((tp * tn - fp * fn) / math.sqrt(margins) if margins else math.nan),
-    }
-
-
-def _figure(interval: Interval, n: int) -> Figure:
-    value, low, high = (float(x) if math.isfinite(x) else None for x in interval)
-    return {"value": value, "low": low, "high": high, "n": n}

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from medcnn.errors import UserError
-from medcnn.evaluation.intervals import Interval
+from medcnn.evaluation.intervals import Interval, check_level, group_numbers, wilson_bounds
 from medcnn.evaluation.ranking import Bools, Floats
 
 
@@ -58,20 +58,10 @@ def proportion_intervals(
     Raises:
         UserError: As `proportion_interval`.
     """
-    z = _quantile(level)
     values, there = _checked(hits)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore"):
         share = values.sum(0) / there.sum(0)
-        spread = z**2 / effective_sizes(hits, groups, level)
-        centre = share + spread / 2
-        half = np.sqrt(spread * (share * (1 - share) + spread / 4))
-        low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
-    defined = np.isfinite(low)
-    return (
-        share,
-        np.where(defined & (share == 0), 0, low),
-        np.where(defined & (share == 1), 1, high),
-    )
+    return share, *wilson_bounds(share, effective_sizes(hits, groups, level), level)
 
 
 def effective_sizes(
@@ -106,7 +96,7 @@ def effective_sizes(
     Raises:
         UserError: As `proportion_interval`.
     """
-    _quantile(level)
+    check_level(level)
     values, there = _checked(hits)
     n = there.sum(0).astype(float)
     if groups is None:
@@ -168,7 +158,8 @@ def ratio_interval(
     Raises:
         UserError: A level out of range.
     """
-    z = _quantile(level)
+    check_level(level)
+    z = NormalDist().inv_cdf((1 + level) / 2)
     p, n, q, m = (np.float64(number) for number in (first, first_size, second, second_size))
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = p / q
@@ -181,12 +172,6 @@ def ratio_interval(
     if np.isnan(half):
         return Interval(float(ratio))
     return Interval(float(ratio), float(np.minimum(low, ratio)), float(np.maximum(high, ratio)))
-
-
-def _quantile(level: float) -> float:
-    if not 0 < level < 1:
-        raise UserError(f"interval: level={level} must lie between 0 and 1")
-    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def _checked(hits: ArrayLike) -> tuple[Floats, Bools]:
@@ -206,13 +191,8 @@ def _checked(hits: ArrayLike) -> tuple[Floats, Bools]:
 
 def _patient_sums(groups: ArrayLike, values: Floats, there: Bools) -> tuple[Floats, Floats]:
     """Hits and images of each patient, (G, S) each."""
-    groups = np.asarray(groups)
-    if groups.shape != values.shape[:1]:
-        raise UserError(
-            f"proportion: {values.shape[0]} hits need as many groups, got shape {groups.shape}"
-        )
-    found, members = np.unique(groups, return_inverse=True)
-    shape = len(found), values.shape[1]
+    members = group_numbers(groups, len(values))
+    shape = int(members.max(initial=-1)) + 1, values.shape[1]
     cells = (members[:, None] * shape[1] + np.arange(shape[1])).ravel()
     hits = np.bincount(cells, values.ravel(), shape[0] * shape[1]).astype(np.float64)
     images = np.bincount(cells, there.ravel(), shape[0] * shape[1]).astype(np.float64)

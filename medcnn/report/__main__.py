@@ -1,6 +1,5 @@
 """``python -m medcnn.report``: the page and model card of a run, or the comparison of several."""
 
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,8 +16,6 @@ from medcnn.report.model_card import write_model_card
 from medcnn.report.run_page import write_run_page
 from medcnn.report.runs import check_finished
 from medcnn.rundir import RunDir
-
-KEY = "runs="
 
 
 def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
@@ -112,29 +109,5 @@ def html_file(output: Any) -> Path:
     return Path(output)
 
 
-def quoted(argument: str) -> str:
-    """``runs=…`` with its paths quoted, so that Hydra reads them as they were typed.
-
-    A list stands in brackets, its paths apart by commas, unless a folder has that very name.
-
-    >>> quoted("runs=[my runs/a, lr=0.1]")
-    "runs=['my runs/a','lr=0.1']"
-    >>> quoted("runs=a=b"), quoted("seed=1")
-    ("runs='a=b'", 'seed=1')
-    """
-    if not argument.startswith(KEY):
-        return argument
-    value = argument.removeprefix(KEY)
-    inner = re.fullmatch(r"\[(.*)\]", value, flags=re.DOTALL)
-    if inner is None or Path(value).is_dir():
-        return KEY + _quoted(value)
-    return f"{KEY}[{','.join(_quoted(path.strip()) for path in inner[1].split(','))}]"
-
-
-def _quoted(path: str) -> str:
-    return cli.quote_text(f"output={path}").removeprefix("output=")
-
-
 if __name__ == "__main__":
-    sys.argv[1:] = [quoted(argument) for argument in sys.argv[1:]]
     cli.main(report, "report")

@@ -11,9 +11,9 @@ from medcnn import __version__
 from medcnn.errors import UserError
 from medcnn.files import write_text
 from medcnn.report.cam_words import GROUPS, ROWS, Words, words_of
+from medcnn.report.pages import environment
 
 Record = dict[str, Any]
-TEMPLATES = Path(__file__).parent / "templates"
 CEILING = "oracle"  # no rival of the methods
 
 
@@ -76,23 +76,18 @@ def write_page(folder: Path) -> Path:
     Raises:
         UserError: No scores.json there, or one of another kind.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     settings, scores, notes = _read(folder / "scores.json")
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("cam_page.html.j2").render(
-        title=f"Evidence: {settings.get('data', folder.name)}",
-        summary=[*_summary(settings, scores), *notes],
-        sections=_sections(scores),
-        galleries=_galleries(folder, settings),
-        settings=[(key.replace("_", " "), _plain(value)) for key, value in settings.items()],
-        version=__version__,
+    page = (
+        environment()
+        .get_template("cam_page.html.j2")
+        .render(
+            title=f"Evidence: {settings.get('data', folder.name)}",
+            summary=[*_summary(settings, scores), *notes],
+            sections=_sections(scores),
+            galleries=_galleries(folder, settings),
+            settings=[(key.replace("_", " "), _plain(value)) for key, value in settings.items()],
+            version=__version__,
+        )
     )
     out = folder / "index.html"
     write_text(out, page)

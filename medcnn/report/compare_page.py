@@ -8,7 +8,6 @@ from typing import Any
 from medcnn import __version__
 from medcnn.errors import UserError
 from medcnn.files import write_text
-from medcnn.report.cam_page import TEMPLATES
 from medcnn.report.compare_figures import CLASSES, STYLES, curve_charts, history_charts
 from medcnn.report.compare_sweep import differing, in_words
 from medcnn.report.compare_sweep_section import SweepSection, is_sweep, sweep_section
@@ -20,6 +19,7 @@ from medcnn.report.compare_tables import (
     figures_there,
 )
 from medcnn.report.compare_tests import RESAMPLES, TESTED, Difference, Paired, paired_tests
+from medcnn.report.pages import environment
 from medcnn.report.run_privacy import without_paths
 from medcnn.report.run_words import listed, number, words_of
 from medcnn.report.runs import Run, distinct_names, read_run
@@ -45,21 +45,14 @@ def write_comparison(runs: Sequence[Path], out: Path, *, notes: Sequence[str] = 
     Raises:
         UserError: Fewer than two runs, one twice, or runs that can't be read or compared.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     if len({path.resolve() for path in runs}) < max(2, len(runs)):
         raise UserError("runs: a comparison needs at least two runs, each of them once")
     read = [read_run(path) for path in runs]
     check_comparable(read)
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("compare_page.html.j2").render(
-        **_content(read), notes=notes, version=__version__
+    page = (
+        environment()
+        .get_template("compare_page.html.j2")
+        .render(**_content(read), notes=notes, version=__version__)
     )
     write_text(out, page)
     return out

@@ -11,7 +11,7 @@ import yaml
 from medcnn import __version__
 from medcnn.files import write_text
 from medcnn.report import run_privacy
-from medcnn.report.cam_page import TEMPLATES
+from medcnn.report.pages import environment
 from medcnn.report.run_files import RunFiles, read_run
 from medcnn.report.run_summary import sentences, shared_patients
 from medcnn.report.run_tables import (
@@ -54,17 +54,11 @@ def write_model_card(run: Path) -> Path:
     Raises:
         UserError: No such folder, no finished run, or no evaluation.json that can be read.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=False,  # Markdown: `markdown` and `table` make what they show harmless
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"markdown": markdown, "table": table}
-    text = environment.get_template("model_card.md.j2").render(**_content(Run(run, read_run(run))))
+    made = environment(
+        autoescape=False
+    )  # Markdown: `markdown` and `table` make what they show harmless
+    made.filters |= {"markdown": markdown, "table": table}
+    text = made.get_template("model_card.md.j2").render(**_content(Run(run, read_run(run))))
     text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n\n"
     out = run / "MODEL_CARD.md"
     if edited(out):

@@ -8,11 +8,11 @@ import yaml
 from medcnn import __version__
 from medcnn.files import write_text
 from medcnn.report import run_figures, run_forest, run_maps, run_privacy, run_summary, run_tables
+from medcnn.report.pages import environment
 from medcnn.report.run_files import RunFiles, read_run
 from medcnn.report.run_svg import Chart
 from medcnn.report.run_words import Record, plural
 
-TEMPLATES = Path(__file__).parent / "templates"
 ORDER = ("image", "study", "patient")
 MOST_CLASSES = 12  # whose curves are drawn
 SECTIONS = {  # title, and what of the content or of a level it needs, any of them
@@ -69,16 +69,7 @@ def write_run_page(run: Path) -> Path:
     Raises:
         UserError: No evaluation.json there, or one of another kind.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(_content(read_run(run), run))
+    page = environment().get_template("report.html.j2").render(_content(read_run(run), run))
     out = run / "report.html"
     write_text(out, page)
     return out

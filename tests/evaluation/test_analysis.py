@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -227,11 +228,51 @@ def test_one_sample_and_a_hundred_classes() -> None:
 
 def test_folds_have_thresholds_of_their_own() -> None:
     made = binary()
-    table = made.table.assign(above_threshold=1)
+    table = made.table.assign(threshold=0.0)
     all_called = Predictions.of(table, task="binary", class_names=["well", "ill"], positive=1)
     at = analyse_level(all_called, QUICK)["clinic"]["figures"]
     assert at["sensitivity"]["value"] == 1
     assert at["specificity"]["value"] == 0
+
+
+def test_patients_are_judged_by_what_their_images_say_together() -> None:
+    table = pd.DataFrame(
+        {
+            "row": [0, 1, 2, 3], "patient": ["a", "a", "b", "b"],
+            "label": ["ill", "ill", "well", "well"],
+            "decision": ["well", "ill", "well", "well"], "prob:well": [0.9, 0.1, 0.95, 0.85],
+            "prob:ill": [0.1, 0.9, 0.05, 0.15], "threshold": 0.4,
+        }
+    )  # fmt: skip
+    made = Predictions.of(table, task="binary", class_names=["well", "ill"], positive=1)
+    levels = analyse({"image": made}, QUICK, {})["levels"]
+    assert levels["image"]["clinic"]["figures"]["sensitivity"]["value"] == 0.5
+    assert levels["patient"]["clinic"]["figures"]["sensitivity"]["value"] == 1
+
+
+@pytest.mark.parametrize("name", ["binary", "multilabel", "regression"])
+def test_without_a_known_label_all_is_undefined(name: str) -> None:
+    made = ALL[name]
+    unknown = replace(
+        made, labels=np.full_like(made.labels, np.nan if name == "regression" else -1)
+    )
+    content = analyse({"image": unknown}, QUICK, {})
+    level = content["levels"]["image"]
+    assert level["n"] == 0
+    assert {figure["value"] for figure in level["figures"].values()} == {None}
+    assert "No label is known, so that no figure is defined." in content["notes"] or (
+        name == "regression"
+    )
+
+
+def test_a_label_of_which_nothing_is_known_leaves_the_others() -> None:
+    made = multilabel()
+    labels = made.labels.copy()
+    labels[:, 1] = -1
+    level = analyse_level(replace(made, labels=labels), QUICK)
+    assert level["figures"]["auroc/y"]["value"] is None
+    assert level["figures"]["auroc/x"]["low"] is not None
+    assert "y" not in level["curves"]
 
 
 def test_subgroups_by_hand() -> None:

@@ -11,10 +11,9 @@ from sklearn.metrics import brier_score_loss
 from torchmetrics.classification import BinaryCalibrationError, MulticlassCalibrationError
 
 from medcnn.errors import UserError
-from medcnn.evaluation import bootstrap_mean, wilson
 from medcnn.evaluation import calibration_figures as module
+from medcnn.evaluation import wilson
 from medcnn.evaluation.calibration import (
-    brier,
     brier_decomposition,
     calibration_line,
     expected_calibration_error,
@@ -22,6 +21,7 @@ from medcnn.evaluation.calibration import (
     top_label,
 )
 from medcnn.evaluation.calibration_figures import calibration_figures
+from medcnn.evaluation.proportions import proportion_interval
 
 
 def data(count: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -64,45 +64,16 @@ def test_equal_scores_stay_together_and_bins_hold_their_upper_edge() -> None:
     np.testing.assert_allclose(points.score, [0.05, 0.2, 0.21, 1])
 
 
-def test_groups_of_one_change_nothing_and_of_copies_count_once() -> None:
-    """k copies of each sample tell no more than one: the bounds are those of the n originals."""
-    scores, truth = data(60)
-    plain = reliability(scores, truth, 4)
-    alone = reliability(scores, truth, 4, groups=np.arange(60))
-    np.testing.assert_allclose(alone, plain, atol=1e-12)
-    copies = reliability(np.repeat(scores, 5), np.repeat(truth, 5), 4, groups=np.arange(300) // 5)
-    np.testing.assert_allclose(copies[:2], plain[:2])
-    np.testing.assert_allclose(copies[2:4], plain[2:4], atol=1e-12)
-
-
-def test_design_effect_against_statsmodels() -> None:
-    """The variance of a share is the clustered one of a regression on a constant."""
-    generator = np.random.default_rng(1)
-    patients = np.repeat(np.arange(40), generator.integers(1, 8, 40))
-    truth = generator.random(len(patients)) < generator.beta(1, 1, 40)[patients]
-    n, p = len(truth), truth.mean()
-    fit = sm.OLS(truth.astype(float), np.ones(n)).fit(
-        cov_type="cluster", cov_kwds={"groups": patients}
-    )  # their variance has the factor G/(G-1)
-    size = n / (fit.cov_params()[0, 0] / (p * (1 - p) / (n - 1)))
-    points = reliability(np.full(n, 0.5), truth, groups=patients.astype(str))
-    low, high = points.low[0], points.high[0]
-    for bound in (low, high):  # Wilson's bounds are where the score test just rejects
-        z = (p - bound) / np.sqrt(bound * (1 - bound) / size)
-        assert abs(z) == pytest.approx(1.959963984540054, abs=1e-9)
-    assert high - low > 1.2 * np.subtract(*wilson(int(truth.sum()), n)[::-1])
-
-
-def test_one_patient_counts_as_one_sample() -> None:
-    points = reliability([0.1, 0.1, 0.9, 0.9], [False, False, True, False], 2, groups=[7] * 4)
-    assert (points.low[0], points.high[0]) == pytest.approx(wilson(0, 1))
-    assert points.high[1] - points.low[1] > 0.8
-
-
-def test_groups_that_balance_each_other_dont_narrow() -> None:
-    plain = reliability([0.5] * 8, [True, False] * 4)
-    paired = reliability([0.5] * 8, [True, False] * 4, groups=[0, 0, 1, 1, 2, 2, 3, 3])
-    np.testing.assert_allclose(paired, plain)
+def test_bounds_are_those_of_the_shares_of_patients() -> None:
+    scores, truth = data(200)
+    patients = np.arange(200) // 4
+    points = reliability(scores, truth, 4, groups=patients)
+    for k, (low, high) in enumerate(zip(points.low, points.high, strict=True)):
+        there = (scores > k / 4) & (scores <= (k + 1) / 4)
+        expected = proportion_interval(truth[there], patients[there])
+        assert (points.share[k], low, high) == pytest.approx(expected)
+    alone = reliability([0.1, 0.2], [True, False], 2, groups=[7, 7])
+    assert np.isnan(alone.low).all()  # one patient doesn't tell how patients vary
 
 
 @pytest.mark.parametrize(("norm", "theirs"), [(1, "l1"), (2, "l2"), (math.inf, "max")])
@@ -151,21 +122,6 @@ def test_ece_of_calibrated_scores_is_above_zero() -> None:
 def test_top_label() -> None:
     confidence, right = top_label([[0.5, 0.5], [0.2, 0.8]], [0, 0])
     assert (confidence.tolist(), right.tolist()) == ([0.5, 0.8], [True, False])
-
-
-def test_brier_against_scikit_learn() -> None:
-    scores, truth = data()
-    assert brier(scores, truth) == pytest.approx(brier_score_loss(truth, scores), abs=1e-12)
-    probs, labels = classes()
-    expected = brier_score_loss(labels, probs, labels=range(4), scale_by_half=False)
-    assert brier(probs, labels) == pytest.approx(expected, abs=1e-12)
-    probs, labels = classes(k=100)
-    expected = brier_score_loss(labels, probs, labels=range(100), scale_by_half=False)
-    assert brier(probs, labels) == pytest.approx(expected, abs=1e-12)
-    both = np.stack([1 - scores, scores], 1)
-    assert brier(both, truth.astype(int)) == pytest.approx(2 * brier(scores, truth), abs=1e-12)
-    assert math.isnan(brier([], []))
-    assert math.isnan(brier(np.zeros((0, 3)), []))
 
 
 @pytest.mark.parametrize("bins", [1, 3, 10, 1000])
@@ -296,13 +252,10 @@ def test_line_of_one_patient_has_no_bounds() -> None:
         (lambda: reliability([0.1], [2]), "True or False"),
         (lambda: reliability([0.1], [True], bins=0), "bins=0"),
         (lambda: reliability([0.1], [True], by="size"), "by=size"),  # type: ignore[arg-type]
-        (lambda: reliability([0.1], [True], groups=[1, 2]), "groups of shape"),
+        (lambda: reliability([0.1], [True], groups=[1, 2]), "groups have shape"),
         (lambda: expected_calibration_error([0.1], [True], norm=3), "norm=3"),
         (lambda: top_label([0.1], [1]), "shape"),
-        (lambda: brier([[0.1, 0.9]], [0, 1]), "shape"),
-        (lambda: brier([[0.1, 0.9]], [2]), "0 … 1"),
-        (lambda: brier([[0.1, 1.9]], [1]), "0 … 1"),
-        (lambda: calibration_line([0.1, 0.2], [True, False], [1]), "groups of shape"),
+        (lambda: calibration_line([0.1, 0.2], [True, False], [1]), "groups have shape"),
     ],
 )
 def test_refuses(call: Any, words: str) -> None:
@@ -330,15 +283,12 @@ def test_figures_of_two_classes_are_of_the_positive_one(task: Any, positive: int
     expected = {
         "ece": expected_calibration_error(scores, truth),
         "ece_mass": expected_calibration_error(scores, truth, by="mass"),
-        "brier": brier(scores, truth),
         "calibration_slope": line.slope.value,
         "calibration_intercept": line.intercept.value,
     }
     assert {key: figure["value"] for key, figure in found.items()} == pytest.approx(expected)
     assert {figure["n"] for figure in found.values()} == {400}
     assert found["calibration_slope"]["high"] == pytest.approx(line.slope.high)
-    _, low, high = bootstrap_mean((scores - truth) ** 2, patients, resamples=200)
-    assert (found["brier"]["low"], found["brier"]["high"]) == pytest.approx((low, high))
 
 
 def test_bootstrap_of_the_ece_is_that_of_resampled_rows() -> None:
@@ -371,7 +321,6 @@ def test_figures_of_several_classes(task: Any) -> None:
     expected = {
         "ece": expected_calibration_error(confidence, right),
         "ece_mass": expected_calibration_error(confidence, right, by="mass"),
-        "brier": brier(probs, labels),
         "calibration_slope": calibration_line(confidence, right).slope.value,
         "calibration_intercept": calibration_line(confidence, right).intercept.value,
         "ece_classwise": np.mean([expected_calibration_error(*c) for c in columns]),
@@ -382,9 +331,6 @@ def test_figures_of_several_classes(task: Any) -> None:
         ),
     }
     assert {key: figure["value"] for key, figure in found.items()} == pytest.approx(expected)
-    terms = ((probs - np.eye(4)[labels]) ** 2).sum(1)
-    _, low, high = bootstrap_mean(terms, range(400), resamples=200)
-    assert (found["brier"]["low"], found["brier"]["high"]) == pytest.approx((low, high))
     assert found["calibration_slope"]["low"] is not None
     assert found["calibration_slope_classwise"]["low"] is None
     assert found["ece_classwise"]["low"] < found["ece_classwise"]["high"]
@@ -403,18 +349,17 @@ def test_figures_of_labels_each_with_what_is_known_of_it() -> None:
     expected = {
         "ece": np.mean([expected_calibration_error(*c) for c in columns]),
         "ece_mass": np.mean([expected_calibration_error(*c, by="mass") for c in columns]),
-        "brier": np.mean([brier(*c) for c in columns]),
         "calibration_slope": np.mean([calibration_line(*c).slope.value for c in columns]),
         "calibration_intercept": np.mean([calibration_line(*c).intercept.value for c in columns]),
     }
     assert {key: figure["value"] for key, figure in found.items()} == pytest.approx(expected)
     assert found["ece"]["n"] == 199
-    assert found["brier"]["low"] < found["brier"]["value"] < found["brier"]["high"]
+    assert found["ece"]["low"] < found["ece"]["high"]
     labels[:, 2] = -1
-    assert figures(probs, labels, "multilabel")["brier"]["value"] is None
+    assert figures(probs, labels, "multilabel")["ece"]["value"] is None
     labels[:2, 2] = 1
-    few = figures(probs, labels, "multilabel", groups=range(200))["brier"]  # drawn now and then
-    assert few["low"] < few["value"] < few["high"]
+    few = figures(probs, labels, "multilabel", groups=range(200))["ece"]  # drawn now and then
+    assert few["low"] < few["high"]
 
 
 def test_unknown_samples_count_as_if_they_werent_there() -> None:
@@ -431,17 +376,16 @@ def test_figures_in_hard_cases() -> None:
     nothing = {"value": None, "low": None, "high": None, "n": 0}
     probs = np.array([[0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
     unknown = figures(probs, [-1, -1, -1], "binary")
-    assert list(unknown.values()) == [nothing] * 5
+    assert list(unknown.values()) == [nothing] * 4
     assert set(figures(probs, np.full((3, 2), -1), "multilabel")) == set(unknown)
     one_class = figures(probs, [1, 1, 1], "binary")
     assert one_class["calibration_slope"]["value"] is None
-    assert one_class["brier"]["value"] == pytest.approx((0.64 + 0.09 + 0.16) / 3)
     for alone in (
         figures(probs[:1], [0], "binary"),
         figures(probs, [0, 1, 0], "binary", groups=[4, 4, 4]),
     ):
         assert alone["ece"]["value"] is not None
-        assert alone["ece"]["low"] is alone["brier"]["high"] is None
+        assert alone["ece"]["low"] is alone["ece_mass"]["high"] is None
     certain = figures(np.eye(3), [0, 1, 2], "multiclass")
     assert certain["ece"] == {"value": 0, "low": 0, "high": 0, "n": 3}
     assert certain["calibration_slope"]["value"] is None
@@ -455,7 +399,6 @@ def test_rounding_errors_of_probabilities_are_forgiven() -> None:
     probs, labels = np.array([[0.8, 0.2], [0.0, 1.0], [1.0, 0.0], [0.1, 0.9]]), [1, 1, 0, 0]
     rounded = probs + np.where(probs == 1, 2e-7, np.where(probs == 0, -2e-7, 0))
     assert figures(rounded, labels, "binary") == figures(probs, labels, "binary")
-    assert brier(rounded, labels) == brier(probs, labels)
 
 
 def test_seed_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -476,7 +419,7 @@ def test_seed_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         ([[0.5, 0.5]], [0.0], {}, "integers"),
         ([[0.5, 1.5]], [0], {}, "0 … 1"),
         (np.zeros((0, 2)), [], {}, "at least one"),
-        ([[0.5, 0.5]], [0], {"groups": [1, 2]}, "groups of shape"),
+        ([[0.5, 0.5]], [0], {"groups": [1, 2]}, "groups have shape"),
         ([[0.5, 0.5]], [0], {"resamples": 0}, "resamples=0"),
     ],
 )

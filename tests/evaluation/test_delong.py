@@ -14,7 +14,6 @@ from medcnn.evaluation.delong import (
     auroc_covariance,
     auroc_interval,
     contributions,
-    group_numbers,
 )
 
 
@@ -244,17 +243,6 @@ def test_effective_groups() -> None:
     groups = list("aaabbb") + list("cccccd")
     assert contributions(np.zeros((1, 12)), truth, groups).effective_groups == 36 / 26
     assert contributions(np.zeros((1, 12)), truth).effective_groups == 6
-
-
-def test_group_numbers() -> None:
-    assert group_numbers(None, 3).tolist() == [0, 1, 2]
-    assert group_numbers(["b", "a", "b"], 3).tolist() == [0, 1, 0]
-    assert group_numbers(np.array([7, "x", 7], object), 3).tolist() == [0, 1, 0]
-    for missing in (None, math.nan):
-        with pytest.raises(UserError, match="sample 1 has none"):
-            group_numbers(np.array(["a", missing], object), 2)
-    with pytest.raises(UserError, match="one for each of 3"):
-        group_numbers(["a", "b"], 3)
 
 
 def test_refuses() -> None:

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -5,6 +7,7 @@ from scipy import stats
 from medcnn.errors import UserError
 from medcnn.evaluation import bootstrap_mean, bootstrap_means, wilson
 from medcnn.evaluation import intervals as module
+from medcnn.evaluation.intervals import group_numbers
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
@@ -116,3 +119,14 @@ def test_bootstrap_leaves_out_what_is_unknown() -> None:
     assert np.isnan([low[2], high[2]]).all()
     none = bootstrap_means(np.full((2, 1), np.nan), [0, 1])
     assert np.isnan(none).all()
+
+
+def test_group_numbers() -> None:
+    assert group_numbers(None, 3).tolist() == [0, 1, 2]
+    assert group_numbers(["b", "a", "b"], 3).tolist() == [1, 0, 1]
+    assert group_numbers(np.array([7.5, 2, 7.5]), 3).tolist() == [1, 0, 1]
+    for missing in (None, math.nan):
+        with pytest.raises(UserError, match="sample 1 has none"):
+            group_numbers(np.array(["a", missing], object), 2)
+    with pytest.raises(UserError, match="one for each of 3"):
+        group_numbers(["a", "b"], 3)

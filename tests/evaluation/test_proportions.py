@@ -194,7 +194,7 @@ def test_refuses() -> None:
         proportion_interval(["yes"])
     with pytest.raises(UserError, match="numbers other than 0, 1 and NaN"):
         proportion_interval([0.5, 1])
-    with pytest.raises(UserError, match=r"2 hits need as many groups, got shape \(1,\)"):
+    with pytest.raises(UserError, match=r"groups have shape \(1,\)"):
         proportion_interval([True, False], ["p"])
     for level in (0, 1, 95):
         with pytest.raises(UserError, match=f"level={level}"):

@@ -7,11 +7,11 @@ import pytest
 from fixture_runs import write_json, write_run
 
 from medcnn.errors import UserError
-from medcnn.report.__main__ import found_runs, quoted, report
+from medcnn.report.__main__ import found_runs, report
 
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    return jobs.command(monkeypatch, report, "report", *map(quoted, arguments))
+    return jobs.command(monkeypatch, report, "report", *arguments)
 
 
 def sweep(folder: Path, finished: int, failed: int = 0) -> Path:
@@ -128,14 +128,6 @@ def test_errors_are_one_line(
 def test_what_is_no_path() -> None:
     with pytest.raises(UserError, match="runs=None: give a path"):
         found_runs([None])
-
-
-def test_quoting_of_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert quoted("runs=['a',\"b\"]") == "runs=['a',\"b\"]"
-    (tmp_path / "[a,b]").mkdir()
-    assert quoted("runs=[a,b]") == "runs='[a,b]'"
-    assert quoted("output=x.html") == "output=x.html"
 
 
 def test_the_command_itself(tmp_path: Path) -> None:
