@@ -109,7 +109,12 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
         "positive": known.single,
     }
     level["figures"] = figures | calibration_figures(
-        known.probs, known.labels, groups=known.patients, resamples=500, **options
+        known.probs,
+        known.labels,
+        groups=known.patients if known.clustered else None,
+        resamples=settings.resamples,
+        seed=settings.seed,
+        **options,
     )
     return level | {
         "clinic": _clinic(known, settings),
@@ -143,6 +148,9 @@ def _how(predictions: Predictions, settings: Settings) -> dict[str, str]:
     return {
         "auroc": f"score interval with DeLong's variance{clusters}",
         "accuracy, sensitivity, specificity": f"Wilson{clusters}",
+        "calibration_slope, calibration_intercept": f"Wald{clusters}",
+        "ece, ece_mass": f"bootstrap, {settings.resamples:,} resamples, each of which adds error, "
+        "so that it lies high",
         "*": f"bootstrap over patients, {settings.resamples:,} resamples",
     }
 

@@ -162,7 +162,8 @@ def _tested(level: Record, name: str) -> str:
     """On how many it was tested."""
     if "n" not in level:
         return ""
-    patients = f" of {plural(level['patients'], 'patient')}" if "patients" in level else ""
+    several = level.get("patients", level["n"]) < level["n"]
+    patients = f" of {plural(level['patients'], 'patient')}" if several else ""
     return plural(level["n"], name) + (patients if name != "patient" else "")
 
 

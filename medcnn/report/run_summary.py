@@ -77,7 +77,7 @@ def _tested(evaluation: Record, name: str, level: Record) -> str:
     if "n" not in level:
         return f"{where}."
     what = plural(level["n"], name)
-    if name != "patient" and "patients" in level:
+    if name != "patient" and level.get("patients", level["n"]) < level["n"]:
         what += f" of {plural(level['patients'], 'patient')}"
     counts = level.get("counts") or {}
     if len(counts) > MOST_NAMED:
@@ -214,9 +214,6 @@ def warnings(files: RunFiles) -> list[str]:
         grave = int(files.problems["severity"].isin(["error", "warning"]).sum())
         if grave:
             found.append(f"The audit of the data found {plural(grave, 'problem')}: see Data.")
-    state = files.status.get("state")
-    if state not in (None, "finished"):
-        found.append(f"The run isn't finished: its state is {state}.")
     return found
 
 
