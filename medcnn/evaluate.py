@@ -39,7 +39,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     from medcnn.assemble import check_fits
     from medcnn.data.batches import DataModule
     from medcnn.datasets import data_config, open_data
-    from medcnn.evaluation.operating import parse_rule
+    from medcnn.evaluated import check_settings
     from medcnn.problems import problems_table
     from medcnn.report import write_run_page
     from medcnn.results import headline, write_results
@@ -49,8 +49,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     start = time.perf_counter()
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
-    if cfg.evaluation.operating_point is not None:
-        parse_rule(cfg.evaluation.operating_point)
+    check_settings(plain(cfg.evaluation))
     paths, members = _members(cfg, trust)
     classifier = members[0]
     card, trained = classifier.card, classifier.card["config"]

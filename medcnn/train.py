@@ -129,11 +129,12 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
 
 def check_numbers(cfg: DictConfig) -> None:
     """Raise UserError at a number of the config that is none, or out of range."""
-    from medcnn.evaluation.operating import parse_rule
+    from medcnn.config import plain
+    from medcnn.evaluated import check_settings
 
     for key, (least, most) in WHOLE_NUMBERS.items():
         check_whole_number(key, OmegaConf.select(cfg, key), least, most)
-    parse_rule(cfg.evaluation.operating_point)
+    check_settings(plain(cfg.evaluation))
     if cfg.fold not in (None, "all"):
         check_whole_number("fold", cfg.fold, 0, cfg.folds - 1)
 

@@ -86,7 +86,11 @@ def test_temperature_makes_the_log_loss_of_validation_least(
     [
         (["tta=twist"], "tta=twist: choose none or flips"),
         (["calibration=magic"], "calibration=magic: choose one of none, temperature, isotonic"),
-        (["evaluation.operating_point=best"], "best"),
+        (["evaluation.operating_point=best"], "operating_point=best: give youden"),
+        (["evaluation.least=x"], "evaluation.least=x"),
+        (["evaluation.resamples=0"], "evaluation.resamples=0"),
+        (["evaluation.prevalence=2"], "evaluation.prevalence=2: give a share between 0 and 1"),
+        (["evaluation.subgroups=sex"], "evaluation.subgroups=sex: give names of columns"),
     ],
 )
 def test_what_there_is_not(
@@ -95,6 +99,25 @@ def test_what_there_is_not(
     with pytest.raises(UserError, match=words):
         jobs.evaluate(tmp_path / "x", given(runs), *overrides)
     assert not (tmp_path / "x" / "metrics.json").exists()
+
+
+def test_a_checkpoint_has_its_operating_point(runs: list[Path], tmp_path: Path) -> None:
+    best = f"checkpoint='{runs[0]}/checkpoints/best.ckpt'"
+    with pytest.raises(
+        UserError, match=r"evaluation\.operating_point=youden: the threshold is that"
+    ):
+        jobs.evaluate(tmp_path / "x", best, "evaluation.operating_point=youden")
+    point = jobs.checkpoint(runs[0])["medcnn"]["choices"]["operating_point"]
+    jobs.evaluate(tmp_path / "y", given(runs), "evaluation.operating_point=0.3")
+    table = pd.read_csv(tmp_path / "y" / "predictions.csv")
+    assert set(table["threshold"]) == {0.3}
+    assert set(pd.read_csv(runs[0] / "predictions.csv")["threshold"]) == {point["threshold"]}
+
+
+def test_bad_settings_are_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"evaluation\.least=x"):
+        jobs.train(tmp_path / "run", *jobs.QUICK, "evaluation.least=x")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_one_way_to_name_what_is_evaluated(runs: list[Path], tmp_path: Path) -> None:
