@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 def predict(cfg: DictConfig, trust: list[str]) -> None:
     """Write one row an image: its path, the probability of each class, and the decision.
 
+    Where the training chose an operating point, also its threshold: the positive class is called
+    where its probability reaches that. An ensemble has none.
+
     Images are prepared as those that the net was trained on. A file that can't be read is named,
     and the others are classified all the same.
 
@@ -37,9 +40,10 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     import numpy as np
     import torch
 
+    from medcnn.classifier import Classifier
     from medcnn.data.formats import list_images
     from medcnn.datasets import spec_of
-    from medcnn.ensemble import load
+    from medcnn.ensemble import Ensemble, load
     from medcnn.evaluation.studies import aggregate
     from medcnn.results import decision_table
     from medcnn.trainer import device_of
@@ -59,6 +63,11 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         raise UserError(f"dense={cfg.dense}: choose true or false")
     if cfg.size is not None and not cfg.dense:
         raise UserError("size=… goes with dense=true: else images become those of the training")
+    if cfg.dense and cfg.calibration != "none":
+        raise UserError("calibration=… goes with whole images; dense=true maps plain scores")
+    members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
+    for member in members:
+        member.calibrate(cfg.calibration)  # type: ignore[operator]  # of an Ensemble's modules
     if cfg.dense:
         from medcnn.score_maps import maps_of, score_maps
 
@@ -85,6 +94,8 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     shown = torch.from_numpy(np.concatenate(probs) if pooled is None else pooled)
     table = decision_table(classifier.objective, shown, card["class_names"])
     table.insert(0, "image", [str(path) for path in read])
+    if isinstance(classifier, Classifier) and classifier.operating_point is not None:
+        table["threshold"] = classifier.operating_point["threshold"]
     write_csv(output, table)
     report(output, len(read), len(paths))
 

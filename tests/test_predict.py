@@ -50,6 +50,26 @@ def test_files_get_the_probabilities_of_the_training(
     assert [path.name for path in output.parent.iterdir()] == ["a.csv"]
 
 
+def test_calibrated_and_with_the_threshold(tmp_path: Path) -> None:
+    root = jobs.write_medmnist(tmp_path, "breastmnist", 2)
+    data = ("dataset=breastmnist", "dataset.download=false", f"dataset.root='{root}'")
+    run = jobs.train(tmp_path / "run", *jobs.PLAIN, *data, "model=lenet", "cam.n=0")
+    jobs.evaluate(tmp_path / "warm", best(run), "calibration=temperature")
+    told = pd.read_csv(tmp_path / "warm" / "predictions.csv")
+    images = np.load(root / "breastmnist.npz")["test_images"]
+    (tmp_path / "in").mkdir()
+    for row, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "in" / f"{row:03d}.png")
+    where = (f"images='{tmp_path / 'in'}'", f"output='{tmp_path / 'a.csv'}'")
+    jobs.predict(best(run), *where, "calibration=temperature")
+    table = pd.read_csv(tmp_path / "a.csv")
+    probs = [column for column in told if column.startswith("prob:")]
+    np.testing.assert_allclose(table[probs], told[probs], atol=1e-5)
+    np.testing.assert_allclose(table["threshold"], told["threshold"], atol=1e-7)
+    with pytest.raises(UserError, match="calibration=… goes with whole images"):
+        jobs.predict(best(run), *where, "overwrite=true", "calibration=isotonic", "dense=true")
+
+
 def test_one_file_and_a_pattern(phantom_run: Path, pictures: Path, tmp_path: Path) -> None:
     files = sorted(pictures.iterdir())
     jobs.predict(best(phantom_run), f"images='{files[0]}'", f"output='{tmp_path / 'one.csv'}'")
