@@ -141,17 +141,25 @@ def _with_patients(
 
 def _how(predictions: Predictions, settings: Settings) -> dict[str, str]:
     """In words how the intervals were made."""
+    drawn = f"bootstrap over patients, {settings.resamples:,} resamples"
     if predictions.task == "regression":
-        return {"*": f"bootstrap over patients, {settings.resamples:,} resamples"}
-    several = predictions.clustered
-    clusters = ", the images of a patient as one cluster" if several else ""
-    return {
-        "auroc": f"score interval with DeLong's variance{clusters}",
-        "accuracy, sensitivity, specificity": f"Wilson{clusters}",
+        return {"*": drawn}
+    clusters = ", the images of a patient as one cluster" if predictions.clustered else ""
+    area, share = f"score interval with DeLong's variance{clusters}", f"Wilson{clusters}"
+    if predictions.single is not None:
+        how = {"auroc": area, "accuracy, sensitivity, specificity": share}
+    elif predictions.task == "multilabel":
+        how = {"auroc of a class": area, "sensitivity of a class, specificity of a class": share}
+    else:
+        how = {
+            "auroc of a class": area,
+            "accuracy": share,
+            "sensitivity of a class, specificity of a class": share,
+        }
+    return how | {
         "calibration_slope, calibration_intercept": f"Wald{clusters}",
-        "ece, ece_mass": f"bootstrap, {settings.resamples:,} resamples, each of which adds error, "
-        "so that it lies high",
-        "*": f"bootstrap over patients, {settings.resamples:,} resamples",
+        "ece, ece_mass, ece_classwise, ece_mass_classwise": f"{drawn}; lies high",
+        "*": drawn,
     }
 
 

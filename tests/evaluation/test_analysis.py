@@ -159,6 +159,17 @@ def test_of_several_classes_the_micro_average_and_kappa() -> None:
     assert graded["auroc/c1"]["low"] is not None
 
 
+def test_a_mean_over_classes_is_not_said_to_have_the_interval_of_one() -> None:
+    said = {name: analyse({"image": made}, QUICK, {})["intervals"] for name, made in ALL.items()}
+    assert said["binary"]["auroc"] == "score interval with DeLong's variance"
+    assert said["clustered"]["auroc"].endswith("the images of a patient as one cluster")
+    for name in ("multiclass", "ordinal", "multilabel"):
+        keys = {key for keys in said[name] for key in keys.split(", ")}
+        assert not keys & {"auroc", "sensitivity", "specificity"}
+        assert ("accuracy" in keys) == (name != "multilabel")
+    assert said["regression"] == {"*": "bootstrap over patients, 100 resamples"}
+
+
 def test_the_positive_class_is_the_one_that_is_named() -> None:
     made = binary()
     other = Predictions.of(made.table, task="binary", class_names=["well", "ill"], positive=0)
