@@ -1,5 +1,6 @@
 """What is chosen on the validation split and kept in the checkpoint: threshold and calibration."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,12 @@ from medcnn.rundir import RunDir
 
 
 def choose(
-    objective: Objective, logits: Tensor, labels: Tensor, rule: str, split: str = "val"
+    objective: Objective,
+    logits: Tensor,
+    labels: Tensor,
+    rule: str,
+    class_names: Sequence[str],
+    split: str = "val",
 ) -> dict[str, Any]:
     """Threshold, temperature and isotonic calibration of the predictions of a split.
 
@@ -28,11 +34,13 @@ def choose(
         logits: (N, outputs) of the split's images.
         labels: (N,) or (N, K), unknown ones left out.
         rule: How the threshold is chosen, see `medcnn.evaluation.operating.parse_rule`.
+        class_names: K names.
         split: Its name, for the record.
 
     Returns:
         Plain values: ``chosen_on``, ``n``, ``operating_point`` (rule, threshold, sensitivity,
-        specificity; None unless the task is binary), ``temperature``, ``isotonic``, and
+        specificity; of several labels rule and ``labels``, the last three for each name, None for
+        one that lacks a class; None of other tasks), ``temperature``, ``isotonic``, and
         ``reasons``: why one of them is None though the task could have it.
     """
     there = known(labels)
@@ -43,7 +51,7 @@ def choose(
     options: dict[str, Any] = {"task": objective.task, "positive": objective.positive}
     steps = {
         "operating_point": lambda: operating_point(
-            objective, torch.from_numpy(probs), labels, rule
+            objective, torch.from_numpy(probs), labels, rule, class_names
         ),
         "temperature": lambda: fit_temperature(logits.numpy(), labels.numpy(), **options),
         "isotonic": lambda: fit_isotonic(probs, labels.numpy(), **options),
@@ -51,7 +59,7 @@ def choose(
     for name, step in steps.items():
         found[name] = None
         if objective.task == "regression" or (
-            name == "operating_point" and objective.task != "binary"
+            name == "operating_point" and objective.task not in ("binary", "multilabel")
         ):
             continue
         try:
@@ -62,22 +70,39 @@ def choose(
 
 
 def operating_point(
-    objective: Objective, probs: Tensor, labels: Tensor, rule: str
+    objective: Objective, probs: Tensor, labels: Tensor, rule: str, class_names: Sequence[str]
 ) -> dict[str, Any] | None:
-    """The threshold of a binary task, from probabilities (N, 2); None where it can't be chosen.
+    """The threshold of a binary task, or those of several labels; None where none can be chosen.
+
+    Args:
+        objective: Of a binary or multi-label task.
+        probs: (N, K).
+        labels: (N,) or (N, K).
+        rule: See `choose`, like what is given back.
+        class_names: K names.
 
     Raises:
         UserError: A rule that there is not.
     """
     parse_rule(rule)
-    k = objective.positive
+    if objective.task == "binary":
+        return _point(probs[:, objective.positive], labels, objective.positive, rule)
+    columns = zip(class_names, probs.T, labels.T, strict=True)
+    points = {name: _point(scores, own, 1, rule) for name, scores, own in columns}
+    for point in points.values():
+        if point is not None:
+            del point["rule"]
+    return {"rule": str(rule), "labels": points} if any(points.values()) else None
+
+
+def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str, Any] | None:
+    """The threshold of one label, from scores (N,); None where a class that it needs is absent."""
     there = known(labels)
-    truth = (labels[there] == k).numpy()
+    truth = (labels[there] == positive).numpy()
     try:
-        point = choose_threshold(probs[there][:, k].double().numpy(), truth, rule)
+        return asdict(choose_threshold(scores[there].double().numpy(), truth, rule))
     except UserError:
         return None
-    return asdict(point)
 
 
 def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule: str) -> None:
@@ -85,7 +110,8 @@ def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule:
     tested = classifier.tested
     splits = samples.table["split"].to_numpy()[tested["row"].numpy()]
     chosen = torch.from_numpy(splits == "val")
-    choices = choose(classifier.objective, tested["logits"][chosen], tested["label"][chosen], rule)
+    logits, labels = tested["logits"][chosen], tested["label"][chosen]
+    choices = choose(classifier.objective, logits, labels, rule, classifier.card["class_names"])
     classifier.card["choices"] = choices
     keep(run.best if run.best.exists() else run.last, choices)
 

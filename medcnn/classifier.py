@@ -177,13 +177,22 @@ class Classifier(pl.LightningModule):
 
     @property
     def operating_point(self) -> dict[str, Any] | None:
-        """The threshold that was chosen on the validation split, as it is after calibration."""
+        """What was chosen on the validation split, with thresholds as they are calibrated."""
         point = self.choices.get("operating_point")
         if point is None or self.calibration == "none":
             return point
-        threshold = torch.tensor([[point["threshold"]]]).double().logit().float()
-        calibrated = float(self.probs(threshold)[0, self.objective.positive])
-        return {**point, "threshold": calibrated}
+        if "labels" not in point:
+            return {**point, "threshold": self._calibrated([point["threshold"]])[0]}
+        there = [one or {"threshold": 0.5} for one in point["labels"].values()]
+        moved = self._calibrated([one["threshold"] for one in there])
+        columns = zip(point["labels"].items(), moved, strict=True)
+        labels = {k: one and {**one, "threshold": new} for (k, one), new in columns}
+        return {**point, "labels": labels}
+
+    def _calibrated(self, thresholds: list[float]) -> list[float]:
+        """What probabilities, of the positive class or of each label, become."""
+        probs = self.probs(torch.tensor([thresholds]).double().logit().float())[0].tolist()
+        return [probs[self.objective.positive]] if self.objective.task == "binary" else probs
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch.

@@ -97,6 +97,9 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
     content = analysis_of(
         pooled_levels, samples, card, "test", aggregate, evaluation, point=_mean_point(parts)
     )
+    content["folds"] = {
+        key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"
+    }
     write_json(run / "evaluation.json", content)
     metrics = flat(content)
     write_json(run / "metrics.json", metrics)
@@ -109,9 +112,16 @@ def _mean_point(parts: list[RunDir]) -> dict[str, Any] | None:
     points = [json.loads(path.read_text(encoding="utf-8"))["operating_point"] for path in found]
     if len(found) < len(parts) or None in points:
         return None
+    facts = {"rule": points[0]["rule"], "chosen_on": "val of each fold"}
+    if "labels" not in points[0]:
+        return facts | _means(points)
+    labels = {name: [point["labels"].get(name) for point in points] for name in points[0]["labels"]}
+    return facts | {"labels": {k: None if None in v else _means(v) for k, v in labels.items()}}
+
+
+def _means(points: list[dict[str, Any]]) -> dict[str, float]:
     names = ("threshold", "sensitivity", "specificity")
-    means = {name: sum(point[name] for point in points) / len(points) for name in names}
-    return {"rule": points[0]["rule"], "chosen_on": "val of each fold", **means}
+    return {name: sum(point[name] for point in points) / len(points) for name in names}
 
 
 def _checkpoint(part: RunDir) -> Path:

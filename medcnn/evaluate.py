@@ -142,9 +142,13 @@ def _choose_anew(
     rows = splits == "val"
     classifier.calibration = "none"  # the members' probabilities are calibrated already
     point = None
-    if rows.any() and classifier.objective.task == "binary":
+    if rows.any() and classifier.objective.task in ("binary", "multilabel"):
         point = operating_point(
-            classifier.objective, collected["probs"][rows], collected["label"][rows], rule
+            classifier.objective,
+            collected["probs"][rows],
+            collected["label"][rows],
+            rule,
+            classifier.card["class_names"],
         )
     classifier.card["choices"] = {"chosen_on": "val", "operating_point": point}
 

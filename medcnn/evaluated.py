@@ -82,9 +82,11 @@ def flat(content: Mapping[str, Any]) -> dict[str, Any]:
     for name, level in content["levels"].items():
         prefix = content["split"] if name == "image" else f"{content['split']}/{name}"
         metrics |= {f"{prefix}/{key}": figure for key, figure in level["figures"].items()}
-        if level.get("clinic"):
-            at = level["clinic"]["figures"].items()
-            metrics |= {f"{prefix}/clinic/{key}": figure for key, figure in at}
+        clinic = level.get("clinic") or {"figures": {}}
+        at = dict(clinic["figures"])
+        for label, one in clinic.get("labels", {}).items():
+            at |= {f"{key}/{label}": figure for key, figure in one["figures"].items()}
+        metrics |= {f"{prefix}/clinic/{key}": figure for key, figure in at.items()}
     return metrics
 
 

@@ -38,6 +38,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         UserError: Anything that the user can put right.
     """
     import numpy as np
+    import pandas as pd
     import torch
 
     from medcnn.classifier import Classifier
@@ -45,7 +46,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.datasets import spec_of
     from medcnn.ensemble import Ensemble, load
     from medcnn.evaluation.studies import aggregate
-    from medcnn.results import decision_table
+    from medcnn.results import decision_table, thresholds
     from medcnn.trainer import device_of
 
     output = Path(cfg.output)
@@ -95,7 +96,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     table = decision_table(classifier.objective, shown, card["class_names"])
     table.insert(0, "image", [str(path) for path in read])
     if isinstance(classifier, Classifier) and classifier.operating_point is not None:
-        table["threshold"] = classifier.operating_point["threshold"]
+        table = pd.concat([table, thresholds(classifier.operating_point, len(table))], axis=1)
     write_csv(output, table)
     report(output, len(read), len(paths))
 

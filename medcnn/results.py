@@ -106,8 +106,9 @@ def predictions_table(
 ) -> pd.DataFrame:
     """One row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
 
-    An operating point adds ``threshold``, of the probability of the positive class, several views
-    ``entropy`` and ``mutual_information`` (natural log) of their probabilities.
+    An operating point adds ``threshold``, of the probability of the positive class (of several
+    labels ``threshold:<class>``, empty where there is none); several views add ``entropy`` and
+    ``mutual_information`` (natural log) of their probabilities.
 
     Label and decision are class names; in multi-label data ``label:<class>`` and
     ``decision:<class>`` are 0 or 1. In regression there are ``label`` and ``prediction``, or with
@@ -121,7 +122,7 @@ def predictions_table(
     probs = _probs(objective, collected)
     parts = [table, labels, decision_table(objective, probs, names)]
     if point is not None:
-        parts.append(_threshold(point, len(table)))
+        parts.append(thresholds(point, len(table)))
     if "views" in collected and objective.task not in ("multilabel", "regression"):
         views = collected["views"].double().numpy()
         doubt = {
@@ -138,9 +139,13 @@ def _probs(objective: Objective, collected: dict[str, Tensor]) -> Tensor:
     return objective.probs(collected["logits"]) if found is None else found
 
 
-def _threshold(point: Mapping[str, Any], rows: int) -> pd.DataFrame:
-    """The same threshold for each row; pooled, each has that of the fold that predicted it."""
-    return pd.DataFrame({"threshold": [point["threshold"]] * rows})
+def thresholds(point: Mapping[str, Any], rows: int) -> pd.DataFrame:
+    """An operating point as columns: the same for each row; pooled, each has that of its fold."""
+    labels = point.get("labels")
+    if labels is None:
+        return pd.DataFrame({"threshold": [point["threshold"]] * rows})
+    columns = {f"threshold:{name}": one and one["threshold"] for name, one in labels.items()}
+    return pd.DataFrame({name: [value] * rows for name, value in columns.items()}, dtype=float)
 
 
 def studies_table(
@@ -174,7 +179,7 @@ def studies_table(
         pd.DataFrame({"slices": np.bincount(studies)}),
     ]
     if point is not None:
-        parts.append(_threshold(point, len(facts)))
+        parts.append(thresholds(point, len(facts)))
     return pd.concat(parts, axis=1)
 
 

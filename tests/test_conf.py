@@ -12,6 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcnn.config import TARGETS, conf_dir
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 FILES = sorted(conf_dir().rglob("*.yaml"))
 ROOTS = ("train", "evaluate", "predict", "explain", "features")
 CHOICES = [(f.parent.name, f.stem) for f in FILES if f.parent != conf_dir() and f.stem[0] != "_"]

@@ -37,6 +37,15 @@ def test_every_sample_is_predicted_once_by_a_fold_that_never_saw_it(run: Path) -
     assert "split" not in folds
 
 
+def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None:
+    values = pd.read_csv(run / "folds.csv")["test/auroc"]
+    told = f"{values.mean():.3f} ± {values.std():.3f}"
+    page, card = (run / "report.html").read_text(), (run / "MODEL_CARD.md").read_text()
+    assert "mean ± SD over 3 folds" in page
+    assert told in page
+    assert f"{told} {values.min():.3f} … {values.max():.3f}" in card
+
+
 def test_the_figures_are_those_of_the_pooled_predictions(run: Path) -> None:
     table = pd.read_csv(run / "predictions.csv")
     names = ["normal", "nodule", "effusion"]

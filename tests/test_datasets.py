@@ -33,6 +33,10 @@ from medcnn.datasets import (
 from medcnn.errors import UserError
 from medcnn.problems import problems_table
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 PHANTOM = ("dataset.size=16", "dataset.patients=36", "dataset.images_per_patient=1")
 KEPT = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
 AFFINE = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [2, 0, 0, 0], [0, 0, 0, 1.0]])  # of SPL axes

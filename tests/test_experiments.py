@@ -18,6 +18,10 @@ from medcnn.config import conf_dir
 from medcnn.errors import UserError
 from medcnn.evaluation import wilson
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 FAST = (*jobs.PLAIN, *jobs.PHANTOM, "debug=fast", "trainer.max_epochs=1", "batch_size=4")
 
 
@@ -135,6 +139,26 @@ def test_multilabel(tmp_path: Path) -> None:
     weights = jobs.checkpoint(run)["medcnn"]["class_weights"]
     assert weights == pytest.approx([(28 - 4) / 4] * 14)  # each finding is on 4 of 28 images
     assert len(list((run / "cams").glob("*.npy"))) == 3
+    points = jobs.checkpoint(run)["medcnn"]["choices"]["operating_point"]["labels"]
+    name, point = next((name, point) for name, point in points.items() if point is not None)
+    assert test[f"threshold:{name}"].unique().tolist() == pytest.approx([point["threshold"]])
+    found = (shares[f"prob:{name}"] >= point["threshold"])[labels[f"label:{name}"] == 1].mean()
+    figures = jobs.metrics(run)
+    assert figures[f"test/clinic/sensitivity/{name}"]["value"] == pytest.approx(found)
+    assert figures["test/clinic/f1"]["value"] is not None
+    page = (run / "report.html").read_text()
+    assert "The test in the clinic, each label at its own threshold" in page
+    assert (
+        "Each label is called from a probability of its own on"
+        in (run / "MODEL_CARD.md").read_text()
+    )
+    again = jobs.evaluate(
+        tmp_path / "again",
+        f"checkpoint='{run}/checkpoints/best.ckpt'",
+        "calibration=temperature",
+    )
+    key = f"test/clinic/sensitivity/{name}"  # calibration moves the threshold too
+    assert again[key]["value"] == figures[key]["value"]
 
 
 def test_ordinal(tmp_path: Path) -> None:

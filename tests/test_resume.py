@@ -19,6 +19,10 @@ import medcnn.train
 from medcnn.classifier import Classifier
 from medcnn.errors import UserError
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 # A net with dropout and batch norm, augmented images, and a rate that falls with the validation
 # AUROC: everything that has a state to lose.
 STATEFUL = (

@@ -18,6 +18,10 @@ import medcnn
 from medcnn.errors import UserError
 from medcnn.trainer import autocast, processes, resolve_precision, set_threads, uses_gpu
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 
 def settings(**options: Any) -> Any:
     return OmegaConf.create({"devices": 1, "accelerator": "cpu", "strategy": "auto", **options})

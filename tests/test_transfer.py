@@ -13,6 +13,10 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.transfer import settle
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 NET = ("model=resnet", "model.width=0.125")
 
 

@@ -11,6 +11,10 @@ from pathlib import Path
 import jobs
 import pytest
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 MODULE = '''
 import numpy as np
 import pandas as pd

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medcnn.errors import UserError
-from medcnn.evaluation.calibration import reliability
+from medcnn.evaluation.at_operating_point import at_operating_point
+from medcnn.evaluation.calibration import brier_decomposition, reliability
 from medcnn.evaluation.calibration_figures import calibration_figures
-from medcnn.evaluation.clinic import clinic
 from medcnn.evaluation.curves import net_benefit, pr_points, roc_band, roc_points
 from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
@@ -28,8 +28,9 @@ class Settings(NamedTuple):
     """How an evaluation is made.
 
     Args:
-        operating_point: What was chosen on the validation split: rule, threshold, chosen_on,
-            sensitivity and specificity there; None where nothing was.
+        operating_point: What was chosen on the validation split: rule, chosen_on, threshold,
+            sensitivity and specificity there, of several labels ``labels`` with the last three
+            of each; None where nothing was.
         subgroups: Columns whose values make subgroups.
         least: Samples that a subgroup needs to be shown.
         prevalence: Of the positive class where the classifier is to be used, for PPV and NPV.
@@ -117,7 +118,13 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
         **options,
     )
     return level | {
-        "clinic": _clinic(known, settings),
+        "clinic": at_operating_point(
+            known,
+            settings.operating_point,
+            prevalence=settings.prevalence,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        ),
         "confusion": _confusion(known),
         **_by_class(known, settings.seed),
         "selective": _selective(known),
@@ -201,21 +208,6 @@ def _counts(known: Predictions) -> dict[str, int]:
     return dict(zip(known.class_names, counts.tolist(), strict=True))
 
 
-def _clinic(known: Predictions, settings: Settings) -> dict[str, Any] | None:
-    """Figures at the operating point; None where there is none."""
-    point, positive = settings.operating_point, known.single
-    if point is None or positive is None:
-        return None
-    scores, threshold = known.probs[:, positive], float(point["threshold"])
-    if "threshold" in known.table:  # of folds, each of which has one of its own
-        called = scores >= known.table["threshold"].to_numpy(float)
-        scores, threshold = called.astype(float), 0.5
-    truth = known.labels == positive
-    groups = known.patients if known.clustered else None
-    figures = clinic(scores, truth, threshold, groups, prevalence=settings.prevalence)
-    return {"threshold": float(point["threshold"]), "figures": figures}
-
-
 def _confusion(known: Predictions) -> dict[str, Any]:
     """Counts, rows truth, columns decision; of several labels two by two for each."""
     if known.task != "multilabel":
@@ -250,7 +242,8 @@ def _by_class(known: Predictions, seed: int) -> dict[str, dict[str, Any]]:
             "pr": {"recall": recall, "precision": precision},
         }
         bins = reliability(scores, truth, groups=groups)._asdict()
-        found["reliability"][name] = {"count": bins.pop("size"), **bins}
+        parts = brier_decomposition(scores, truth)._asdict()
+        found["reliability"][name] = {"count": bins.pop("size"), **bins, "brier": parts}
         curve = net_benefit(scores, truth, THRESHOLDS)
         found["decision_curve"][name] = {"threshold": THRESHOLDS, **curve._asdict()}
     return found

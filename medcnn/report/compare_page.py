@@ -9,6 +9,7 @@ from medcnn import __version__
 from medcnn.errors import UserError
 from medcnn.files import write_text
 from medcnn.report.compare_figures import CLASSES, STYLES, curve_charts, history_charts
+from medcnn.report.compare_seeds import seed_table
 from medcnn.report.compare_sweep import differing, in_words
 from medcnn.report.compare_sweep_section import SweepSection, is_sweep, sweep_section
 from medcnn.report.compare_tables import (
@@ -102,6 +103,7 @@ def _content(runs: list[Run]) -> dict[str, Any]:
         "names": shown_names,
         "total": len(runs),
         "tables": [figure_table(shown, shown_names, level) for level in levels],
+        "seeds": list(filter(None, (seed_table(runs, level) for level in levels))),
         "words": [words_of(name) for name in figures_there(runs, levels)],
         "sweep": sweep,
         "paired": paired,

@@ -13,7 +13,7 @@ from medcnn.files import write_text
 from medcnn.report import run_privacy
 from medcnn.report.pages import environment
 from medcnn.report.run_files import RunFiles, read_run
-from medcnn.report.run_summary import sentences, shared_patients
+from medcnn.report.run_summary import folds_of, sentences, shared_patients
 from medcnn.report.run_tables import (
     Cell,
     Row,
@@ -240,7 +240,7 @@ def _level(evaluation: Record, name: str, level: Record) -> dict[str, Any]:
         "title": f"By {name}",
         "tested": told.pop("Tested on", ""),
         "sentences": told,
-        "overall": _without_last_column(overall_table(level, {})),
+        "overall": _without_last_column(overall_table(level, {}, folds_of(evaluation, name))),
         "classes": class_table(level, names) if len(names) <= CLASSES else None,
         "clinic": clinic_table(level),
         "subgroups": _subgroup_table(level),

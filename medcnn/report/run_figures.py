@@ -94,8 +94,24 @@ def reliability(name: str, bins: Record, figure: Record) -> Chart:
         for p, s, n in zip(score, share, count, strict=True)
         if n > 0
     ]
-    note = "; ".join([*error, f"the highest bar: {plural(int(most), 'case')}"])
+    note = "; ".join([*error, *_brier(bins), f"the highest bar: {plural(int(most), 'case')}"])
     return Chart(name, plot.svg("; ".join(words)), legend, note[0].upper() + note[1:])
+
+
+def _brier(bins: Record) -> list[str]:
+    """The parts of the Brier score in words (A. H. Murphy, 1973), with what is left of it."""
+    parts = bins.get("brier")
+    if not parts or None in parts.values():
+        return []
+    three = {key: parts[key] for key in ("reliability", "resolution", "uncertainty")}
+    within = parts["within_variance"] - parts["within_covariance"]
+    score = three["reliability"] - three["resolution"] + three["uncertainty"] + within
+    shown = {key: number(value) for key, value in three.items()}
+    return [
+        f"Brier score {number(score)} = {shown['reliability']} (miscalibration) − "
+        f"{shown['resolution']} (resolution) + {shown['uncertainty']} (prevalence) "
+        f"{'−' if within < 0 else '+'} {number(abs(within))} (within bins)"
+    ]
 
 
 def decision_curve(name: str, curve: Record) -> Chart:

@@ -138,7 +138,14 @@ def _levels(evaluation: Record) -> list[Level]:
 def _level(evaluation: Record, name: str, level: Record) -> Level:
     figures = run_summary.figures_of(level)
     clinic = (level.get("clinic") or {}).get("figures") or {}
-    point = clinic if {"sensitivity", "specificity"} <= set(clinic) else None
+    labels = (level.get("clinic") or {}).get("labels") or {}
+
+    def point(k: str) -> Record | None:
+        """Where the decision lies on the curve of a class."""
+        if labels:
+            return labels[k]["figures"] if k in labels else None
+        return clinic if only and {"sensitivity", "specificity"} <= set(clinic) else None
+
     many = plural(2, name).removeprefix("2 ")
     sought = run_summary.positive_of(evaluation)
     curves, bins, benefits = (
@@ -152,7 +159,7 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
         sentences=run_summary.sentences(evaluation, name, level),
         cards=run_summary.cards(evaluation["task"], level),
         roc=[
-            run_figures.roc(k, c, _of(figures, "auroc", k, only), point if only else None)
+            run_figures.roc(k, c, _of(figures, "auroc", k, only), point(k))
             for k, c in curves.items()
             if "roc" in c
         ],
@@ -162,14 +169,14 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
                 c["pr"],
                 _of(figures, "average_precision", k, only),
                 _prevalence(level, k),
-                point if only else None,
+                point(k),
             )
             for k, c in curves.items()
             if "pr" in c
         ],
         agreement=run_figures.agreement(scatter, figures) if scatter else [],
         confusions=run_tables.confusions(level, evaluation.get("positive")),
-        labels=run_tables.label_table(level.get("confusion")),
+        labels=run_tables.label_table(level.get("confusion"), labels),
         reliability=[
             run_figures.reliability(k, b, _of(figures, "ece", k, len(bins) == 1))
             for k, b in bins.items()
@@ -179,7 +186,9 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
         decision=[run_figures.decision_curve(k, c) for k, c in benefits.items()],
         selective=run_figures.selective(selective, many) if selective else None,
         forests=run_forest.forests(level),
-        overall=run_tables.overall_table(level, evaluation.get("intervals") or {}),
+        overall=run_tables.overall_table(
+            level, evaluation.get("intervals") or {}, run_summary.folds_of(evaluation, name)
+        ),
         by_class=run_tables.class_table(level, evaluation["class_names"]),
         drawn=_drawn(evaluation, len(curves)) if curves else "",
         errors=run_tables.errors_table(level.get("errors") or [], name),

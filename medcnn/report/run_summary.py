@@ -38,7 +38,17 @@ class Card(NamedTuple):
 def figures_of(level: Record) -> dict[str, Record]:
     """All figures of a level; of the same name the one at the operating point."""
     clinic = (level.get("clinic") or {}).get("figures", {})
-    return {**level.get("figures", {}), **clinic}
+    labels = (level.get("clinic") or {}).get("labels") or {}
+    at = {f"{k}/{name}": f for name, one in labels.items() for k, f in one["figures"].items()}
+    return {**level.get("figures", {}), **clinic, **at}
+
+
+def folds_of(evaluation: Record, name: str) -> dict[str, list[float | None]]:
+    """Of a cross-validation the figures in each fold, by name; of another run none."""
+    prefix = "test/" if name == "image" else f"test/{name}/"
+    found = evaluation.get("folds") or {}
+    own = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+    return {key: values for key, values in own.items() if "/" not in key}
 
 
 def cards(task: str, level: Record) -> list[Card]:
@@ -110,7 +120,9 @@ def _decisions(evaluation: Record, name: str, level: Record, figures: Record) ->
         parts = [k for k in ("accuracy", "balanced_accuracy", "f1", "kappa") if k in rates]
         text = f"{listed(f'{words_of(k).title} {rates[k]}' for k in parts)}." if parts else ""
         text = text[:1].upper() + text[1:]
-        return " ".join(filter(None, [text, _extremes(evaluation, figures)]))
+        several = (level.get("clinic") or {}).get("labels")
+        where = _points(evaluation) if several else ""
+        return " ".join(filter(None, [where, text, _extremes(evaluation, figures)]))
     text = (
         f"{_point(evaluation, level)} Of class {sought} it finds {rates['sensitivity']} "
         f"(sensitivity); of the others it clears {rates['specificity']} (specificity)."
@@ -131,13 +143,21 @@ def _point(evaluation: Record, level: Record) -> str:
     threshold = clinic.get("threshold", point.get("threshold"))
     if threshold is None:
         return "Calls are for the most probable class."
-    text = f"Called positive from a probability of {threshold:.3g} on"
-    if not point:
-        return f"{text}."
+    return f"Called positive from a probability of {threshold:.3g} on{_why(point)}."
+
+
+def _points(evaluation: Record) -> str:
+    """The same of several labels, each of which has a threshold of its own."""
+    point = evaluation.get("operating_point") or {}
+    return f"Each label is called from a probability of its own on{_why(point)}."
+
+
+def _why(point: Record) -> str:
+    """In brackets who chose it, and how."""
     rule = RULES.get(point.get("rule", ""), str(point.get("rule", "")).replace("_", " "))
     chosen = f"chosen on the {split_of(point['chosen_on'])} split" if point.get("chosen_on") else ""
     why = ", ".join(filter(None, [chosen, f"rule: {rule}" if rule else ""]))
-    return f"{text} ({why})." if why else f"{text}."
+    return f" ({why})" if why else ""
 
 
 def _extremes(evaluation: Record, figures: Record) -> str:

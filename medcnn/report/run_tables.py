@@ -13,6 +13,7 @@ from medcnn.report.run_words import (
     NOTHING,
     Record,
     interval,
+    mean_and_spread,
     number,
     percent,
     plural,
@@ -206,22 +207,47 @@ def _most_confused(counts: Floats, shares: Floats, names: Sequence[str]) -> Tabl
     return Table("Most frequent confusions", ["called", "count"], rows)
 
 
-def label_table(values: Record | None) -> Table | None:
-    """Of several labels: right and wrong calls of each."""
+def label_table(values: Record | None, labels: Record | None = None) -> Table | None:
+    """Of several labels: right and wrong calls of each.
+
+    Args:
+        values: The ``confusion`` of a level.
+        labels: The ``labels`` of its ``clinic``, whose thresholds then make the calls.
+    """
     if not values or "per_label" not in values:
         return None
     rows = []
-    for name, ((tn, fp), (fn, tp)) in values["per_label"].items():
+    for name, counts in values["per_label"].items():
+        figures = (labels or {}).get(name, {}).get("figures")
+        (tn, fp), (fn, tp) = counts if figures is None else _counts_of(figures)
         pairs = ((tp, tp + fn), (fn, tp + fn), (tn, tn + fp), (fp, tn + fp))
         cells = [Cell(f"{c:,}", percent(c / total) if total else "") for c, total in pairs]
         rows.append(Row(str(name), cells))
     head = ["present, found", "present, missed", "absent, cleared", "absent, called"]
-    return Table("Calls by label, in counts and in shares of those present or absent", head, rows)
+    where = " at its operating point" if labels else ""
+    caption = f"Calls by label{where}, in counts and in shares of those present or absent"
+    return Table(caption, head, rows)
 
 
-def overall_table(level: Record, methods: Record) -> Table | None:
-    """All figures but those of single classes, with how their intervals were made."""
+def _counts_of(figures: Record) -> list[list[int]]:
+    """Counts (2, 2), rows truth, that a sensitivity and a specificity come from."""
     rows = []
+    for key in ("specificity", "sensitivity"):
+        n = figures[key]["n"]
+        right = round((figures[key]["value"] or 0) * n)
+        rows.append([right, n - right])
+    return [rows[0], rows[1][::-1]]
+
+
+def overall_table(level: Record, methods: Record, folds: Record | None = None) -> Table | None:
+    """All figures but those of single classes, with how their intervals were made.
+
+    Args:
+        level: With ``figures``.
+        methods: How intervals were made, by the figures' names.
+        folds: Of a cross-validation, by a figure's name the value in each fold.
+    """
+    rows, folds = [], folds or {}
     by_key = {key: how for keys, how in methods.items() for key in keys.split(", ")}
     for key, figure in level.get("figures", {}).items():
         if "/" not in key:
@@ -231,10 +257,12 @@ def overall_table(level: Record, methods: Record) -> Table | None:
                 Cell(cell.value),
                 Cell(cell.below or NOTHING),
                 Cell(f"{figure.get('n', 0):,}"),
+                *([Cell(*mean_and_spread(folds.get(key, [])))] if folds else []),
                 Cell(how or NOTHING),
             ]
             rows.append(Row(words.title, cells, words.what))
-    head = ["value", "95 % interval", "n", "interval by"]
+    over = [f"mean ± SD over {len(next(iter(folds.values())))} folds"] if folds else []
+    head = ["value", "95 % interval", "n", *over, "interval by"]
     return Table("Of all cases", head, rows) if rows else None
 
 
@@ -255,6 +283,8 @@ def clinic_table(level: Record) -> Table | None:
     clinic = level.get("clinic")
     if not clinic or not clinic.get("figures"):
         return None
+    if clinic.get("labels"):
+        return _clinic_by_label(clinic["labels"])
     rows = []
     for key, figure in clinic["figures"].items():
         words, cell = words_of(key), figure_cell(key, figure)
@@ -263,6 +293,23 @@ def clinic_table(level: Record) -> Table | None:
     threshold = clinic.get("threshold")
     at = "" if threshold is None else f" at the threshold {threshold:.3g}"
     return Table(f"The test in the clinic{at}", ["value", "95 % interval", "n"], rows)
+
+
+def _clinic_by_label(labels: Record) -> Table:
+    """A row a label, each at a threshold of its own."""
+    keys = ("sensitivity", "specificity", "ppv", "npv", "lr_positive", "lr_negative", "prevalence")
+    rows = [
+        Row(
+            str(name),
+            [
+                Cell(f"{one['threshold']:.3g}"),
+                *(figure_cell(key, one["figures"].get(key)) for key in keys),
+            ],
+        )
+        for name, one in labels.items()
+    ]
+    head = ["threshold", *(words_of(key).title for key in keys)]
+    return Table("The test in the clinic, each label at its own threshold", head, rows)
 
 
 def errors_table(errors: Sequence[Record], level: str) -> Table | None:

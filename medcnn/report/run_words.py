@@ -1,6 +1,7 @@
 """What the figures of a run are called and mean, and how their numbers are written."""
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]  # of a JSON file
@@ -166,6 +167,21 @@ def listed(names: Iterable[Any]) -> str:
     """``a, b and c``."""
     *most, last = map(str, names)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def mean_and_spread(values: Sequence[float | None]) -> tuple[str, str]:
+    """Of several trainings: mean ± standard deviation (n − 1), and lowest … highest.
+
+    A dash where one of them has no value.
+
+    >>> mean_and_spread([0.8, 0.9, 1.0])
+    ('0.900 ± 0.100', '0.800 … 1.000')
+    """
+    there = [value for value in values if value is not None]
+    if len(there) < max(2, len(values)):
+        return NOTHING, ""
+    mean, spread = statistics.mean(there), statistics.stdev(there)
+    return f"{number(mean)} ± {number(spread)}", f"{number(min(there))} … {number(max(there))}"
 
 
 def plural(count: int, level: str) -> str:

@@ -25,6 +25,10 @@ from medcnn.nets import build
 from medcnn.objective import Objective
 from medcnn.report import GalleryItem, cam_gallery
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 NAME = "medcnn.callbacks.MapsInTensorBoard"
 
 
@@ -156,7 +160,7 @@ def test_volumes_masks_and_bits(tmp_path: Path, items: list[GalleryItem]) -> Non
     samples = labelled(
         [0, 1, 0, 1], "binary", ("a", "b"), shape=(8, 16, 16), positive=1, masks=masks
     )
-    assert Setting(tmp_path, samples).draw(n=2)
+    assert Setting(tmp_path, samples, width=0.125).draw(n=2)
     assert [item.map.shape for item in items] == [(8, 16, 16)] * 2
     assert items[0].mask is not None
     assert items[0].mask.sum() == 256

@@ -7,6 +7,10 @@ from medcnn.data.lesion import EFFUSION, NODULE, NORMAL, Lesion, draw_lesion
 from medcnn.data.projection import Ellipsoids, Grid
 from medcnn.data.radiograph import BONE, FLUID, LUNG, SOFT, WIDTH, Body, build_body, line_integrals
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 KINDS = np.array([NORMAL, NODULE, EFFUSION, EFFUSION, NODULE])
 GRID = Grid(32, WIDTH)
 MU = {"air": 0.0, "lung": LUNG, "fluid": FLUID, "soft": SOFT, "bone": BONE}

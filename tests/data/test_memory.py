@@ -56,7 +56,9 @@ def growth(folder: Path, memory: str, result: "Queue[tuple[float, bool]]") -> No
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/status is Linux's")
-@pytest.mark.parametrize(("memory", "held"), [("64MB", False), ("1GB", True)])
+@pytest.mark.parametrize(
+    ("memory", "held"), [("64MB", False), pytest.param("1GB", True, marks=pytest.mark.slow)]
+)
 def test_memory_stays_within_what_is_given(tmp_path: Path, memory: str, held: bool) -> None:
     context = multiprocessing.get_context("spawn")
     result = context.Queue()

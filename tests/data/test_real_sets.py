@@ -22,6 +22,10 @@ from medcnn.errors import UserError
 from medcnn.look import look
 from medcnn.problems import audit_data
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 TEXT = ("PN", "LO", "SH", "ST", "LT", "UC", "UT", "UI", "DA", "TM", "DT", "AE", "AS")
 MOSAICS = "holds 2 files with several slices each"
 NOWHERE = "doesn't say how it lies in the patient"

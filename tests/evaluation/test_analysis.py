@@ -144,6 +144,16 @@ def test_figures_are_those_of_scikit_learn() -> None:
     )
 
 
+def test_the_parts_of_the_brier_score_make_it_up() -> None:
+    made = binary()
+    level = analyse_level(made, QUICK)
+    parts = level["reliability"]["ill"]["brier"]
+    whole = parts["reliability"] - parts["resolution"] + parts["uncertainty"]
+    whole += parts["within_variance"] - parts["within_covariance"]
+    expected = metrics.brier_score_loss(made.labels, made.probs[:, 1])
+    assert whole == pytest.approx(expected, abs=1e-12)
+
+
 def test_of_several_classes_the_micro_average_and_kappa() -> None:
     made = classes()
     figures = figures_with_intervals(made, resamples=50)

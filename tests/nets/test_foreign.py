@@ -24,6 +24,10 @@ from medcnn.nets.foreign import monai_net, timm_net, timm_state
 from medcnn.nets.monai_models import CLASSIFIERS, UNFIT, factory_of
 from medcnn.nets.timm_models import reachable
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 # name: side of the images, stages
 TIMM: dict[str, tuple[int, str]] = {
     "resnet18": (32, "stem layer1 layer2 layer3 layer4"),
@@ -60,7 +64,10 @@ TINY: dict[str, dict[str, Any]] = {
 }
 # the smallest that the library names, in 2-D
 NAMED = ["resnet10", "se_resnet50", "SEResNeXt50"]
-MONAI: list[Any] = [(name, 2) for name in [*TINY, *NAMED[:2]]] + [(name, 3) for name in TINY]
+MONAI: list[Any] = [(name, 2) for name in [*TINY, *NAMED[:2]]] + [
+    (name, 3) for name in TINY if name != "SENet"
+]
+MONAI.append(pytest.param("SENet", 3, marks=pytest.mark.slow))
 MONAI.append(pytest.param(NAMED[2], 2, marks=pytest.mark.slow))
 SIDE = 32
 
@@ -152,7 +159,7 @@ def check_use(net: Net, side: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "channels"),
-    [(name, 3) for name in TIMM]
+    [pytest.param(name, 3, marks=pytest.mark.slow) if name in HEAVY else (name, 3) for name in TIMM]
     + [
         (name, 1) if name in QUICK else pytest.param(name, 1, marks=pytest.mark.slow)
         for name in GREY

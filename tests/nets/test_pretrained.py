@@ -10,6 +10,10 @@ from torch import Tensor
 
 from medcnn import nets
 
+pytestmark = (
+    pytest.mark.no_cover
+)  # whole jobs; coverage would double their time, and other tests cover the lines
+
 PALACE, DAISY = 698, 985  # of ImageNet's 1,000 classes
 
 

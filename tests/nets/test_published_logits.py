@@ -34,6 +34,7 @@ SIDES = {  # px of the batch in training; in evaluation it is 224
     "resnet152": 96,
     "densenet121": 96,
 }
+LARGE = ("vgg16", "vgg19", "resnet152")  # which differ from others of theirs in depth alone
 OTHERS = [name for name in tv.list_models(tv) if re.match(r"(vgg|resnet|densenet)\d", name)]
 OTHERS = [name for name in OTHERS if name not in (*SIDES, "densenet161")]
 
@@ -116,7 +117,10 @@ def same_statistics(net: nets.Net, state: Mapping[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("to", ["ours", "torchvision"])
-@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in SIDES],
+)
 @torch.inference_mode()
 def test_same_weights_same_logits_as_torchvision(name: str, to: str) -> None:
     aux = {"aux": True} if name == "googlenet" else {}

@@ -333,6 +333,28 @@ def test_several_labels(tmp_path: Path) -> None:
     assert "class 0" in page.of("th")
 
 
+def test_several_labels_at_their_operating_points(tmp_path: Path) -> None:
+    content = page_runs.multilabel()
+    level = content["levels"]["image"]
+
+    def figure(value: float, n: int) -> dict[str, Any]:
+        return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": n}
+
+    own = {"sensitivity": figure(0.75, 140), "specificity": figure(0.5, 460)}
+    level["clinic"] = {
+        "figures": {"sensitivity": figure(0.75, 600), "specificity": figure(0.5, 600)},
+        "labels": {"class 0": {"threshold": 0.125, "figures": own}},
+    }
+    content["operating_point"] = {"rule": "youden", "chosen_on": "val", "labels": {}}
+    page = page_of(tmp_path, content)
+    start = page.of("td").index("105")  # 0.75 of 140, at the threshold; others at 0.5
+    assert page.of("td")[start : start + 4] == ["105", "35", "230", "230"]
+    assert "0.125" in page.of("td")
+    assert "Each label is called from a probability of its own on (chosen on the" in page.text
+    assert "those at the operating points are above" in page.text
+    assert "The test in the clinic, each label at its own threshold" in page.of("caption")
+
+
 def test_regression(tmp_path: Path) -> None:
     content = page_runs.regression()
     page = page_of(tmp_path, content)
@@ -595,6 +617,17 @@ def test_a_scatter_of_classes_that_nobody_is_in() -> None:
     tables = run_tables.label_table({"per_label": {"a": [[0, 0], [1, 1]]}})
     assert tables is not None
     assert tables.rows[0].cells[2] == ("0", "")
+
+
+def test_the_parts_of_the_brier_score() -> None:
+    parts = {
+        "reliability": 0.01, "resolution": 0.1, "uncertainty": 0.24, "within_variance": 0.001,
+        "within_covariance": 0.003,
+    }  # fmt: skip
+    bins = {key: [0.5] for key in ("score", "share", "low", "high")} | {"count": [4]}
+    note = run_figures.reliability("x", bins | {"brier": parts}, {}).note
+    told = "0.148 = 0.010 (miscalibration) − 0.100 (resolution) + 0.240 (prevalence) − 0.002"
+    assert told in note
 
 
 def test_decision_curve_of_a_model_without_use() -> None:
