@@ -187,9 +187,9 @@ def _warnings(predictions: Predictions) -> list[str]:
     smallest = min((count for count in counts.values() if count), default=FEW)
     if smallest < FEW:
         notes.append(
-            f"The smallest class has {smallest} samples: with fewer than {FEW}, intervals by "
-            "bootstrap are too narrow; those of one class's AUROC and of shares hold "
-            "(docs/coverage.csv)."
+            f"The smallest class has {smallest} sample{'s' * (smallest != 1)}: with fewer than "
+            f"{FEW}, intervals by bootstrap are too narrow; those of one class's AUROC and of "
+            "shares hold (docs/coverage.csv)."
         )
     patients = len(np.unique(known.patients))
     if known.clustered and patients < FEW:

@@ -96,7 +96,7 @@ def bootstrap_figures(
     _check_numbers(resamples, level)
     known, members = _patients(labels, groups, task)
     measure = figure_function(*_rows(known, probs, labels, decisions, task), members, **names)
-    found = _replicates([measure], members, _widest(labels, class_names), resamples, seed)[0]
+    found = _replicates(measure, members, _widest(labels, class_names), resamples, seed)
     return {name: _bounds(values, level) for name, values in found.items()}
 
 
@@ -141,26 +141,66 @@ def bootstrap_differences(
         UserError: As in `bootstrap_figures`.
     """
     names: dict[str, Any] = {"task": task, "class_names": class_names, "positive": positive}
-    models = ((first_probs, first_decisions), (second_probs, second_decisions))
-    for probs, decisions in models:
-        evaluate(probs, labels, decisions, **names)  # refuses what doesn't fit
-    _check_numbers(resamples, level)
+    names |= {"resamples": resamples, "seed": seed}
+    first = draw(first_probs, labels, first_decisions, groups, **names)
+    second = draw(second_probs, labels, second_decisions, groups, **names)
+    return differences(first, second, level)
+
+
+class Drawn(NamedTuple):
+    """The figures of one model.
+
+    Args:
+        values: Of all samples, by name; NaN where undefined.
+        replicates: Of each resample, (resamples,).
+    """
+
+    values: dict[str, float]
+    replicates: Replicates
+
+
+def draw(
+    probs: ArrayLike,
+    labels: ArrayLike,
+    decisions: ArrayLike,
+    groups: ArrayLike,
+    *,
+    task: Task,
+    class_names: Sequence[str],
+    positive: int | None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Drawn:
+    """What `differences` takes of each of several models: figures of the same resamples.
+
+    Args, errors: As in `bootstrap_figures`. With the same labels, groups, number and seed the
+    resamples are the same.
+    """
+    names: dict[str, Any] = {"task": task, "class_names": class_names, "positive": positive}
+    evaluate(probs, labels, decisions, **names)  # refuses what doesn't fit
+    _check_numbers(resamples, 0.95)
     known, members = _patients(labels, groups, task)
-    measures = []
-    for probs, decisions in models:
-        rows = _rows(known, probs, labels, decisions, task)
-        measures.append(figure_function(*rows, members, **names))
-    once = np.ones((int(members.max(initial=-1)) + 1, 1))
-    first, second = (measure(once) for measure in measures)
-    found, others = _replicates(measures, members, _widest(labels, class_names), resamples, seed)
-    differences = {}
-    for name, values in found.items():
-        there = float(first[name][0] - second[name][0])
-        drawn = values - others[name]
+    measure = figure_function(*_rows(known, probs, labels, decisions, task), members, **names)
+    once = measure(np.ones((int(members.max(initial=-1)) + 1, 1)))
+    found = _replicates(measure, members, _widest(labels, class_names), resamples, seed)
+    return Drawn({name: float(value[0]) for name, value in once.items()}, found)
+
+
+def differences(first: Drawn, second: Drawn, level: float = 0.95) -> dict[str, Difference]:
+    """First less second, of figures that were drawn alike; see `bootstrap_differences`.
+
+    Raises:
+        UserError: A level out of range.
+    """
+    _check_numbers(1, level)
+    found = {}
+    for name, values in first.replicates.items():
+        there = first.values[name] - second.values[name]
+        drawn = values - second.replicates[name]
         low, high = _bounds(drawn, level)
         p = None if low is None else _p_value(drawn)
-        differences[name] = Difference(None if np.isnan(there) else there, low, high, p)
-    return differences
+        found[name] = Difference(None if np.isnan(there) else there, low, high, p)
+    return found
 
 
 def _patients(
@@ -193,25 +233,24 @@ def _rows(
 
 
 def _replicates(
-    measures: Sequence[FigureFunction],
+    measure: FigureFunction,
     members: NDArray[np.intp],
     widest: int,
     resamples: int,
     seed: int,
-) -> list[Replicates]:
-    """The figures of each measure in all resamples, (resamples,) each; NaN of a single patient."""
+) -> Replicates:
+    """The figures in all resamples, (resamples,) each; NaN of a single patient."""
     size, generator = int(members.max(initial=-1)) + 1, np.random.default_rng(seed)
     if size < 2:
         once = np.ones((size, 1))
-        return [dict.fromkeys(measure(once), np.array([np.nan])) for measure in measures]
-    found: list[dict[str, list[NDArray[np.float64]]]] = [{} for _ in measures]
+        return dict.fromkeys(measure(once), np.array([np.nan]))
+    found: dict[str, list[NDArray[np.float64]]] = {}
     for part in parts(resamples, len(members), widest):
         drawn = resample_counts(generator, part.stop - part.start, size)
         weights = np.ascontiguousarray(drawn.T)
-        for measure, replicates in zip(measures, found, strict=True):
-            for name, values in measure(weights).items():
-                replicates.setdefault(name, []).append(values)
-    return [{name: np.concatenate(v) for name, v in replicates.items()} for replicates in found]
+        for name, values in measure(weights).items():
+            found.setdefault(name, []).append(values)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def _widest(labels: ArrayLike, class_names: Sequence[str]) -> int:

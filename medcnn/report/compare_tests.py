@@ -1,15 +1,17 @@
 """Paired tests between runs that tested the same images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medcnn.errors import UserError
 from medcnn.evaluation.predictions import Predictions, read_predictions
+from medcnn.evaluation.resampling import Drawn, differences, draw
 from medcnn.report.runs import Run
 
 RESAMPLES = 2_000
@@ -75,6 +77,7 @@ def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
     """
     tested, notes = zip(*map(_read, runs, names), strict=True)
     found: list[Difference] = []
+    drawn: dict[int, Drawn] = {}
     reasons = [note for note in notes if note]
     for first, second in combinations(range(len(runs)), 2):
         a, b = tested[first], tested[second]
@@ -84,7 +87,11 @@ def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
         if reason:
             reasons.append(reason)
         else:
-            found += _pair(a, b, first, second)
+            for place, one in ((first, a), (second, b)):
+                if place not in drawn:  # each run once, however many pairs
+                    drawn[place] = _drawn(one, a.patients)
+            by_bootstrap = differences(drawn[first], drawn[second])
+            found += _pair(a, b, (first, second), by_bootstrap)
     several = any(one is not None and one.clustered for one in tested)
     return Paired(_corrected(found), reasons, several)
 
@@ -130,15 +137,20 @@ def _apart(a: Predictions, b: Predictions, names: tuple[str, str]) -> str:
     return f"{who} have different labels for {wrong} of the images." if wrong else ""
 
 
-def _pair(a: Predictions, b: Predictions, first: int, second: int) -> list[Difference]:
+def _drawn(one: Predictions, patients: NDArray[Any]) -> Drawn:
+    """Figures of a run in resamples that are those of all runs with the same images."""
+    return draw(
+        one.probs, one.labels, one.decisions, patients,
+        task=one.task, class_names=one.class_names, positive=one.positive, resamples=RESAMPLES,
+    )  # fmt: skip
+
+
+def _pair(
+    a: Predictions, b: Predictions, places: tuple[int, int], by_bootstrap: Mapping[str, Any]
+) -> list[Difference]:
     from medcnn.evaluation.comparison import compare_auroc, mcnemar
-    from medcnn.evaluation.resampling import bootstrap_differences
 
     groups = a.patients if a.clustered else None
-    by_bootstrap = bootstrap_differences(
-        a.probs, b.probs, a.labels, a.decisions, b.decisions, a.patients,
-        task=a.task, class_names=a.class_names, positive=a.positive, resamples=RESAMPLES,
-    )  # fmt: skip
     results: dict[str, Sequence[Any]] = dict(by_bootstrap)
     if a.single is not None:
         truth = a.labels == a.single
@@ -148,7 +160,7 @@ def _pair(a: Predictions, b: Predictions, first: int, second: int) -> list[Diffe
     if a.labels.ndim == 1 and groups is None:
         results["accuracy"] = mcnemar(a.decisions == a.labels, b.decisions == b.labels)
     return [
-        Difference(first, second, name, *(_number(value) for value in results[name][:4]))
+        Difference(*places, name, *(_number(value) for value in results[name][:4]))
         for name in TESTED[a.task]
         if name in results
     ]
