@@ -40,8 +40,8 @@ def choose(
     Returns:
         Plain values: ``chosen_on``, ``n``, ``operating_point`` (rule, threshold, sensitivity,
         specificity; of several labels rule and ``labels``, the last three for each name, None for
-        one that lacks a class; None of other tasks), ``temperature``, ``isotonic``, and
-        ``reasons``: why one of them is None though the task could have it.
+        one that lacks a class that the rule needs; None of other tasks), ``temperature``,
+        ``isotonic``, and ``reasons``: why one of them is None though the task could have it.
     """
     there = known(labels)
     there = there if there.ndim == 1 else there.any(1)
@@ -71,8 +71,8 @@ def choose(
 
 def operating_point(
     objective: Objective, probs: Tensor, labels: Tensor, rule: str, class_names: Sequence[str]
-) -> dict[str, Any] | None:
-    """The threshold of a binary task, or those of several labels; None where none can be chosen.
+) -> dict[str, Any]:
+    """The threshold of a binary task, or those of several labels.
 
     Args:
         objective: Of a binary or multi-label task.
@@ -82,27 +82,28 @@ def operating_point(
         class_names: K names.
 
     Raises:
-        UserError: A rule that there is not.
+        UserError: A rule that there is not, or no threshold can be chosen.
     """
     parse_rule(rule)
     if objective.task == "binary":
         return _point(probs[:, objective.positive], labels, objective.positive, rule)
-    columns = zip(class_names, probs.T, labels.T, strict=True)
-    points = {name: _point(scores, own, 1, rule) for name, scores, own in columns}
-    for point in points.values():
-        if point is not None:
-            del point["rule"]
-    return {"rule": str(rule), "labels": points} if any(points.values()) else None
+    points: dict[str, dict[str, Any] | None] = {}
+    reason = ""
+    for name, scores, own in zip(class_names, probs.T, labels.T, strict=True):
+        try:
+            points[name] = {k: v for k, v in _point(scores, own, 1, rule).items() if k != "rule"}
+        except UserError as error:
+            points[name], reason = None, str(error)
+    if not any(points.values()):
+        raise UserError(reason)
+    return {"rule": str(rule), "labels": points}
 
 
-def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str, Any] | None:
-    """The threshold of one label, from scores (N,); None where a class that it needs is absent."""
+def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str, Any]:
+    """The threshold of one label, from scores (N,)."""
     there = known(labels)
     truth = (labels[there] == positive).numpy()
-    try:
-        return asdict(choose_threshold(scores[there].double().numpy(), truth, rule))
-    except UserError:
-        return None
+    return asdict(choose_threshold(scores[there].double().numpy(), truth, rule))
 
 
 def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule: str) -> None:

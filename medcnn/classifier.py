@@ -190,9 +190,11 @@ class Classifier(pl.LightningModule):
         return {**point, "labels": labels}
 
     def _calibrated(self, thresholds: list[float]) -> list[float]:
-        """What probabilities, of the positive class or of each label, become."""
-        probs = self.probs(torch.tensor([thresholds]).double().logit().float())[0].tolist()
-        return [probs[self.objective.positive]] if self.objective.task == "binary" else probs
+        """What probabilities, of the positive class or of each label, become; above 1 the same."""
+        logits = torch.tensor([thresholds]).double().clamp(max=1).logit().float()
+        probs = self.probs(logits)[0].tolist()
+        moved = [probs[self.objective.positive]] if self.objective.task == "binary" else probs
+        return [old if old > 1 else new for old, new in zip(thresholds, moved, strict=True)]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch.

@@ -73,24 +73,22 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
     """Write the pooled predictions, their figures, and the folds side by side."""
     from medcnn.checkpoint import read_checkpoint
     from medcnn.config import plain
-    from medcnn.evaluated import analysis_of, figures_of_table, flat
+    from medcnn.evaluated import analysis_of, flat
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
     pooled_levels: dict[str, pd.DataFrame] = {}
-    by_fold: list[dict[str, Any]] = [{"fold": fold} for fold in range(len(parts))]
-    for name, prefix in (("predictions.csv", "test"), ("predictions_study.csv", "test/study")):
+    by_fold = [{"fold": fold, **_tested(part)} for fold, part in enumerate(parts)]
+    for name, level in (("predictions.csv", "image"), ("predictions_study.csv", "study")):
         if not (parts[0] / name).exists():
             continue
         tables = []
         for fold, part in enumerate(parts):
             table = pd.read_csv(part / name, dtype={"label": str, "decision": str, "patient": str})
             tables.append(table[table["split"] == "test"].assign(fold=fold))
-            figures = figures_of_table(tables[-1], card)
-            by_fold[fold] |= {f"{prefix}/{key}": value["value"] for key, value in figures.items()}
         pooled = pd.concat(tables)
         pooled = pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
         write_csv(run / name, pooled)
-        pooled_levels["image" if prefix == "test" else "study"] = pooled
+        pooled_levels[level] = pooled
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
     samples = pd.read_csv(run / "samples.csv", index_col="row")
     evaluation, aggregate = plain(cfg.evaluation), cfg.aggregate
@@ -106,6 +104,12 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
     return metrics
 
 
+def _tested(part: RunDir) -> dict[str, float | None]:
+    """The figures of a fold's test split, of all levels."""
+    metrics = json.loads((part / "metrics.json").read_text(encoding="utf-8"))
+    return {key: one["value"] for key, one in metrics.items() if key.startswith("test/")}
+
+
 def _mean_point(parts: list[RunDir]) -> dict[str, Any] | None:
     """The mean of the folds' thresholds, each of which its own images were judged by."""
     found = [part / "evaluation.json" for part in parts if (part / "evaluation.json").exists()]
@@ -114,14 +118,21 @@ def _mean_point(parts: list[RunDir]) -> dict[str, Any] | None:
         return None
     facts = {"rule": points[0]["rule"], "chosen_on": "val of each fold"}
     if "labels" not in points[0]:
-        return facts | _means(points)
+        return {**facts, **(_means(points) or {})}
     labels = {name: [point["labels"].get(name) for point in points] for name in points[0]["labels"]}
-    return facts | {"labels": {k: None if None in v else _means(v) for k, v in labels.items()}}
+    return facts | {"labels": {name: _means(each) for name, each in labels.items()}}
 
 
-def _means(points: list[dict[str, Any]]) -> dict[str, float]:
-    names = ("threshold", "sensitivity", "specificity")
-    return {name: sum(point[name] for point in points) / len(points) for name in names}
+def _means(points: list[dict[str, Any] | None]) -> dict[str, float | None] | None:
+    """Over the points that are there; of a value that one of them lacks None."""
+    there = [point for point in points if point is not None]
+    if not there:
+        return None
+    found: dict[str, float | None] = {}
+    for name in ("threshold", "sensitivity", "specificity"):
+        values = [point[name] for point in there]
+        found[name] = None if None in values else sum(values) / len(values)
+    return found
 
 
 def _checkpoint(part: RunDir) -> Path:

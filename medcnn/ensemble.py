@@ -1,7 +1,7 @@
 """Several classifiers that answer as one."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from medcnn.classifier import Card, Classifier
 from medcnn.errors import UserError
 from medcnn.files import write_json
 from medcnn.objective import Objective
+from medcnn.rundir import RunDir
 
 FILE = "ensemble.json"  # in the run directory of a cross-validation
 
@@ -80,6 +81,32 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
     if path.name == FILE or (path / FILE).is_file():
         return Ensemble(load_one(member, trust=trust) for member in read_ensemble(path)).eval()
     return load_one(path, trust=trust)
+
+
+def load_members(
+    checkpoint: str | Path | None, ensemble: Sequence[str | Path], trust: Iterable[str] = ()
+) -> tuple[list[Path], list[Classifier]]:
+    """The classifier in a checkpoint, or those of an ensemble, with the paths of their checkpoints.
+
+    Args:
+        checkpoint: A ``.ckpt`` file; None for an ensemble.
+        ensemble: In its place ``.ckpt`` files, run directories (whose best checkpoint is taken), or
+            those of cross-validations (all of whose members are).
+        trust: See `load`.
+
+    Raises:
+        UserError: Both or neither, or what `load` refuses.
+    """
+    if (checkpoint is None) == (not ensemble):
+        raise UserError("give either checkpoint=FILE or ensemble=[RUN1,RUN2]")
+    paths: list[Path] = []
+    for one in map(Path, [checkpoint] if checkpoint is not None else ensemble):
+        if ensemble and (one / FILE).is_file():
+            paths += read_ensemble(one)
+        else:
+            paths.append(RunDir(one).best if ensemble and one.is_dir() else one)
+    trusted = list(trust)
+    return paths, [load_one(path, trust=trusted) for path in paths]
 
 
 def write_ensemble(folder: Path, checkpoints: Iterable[Path]) -> None:

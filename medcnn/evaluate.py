@@ -1,7 +1,7 @@
 """``python -m medcnn.evaluate``: the figures of a checkpoint again, or on other data."""
 
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -39,18 +39,21 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     from medcnn.assemble import check_fits
     from medcnn.data.batches import DataModule
     from medcnn.datasets import data_config, open_data
+    from medcnn.ensemble import load_members
     from medcnn.evaluated import check_settings
     from medcnn.problems import problems_table
     from medcnn.report import write_run_page
     from medcnn.results import headline, write_results
     from medcnn.trainer import bare_trainer, set_threads
-    from medcnn.views import collect
+    from medcnn.views import collect, mirrored_axes
 
     start = time.perf_counter()
     if cfg.split not in SPLITS:
         raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
     check_settings(plain(cfg.evaluation))
-    paths, members = _members(cfg, trust)
+    paths, members = load_members(cfg.checkpoint, cfg.ensemble, trust)
+    for member in members:
+        member.calibrate(cfg.calibration)
     classifier = members[0]
     card, trained = classifier.card, classifier.card["config"]
     if cfg.evaluation.operating_point is not None and len(members) == 1:
@@ -58,7 +61,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
             f"evaluation.operating_point={cfg.evaluation.operating_point}: the threshold is that "
             "which the training chose on its validation split, and kept in the checkpoint"
         )
-    axes = _mirrored(cfg.tta, trained)
+    axes = mirrored_axes(cfg.tta, trained)
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
     check_whole_number("batch_size", batch_size, least=1)
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
@@ -102,36 +105,6 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     return metrics
 
 
-def _members(cfg: DictConfig, trust: list[str]) -> "tuple[list[Path], list[Classifier]]":
-    """The checkpoint that is evaluated, or those of the ensemble, with their classifiers."""
-    from medcnn.checkpoint import load
-    from medcnn.ensemble import FILE, read_ensemble
-
-    given = [cfg.checkpoint] if cfg.checkpoint is not None else list(cfg.ensemble)
-    if (cfg.checkpoint is None) == (not cfg.ensemble):
-        raise UserError("give either checkpoint=FILE or ensemble=[RUN1,RUN2]")
-    paths: list[Path] = []
-    for one in map(Path, given):
-        if cfg.ensemble and (one / FILE).is_file():
-            paths += read_ensemble(one)
-        else:
-            paths.append(RunDir(one).best if cfg.ensemble and one.is_dir() else one)
-    members = [load(path, trust=trust) for path in paths]
-    for member in members:
-        member.calibrate(cfg.calibration)
-    return paths, members
-
-
-def _mirrored(tta: str, trained: dict[str, Any]) -> list[int]:
-    """The axes of test-time augmentation."""
-    if tta not in ("none", "flips"):
-        raise UserError(f"tta={tta}: choose none or flips")
-    axes = list(trained["augment"].get("flip") or [])
-    if tta == "flips" and not axes:
-        raise UserError("tta=flips: the training mirrored no axis (augment.flip), so it can't help")
-    return axes if tta == "flips" else []
-
-
 def _choose_anew(
     classifier: "Classifier", samples: "Samples", collected: "dict[str, Tensor]", rule: str
 ) -> None:
@@ -143,13 +116,14 @@ def _choose_anew(
     classifier.calibration = "none"  # the members' probabilities are calibrated already
     point = None
     if rows.any() and classifier.objective.task in ("binary", "multilabel"):
-        point = operating_point(
-            classifier.objective,
-            collected["probs"][rows],
-            collected["label"][rows],
-            rule,
-            classifier.card["class_names"],
-        )
+        with suppress(UserError):  # a class that the rule needs is absent
+            point = operating_point(
+                classifier.objective,
+                collected["probs"][rows],
+                collected["label"][rows],
+                rule,
+                classifier.card["class_names"],
+            )
     classifier.card["choices"] = {"chosen_on": "val", "operating_point": point}
 
 

@@ -25,7 +25,9 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     """Write one row an image: its path, the probability of each class, and the decision.
 
     Where the training chose an operating point, also its threshold: the positive class is called
-    where its probability reaches that. An ensemble has none.
+    where its probability reaches that; of several labels each has one. An ensemble has none.
+
+    With ``tta=flips`` the mean over mirror images, along the axes that the training mirrored.
 
     Images are prepared as those that the net was trained on. A file that can't be read is named,
     and the others are classified all the same.
@@ -44,16 +46,24 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.classifier import Classifier
     from medcnn.data.formats import list_images
     from medcnn.datasets import spec_of
-    from medcnn.ensemble import Ensemble, load
+    from medcnn.ensemble import Ensemble, load, load_members
     from medcnn.evaluation.studies import aggregate
     from medcnn.results import decision_table, thresholds
     from medcnn.trainer import device_of
+    from medcnn.views import mirrored_axes
 
     output = Path(cfg.output)
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")
-    classifier = load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator))
+    if cfg.checkpoint is None or cfg.ensemble:
+        loaded: Classifier | Ensemble = Ensemble(
+            load_members(cfg.checkpoint, cfg.ensemble, trust)[1]
+        ).eval()
+    else:
+        loaded = load(cfg.checkpoint, trust=trust)
+    classifier = loaded.to(device_of(cfg.accelerator))
     card = classifier.card
+    axes = mirrored_axes(cfg.tta, card["config"])
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     check_whole_number("batch_size", batch_size, least=1)
     spec = spec_of(card)
@@ -64,8 +74,10 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         raise UserError(f"dense={cfg.dense}: choose true or false")
     if cfg.size is not None and not cfg.dense:
         raise UserError("size=… goes with dense=true: else images become those of the training")
-    if cfg.dense and cfg.calibration != "none":
-        raise UserError("calibration=… goes with whole images; dense=true maps plain scores")
+    if cfg.dense and (cfg.calibration != "none" or axes):
+        raise UserError(
+            "calibration=… and tta=… go with whole images; dense=true maps plain scores"
+        )
     members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
     for member in members:
         member.calibrate(cfg.calibration)  # type: ignore[operator]  # of an Ensemble's modules
@@ -82,7 +94,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     for first in range(0, len(paths), batch_size):
         items = _read(paths[first : first + batch_size], spec, card["in_channels"])
         if items:
-            probs += _classify(classifier, list(items.values()), batch_size)
+            probs += _classify(classifier, list(items.values()), batch_size, axes)
             read += items
     if not read:
         raise UserError(f"images={cfg.images}: none of {len(paths)} files could be read")
@@ -122,22 +134,30 @@ def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, In
 
 
 def _classify(
-    classifier: "Classifier | Ensemble", items: "list[Input]", batch_size: int
+    classifier: "Classifier | Ensemble", items: "list[Input]", batch_size: int, axes: list[int]
 ) -> list["np.ndarray"]:
-    """Probabilities (S, K) of each item, the mean of all members'."""
+    """Probabilities (S, K) of each item, the mean of all members' of all mirror images."""
     import torch
 
     from medcnn.ensemble import Ensemble
     from medcnn.trainer import autocast
+    from medcnn.views import subsets
 
     members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
     with autocast(classifier):
-        probs = torch.stack([_probs(member, items, batch_size) for member in members]).mean(0)
+        views = [
+            _probs(member, items, batch_size, mirrored)
+            for member in members
+            for mirrored in subsets(axes)
+        ]
+    probs = torch.stack(views).mean(0)
     return [part.numpy() for part in probs.split([len(stored) for stored, _ in items])]
 
 
-def _probs(member: Any, items: "list[Input]", batch_size: int) -> "Tensor":
-    """Probabilities (N, K) that one classifier gives the images of all items."""
+def _probs(
+    member: Any, items: "list[Input]", batch_size: int, mirrored: tuple[int, ...]
+) -> "Tensor":
+    """Probabilities (N, K) that one classifier gives the images of all items, as mirrored."""
     import torch
 
     from medcnn.data.batches import unit_intensity
@@ -147,7 +167,8 @@ def _probs(member: Any, items: "list[Input]", batch_size: int) -> "Tensor":
         unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
         for stored, pair in items
     ]
-    return torch.cat([member.classify(part).cpu() for part in torch.cat(images).split(batch_size)])
+    parts = torch.cat(images).flip(mirrored).split(batch_size)
+    return torch.cat([member.classify(part).cpu() for part in parts])
 
 
 if __name__ == "__main__":

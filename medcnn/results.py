@@ -51,7 +51,8 @@ def write_results(
 
     Returns:
         ``{"split/metric": {"value", "low", "high", "n"}}`` for every split seen, and for the one
-        that is analysed ``split/clinic/metric`` at the operating point, ``split/study/metric`` and
+        that is analysed ``split/clinic/metric`` at the operating point (of several labels also
+        ``split/clinic/metric/label``), ``split/study/metric`` and
         ``split/patient/metric``.
 
     Raises:

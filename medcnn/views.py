@@ -1,6 +1,6 @@
 """Several looks at the same images: by the members of an ensemble, and mirrored."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -48,6 +48,24 @@ def collect(
     found: dict[str, Any] = {key: tested[key] for key in ("row", "label")}
     found |= {"logits": tested["logits"]} if len(views) == 1 else {"views": stacked}
     return found | {"probs": stacked.mean(0)}
+
+
+def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:
+    """The axes of test-time augmentation, from the end; none without it.
+
+    Args:
+        tta: "none", or "flips" for those along which the training mirrored.
+        trained: The config of the training.
+
+    Raises:
+        UserError: Another word, or flips where the training mirrored no axis.
+    """
+    if tta not in ("none", "flips"):
+        raise UserError(f"tta={tta}: choose none or flips")
+    axes = list(trained["augment"].get("flip") or [])
+    if tta == "flips" and not axes:
+        raise UserError("tta=flips: the training mirrored no axis (augment.flip), so it can't help")
+    return axes if tta == "flips" else []
 
 
 def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:

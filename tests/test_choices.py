@@ -32,6 +32,7 @@ def test_without_a_case_of_any_label_there_is_no_threshold() -> None:
     none = torch.zeros(5, 3, dtype=torch.long)
     found = choose(Objective("multilabel", 3), torch.randn(5, 3), none, "youden", NAMES)
     assert found["operating_point"] is None
+    assert "no positive sample" in found["reasons"]["operating_point"]
 
 
 def test_of_several_classes_there_is_none_either() -> None:

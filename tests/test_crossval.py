@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import medcnn
+from medcnn import crossval
 from medcnn.checkpoint import load
 from medcnn.classifier import Classifier
 from medcnn.data.phantom import phantom
@@ -44,6 +45,14 @@ def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None
     assert "mean ± SD over 3 folds" in page
     assert told in page
     assert f"{told} {values.min():.3f} … {values.max():.3f}" in card
+
+
+def test_points_of_folds_are_averaged_where_there_are() -> None:
+    point = {"threshold": 0.2, "sensitivity": 0.5, "specificity": 1.0}
+    other = {"threshold": 0.4, "sensitivity": None, "specificity": 0.5}
+    means = {"threshold": pytest.approx(0.3), "sensitivity": None, "specificity": 0.75}
+    assert crossval._means([point, None, other]) == means
+    assert crossval._means([None, None]) is None
 
 
 def test_the_figures_are_those_of_the_pooled_predictions(run: Path) -> None:

@@ -187,6 +187,9 @@ def use(
     yield run
     log.setLevel(before[0])
     log.handlers[:] = before[1]
+    for logger in logging.root.manager.loggerDict.values():  # which job_logging=disabled disables
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False
     HydraConfig.instance().cfg = None
 
 

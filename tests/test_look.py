@@ -381,6 +381,7 @@ def test_the_histogram_takes_some_values_of_some_images(monkeypatch: pytest.Monk
 # The command
 
 
+@pytest.mark.slow  # the next one starts the command too
 def test_the_command_ends_with_zero(tmp_path: Path) -> None:
     persons(tmp_path)
     done = command(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.size=8", "n=1")

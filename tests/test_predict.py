@@ -66,7 +66,7 @@ def test_calibrated_and_with_the_threshold(tmp_path: Path) -> None:
     probs = [column for column in told if column.startswith("prob:")]
     np.testing.assert_allclose(table[probs], told[probs], atol=1e-5)
     np.testing.assert_allclose(table["threshold"], told["threshold"], atol=1e-7)
-    with pytest.raises(UserError, match="calibration=… goes with whole images"):
+    with pytest.raises(UserError, match="go with whole images"):
         jobs.predict(best(run), *where, "overwrite=true", "calibration=isotonic", "dense=true")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import medcnn
 from medcnn.datasets import data_config, open_data
@@ -65,6 +66,28 @@ def test_mirrored_images_are_averaged_over(runs: list[Path], tmp_path: Path) -> 
     expected = (classifier.classify(images) + classifier.classify(images.flip(-1))) / 2
     np.testing.assert_allclose(probs_of(tmp_path / "flips"), expected.numpy(), atol=1e-5)
     assert classifier.mirrored == ()
+
+
+def test_new_images_are_seen_by_all_and_mirrored(runs: list[Path], tmp_path: Path) -> None:
+    looks = [looked_at(run, "test") for run in runs]
+    stored = looks[0][1]
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, image in enumerate(stored):
+        Image.fromarray(image[0].byte().numpy()).save(folder / f"{number:02}.png")
+    output = tmp_path / "new.csv"
+    jobs.predict(given(runs), "tta=flips", f"images='{folder}'", f"output='{output}'")
+    images = stored / 255
+    seen = [c.classify(x) for c, _ in looks for x in (images, images.flip(-1))]
+    found = pd.read_csv(output).filter(like="prob:").to_numpy()
+    np.testing.assert_allclose(found, torch.stack(seen).mean(0).numpy(), atol=1e-5)
+    with pytest.raises(UserError, match="give either checkpoint=FILE or ensemble="):
+        jobs.predict(f"images='{folder}'", f"output='{tmp_path / 'x.csv'}'")
+    with pytest.raises(UserError, match="dense=true maps plain scores"):
+        jobs.predict(
+            given(runs), "tta=flips", "dense=true", f"images='{folder}'",
+            f"output='{tmp_path / 'x.csv'}'",
+        )  # fmt: skip
 
 
 def test_temperature_makes_the_log_loss_of_validation_least(

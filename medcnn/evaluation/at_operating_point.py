@@ -28,15 +28,16 @@ def at_operating_point(
     """Figures at the operating point of two classes, or at those of several labels.
 
     A sample is judged by the threshold of its own row, where the table has a column ``threshold``
-    (several labels: ``threshold:<label>``): pooled folds have each their own.
+    (several labels: ``threshold:<label>``, where it isn't empty): pooled folds have each their own.
 
     Args:
         known: Samples with a known label.
         point: ``threshold``; of several labels ``labels``, from each name to such a point, None
-            where there is none. Decisions of such a label are those of `Predictions`.
+            where there is none. Decisions of such a label, and of a row whose fold chose none, are
+            those of `Predictions`.
         prevalence: See `clinic`; of two classes only.
         resamples: Of the bootstrap over patients, which makes the intervals of the figures without
-            a closed form: F1, MCC, and the means over labels.
+            a closed form: F1 and MCC of two classes, and the means over labels.
         seed: Of the bootstrap.
 
     Returns:
@@ -76,11 +77,13 @@ def _of_labels(
         there, point = known.labels[:, k] != UNKNOWN, points.get(name)
         if point is None:
             continue
-        decisions[:, k] = known.probs[:, k] >= _thresholds(known, f"threshold:{name}", point)
+        thresholds = _thresholds(known, f"threshold:{name}", point)
+        called = known.probs[:, k] >= thresholds
+        decisions[:, k] = np.where(np.isnan(thresholds), known.decisions[:, k], called)
         if there.any():
             groups = known.patients[there] if known.clustered else None
-            called, truth = decisions[there, k].astype(float), known.labels[there, k] == 1
-            figures = clinic(called, truth, 0.5, groups)
+            judged, truth = decisions[there, k].astype(float), known.labels[there, k] == 1
+            figures = clinic(judged, truth, 0.5, groups)
             found[name] = {"threshold": float(point["threshold"]), "figures": figures}
     return {"figures": _overall(known, decisions, resamples, seed), "labels": found}
 

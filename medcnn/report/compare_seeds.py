@@ -1,18 +1,19 @@
 """Runs that differ in their seed alone, taken together: mean and spread of each figure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from medcnn.report.compare_sweep import differing, in_words
 from medcnn.report.compare_tables import Cell, Row, Table, better, figures_there
 from medcnn.report.run_words import mean_and_spread, words_of
 from medcnn.report.runs import Run, flat
 
-SEEDS = ("seed", "splits.seed", "dataset.seed")  # keys of a config
+SEED = "seed"  # of weights, order and augmentation; that of the splits draws other test images
 _WAYS = {1: "higher", -1: "lower", 0: ""}
 
 
 def seed_table(runs: Sequence[Run], level: str) -> Table | None:
-    """A row for each set of runs that differ in nothing but their seeds.
+    """A row for each set of runs that differ in nothing but their seed, as far as the config tells.
 
     Args:
         runs: Of one task.
@@ -22,26 +23,22 @@ def seed_table(runs: Sequence[Run], level: str) -> Table | None:
         Mean ± standard deviation (of the sample, n − 1) over the runs of a row, below it the lowest
         and the highest; None where no two runs differ so.
     """
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, dict[Any, Run]] = {}  # by settings, then by seed
     for run in runs:
-        settings = {key: value for key, value in flat(run.files.config) if key not in SEEDS}
-        groups.setdefault(repr(sorted(settings.items(), key=str)), []).append(run)
-    several = [group for group in groups.values() if len(set(map(_seeds, group))) > 1]
+        settings = {key: value for key, value in flat(run.files.config) if key != SEED}
+        same = groups.setdefault(repr(sorted(settings.items(), key=str)), {})
+        same.setdefault(run.files.config.get(SEED), run)  # not the same training twice
+    several = [list(group.values()) for group in groups.values() if len(group) > 1]
     if not several:
         return None
     figures = figures_there(runs, [level])
     told = differing([group[0] for group in several]) if len(several) > 1 else {}
     rows = []
     for place, group in enumerate(several):
-        facts = [f"{key}={in_words(v[place])}" for key, v in told.items() if key not in SEEDS]
+        facts = [f"{key}={in_words(v[place])}" for key, v in told.items() if key != SEED]
         values = ([run.figure(level, name).get("value") for run in group] for name in figures)
         cells = [Cell(*mean_and_spread(each)) for each in values]
         rows.append(Row(f"{len(group)} seeds", ", ".join(facts), cells))
     columns = [(words_of(name), _WAYS[better(name)]) for name in figures]
     caption = f"By {level}: mean ± standard deviation, lowest … highest"
     return Table(caption, "runs", columns, rows, "")
-
-
-def _seeds(run: Run) -> str:
-    """Those of a run, as text."""
-    return repr([(key, value) for key, value in flat(run.files.config) if key in SEEDS])

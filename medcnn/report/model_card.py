@@ -243,6 +243,7 @@ def _level(evaluation: Record, name: str, level: Record) -> dict[str, Any]:
         "overall": _without_last_column(overall_table(level, {}, folds_of(evaluation, name))),
         "classes": class_table(level, names) if len(names) <= CLASSES else None,
         "clinic": clinic_table(level),
+        "labels": bool((level.get("clinic") or {}).get("labels")),
         "subgroups": _subgroup_table(level),
     }
 

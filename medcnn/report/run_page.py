@@ -168,7 +168,7 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
                 k,
                 c["pr"],
                 _of(figures, "average_precision", k, only),
-                _prevalence(level, k),
+                _prevalence(level, figures, k),
                 point(k),
             )
             for k, c in curves.items()
@@ -219,8 +219,9 @@ def _of(figures: Record, key: str, name: str, only: bool) -> Record:
     return figures.get(f"{key}/{name}") or (figures.get(key, {}) if only else {})
 
 
-def _prevalence(level: Record, name: str) -> float | None:
-    counts, n = level.get("counts") or {}, level.get("n")
+def _prevalence(level: Record, figures: Record, name: str) -> float | None:
+    """Of the samples of which the class is known."""
+    counts, n = level.get("counts") or {}, figures.get(f"auroc/{name}", level).get("n")
     return counts[name] / n if name in counts and n else None
 
 

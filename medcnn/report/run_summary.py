@@ -149,7 +149,9 @@ def _point(evaluation: Record, level: Record) -> str:
 def _points(evaluation: Record) -> str:
     """The same of several labels, each of which has a threshold of its own."""
     point = evaluation.get("operating_point") or {}
-    return f"Each label is called from a probability of its own on{_why(point)}."
+    none = [name for name, one in (point.get("labels") or {}).items() if one is None]
+    rest = f"; {listed(none)}, for which none could be chosen, from 0.5" if none else ""
+    return f"Each label is called from a probability of its own on{_why(point)}{rest}."
 
 
 def _why(point: Record) -> str:

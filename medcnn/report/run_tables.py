@@ -224,7 +224,7 @@ def label_table(values: Record | None, labels: Record | None = None) -> Table | 
         cells = [Cell(f"{c:,}", percent(c / total) if total else "") for c, total in pairs]
         rows.append(Row(str(name), cells))
     head = ["present, found", "present, missed", "absent, cleared", "absent, called"]
-    where = " at its operating point" if labels else ""
+    where = " at its operating point (0.5 where there is none)" if labels else ""
     caption = f"Calls by label{where}, in counts and in shares of those present or absent"
     return Table(caption, head, rows)
 
@@ -257,7 +257,7 @@ def overall_table(level: Record, methods: Record, folds: Record | None = None) -
                 Cell(cell.value),
                 Cell(cell.below or NOTHING),
                 Cell(f"{figure.get('n', 0):,}"),
-                *([Cell(*mean_and_spread(folds.get(key, [])))] if folds else []),
+                *([Cell(*mean_and_spread(folds.get(key, []), key))] if folds else []),
                 Cell(how or NOTHING),
             ]
             rows.append(Row(words.title, cells, words.what))

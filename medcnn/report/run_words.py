@@ -169,19 +169,22 @@ def listed(names: Iterable[Any]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def mean_and_spread(values: Sequence[float | None]) -> tuple[str, str]:
+def mean_and_spread(values: Sequence[float | None], key: str = "") -> tuple[str, str]:
     """Of several trainings: mean ± standard deviation (n − 1), and lowest … highest.
 
-    A dash where one of them has no value.
+    A dash where one of them has no value. With the key of a figure in the unit of `show`.
 
     >>> mean_and_spread([0.8, 0.9, 1.0])
     ('0.900 ± 0.100', '0.800 … 1.000')
+    >>> mean_and_spread([0.5, 0.7], "accuracy")
+    ('60.0 % ± 14.1 %', '50.0 % … 70.0 %')
     """
     there = [value for value in values if value is not None]
     if len(there) < max(2, len(values)):
         return NOTHING, ""
     mean, spread = statistics.mean(there), statistics.stdev(there)
-    return f"{number(mean)} ± {number(spread)}", f"{number(min(there))} … {number(max(there))}"
+    ends = f"{show(key, min(there))} … {show(key, max(there))}"
+    return f"{show(key, mean)} ± {show(key, spread)}", ends
 
 
 def plural(count: int, level: str) -> str:

@@ -86,6 +86,7 @@ def test_volume_of_a_nodule_is_that_of_its_ellipsoid() -> None:
     np.testing.assert_allclose(points * (WIDTH / 128) ** 3, closed, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_volume_of_fluid_is_that_counted_at_random_points(bodies: tuple[Body, Lesion]) -> None:
     body, lesion = bodies
     grid = Grid(48, WIDTH)

@@ -91,6 +91,7 @@ def test_a_wrong_option_is_named(option: dict[str, Any], message: str) -> None:
         phantom(**{**SMALL, **option})
 
 
+@pytest.mark.slow
 def test_a_net_trains_on_volumes(tmp_path: Path) -> None:
     options = ("dataset.spatial_dims=3", "++dataset.size=16", "debug=fast", "cam.n=2")
     run = jobs.train(tmp_path / "run", *jobs.QUICK, "model=resnet", *options, "batch_size=4")

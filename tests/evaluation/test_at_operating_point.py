@@ -75,6 +75,18 @@ def test_rows_of_folds_are_judged_by_their_own_thresholds() -> None:
     assert found["labels"]["mass"]["figures"]["sensitivity"]["value"] == pytest.approx(expected)
 
 
+def test_rows_of_a_fold_that_chose_none_stay_as_decided() -> None:
+    known = several()
+    half = np.arange(len(known)) % 2 == 0
+    rows = known.table.assign(**{"threshold:mass": np.where(half, 0.0, np.nan)})
+    own = Predictions.of(rows, task="multilabel", class_names=NAMES, positive=None)
+    found = at_operating_point(own, POINTS, resamples=1)
+    assert found is not None
+    called = np.where(half, 1, own.decisions[:, 0])
+    expected = called[own.labels[:, 0] == 1].mean()
+    assert found["labels"]["mass"]["figures"]["sensitivity"]["value"] == pytest.approx(expected)
+
+
 def test_a_label_that_nobody_knows_leaves_the_others() -> None:
     known = several()
     known.labels[:, 1] = -1

@@ -282,7 +282,7 @@ def test_width(name: str) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("head", ["fc", "gap"])
 @pytest.mark.parametrize("name", SPATIAL)
 @pytest.mark.no_cover  # which would double the time; the lines are covered by other tests

@@ -51,6 +51,7 @@ TIMM: dict[str, tuple[int, str]] = {
     "vit_tiny_patch16_224": (32, "body"),
     "vit_tiny_patch16_dinov3_qkvb": (32, "body"),  # keeps tensors of the last size
 }
+FEW = ("resnet18", "mobilenetv3_small_100", "test_mambaout", "pvt_v2_b0", "vit_tiny_patch16_224")
 HEAVY = ("densenet121", "swin_tiny_patch4_window7_224", "selecsls42")
 GREY = [name for name in TIMM if name not in (*HEAVY, "tf_efficientnet_lite0")]
 QUICK = ("mobilenetv3_small_100", "test_mambaout")
@@ -64,11 +65,12 @@ TINY: dict[str, dict[str, Any]] = {
 }
 # the smallest that the library names, in 2-D
 NAMED = ["resnet10", "se_resnet50", "SEResNeXt50"]
-MONAI: list[Any] = [(name, 2) for name in [*TINY, *NAMED[:2]]] + [
-    (name, 3) for name in TINY if name != "SENet"
+MONAI: list[Any] = [*((name, 2) for name in TINY), ("ResNet", 3), ("DenseNet", 3)]
+MONAI += [
+    pytest.param(name, dims, marks=pytest.mark.slow)
+    for name, dims in [*((name, 2) for name in NAMED), *((name, 3) for name in TINY)]
+    if (name, dims) not in MONAI
 ]
-MONAI.append(pytest.param("SENet", 3, marks=pytest.mark.slow))
-MONAI.append(pytest.param(NAMED[2], 2, marks=pytest.mark.slow))
 SIDE = 32
 
 
@@ -159,7 +161,10 @@ def check_use(net: Net, side: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "channels"),
-    [pytest.param(name, 3, marks=pytest.mark.slow) if name in HEAVY else (name, 3) for name in TIMM]
+    [
+        pytest.param(name, 3, marks=pytest.mark.slow) if name not in FEW else (name, 3)
+        for name in TIMM
+    ]
     + [
         (name, 1) if name in QUICK else pytest.param(name, 1, marks=pytest.mark.slow)
         for name in GREY

@@ -37,6 +37,15 @@ def test_mean_and_spread_of_each_set_of_seeds(tmp_path: Path) -> None:
     assert "Over the seeds" in shown.text
 
 
+def test_a_seed_twice_counts_once_and_other_splits_are_another_test(tmp_path: Path) -> None:
+    runs = [made(tmp_path, seed) for seed in (0, 1)]
+    again = write_run(tmp_path / "again", seed=0, config={"seed": 0})
+    other = made(tmp_path, 2, **{"splits.seed": 5})
+    table = seed_table([read_run(run) for run in [*runs, again, other]], "image")
+    assert table is not None
+    assert [row.name for row in table.rows] == ["2 seeds"]
+
+
 def test_runs_that_differ_otherwise_are_not_taken_together(tmp_path: Path) -> None:
     runs = [made(tmp_path, seed, **{"optimizer.lr": 0.1 + seed}) for seed in (0, 1)]
     assert seed_table([read_run(run) for run in runs], "image") is None
