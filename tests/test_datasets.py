@@ -33,9 +33,7 @@ from medcnn.datasets import (
 from medcnn.errors import UserError
 from medcnn.problems import problems_table
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 PHANTOM = ("dataset.size=16", "dataset.patients=36", "dataset.images_per_patient=1")
 KEPT = ["train"] * 6 + ["val"] * 2 + ["test"] * 4

@@ -18,9 +18,7 @@ from medcnn.config import conf_dir
 from medcnn.errors import UserError
 from medcnn.evaluation import wilson
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 FAST = (*jobs.PLAIN, *jobs.PHANTOM, "debug=fast", "trainer.max_epochs=1", "batch_size=4")
 

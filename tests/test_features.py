@@ -25,10 +25,6 @@ from medcnn.errors import UserError
 from medcnn.nets import FAMILIES, build
 from medcnn.nets.seam import Permute
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 SCRIPT = jobs.ROOT / "scripts" / "visualize_features.py"
 SPATIAL = [name for name in FAMILIES if name not in ("linear", "mlp")]
 SOLID = [name for name in SPATIAL if "spatial_dims" in inspect.signature(FAMILIES[name]).parameters]

@@ -13,9 +13,7 @@ from medcnn.errors import UserError
 from medcnn.freeze import FeatureCache, Freezing, mean, only_mean, parameter_groups
 from medcnn.nets.heads import LinearHead, LogSumExpHead
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 
 def resnet(**options: Any) -> nets.Net:

@@ -22,9 +22,7 @@ from medcnn import guard
 from medcnn.evaluate import evaluate
 from medcnn.train import train
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 Result = tuple[int, list[str]]
 RUN = "torch.utils.collect_env.run"  # runs a shell command

@@ -24,9 +24,7 @@ from medcnn.datasets import DataSet
 from medcnn.errors import UserError
 from medcnn.look import count, describe, label_of, look, shown_rows
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 PERSONS = """image,label,patient,split,site,sex,age
 0.png,a,p0,train,North,F,40

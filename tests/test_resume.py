@@ -19,9 +19,7 @@ import medcnn.train
 from medcnn.classifier import Classifier
 from medcnn.errors import UserError
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 # A net with dropout and batch norm, augmented images, and a rate that falls with the validation
 # AUROC: everything that has a state to lose.

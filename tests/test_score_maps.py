@@ -15,10 +15,6 @@ from medcnn import load
 from medcnn.errors import UserError
 from medcnn.nets import convolutionalise
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.py"))

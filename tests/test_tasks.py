@@ -14,9 +14,7 @@ import medcnn
 from medcnn.errors import UserError
 from medcnn.explain import explain_split
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 SIZES = [48, 20, 24]
 LENET = (*jobs.PLAIN, "model=lenet", "augment=none", "optimizer.lr=0.01")

@@ -18,9 +18,7 @@ import medcnn
 from medcnn.errors import UserError
 from medcnn.trainer import autocast, processes, resolve_precision, set_threads, uses_gpu
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 
 def settings(**options: Any) -> Any:

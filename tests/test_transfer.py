@@ -13,9 +13,7 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.transfer import settle
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 NET = ("model=resnet", "model.width=0.125")
 

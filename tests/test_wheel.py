@@ -11,9 +11,7 @@ from pathlib import Path
 import jobs
 import pytest
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 MODULE = '''
 import numpy as np

@@ -25,10 +25,6 @@ from medcnn.nets import build
 from medcnn.objective import Objective
 from medcnn.report import GalleryItem, cam_gallery
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 NAME = "medcnn.callbacks.MapsInTensorBoard"
 
 

@@ -7,9 +7,7 @@ from medcnn.data.lesion import EFFUSION, NODULE, NORMAL, Lesion, draw_lesion
 from medcnn.data.projection import Ellipsoids, Grid
 from medcnn.data.radiograph import BONE, FLUID, LUNG, SOFT, WIDTH, Body, build_body, line_integrals
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 KINDS = np.array([NORMAL, NODULE, EFFUSION, EFFUSION, NODULE])
 GRID = Grid(32, WIDTH)

@@ -10,9 +10,7 @@ from medcnn.data.phantom import phantom
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 SMALL: dict[str, Any] = {"spatial_dims": 3, "size": 16, "patients": 24, "images_per_patient": 2}
 EVERY = torch.arange(48)

@@ -12,10 +12,6 @@ from medcnn.evaluation import bootstrap_mean, evaluate, weighted_ranking
 from medcnn.evaluation.intervals import resample_counts
 from medcnn.evaluation.resampling import Difference, bootstrap_differences, bootstrap_figures
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 RESAMPLES = 8
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -10,10 +10,6 @@ from medcnn.errors import UserError
 from medcnn.nets.describe import build_on_meta, count_macs, count_parameters, facts
 from medcnn.nets.variants import VARIANTS, pretrained_file
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 LARGE = (3, 224, 224)
 
 

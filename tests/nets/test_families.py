@@ -15,9 +15,7 @@ from medcnn.errors import UserError
 from medcnn.nets.heads import DenseHead
 from medcnn.nets.resnet import StochasticDepth
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 FLAT = ("linear", "mlp")  # without a map
 SPATIAL = [name for name in nets.FAMILIES if name not in FLAT]

@@ -24,9 +24,7 @@ from medcnn.nets.foreign import monai_net, timm_net, timm_state
 from medcnn.nets.monai_models import CLASSIFIERS, UNFIT, factory_of
 from medcnn.nets.timm_models import reachable
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 # name: side of the images, stages
 TIMM: dict[str, tuple[int, str]] = {

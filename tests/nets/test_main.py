@@ -12,10 +12,6 @@ from medcnn.nets import __main__ as command
 from medcnn.nets.__main__ import main
 from medcnn.nets.variants import VARIANTS
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 Output = pytest.CaptureFixture[str]
 PYTHON = (sys.executable, "-m", "medcnn.nets")
 

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from medcnn import nets
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
 PALACE, DAISY = 698, 985  # of ImageNet's 1,000 classes
 

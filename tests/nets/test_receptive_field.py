@@ -17,10 +17,6 @@ from medcnn.nets.receptive_field import (
     stage_fields,
 )
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 IMAGE = ReceptiveField()
 LARGE = (3, 224, 224)
 

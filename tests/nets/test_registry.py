@@ -14,10 +14,6 @@ from medcnn.config import instantiate
 from medcnn.errors import UserError
 from medcnn.nets.registry import GIVEN
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
 

@@ -17,10 +17,6 @@ from medcnn.errors import UserError
 from medcnn.nets.adapt import adapt_channels, inflate
 from medcnn.nets.weights import Loaded
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # whole jobs; coverage would double their time, and other tests cover the lines
-
 close = partial(torch.testing.assert_close, atol=1e-5, rtol=1e-5)
 AUXILIARY = ["conv.conv.weight"]
 AUXILIARY += [f"conv.bn.{key}" for key in ("weight", "bias", "running_mean", "running_var")]
