@@ -32,7 +32,6 @@ def medmnist(flag: str, root: Path) -> tuple[str, ...]:
     return (f"dataset={flag}", f"dataset.root='{root}'", "dataset.download=false")
 
 
-@pytest.mark.no_cover  # which costs half as much again; the lines are covered by other tests
 @pytest.mark.parametrize("name", choices("model"))
 def test_every_model_trains(name: str, tmp_path: Path) -> None:
     of_library = {"timm": "mobilenetv3_small_100", "monai": "resnet10"}

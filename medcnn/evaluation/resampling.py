@@ -92,12 +92,9 @@ def bootstrap_figures(
         (1.0, 1.0)
     """
     names: dict[str, Any] = {"task": task, "class_names": class_names, "positive": positive}
-    evaluate(probs, labels, decisions, **names)  # refuses what doesn't fit
     _check_numbers(resamples, level)
-    known, members = _patients(labels, groups, task)
-    measure = figure_function(*_rows(known, probs, labels, decisions, task), members, **names)
-    found = _replicates(measure, members, _widest(labels, class_names), resamples, seed)
-    return {name: _bounds(values, level) for name, values in found.items()}
+    drawn = draw(probs, labels, decisions, groups, **names, resamples=resamples, seed=seed)
+    return {name: _bounds(values, level) for name, values in drawn.replicates.items()}
 
 
 def bootstrap_differences(

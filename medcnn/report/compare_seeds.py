@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from medcnn.report.compare_sweep import differing, in_words
-from medcnn.report.compare_tables import Cell, Row, Table, better, figures_there
-from medcnn.report.run_words import mean_and_spread, words_of
+from medcnn.report.compare_tables import Cell, Row, Table, columns_of, figures_there
+from medcnn.report.run_words import mean_and_spread
 from medcnn.report.runs import Run, flat
 
 SEED = "seed"  # of weights, order and augmentation; that of the splits draws other test images
-_WAYS = {1: "higher", -1: "lower", 0: ""}
 
 
 def seed_table(runs: Sequence[Run], level: str) -> Table | None:
@@ -39,6 +38,5 @@ def seed_table(runs: Sequence[Run], level: str) -> Table | None:
         values = ([run.figure(level, name).get("value") for run in group] for name in figures)
         cells = [Cell(*mean_and_spread(each)) for each in values]
         rows.append(Row(f"{len(group)} seeds", ", ".join(facts), cells))
-    columns = [(words_of(name), _WAYS[better(name)]) for name in figures]
     caption = f"By {level}: mean ± standard deviation, lowest … highest"
-    return Table(caption, "runs", columns, rows, "")
+    return Table(caption, "runs", columns_of(figures), rows, "")

@@ -88,7 +88,7 @@ def figure_table(runs: Sequence[Run], names: Sequence[str], level: str) -> Table
         below = _tested(run.levels[level], level)
         rows.append(Row(name, below, cells, place if place < STYLES else None))
     foot = interval_scale(scale) if primary in columns else ""
-    return Table(f"By {level}", "run", _columns(figures), rows, foot)
+    return Table(f"By {level}", "run", columns_of(figures), rows, foot)
 
 
 def difference_table(found: Sequence[Difference], names: Sequence[str]) -> Table | None:
@@ -106,7 +106,7 @@ def difference_table(found: Sequence[Difference], names: Sequence[str]) -> Table
             for figure in figures
         ]
         rows.append(Row(names[first], f"minus {names[second]}", cells))
-    columns = [(words, "") for words, _ in _columns(figures)]
+    columns = [(words, "") for words, _ in columns_of(figures)]
     return Table("First run minus second", "runs", columns, rows, interval_scale(scale))
 
 
@@ -153,7 +153,8 @@ def p_value(p: float) -> str:
 _BOUNDS = ("value", "low", "high")
 
 
-def _columns(figures: Sequence[str]) -> list[tuple[Words, str]]:
+def columns_of(figures: Sequence[str]) -> list[tuple[Words, str]]:
+    """Heads of columns: what a figure is called, and which way it is better."""
     ways = {1: "higher", -1: "lower", 0: ""}
     return [(words_of(name), ways[better(name)]) for name in figures]
 

@@ -168,11 +168,10 @@ def _at_operating_point(level: Record, positive: int | None) -> Floats | None:
     found = [figures.get(key, {}) for key in ("sensitivity", "specificity")]
     if any(f.get("value") is None or not f.get("n") for f in found):
         return None
-    (tp, positives), (tn, negatives) = ((round(f["value"] * f["n"]), f["n"]) for f in found)
-    if positives + negatives != level.get("n"):
+    rows = floats(_counts_of(figures))
+    if rows.sum() != level.get("n"):
         return None
-    rows = [[tn, negatives - tn], [positives - tp, tp]]
-    return floats(rows)[::-1, ::-1] if positive == 0 else floats(rows)
+    return rows[::-1, ::-1] if positive == 0 else rows
 
 
 def _confusion(caption: str, names: list[str], counts: Floats) -> Confusion:

@@ -283,7 +283,6 @@ def test_width(name: str) -> None:
 @pytest.mark.parametrize("dims", [2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("head", ["fc", "gap"])
 @pytest.mark.parametrize("name", SPATIAL)
-@pytest.mark.no_cover  # which would double the time; the lines are covered by other tests
 @pytest.mark.filterwarnings("ignore")  # of what torch says of its own parts while it exports
 def test_every_net_trains_exports_and_survives_a_checkpoint(
     name: str, head: str, dims: int, channels: int, tmp_path: Path
@@ -310,7 +309,6 @@ def test_every_net_trains_exports_and_survives_a_checkpoint(
     torch.testing.assert_close(program.module()(x), logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "name",

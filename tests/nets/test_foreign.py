@@ -168,7 +168,6 @@ def check_use(net: Net, side: int) -> None:
         for name in GREY
     ],
 )
-@pytest.mark.no_cover  # which costs as much again; the lines are covered by other tests
 def test_timm(name: str, channels: int) -> None:
     net, model = timm_pair(name, channels)
     side, stages = TIMM[name]
@@ -185,7 +184,6 @@ def test_a_net_of_timm_in_use(name: str) -> None:
     check_use(timm_pair(name, 3)[0], TIMM[name][0])
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "dims"), MONAI)
 def test_monai(name: str, dims: int) -> None:
     net, model = monai_pair(name, dims)
