@@ -7,7 +7,15 @@ import yaml
 
 from medcnn import __version__
 from medcnn.files import write_text
-from medcnn.report import run_figures, run_forest, run_maps, run_privacy, run_summary, run_tables
+from medcnn.report import (
+    run_confusions,
+    run_figures,
+    run_forest,
+    run_maps,
+    run_privacy,
+    run_summary,
+    run_tables,
+)
 from medcnn.report.pages import environment
 from medcnn.report.run_files import RunFiles, read_run
 from medcnn.report.run_svg import Chart
@@ -44,7 +52,7 @@ class Level(NamedTuple):
     roc: list[Chart]
     precision_recall: list[Chart]
     agreement: list[Chart]
-    confusions: list[run_tables.Confusion]
+    confusions: list[run_confusions.Confusion]
     labels: run_tables.Table | None
     reliability: list[Chart]
     clinic: run_tables.Table | None
@@ -175,8 +183,8 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
             if "pr" in c
         ],
         agreement=run_figures.agreement(scatter, figures) if scatter else [],
-        confusions=run_tables.confusions(level, evaluation.get("positive")),
-        labels=run_tables.label_table(level.get("confusion"), labels),
+        confusions=run_confusions.confusions(level, evaluation.get("positive")),
+        labels=run_confusions.label_table(level.get("confusion"), labels),
         reliability=[
             run_figures.reliability(k, b, _of(figures, "ece", k, len(bins) == 1))
             for k, b in bins.items()

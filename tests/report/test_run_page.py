@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn import metrics
 
 from medcnn.errors import UserError
-from medcnn.report import run_figures, run_maps, run_privacy, run_svg, run_tables
+from medcnn.report import run_confusions, run_figures, run_maps, run_privacy, run_svg
 from medcnn.report.run_page import write_run_page
 from medcnn.report.run_words import bounds_of, told
 
@@ -413,15 +413,15 @@ def test_at_the_operating_point_and_by_the_most_probable_class(tmp_path: Path) -
         "sensitivity": page_runs.figure(tn / (tn + fp), tn + fp),
         "specificity": page_runs.figure(tp / (tp + fn), tp + fn),
     }
-    first = run_tables.confusions(level, 0)[0]  # the other class is sought
+    first = run_confusions.confusions(level, 0)[0]  # the other class is sought
     assert [[text for text, _ in row] for _, row, _ in first.rows] == [
         [str(tn), str(fp)],
         [str(fn), str(tp)],
     ]
     level["n"] += 1
-    assert len(run_tables.confusions(level, 0)) == 1
+    assert len(run_confusions.confusions(level, 0)) == 1
     level["clinic"]["figures"]["sensitivity"] = page_runs.figure(0.5, 0) | {"value": None}
-    assert len(run_tables.confusions(level, 0)) == 1
+    assert len(run_confusions.confusions(level, 0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -612,9 +612,9 @@ def test_a_scatter_of_classes_that_nobody_is_in() -> None:
     none = run_figures.reliability("x", {key: [] for key in [*bins, "count"]}, {})
     assert "<circle" not in none.svg
     counts = {"names": ["a", "b"], "counts": [[0, 0], [1, 3]]}
-    matrix = run_tables.confusions({"confusion": counts}, None)[0]
+    matrix = run_confusions.confusions({"confusion": counts}, None)[0]
     assert matrix.rows[0] == ("a", [("0", 0.0), ("0", 0.0)], "0")
-    tables = run_tables.label_table({"per_label": {"a": [[0, 0], [1, 1]]}})
+    tables = run_confusions.label_table({"per_label": {"a": [[0, 0], [1, 1]]}})
     assert tables is not None
     assert tables.rows[0].cells[2] == ("0", "")
 
