@@ -15,11 +15,13 @@ from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples, Task
 from medcnn.errors import UserError
 from medcnn.freeze import FeatureCache, Freezing
+from medcnn.nets import Net
 from medcnn.normalise import statistics
 from medcnn.objective import Objective, balanced_weights, known, target_statistics
 from medcnn.results import check_studies
 
-OF_TRAINER = ("name", "epochs")  # keys of a dataset config that aren't the data set's own
+# Keys of a dataset config that aren't the data set's own, but read by other groups
+OF_TRAINER = ("name", "epochs", "net_width")
 
 
 def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
@@ -151,6 +153,8 @@ def make_classifier(
         raise UserError(
             f"model._target_={config['model'].get('_target_')} gives no torch.nn.Module"
         )
+    if isinstance(net, Net) and node.get("stem") == "auto":
+        config["model"]["stem"] = net.stem  # what auto means may change, and with it the net
     channels_last = bool(config["trainer"]["channels_last"])
     return Classifier(net, objective, card, channels_last=channels_last, **training)
 

@@ -10,6 +10,7 @@ from medcnn import __version__
 from medcnn.assemble import make_classifier
 from medcnn.classifier import CARD_KEYS, Classifier
 from medcnn.errors import UserError
+from medcnn.nets.base import SMALL_IMAGE
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -40,6 +41,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _name_stem(card: dict[str, Any]) -> None:
+    """Name the stem in a card from before there was a medium one, when it held ``auto``."""
+    model = card["config"]["model"]
+    if model.get("stem") == "auto":
+        model["stem"] = "small" if max(card["input_size"]) <= SMALL_IMAGE else "imagenet"
+
+
 def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:
     """The ready classifier in a checkpoint, on the CPU, in evaluation mode.
 
@@ -55,6 +63,7 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:
     """
     content = read_checkpoint(checkpoint)
     card = {key: value for key, value in content["medcnn"].items() if key != "version"}
+    _name_stem(card)
     classifier = make_classifier(card, trust)
     try:
         classifier.load_state_dict(content["state_dict"])

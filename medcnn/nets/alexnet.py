@@ -88,7 +88,7 @@ def alexnet(
         raise UserError(f"model.version={version}: alexnet comes as 2012 and 2014")
     if groups not in (1, 2):
         raise UserError(f"model.groups={groups}: alexnet has 1 or 2")
-    kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    kind = choose_stem(stem, input_size, MIN_SIZE)
     conv = layer("Conv", spatial_dims)
     pool = partial(layer("MaxPool", spatial_dims), 3, stride=2)
     widths = [scaled(channels, width, groups) for channels in WIDTHS[str(version)]]

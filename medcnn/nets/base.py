@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from medcnn.errors import UserError
 
-Stem = Literal["small", "imagenet"]
+Stem = Literal["small", "medium", "imagenet"]
 SMALL_IMAGE = 64  # px; up to here stem=auto takes the small stem
+MEDIUM_IMAGE = (33, 96)  # px; from and up to here it takes the medium stem, in nets that have one
 LayerKind = Literal["Conv", "BatchNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool"]
 
 
@@ -124,26 +125,32 @@ def scaled(channels: int, width: float, multiple: int = 1) -> int:
     return multiple * max(1, round(channels * width / multiple))
 
 
-def choose_stem(stem: str, input_size: Sequence[int] | None, imagenet_min: int) -> Stem:
+def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[Stem, int]) -> Stem:
     """Which stem a net gets.
 
     Args:
-        stem: ``small``, ``imagenet`` or ``auto``. Auto is small for images of up to 64 px, and for
-            those with a side that the imagenet stem can't take; otherwise, and where the size
-            isn't known, imagenet.
+        stem: One of the net's stems, or ``auto``. Where the net has a medium stem, auto is small
+            for images of up to 32 px and medium up to 96 px; where it has none, small up to 64 px.
+            It is small, too, for images with a side that the larger stems can't take; otherwise,
+            and where the size isn't known, imagenet.
         input_size: Spatial size of the images, or None.
-        imagenet_min: Smallest side that the net takes with its imagenet stem.
+        min_size: The net's stems, and the smallest side that each takes.
 
     Raises:
         UserError: Another value of stem.
     """
-    if stem == "small" or stem == "imagenet":
-        return "small" if stem == "small" else "imagenet"
+    for kind in min_size:
+        if stem == kind:
+            return kind
     if stem != "auto":
-        raise UserError(f"model.stem={stem}: choose auto, small or imagenet")
+        raise UserError(f"model.stem={stem}: choose auto, {', '.join(min_size)}")
     if input_size is None:
         return "imagenet"
-    small = max(input_size) <= SMALL_IMAGE or min(input_size) < imagenet_min
+    low, high = MEDIUM_IMAGE
+    if "medium" in min_size and low <= max(input_size) <= high:
+        return "medium" if min(input_size) >= min_size["medium"] else "small"
+    largest_small = low - 1 if "medium" in min_size else SMALL_IMAGE
+    small = max(input_size) <= largest_small or min(input_size) < min_size["imagenet"]
     return "small" if small else "imagenet"
 
 

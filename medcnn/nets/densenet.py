@@ -18,7 +18,7 @@ DEPTHS: dict[int, tuple[int, ...]] = {
 }
 GROWTH = 32
 BOTTLENECK = 4
-MIN_SIZE: dict[Stem, int] = {"small": 8, "imagenet": 32}
+MIN_SIZE: dict[Stem, int] = {"small": 8, "medium": 16, "imagenet": 32}
 TORCHVISION_NAMES = {
     "features.conv0": "features.stem.conv",
     "features.norm0": "features.stem.norm",
@@ -82,7 +82,8 @@ def densenet(
     each place of the map sees 2071 / 3351 / 3863 px.
 
     With the small stem (3×3, stride 1, no pooling) the map is 1/8 of the image, rounded up; with
-    the imagenet stem 1/32.
+    the imagenet stem 1/32. The medium stem is the imagenet stem without its pooling; transition3
+    then keeps the size, so that the map is 1/8 of the image, too.
 
     Args:
         in_channels: Channels of an image.
@@ -90,7 +91,7 @@ def densenet(
         spatial_dims: 2 or 3.
         input_size: Spatial size of the images, for ``stem="auto"``.
         depth: 121, 169 or 201.
-        stem: auto, small or imagenet.
+        stem: auto, small, medium or imagenet.
         width: The growth rate, 32, and with it all numbers of channels times this.
         head: gap as published, attention, lse or top.
         dropout: Probability, after the last convolution of each layer; the paper uses 0.2 on small
@@ -100,7 +101,7 @@ def densenet(
         UserError: Unknown depth, stem or head.
     """
     counts = DEPTHS[choose_depth("densenet", depth, tuple(DEPTHS))]
-    kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    kind = choose_stem(stem, input_size, MIN_SIZE)
     growth = scaled(GROWTH, width)
     channels = 2 * growth
     stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, channels, spatial_dims))
@@ -111,7 +112,8 @@ def densenet(
             channels += growth
         stages[f"denseblock{number}"] = nn.Sequential(block)
         if number < len(counts):
-            stages[f"transition{number}"] = transition(channels, kind, spatial_dims)
+            halves = kind != "medium" or number < len(counts) - 1
+            stages[f"transition{number}"] = transition(channels, kind, spatial_dims, halves=halves)
             channels //= 2
     final = OrderedDict(norm=layer("BatchNorm", spatial_dims)(channels), relu=nn.ReLU())
     stages["final"] = nn.Sequential(final)
@@ -128,12 +130,13 @@ def densenet(
     )
 
 
-def transition(channels: int, kind: Stem, spatial_dims: int) -> nn.Sequential:
-    """Halves channels and size; an odd size is rounded up in small images, else down."""
-    parts = OrderedDict(
+def transition(channels: int, kind: Stem, spatial_dims: int, *, halves: bool) -> nn.Sequential:
+    """Halves channels and, if asked to, size; an odd size is rounded down with the imagenet stem."""
+    parts = OrderedDict[str, nn.Module](
         norm=layer("BatchNorm", spatial_dims)(channels),
         relu=nn.ReLU(),
         conv=layer("Conv", spatial_dims)(channels, channels // 2, 1, bias=False),
-        pool=layer("AvgPool", spatial_dims)(2, ceil_mode=kind == "small"),
     )
+    if halves:
+        parts["pool"] = layer("AvgPool", spatial_dims)(2, ceil_mode=kind != "imagenet")
     return nn.Sequential(parts)

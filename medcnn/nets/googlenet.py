@@ -23,7 +23,7 @@ INCEPTIONS: dict[str, tuple[int, ...]] = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-MIN_SIZE: dict[Stem, int] = {"small": 8, "imagenet": 32}
+MIN_SIZE: dict[Stem, int] = {"small": 8, "medium": 16, "imagenet": 32}
 TORCHVISION_NAMES = {
     **{f"conv{i}": f"features.stem.conv{i}" for i in (1, 2, 3)},
     **{f"inception{name}": f"features.inception{name[0]}.{name[1]}" for name in INCEPTIONS},
@@ -182,14 +182,15 @@ def googlenet(
 
     With batch norm instead of response normalisation, as in torchvision. The small stem (3×3,
     stride 1, no pooling after it) leads to a map of 1/8 of the image, the imagenet stem to 1/32,
-    both rounded up.
+    both rounded up. The medium stem is the imagenet stem without its pooling; inception5 then has
+    none either, so that the map is 1/8 of the image, too.
 
     Args:
         in_channels: Channels of an image.
         num_classes: Number of logits.
         spatial_dims: 2 or 3.
         input_size: Spatial size of the images, for ``stem="auto"``.
-        stem: auto, small or imagenet.
+        stem: auto, small, medium or imagenet.
         width: All numbers of channels and hidden units times this.
         head: gap as published, attention, lse or top.
         dropout: Probability, before the last layer.
@@ -202,14 +203,16 @@ def googlenet(
     """
     if transform_input and in_channels != 3:
         raise UserError(f"model.transform_input=true is for 3 channels, not {in_channels}")
-    kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    kind = choose_stem(stem, input_size, MIN_SIZE)
     pool = layer("MaxPool", spatial_dims)
     stages = OrderedDict[str, nn.Module](
         stem=make_stem(kind, in_channels, width, spatial_dims, transform_input)
     )
     channels = scaled(192, width)
     for group, kernel in (("3", 3), ("4", 3), ("5", 2)):
-        parts = OrderedDict[str, nn.Module](pool=pool(kernel, stride=2, ceil_mode=True))
+        parts = OrderedDict[str, nn.Module]()
+        if kind != "medium" or group != "5":
+            parts["pool"] = pool(kernel, stride=2, ceil_mode=True)
         for name, full in INCEPTIONS.items():
             if name.startswith(group):
                 branches = tuple(scaled(number, width) for number in full)
@@ -238,7 +241,7 @@ def googlenet(
 def make_stem(
     kind: Stem, in_channels: int, width: float, spatial_dims: int, transform_input: bool
 ) -> nn.Sequential:
-    """Three convolutions to 192 channels; for large images 1/4 of the size."""
+    """Three convolutions to 192 channels; with the imagenet stem to 1/4 of the size."""
     conv = partial(ConvNormReLU, spatial_dims=spatial_dims)
     narrow = scaled(64, width)
     parts = OrderedDict[str, nn.Module]()
@@ -248,6 +251,7 @@ def make_stem(
         parts["conv1"] = conv(in_channels, narrow, 3)
     else:
         parts["conv1"] = conv(in_channels, narrow, 7, stride=2)
+    if kind == "imagenet":
         parts["pool1"] = layer("MaxPool", spatial_dims)(3, stride=2, ceil_mode=True)
     parts["conv2"] = conv(narrow, narrow, 1)
     parts["conv3"] = conv(narrow, scaled(192, width), 3)

@@ -103,7 +103,8 @@ DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] =
 }
 WIDTHS = (64, 128, 256, 512)
 STRIDES = (1, 2, 2, 2)
-MIN_SIZE: dict[Stem, int] = {"small": 8, "imagenet": 32}
+FINER = (1, 2, 2, 1)  # with the medium stem: the map is 1/8 of the image, as with the small one
+MIN_SIZE: dict[Stem, int] = {"small": 8, "medium": 16, "imagenet": 32}
 TORCHVISION_NAMES = {
     "conv1": "features.stem.conv",
     "bn1": "features.stem.norm",
@@ -121,7 +122,7 @@ def resnet(
     depth: int = 18,
     stem: str = "auto",
     width: float = 1.0,
-    strides: Sequence[int] = STRIDES,
+    strides: Sequence[int] | None = None,
     head: str = "gap",
     dropout: float = 0.0,
     stochastic_depth: float = 0.0,
@@ -147,7 +148,9 @@ def resnet(
     and 34 have `BasicBlock`, the deeper ones `Bottleneck` and the channels in brackets.
 
     The small stem is a 3×3 convolution of stride 1 and no pooling, as the paper uses for CIFAR-10
-    and MedMNIST for 28 px: the map is 1/8 of the image, with the imagenet stem 1/32.
+    and MedMNIST for 28 px: the map is 1/8 of the image, with the imagenet stem 1/32. The medium
+    stem is the imagenet stem without its pooling; layer4 then has stride 1, so that the map is 1/8
+    of the image, too, for half of the small stem's time.
 
     Args:
         in_channels: Channels of an image.
@@ -155,9 +158,10 @@ def resnet(
         spatial_dims: 2 or 3.
         input_size: Spatial size of the images, for ``stem="auto"``.
         depth: 18, 34, 50, 101 or 152.
-        stem: auto, small or imagenet.
+        stem: auto, small, medium or imagenet.
         width: All numbers of channels times this.
-        strides: Of the first block of each stage, 1 or 2: (1, 2, 2, 2) as published; 1 in the last
+        strides: Of the first block of each stage, 1 or 2; None for (1, 2, 2, 2) as published,
+            and with the medium stem (1, 2, 2, 1). 1 in the last
             makes the map twice as fine, for that stage's time fourfold (as for maps in B. Zhou et
             al., "Learning deep features for discriminative localization", 2016, section 3).
         head: gap as published, attention, lse or top.
@@ -172,7 +176,9 @@ def resnet(
         UserError: Unknown depth, stem or head, or strides that aren't four of 1 and 2.
     """
     block, counts = DEPTHS[choose_depth("resnet", depth, tuple(DEPTHS))]
-    kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    kind = choose_stem(stem, input_size, MIN_SIZE)
+    if strides is None:
+        strides = FINER if kind == "medium" else STRIDES
     if not isinstance(strides, Sequence) or [s in (1, 2) for s in strides] != [True] * 4:
         raise UserError(f"model.strides={strides}: give four numbers, each 1 or 2")
     channels = scaled(WIDTHS[0], width)
@@ -204,7 +210,7 @@ def resnet(
 
 
 def make_stem(kind: Stem, in_channels: int, channels: int, spatial_dims: int) -> nn.Sequential:
-    """The start of a ResNet or DenseNet: one convolution and, for large images, a pooling."""
+    """The start of a ResNet or DenseNet: one convolution and, in the imagenet stem, a pooling."""
     conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
     if kind == "small":
         first = conv(in_channels, channels, 3, padding=1, bias=False)

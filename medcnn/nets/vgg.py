@@ -74,7 +74,7 @@ def vgg(
         UserError: Unknown depth, stem or head.
     """
     counts = DEPTHS[choose_depth("vgg", depth, tuple(DEPTHS))]
-    kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    kind = choose_stem(stem, input_size, MIN_SIZE)
     stages = OrderedDict[str, nn.Module]()
     channels = in_channels
     for number, (full, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):

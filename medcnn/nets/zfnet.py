@@ -59,7 +59,7 @@ def zfnet(
     Raises:
         UserError: Unknown stem or head.
     """
-    kind = choose_stem(stem, input_size, MIN_SIZE["imagenet"])
+    kind = choose_stem(stem, input_size, MIN_SIZE)
     conv = layer("Conv", spatial_dims)
     pool = partial(layer("MaxPool", spatial_dims), 3, stride=2, ceil_mode=True)
     w1, w2, w3, w4, w5 = (scaled(channels, width) for channels in WIDTHS)

@@ -1,6 +1,7 @@
 """Every family: shapes, the seam, training, and what it says about wrong input."""
 
 import copy
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ FLAT = ("linear", "mlp")  # without a map
 SPATIAL = [name for name in nets.FAMILIES if name not in FLAT]
 DENSE = ("lenet", "alexnet", "zfnet", "vgg")  # published with a fully connected head
 STEMMED = ["alexnet", "zfnet", "vgg", "googlenet", "resnet", "densenet"]
+MEDIUM = STEMMED[3:]
 
 
 def make(name: str, size: int, *, dims: int = 2, classes: int = 3, **options: Any) -> nets.Net:
@@ -122,8 +124,8 @@ def test_channels_last_and_bf16(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPATIAL)
 def test_maps_are_fine_enough(name: str) -> None:
-    net = cheap(name) if name == "lenet" else cheap(name, stem="small")
     for size, cells in ((28, 4), (64, 8)):
+        net = cheap(name, input_size=(size, size))
         *_, last = nets.stage_shapes(net, (size, size)).values()
         assert min(last[1:]) >= cells
         assert nets.coarse_map_warning(net, (size, size)) is None
@@ -132,24 +134,31 @@ def test_maps_are_fine_enough(name: str) -> None:
 @pytest.mark.parametrize("name", STEMMED)
 def test_stem_follows_size(name: str) -> None:
     with torch.device("meta"):
-        assert make(name, 64).stem == "small"
-        assert make(name, 65).stem == "imagenet"
+        medium = name in MEDIUM
+        assert make(name, 32).stem == "small"
+        assert make(name, 64).stem == ("medium" if medium else "small")
+        assert make(name, 65).stem == ("medium" if medium else "imagenet")
+        assert make(name, 97).stem == "imagenet"
         assert make(name, 65, stem="small").stem == "small"
-    with pytest.raises(UserError, match=r"model\.stem=large: choose auto, small or imagenet"):
+    stems = "small, medium, imagenet" if medium else "small, imagenet"
+    with pytest.raises(UserError, match=rf"model\.stem=large: choose auto, {stems}"):
         make(name, 28, stem="large")
 
 
 def test_auto_takes_the_small_stem_where_one_side_is_too_short() -> None:
     shape = {"in_channels": 1, "num_classes": 2}
     assert nets.build("resnet", input_size=(20, 100), **shape).stem == "small"
+    assert nets.build("resnet", input_size=(12, 64), **shape).stem == "small"
     assert nets.build("resnet", input_size=(40, 100), **shape).stem == "imagenet"
     assert nets.build("resnet", **shape).stem == "imagenet"
 
 
-@pytest.mark.parametrize("stem", ["small", "imagenet"])
-@pytest.mark.parametrize("name", [*STEMMED, "lenet"])
-def test_smallest_size(name: str, stem: str) -> None:
-    options = {} if name == "lenet" else {"stem": stem}
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("lenet", None), *product(STEMMED, ("small", "imagenet")), *product(MEDIUM, ("medium",))],
+)
+def test_smallest_size(name: str, stem: str | None) -> None:
+    options = {} if stem is None else {"stem": stem}
     net = cheap(name, **options).eval()
     side = net.min_size
     with torch.inference_mode():
@@ -170,6 +179,14 @@ def test_volumes(name: str) -> None:
     assert net.eval()(x).shape == (2, 3)
     with pytest.raises(UserError, match="spatial_dims=3 needs batches of 5 dimensions"):
         net(x[:, :, 0])
+
+
+def test_medium_stem_is_the_imagenet_stem_without_its_pooling() -> None:
+    for name in MEDIUM:
+        medium, imagenet = (make(name, 224, stem=stem) for stem in ("medium", "imagenet"))
+        medium.load_state_dict(imagenet.state_dict())
+        *_, last = nets.stage_shapes(medium, (224, 224)).values()
+        assert last[1:] == (28, 28)
 
 
 def test_imagenet_stem_in_3d() -> None:

@@ -69,7 +69,8 @@ COMMON = ("library", "init", "pretrained", "weights", "cut")  # of every net, in
 
 def model(name: str, *overrides: str) -> dict[str, Any]:
     """The config of model=name as a training has it."""
-    config = OmegaConf.to_container(jobs.compose("train", f"model={name}", *overrides).model)
+    cfg = jobs.compose("train", f"model={name}", "dataset=breastmnist", *overrides)
+    config = OmegaConf.to_container(cfg.model, resolve=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 
