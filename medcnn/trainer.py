@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
-from medcnn.callbacks import EpochLines, History, LastCheckpoint, ProgressBar
+from medcnn.callbacks import BatchNormStatistics, EpochLines, History, LastCheckpoint, ProgressBar
 from medcnn.classifier import Classifier
 from medcnn.config import instantiate, plain
 from medcnn.errors import UserError, check_whole_number
@@ -169,7 +169,14 @@ def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Callb
         enable_version_counter=False,
     )
     shown: Callback = ProgressBar() if ProgressBar.useful() else EpochLines()
-    return [*chosen, best, LastCheckpoint(run.last), History(run / "metrics.csv"), shown]
+    return [
+        BatchNormStatistics(),
+        *chosen,
+        best,
+        LastCheckpoint(run.last),
+        History(run / "metrics.csv"),
+        shown,
+    ]
 
 
 def _profiler(name: str | None, run: RunDir) -> Profiler | None:

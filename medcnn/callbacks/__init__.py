@@ -1,8 +1,16 @@
 """Lightning callbacks, one a file."""
 
+from medcnn.callbacks.batch_norm import BatchNormStatistics
 from medcnn.callbacks.history import History
 from medcnn.callbacks.last import LastCheckpoint
 from medcnn.callbacks.maps import MapsInTensorBoard
 from medcnn.callbacks.progress import EpochLines, ProgressBar
 
-__all__ = ["EpochLines", "History", "LastCheckpoint", "MapsInTensorBoard", "ProgressBar"]
+__all__ = [
+    "BatchNormStatistics",
+    "EpochLines",
+    "History",
+    "LastCheckpoint",
+    "MapsInTensorBoard",
+    "ProgressBar",
+]

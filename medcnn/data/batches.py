@@ -179,12 +179,21 @@ class DataModule(pl.LightningDataModule):
         """The splits in `test_splits` in order, each row once."""
         return self._loader([self._limited(split) for split in self.test_splits])
 
+    def statistics_batches(self, images: int) -> Iterator[Batch]:
+        """At most so many training images, evenly spread over the split, in batches of like size.
+
+        A batch as it is stored, which `scaled` makes ready.
+        """
+        rows = evenly_spread(self._train_rows(), images)
+        dataset = RowDataset(self.samples)
+        for part in rows.tensor_split(-(-len(rows) // self.batch_size)):
+            yield dataset[part]
+
     def _limited(self, split: str) -> Tensor:
         """As many rows of a split, evenly spread, as its limit allows."""
         rows, limit = self.samples.rows(split), self.limits.get(split, 1.0)
         count = limit * (self.batch_size if isinstance(limit, int) else len(rows))
-        count = max(1, min(len(rows), int(count)))
-        return rows[torch.linspace(0, len(rows) - 1, count).round().long()]
+        return evenly_spread(rows, max(1, int(count)))
 
     def _train_rows(self) -> Tensor:
         rows = self.samples.rows("train")
@@ -214,8 +223,18 @@ class DataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale the intensities and, in training, augment; on the batch's device."""
-        ranges = batch.pop("range", self.samples.intensity_range)
-        images = unit_intensity(batch["image"], ranges)
+        batch = self.scaled(batch)
         if self.augment is not None and self.trainer is not None and self.trainer.training:
-            images = self.augment(images, batch["row"], self.trainer.current_epoch)
-        return {**batch, "image": images}
+            images = self.augment(batch["image"], batch["row"], self.trainer.current_epoch)
+            return {**batch, "image": images}
+        return batch
+
+    def scaled(self, batch: Batch) -> Batch:
+        """A batch as it is stored → its images in 0 … 1."""
+        ranges = batch.pop("range", self.samples.intensity_range)
+        return {**batch, "image": unit_intensity(batch["image"], ranges)}
+
+
+def evenly_spread(rows: Tensor, count: int) -> Tensor:
+    """At most `count` of rows (n,), in order, the first and the last among them."""
+    return rows[torch.linspace(0, len(rows) - 1, min(len(rows), count)).round().long()]

@@ -174,7 +174,8 @@ def test_config_and_function_have_the_same_defaults() -> None:
     config = yaml.safe_load(CONFIG.read_text())
     assert config.pop("_target_") == "medcnn.data.phantom.phantom"
     assert config.pop("name") == "phantom"
-    assert config.pop("epochs") > 0 and config.pop("net_width") == 0.5
+    assert config.pop("epochs") > 0
+    assert config.pop("net_width") == 0.5
     parameters = inspect.signature(phantom).parameters
     assert list(config) == list(parameters)
     assert config.pop("class_shares") == {"normal": 1, "nodule": 1, "effusion": 1}
