@@ -1,7 +1,6 @@
 """``python -m medcnn.explain``: the maps behind the decisions, and whether they can be believed."""
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import pandas as pd
 import torch
 from omegaconf import DictConfig
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from medcnn import cam, cli
 from medcnn.assemble import check_fits
@@ -28,6 +26,7 @@ from medcnn.evidence.store import Parts
 from medcnn.evidence.summary import Record
 from medcnn.evidence.verdicts import verdicts
 from medcnn.files import write_csv, write_json
+from medcnn.progress import Progress
 from medcnn.report import write_cam_page
 from medcnn.report.cam_scale import check_scale
 from medcnn.trainer import device_of
@@ -202,13 +201,12 @@ def _job(
 
 
 def _measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
-    """All scores, with a bar of finished parts on a terminal."""
-    columns = ("{task.description}", MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as progress:
-        task = progress.add_task("", total=sum(job.size for job in jobs))
+    """All scores; says how far it is."""
+    with Progress("parts of the scores", sum(job.size for job in jobs)) as progress:
 
         def tick(name: str) -> None:
-            progress.update(task, advance=1, description=name)
+            progress.what = f"parts of the scores ({name})"
+            progress.advance()
 
         for job in jobs:
             job.tick = tick

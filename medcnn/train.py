@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from medcnn import cli
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import write_csv, write_json, write_text
+from medcnn.progress import Progress
 from medcnn.rundir import RunDir, environment
 
 if TYPE_CHECKING:
@@ -164,21 +165,25 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     from medcnn.report import curves, write_model_card, write_run_page
     from medcnn.results import headline, write_results
 
-    choose_and_keep(run, classifier, samples, cfg.evaluation.operating_point)
-    metrics = write_results(
-        run, samples, classifier, classifier.tested, cfg.aggregate, evaluation=plain(cfg.evaluation)
-    )
+    how = plain(cfg.evaluation)
+    with Progress("figures and their intervals"):
+        choose_and_keep(run, classifier, samples, cfg.evaluation.operating_point)
+        metrics = write_results(
+            run, samples, classifier, classifier.tested, cfg.aggregate, evaluation=how
+        )
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import explain_split, interval
 
         classifier.to("cuda" if uses_gpu(cfg.trainer.accelerator) else "cpu")
-        scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
+        with Progress("maps"):
+            scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
         write_json(run / "metrics.json", metrics | scores)
         for name, score in scores.items():
             print(f"{name} {interval(score)}, n = {score['n']}")
-    write_run_page(run.path)
-    write_model_card(run.path)
+    with Progress("page"):
+        write_run_page(run.path)
+        write_model_card(run.path)
     print(f"{run.path}: {headline(metrics)}", flush=True)
     return best
 

@@ -31,6 +31,7 @@ from medcnn.data.radiograph import (
 )
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
+from medcnn.progress import Progress
 
 CLASSES = ("normal", "nodule", "effusion")
 MARKER_BOX = ("marker_top", "marker_left", "marker_bottom", "marker_right")
@@ -258,5 +259,7 @@ def _take_volumes(films: _Films, grid: Grid, dose: float) -> tuple[Array, Array]
 
 def _in_blocks(take: Callable[[Array], None], count: int, block: int) -> None:
     """Calls take with 0 … count-1, some at a time, in any order: each has its own generator."""
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(take, np.split(np.arange(count), range(block, count, block))))
+    blocks = np.split(np.arange(count), range(block, count, block))
+    with ThreadPoolExecutor(2) as pool, Progress("images drawn", count) as drawn:
+        for rows, _ in zip(blocks, pool.map(take, blocks), strict=True):
+            drawn.advance(len(rows))

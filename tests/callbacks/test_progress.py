@@ -32,9 +32,16 @@ def test_a_line_an_epoch(first: bool, capsys: pytest.CaptureFixture[str]) -> Non
     trainer: Any = SimpleNamespace(
         current_epoch=4, max_epochs=30, is_global_zero=first, callback_metrics=figures
     )
+    trainer.num_training_batches = 2
     lines = EpochLines()
     lines.on_train_epoch_start(trainer, MODULE)
+    lines.on_train_batch_end(trainer)
+    within = lines.within
     lines.on_train_epoch_end(trainer, MODULE)
+    assert lines.within is None
+    assert (within is not None) == first
+    if within is not None:
+        assert within.line().startswith("1 of 2 steps of epoch 5, ")
     text = capsys.readouterr().out
     if first:
         assert text.startswith("epoch   5/30  train loss 0.2500  val loss 0.5000  val AUROC nan")
