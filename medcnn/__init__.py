@@ -1,8 +1,13 @@
 """Train medical image classifiers, test them, and see the evidence for each decision."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read when PyTorch is loaded: threads that wait for work sleep. Those that spin take the cores from
+# other processes, for a gain that is small on an idle machine (docs/benchmark_waiting.csv).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:
     from medcnn.ensemble import load

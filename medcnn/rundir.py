@@ -182,6 +182,7 @@ def environment(**facts: Any) -> dict[str, Any]:
         "cpu": {"count": os.cpu_count(), "capability": torch.backends.cpu.get_cpu_capability()},
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "torch_threads": torch.get_num_threads(),
+        "waiting_threads": os.environ.get("OMP_WAIT_POLICY"),
         **facts,
     }
 

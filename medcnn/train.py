@@ -1,5 +1,6 @@
 """``python -m medcnn.train``: train, test and look."""
 
+import os
 import shlex
 import time
 from collections.abc import Callable
@@ -282,9 +283,11 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
         f"data {samples.name}: {parts} images of {size}, classes {' | '.join(samples.class_names)}"
     )
     name = classifier.card["config"]["model"].get("name", type(net).__name__)
+    threads = f"{torch.get_num_threads()} CPU threads"
+    threads += f" (waiting: {os.environ.get('OMP_WAIT_POLICY', 'default')})"
     print(
-        f"model {name}: {millions:.2f} million parameters; {precision}, "
-        f"{torch.get_num_threads()} CPU threads; run directory {run.path}",
+        f"model {name}: {millions:.2f} million parameters; {precision}, {threads}; "
+        f"run directory {run.path}",
         flush=True,
     )
     if isinstance(net, Net) and net.loaded is not None:
