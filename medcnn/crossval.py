@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from medcnn.files import write_csv, write_json, write_text
+from medcnn.files import read_csv, read_sample_table, write_csv, write_json, write_text
 from medcnn.rundir import RunDir
 
 
@@ -62,7 +62,7 @@ def _train_fold(cfg: DictConfig, part: RunDir, fold: int, trust: list[str]) -> f
 
 
 def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:
-    tables = [pd.read_csv(part / "samples.csv", dtype=str, keep_default_na=False) for part in parts]
+    tables = [read_csv(part / "samples.csv") for part in parts]
     pooled = tables[0].drop(columns="split")
     for fold, table in enumerate(tables):
         pooled.loc[table["split"] == "test", "fold"] = str(fold)
@@ -74,6 +74,7 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
     from medcnn.checkpoint import read_checkpoint
     from medcnn.config import plain
     from medcnn.evaluated import analysis_of, flat
+    from medcnn.evaluation.predictions import TEXT
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
     pooled_levels: dict[str, pd.DataFrame] = {}
@@ -83,14 +84,14 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
             continue
         tables = []
         for fold, part in enumerate(parts):
-            table = pd.read_csv(part / name, dtype={"label": str, "decision": str, "patient": str})
+            table = read_csv(part / name, TEXT)
             tables.append(table[table["split"] == "test"].assign(fold=fold))
         pooled = pd.concat(tables)
         pooled = pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
         write_csv(run / name, pooled)
         pooled_levels[level] = pooled
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
-    samples = pd.read_csv(run / "samples.csv", index_col="row")
+    samples = read_sample_table(run / "samples.csv").set_index("row")
     evaluation, aggregate = plain(cfg.evaluation), cfg.aggregate
     content = analysis_of(
         pooled_levels, samples, card, "test", aggregate, evaluation, point=_mean_point(parts)

@@ -3,7 +3,7 @@
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,3 +41,36 @@ def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -
     """Write a table, with its index as a column if that gets a name."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=index_label is not None, index_label=index_label)
+
+
+def read_csv(path: Path | str, text: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a table that was written here; an empty cell is missing, NA or None is text.
+
+    Args:
+        path: Of the file.
+        text: Columns in which 007 stays 007; None for all. Others become numbers where they can.
+
+    Raises:
+        OSError, ValueError: It can't be read.
+    """
+    types = str if text is None else dict.fromkeys(text, str)
+    return pd.read_csv(
+        path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip"
+    )
+
+
+def read_sample_table(path: Path) -> pd.DataFrame:
+    """Read a samples.csv: rows and labels as numbers, all else as the text that it is.
+
+    So a site 01 isn't 1, and a cross-validation that pools such tables sees what one run sees.
+
+    Raises:
+        OSError, ValueError: It can't be read.
+    """
+    table = read_csv(path)
+    for name in map(str, table):
+        if name in ("row", "label", "slice") or name.startswith("label:"):
+            numbers = pd.to_numeric(table[name], errors="coerce")
+            if (numbers.isna() == table[name].isna()).all():
+                table[name] = numbers
+    return table

@@ -15,6 +15,8 @@ from medcnn.classifier import Classifier
 from medcnn.data.phantom import phantom
 from medcnn.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError
+from medcnn.files import read_sample_table, write_csv
+from medcnn.rundir import RunDir
 
 FOLDS = (*jobs.QUICK, "trainer.max_epochs=1", "fold=all", "folds=3")
 
@@ -45,6 +47,20 @@ def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None
     assert "mean ± SD over 3 folds" in page
     assert told in page
     assert f"{told} {values.min():.3f} … {values.max():.3f}" in card
+
+
+def test_names_are_pooled_as_the_text_that_they_are(tmp_path: Path) -> None:
+    whole = RunDir(tmp_path)
+    parts = [RunDir(tmp_path / f"fold-{k}") for k in range(2)]
+    for fold, part in enumerate(parts):
+        split = ["test", "train"] if fold == 0 else ["train", "test"]
+        table = pd.DataFrame({"patient": ["01", "1"], "site": ["NA", None], "split": split})
+        write_csv(part / "samples.csv", table, index_label="row")
+    crossval._pool_samples(whole, parts)
+    pooled = read_sample_table(tmp_path / "samples.csv")
+    assert pooled["patient"].tolist() == ["01", "1"]
+    assert pooled["site"].isna().tolist() == [False, True]
+    assert pooled["fold"].tolist() == ["0", "1"]
 
 
 def test_points_of_folds_are_averaged_where_there_are() -> None:

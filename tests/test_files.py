@@ -5,7 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcnn.files import replacing, write_csv, write_json, write_text
+from medcnn.files import (
+    read_csv,
+    read_sample_table,
+    replacing,
+    write_csv,
+    write_json,
+    write_text,
+)
 
 
 def fail_half_way(path: Path, error: BaseException) -> None:
@@ -89,3 +96,23 @@ def test_csv(tmp_path: Path) -> None:
     again = pd.read_csv(path, index_col="row")
     pd.testing.assert_frame_equal(again, table, check_names=False)
     assert path.read_text(encoding="utf-8").splitlines()[0] == "row,image,prob"
+
+
+def test_text_in_a_table_stays_text(tmp_path: Path) -> None:
+    names = ["None", "NULL", "nan", "NA", "007", None]
+    table = pd.DataFrame({"label": names, "prob:NA": [0.1 + 0.2, np.nan, 1, 0, 1e-9, 1 / 3]})
+    write_csv(tmp_path / "table.csv", table)
+    read = read_csv(tmp_path / "table.csv", ["label"])
+    assert read["label"].fillna("missing").tolist() == [*names[:-1], "missing"]
+    np.testing.assert_array_equal(read["prob:NA"], table["prob:NA"])
+    assert read_csv(tmp_path / "table.csv")["prob:NA"].tolist()[0] == "0.30000000000000004"
+
+
+def test_a_sample_table_has_numbers_where_labels_are(tmp_path: Path) -> None:
+    table = pd.DataFrame({"label:a": [1, -1], "site": ["01", "1"], "sex": ["M", None]})
+    write_csv(tmp_path / "samples.csv", table, index_label="row")
+    read = read_sample_table(tmp_path / "samples.csv")
+    assert read["row"].tolist() == [0, 1]
+    assert read["label:a"].tolist() == [1, -1]
+    assert read["site"].tolist() == ["01", "1"]
+    assert read["sex"].isna().tolist() == [False, True]

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from medcnn.errors import UserError
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.evaluation.studies import aggregate, study_labels
+from medcnn.files import read_csv
 from medcnn.objective import TASKS, UNKNOWN, Task
 
-TEXT = {"label": str, "decision": str, "patient": str, "study": str, "image": str}
+TEXT = ("label", "decision", "patient", "study", "image")  # columns that aren't numbers
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def read_predictions(
         UserError: It can't be read, has no such columns, or no row of the split.
     """
     try:
-        table = pd.read_csv(path, dtype=TEXT)
+        table = read_csv(path, TEXT)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as a table of predictions: {error}") from None
     if split is not None and "split" in table:

@@ -1,6 +1,7 @@
 """What the files of a run directory say, as far as they are there."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import pandas as pd
 import yaml
 
 from medcnn.errors import UserError
+from medcnn.files import read_csv, read_sample_table
 from medcnn.objective import TASKS
 
 FORMAT = 1
@@ -45,7 +47,7 @@ def read_run(run: Path) -> RunFiles:
     """
     return RunFiles(
         evaluation=_evaluation(run / "evaluation.json"),
-        samples=_table(run / "samples.csv"),
+        samples=_table(run / "samples.csv", read_sample_table),
         problems=_table(run / "problems.csv"),
         epochs=_epochs(_table(run / "metrics.csv")),
         environment=_json(run / "environment.json", {}),
@@ -100,9 +102,9 @@ def _yaml(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _table(path: Path) -> pd.DataFrame | None:
+def _table(path: Path, read: Callable[[Path], pd.DataFrame] = read_csv) -> pd.DataFrame | None:
     try:
-        return pd.read_csv(path, low_memory=False)
+        return read(path)
     except (OSError, ValueError):
         return None
 

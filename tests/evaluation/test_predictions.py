@@ -50,6 +50,14 @@ def test_unknown_labels_and_patients(tmp_path: Path) -> None:
     assert patients.tolist() == ["a", "a", "b"]
 
 
+def test_classes_called_none_and_na(tmp_path: Path) -> None:
+    table = BINARY.rename(columns={"prob:ill": "prob:None", "prob:well": "prob:NA"})
+    table = table.replace({"ill": "None", "well": "NA"})
+    found = read_predictions(write(table, tmp_path), split=None)
+    assert found.labels.tolist() == [1, 1, 0, -1]
+    assert found.decisions.tolist() == [1, 1, 0, 0]
+
+
 def test_other_tasks_by_their_columns(tmp_path: Path) -> None:
     three = pd.DataFrame(
         {"label": ["c"], "decision": ["a"], "prob:a": [1], "prob:b": [0], "prob:c": [0]}
