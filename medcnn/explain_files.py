@@ -15,9 +15,10 @@ from medcnn import cam
 from medcnn.classifier import Classifier
 from medcnn.config import plain
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import decode, list_images, stem
+from medcnn.data.formats import decode
 from medcnn.data.geometry import prepared_affine
 from medcnn.data.image import Image, ImageSpec
+from medcnn.data.image_files import list_images, stem
 from medcnn.datasets import spec_of
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of

@@ -12,8 +12,8 @@ from medcnn import cli
 from medcnn.checkpoint import load
 from medcnn.classifier import Card, Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import list_images, stem
 from medcnn.data.image import ImageSpec
+from medcnn.data.image_files import list_images, stem
 from medcnn.datasets import spec_of
 from medcnn.errors import UserError, check_whole_number
 from medcnn.inputs import read_input

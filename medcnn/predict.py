@@ -44,7 +44,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     import torch
 
     from medcnn.classifier import Classifier
-    from medcnn.data.formats import list_images
+    from medcnn.data.image_files import list_images
     from medcnn.datasets import spec_of
     from medcnn.ensemble import Ensemble, load, load_members
     from medcnn.evaluation.studies import aggregate

@@ -3,11 +3,15 @@
 import csv
 import gzip
 import io
+import re
+import stat
 import zlib
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,50 +19,93 @@ from medcnn.errors import UserError
 
 DELIMITERS = ",;\t"
 EMPTY = ("", "na", "n/a", "nan", "<na>")  # what R, spreadsheets and pandas write for no value
+LOOKED_AT = 20  # rows that tell what stands between the cells
 SHOWN = 5  # lines that a message names
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    r"""Reads a table with commas, semicolons or tabs, plain or compressed (``.gz``).
+    r"""Read a table with commas, semicolons or tabs, plain or compressed (``.gz``).
 
     Args:
         path: UTF-8 text, whose first line holds the names of the columns; line breaks and several
-            spaces in a name become one space.
+            spaces in a name become one space. A line ``sep=;`` before it, as Excel writes, says
+            what stands between the cells; else that is what cuts the first lines into as many
+            cells as there are names.
 
     Returns:
-        All cells as text, so that patient 007 stays that, without the spaces around them; those in
-        `EMPTY`, in small letters or capitals, are "". Indexed by the line in the file, from 1, on
-        which a row ends. Empty lines, and columns without a name (which programs add for a row's
-        number), are left out.
+        All cells as text, so that patient 007 stays that, without the spaces around them; see
+        `without_empty`. Indexed by the line in the file, from 1, on which a row ends. Empty lines,
+        and columns without a name (which programs add for a row's number), are left out.
 
     Raises:
         UserError: Missing, empty, no such table, or two columns of one name.
     """
     text = _read_text(path)
-    header_line = text.partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header_line.count)
-    if delimiter not in header_line:
-        raise UserError(
-            f"{path} is no table: its first line, which names the columns, holds neither comma, "
-            "semicolon nor tab"
-        )
+    first, _, rest = text.partition("\n")
+    before = 0
+    if match := re.fullmatch(r"\"?sep=(.)\"?", first.strip("\ufeff ")):
+        delimiter, text, before = match[1], rest, 1
+    else:
+        delimiter = _delimiter(text, path)
     rows, lines = [], []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = _cut(text, delimiter)
     try:
-        names = [" ".join(name.split()) for name in next(reader)]
+        names = [" ".join(name.split()) for name in next(reader, [])]
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                rows.append(_cells(cells, names, path, reader.line_num))
-                lines.append(reader.line_num)
+                line = reader.line_num + before
+                rows.append(_cells(cells, names, path, line))
+                lines.append(line)
     except csv.Error as error:
         raise UserError(
-            f"{path}, line {reader.line_num}: can't be read as CSV ({error})"
+            f"{path}, line {reader.line_num + before}: can't be read as CSV ({error})"
         ) from error
     _check_header(names, path)
     if not rows:
         raise UserError(f"{path} names columns, but holds no row")
     table = pd.DataFrame(rows, columns=names, index=lines, dtype=str)
     return table[[name for name in names if name]]
+
+
+def without_empty(cells: pd.Series, classes: Sequence[str] = ()) -> pd.Series:
+    """Return a column with "" for each cell of `EMPTY`, in small letters or capitals.
+
+    Args:
+        cells: Text.
+        classes: Names that mean a class, whatever they look like.
+    """
+    kept = {name.casefold() for name in classes}
+    gaps = {cell: cell.lower() in EMPTY and cell.casefold() not in kept for cell in cells.unique()}
+    return cells.where(~cells.map(gaps), "")
+
+
+def _cut(text: str, delimiter: str) -> Any:
+    return csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
+
+
+def _delimiter(text: str, path: Path) -> str:
+    """The sign of `DELIMITERS` that cuts the first rows like the header, into the most cells."""
+    header = text.partition("\n")[0]
+    known = [sign for sign in DELIMITERS if sign in header]
+    if not known:
+        raise UserError(
+            f"{path} is no table: its first line, which names the columns, holds neither comma, "
+            "semicolon nor tab; at least image and label are needed"
+        )
+    return max(known, key=lambda sign: (*_fit(text, sign), header.count(sign)))
+
+
+def _fit(text: str, delimiter: str) -> tuple[bool, int]:
+    """Whether the first rows have as many cells as the header has, and how many these are."""
+    reader = _cut(text, delimiter)
+    try:
+        lengths = [len(cells) for cells in islice(reader, LOOKED_AT) if cells]
+    except csv.Error:
+        return False, 0
+    fits = len(set(lengths)) == 1 and lengths[0] > 1
+    return fits, lengths[0] if fits else 0
 
 
 def check_column(table: pd.DataFrame, name: str, key: str) -> None:
@@ -90,17 +137,28 @@ def at_lines(lines: Sequence[int] | pd.Index) -> str:
     return f"lines {', '.join(str(line) for line in lines[:SHOWN])}{rest}"
 
 
+def refuse_lines(bad: pd.Series, what: str) -> None:
+    """Raise UserError with the lines of the table that are bad, if any are."""
+    if bad.any():
+        raise UserError(f"dataset.path, {at_lines(bad.index[bad])}: {what}")
+
+
 def _read_text(path: Path) -> str:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is missing"
-        raise UserError(f"dataset.path: {path} {what}; give a table of images (.csv, .tsv)")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            what = "is a folder" if path.is_dir() else "is special and no file"
+            raise UserError(f"dataset.path: {path} {what}; give a table of images (.csv, .tsv)")
         content = path.read_bytes()
         if path.suffix.lower() == ".gz":
             content = gzip.decompress(content)
         text = content.decode("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"dataset.path: {path} is missing; give a table of images (.csv, .tsv)"
+        ) from None
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} can't be read ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"dataset.path: {path} can't be read ({reason})") from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not text in UTF-8: save it as CSV with that encoding"
@@ -117,8 +175,7 @@ def _cells(cells: list[str], names: list[str], path: Path, line: int) -> list[st
         raise UserError(
             f"{path}, line {line}: {len(cells)} cells, but there are {len(names)} columns"
         )
-    stripped = [cell.strip() for cell in cells]
-    return ["" if cell.lower() in EMPTY else cell for cell in stripped]
+    return [cell.strip() for cell in cells]
 
 
 def _check_header(names: list[str], path: Path) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from medcnn.data.image_files import is_image, kinds, list_images, visible_files
 from medcnn.data.labels import LabelOptions, read_labels
 from medcnn.data.listing import Listing
 from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec
 from medcnn.errors import UserError
+from medcnn.notes import note, visible
 
 log = logging.getLogger(__name__)
+SHOWN = 5  # names of folders in a message
 
 
 def folder(
@@ -35,8 +38,9 @@ def folder(
     r"""Lists ``class/…/image``, or ``split/class/…/image``; the images aren't opened.
 
     The second is meant where all subfolders have names of splits (train, val, valid, test, …).
-    Images are the files that `medcnn.data.formats.list_images` finds. For networks of volumes, and
-    where `slices` are taken, a folder below that of a class with several DICOM files is one series.
+    Images are the files that `medcnn.data.image_files.list_images` finds; what it leaves out is
+    named. For networks of volumes, and where `slices` are taken, a folder below that of a class
+    with several DICOM files is one series.
 
     Args:
         path: The folder. No image may lie outside of it, through a symbolic link either.
@@ -61,7 +65,8 @@ def folder(
         Rows in the order of their paths.
 
     Raises:
-        UserError: There is no such folder, an image that is in no class, or one without a patient.
+        UserError: There is no such folder, one of a class can't be read or holds other files only,
+            classes and splits can't be told apart, or an image is in no class or of no patient.
     """
     root = existing_folder(path, "dataset.path")
     if task not in ("auto", "binary", "multiclass", "ordinal"):
@@ -78,11 +83,11 @@ def folder(
         allow_missing_geometry=allow_missing_geometry,
         intensity=intensity,
     )
-    top = sorted(child.name for child in root.iterdir() if _is_visible_folder(child))
-    depth = 2 if top and all(name.lower() in SPLIT_NAMES for name in top) else 1
-    images = _images(root, depth, spatial_dims == 3 or slices is not None)
-    table = _table(images, depth, patient)
     options = LabelOptions(task=task, classes=classes, positive=positive)
+    depth = _depth(root, options.names)
+    images = _images(root, depth, spatial_dims == 3 or slices is not None)
+    _check_classes(root, depth, images, options.names)
+    table = _table(images, depth, patient)
     labels = read_labels(table[["label"]], options)
     return Listing(
         name=root.name,
@@ -95,8 +100,66 @@ def folder(
     )
 
 
-def _is_visible_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+def _folders(path: Path) -> list[Path]:
+    """The visible folders in a folder; none where it can't be read, which `_images` tells."""
+    try:
+        inside = sorted(path.iterdir())
+    except OSError:
+        return []
+    return [child for child in inside if child.is_dir() and not child.name.startswith(".")]
+
+
+def _depth(root: Path, classes: list[str] | None) -> int:
+    """How many folders lead to an image: 1, its class, or 2, its split and its class.
+
+    Raises:
+        UserError: Splits that can't be told from classes, or the folder above the right one.
+    """
+    top = _folders(root)
+    given = {name.casefold() for name in classes or []}
+    names = [child.name for child in top if child.name.casefold() not in given]
+    splits = [name for name in names if name.lower() in SPLIT_NAMES]
+    if len(top) == 1 and not splits and classes is None and len(below := _folders(top[0])) > 1:
+        shown = ", ".join(child.name for child in below[:SHOWN])
+        raise UserError(
+            f"dataset.path={root} holds one folder only, {top[0].name}, and in it {shown}: if "
+            f"these are the classes or the splits, give dataset.path={top[0]}"
+        )
+    if splits and len(splits) < len(top):
+        others = [child.name for child in top if child.name not in splits]
+        raise UserError(
+            f"dataset.path={root}: {', '.join(splits)} look like splits, but beside them lies "
+            f"{', '.join(others[:SHOWN])}: move that away or, if all of them are classes, name "
+            "them in dataset.classes"
+        )
+    depth = 2 if splits else 1
+    inner = {child.name for folder in top for child in _folders(folder)} if depth == 2 else set()
+    if twice := sorted(name for name in inner if name.lower() in {*SPLIT_NAMES} - given):
+        raise UserError(
+            f"dataset.path={root}: the splits hold folders called {', '.join(twice)} where classes "
+            "are expected; the layout is split/class/…/image"
+        )
+    return depth
+
+
+def _check_classes(root: Path, depth: int, images: list[str], classes: list[str] | None) -> None:
+    """Raise UserError at a class of which no file can be read; one that isn't asked for may be."""
+    seen = {tuple(name.split("/")[:depth]) for name in images}
+    folders = _folders(root)
+    if depth == 2:
+        folders = [inner for folder in folders for inner in _folders(folder)]
+    wanted = None if classes is None else {name.casefold() for name in classes}
+    for folder in folders:
+        if folder.relative_to(root).parts in seen:
+            continue
+        files, _ = visible_files(folder, f"dataset.path={root}")
+        if files and (wanted is None or folder.name.casefold() in wanted):
+            name = folder.relative_to(root).as_posix()
+            raise UserError(
+                f"dataset.path={root}: no file in the folder {name} is an image that medcnn reads, "
+                f"only {kinds(files)}: convert them, or, if it is no class, move it away or name "
+                "the others in dataset.classes"
+            )
 
 
 def _images(root: Path, depth: int, volumes: bool) -> list[str]:
@@ -105,8 +168,6 @@ def _images(root: Path, depth: int, volumes: bool) -> list[str]:
     Raises:
         UserError: There is no image, or one outside of a class.
     """
-    from medcnn.data.formats import is_image, list_images
-
     links = [path for path in root.rglob("*") if path.is_symlink() and path.is_dir()]
     if links:
         raise UserError(
@@ -151,8 +212,8 @@ def _patients(images: list[str], below: list[str], pattern: str | None) -> list[
         pattern: Regular expression, or None.
     """
     if pattern is None:
-        log.warning(
-            "note: the folder does not say whose images these are: each counts as a patient of its "
+        note(
+            "the folder does not say whose images these are: each counts as a patient of its "
             "own, and images of one patient may come into two splits (see dataset.patient)"
         )
         return images
@@ -163,7 +224,7 @@ def _patients(images: list[str], below: list[str], pattern: str | None) -> list[
     patients = ["" if m is None else (m[1] if m.re.groups else m[0]) or "" for m in found]
     without = Counter(map(bool, patients))[False]
     if without:
-        log.warning("dataset.patient finds no patient in %s", below[patients.index("")])
+        log.warning("dataset.patient finds no patient in %s", visible(below[patients.index("")]))
         raise UserError(  # without the path, as a run keeps its error
             f"dataset.patient={pattern} finds no patient in {without} of {len(below)} paths below "
             "the classes; give an expression that matches all of them"

@@ -1,6 +1,5 @@
 """What the label cells of a table mean: the task, the classes and each row's label."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -10,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from medcnn.data.delimited import at_lines
+from medcnn.data.keys import look_alikes, tidy
 from medcnn.errors import UserError
+from medcnn.notes import note
 from medcnn.objective import TASKS, UNKNOWN, Task
 
 MOST_NUMBERS = 20  # classes named by numbers; more look like a quantity
@@ -90,7 +91,7 @@ def read_labels(cells: pd.DataFrame, options: LabelOptions, *, several: bool = F
         UserError: Options that don't go together, or with these cells, or cells that don't fit.
     """
     _check_options(options, several)
-    cells = cells.map(_tidy)
+    cells = cells.map(tidy)
     if (cells == "").to_numpy().all():
         raise UserError(f"dataset.columns.label: {_columns(cells)} holds no label at all")
     if options.task == "regression":
@@ -131,7 +132,8 @@ def _classes(cells: pd.Series, options: LabelOptions) -> Labels:
     names = options.names
     meant = set(cells) - {"", "-1"} if names is None else set(names)
     if options.task in ("auto", "binary") and meant == {"0", "1"}:
-        cells = cells.where(cells != "-1", "")  # unknown, as in a column of several labels
+        _tell_unsure(cells, "; dataset.classes=[-1,0,1] makes it a class")
+        cells = cells.where(cells != "-1", "")  # as in a column of several labels
     found = [name for name in cells.unique() if name]
     if names is None:
         _check_not_numbers(found, cells, options)
@@ -152,6 +154,13 @@ def _classes(cells: pd.Series, options: LabelOptions) -> Labels:
         raise UserError(f"dataset.task=binary, but {_name(cells)} has {len(names)} classes")
     columns = pd.DataFrame({"label": np.array(values, np.int64)}, index=cells.index)
     return Labels(task, tuple(names), columns, _positive(task, names, options.positive))
+
+
+def _tell_unsure(cells: pd.Series, advice: str = "") -> None:
+    """A note on labels of -1, which CheXpert has where the radiologist wasn't sure."""
+    count = int((cells == "-1").sum())
+    if count:
+        note(f"{count} cells of {_name(cells)} are -1, and count as unknown{advice}")
 
 
 def _check_not_numbers(found: list[str], cells: pd.Series, options: LabelOptions) -> None:
@@ -197,6 +206,7 @@ def _label_columns(cells: pd.DataFrame, options: LabelOptions) -> Labels:
     meaning = YES | UNSURE
     columns = {}
     for name, column in cells.items():
+        _tell_unsure(column)
         values = column.str.lower().map(meaning)
         _refuse(values.isna(), column, "neither 0 nor 1 (nor empty or -1, for unknown)")
         columns[f"label:{name}"] = values.astype(np.int64)
@@ -206,7 +216,7 @@ def _label_columns(cells: pd.DataFrame, options: LabelOptions) -> Labels:
 
 def _label_sets(cells: pd.Series, options: LabelOptions, separator: str) -> Labels:
     """All labels of a row in one cell."""
-    sets = [[_tidy(part) for part in cell.split(separator)] for cell in cells]
+    sets = [[tidy(part) for part in cell.split(separator)] for cell in cells]
     held = [{part.casefold(): part for part in parts if part} for parts in sets]
     none = None if options.no_finding is None else _text(options.no_finding).casefold()
     contradicting = pd.Series([none in part and len(part) > 1 for part in held], cells.index)
@@ -267,6 +277,8 @@ def _sorted_names(found: list[str]) -> list[str]:
                 f"the labels {other} and {name} differ in capitals only: make them one, or give "
                 "the names in dataset.classes"
             )
+    for group in look_alikes(found):
+        note(f"the labels {' and '.join(group)} look alike, and are different classes")
     values = _numbers(found)
     if values is not None:
         return [name for _, name in sorted(zip(values, found, strict=True))]
@@ -288,14 +300,7 @@ def _index_by_name(names: list[str]) -> dict[str, int]:
 
 def _text(value: Any) -> str:
     """A name from a config, where it may be a number or a truth value."""
-    return "" if value is None else _tidy(str(value))
-
-
-def _tidy(cell: str) -> str:
-    """Single spaces; and 1 for 1.0, which is how 1 is written in a column with empty cells."""
-    cell = " ".join(cell.split())
-    match = re.fullmatch(r"(-?\d+)\.0+", cell)
-    return match[1] if match else cell
+    return "" if value is None else tidy(str(value))
 
 
 def _refuse(bad: pd.Series, cells: pd.Series, what: str, *, show: bool = True) -> None:

@@ -1,6 +1,5 @@
 """A table of image files with their labels and patients, as researchers keep it in a CSV file."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,21 @@ from typing import Any
 import pandas as pd
 
 from medcnn.data.boxes import check_box_options, read_boxes
-from medcnn.data.delimited import at_lines, check_column, read_table
+from medcnn.data.delimited import (
+    at_lines,
+    check_column,
+    read_table,
+    refuse_lines,
+    without_empty,
+)
+from medcnn.data.facts import FACTS, read_fact
+from medcnn.data.keys import look_alikes, tidied
 from medcnn.data.labels import LabelOptions, read_labels
 from medcnn.data.listing import BOX, Listing
-from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec, paths_within
+from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec
+from medcnn.data.table_paths import read_paths, read_several
 from medcnn.errors import UserError, check_path
-
-log = logging.getLogger(__name__)
+from medcnn.notes import note
 
 Columns = Mapping[str, Any]
 # Names that are looked for; an optional column may be missing if it has the name given here.
@@ -31,7 +38,6 @@ COLUMNS: Columns = {
     "age": "age",
 }
 NEEDED = ("image", "label")
-FACTS = ("study", "site", "sex", "age")  # that are taken over as they are
 OWN = {*COLUMNS, *BOX, "slice", "fold", "row"} - {"box"}  # that mean something in what a run writes
 
 
@@ -109,24 +115,23 @@ def csv(
         intensity=intensity,
     )
     cells = read_table(path)
+    options = LabelOptions(
+        task=task,
+        classes=classes,
+        positive=positive,
+        separator=separator,
+        no_finding=no_finding,
+    )
     folder = path.parent.resolve()
     top = folder if root is None else existing_folder(root, "dataset.root")
     names = _present(names, cells)
-    labels = read_labels(
-        cells[_listed(names["label"])],
-        LabelOptions(
-            task=task,
-            classes=classes,
-            positive=positive,
-            separator=separator,
-            no_finding=no_finding,
-        ),
-        several=not isinstance(names["label"], str),
-    )
+    several = not isinstance(names["label"], str)
+    labels = read_labels(_label_cells(cells, names, options), options, several=several)
+    cells = cells.apply(without_empty)
     table = _paths_and_patients(cells, names, folder, top)
     table[[str(name) for name in labels.columns]] = labels.columns
     if names["mask"] is not None:
-        table["mask"] = _paths(cells[names["mask"]], "mask", folder, top)
+        table["mask"] = read_several(cells[names["mask"]], "mask", folder, top)
     if names["box"] is not None:
         table[list(BOX)] = read_boxes(cells[names["box"]], box_format, box_unit)
     _add_rest(table, cells, names)
@@ -187,23 +192,51 @@ def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
+def _label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOptions) -> pd.DataFrame:
+    """The label columns, with a note on cells that could be a class, but count as unknown."""
+    single = isinstance(names["label"], str) and options.task != "regression"
+    classes = [*(options.names or []), str(options.no_finding)] if single else []
+    columns = {name: without_empty(cells[name], classes) for name in _listed(names["label"])}
+    words = [cells[name][(kept == "") & (cells[name] != "")] for name, kept in columns.items()]
+    gaps = pd.concat(words)
+    if len(gaps):
+        key = "; name it in dataset.classes if it is a class" if single else ""
+        shown = ", ".join(sorted(set(gaps)))
+        note(f"{len(gaps)} cells of {', '.join(columns)} read as unknown: {shown}{key}")
+    return pd.DataFrame(columns)
+
+
+def _tell_look_alikes(cells: pd.Series, key: str) -> None:
+    """A note on names that a person may take for one; without them, as they may identify one."""
+    groups = look_alikes(cells.dropna().unique())
+    if groups:
+        lines = [int(cells.index[cells == name][0]) for name in groups[0]]
+        note(
+            f"dataset.columns.{key}={cells.name}: {len(groups)} names differ from another in "
+            f"capitals or leading zeros only, such as those of {at_lines(lines)}; they count as "
+            "different"
+        )
+
+
 def _paths_and_patients(
     cells: pd.DataFrame, names: dict[str, Any], folder: Path, root: Path
 ) -> pd.DataFrame:
     """Columns image, patient and, where known, split, on the lines of the file."""
-    images = _paths(cells[names["image"]], "image", folder, root)
-    _refuse(images.isna(), f"dataset.columns.image={names['image']} is empty")
-    _refuse(images.duplicated(keep=False), "an image is listed more than once")
+    images = read_paths(cells[names["image"]], "image", folder, root)
+    refuse_lines(images.isna(), f"dataset.columns.image={names['image']} is empty")
+    refuse_lines(images.duplicated(keep=False), "an image is listed more than once")
     table = pd.DataFrame({"image": images})
     if names["patient"] is None:
-        log.warning(
-            "note: the table has no column of patients: each image counts as a patient of its own, "
+        note(
+            "the table has no column of patients: each image counts as a patient of its own, "
             "and images of one patient may come into two splits (see dataset.columns.patient)"
         )
         table["patient"] = images
     else:
-        table["patient"] = cells[names["patient"]]
-        _refuse(table["patient"] == "", f"dataset.columns.patient={names['patient']} is empty")
+        patients = tidied(cells[names["patient"]])
+        refuse_lines(patients == "", f"dataset.columns.patient={names['patient']} is empty")
+        _tell_look_alikes(patients, "patient")
+        table["patient"] = patients
     if names["split"] is not None:
         table["split"] = _splits(cells[names["split"]])
     return table
@@ -212,10 +245,12 @@ def _paths_and_patients(
 def _splits(cells: pd.Series) -> pd.Series:
     """The splits by their usual names."""
     key = f"dataset.columns.split={cells.name}"
-    _refuse(cells == "", f"{key} is empty; fill it in, or don't use it: dataset.columns.split=null")
+    refuse_lines(
+        cells == "", f"{key} is empty; fill it in, or don't use it: dataset.columns.split=null"
+    )
     splits = cells.str.lower().map(SPLIT_NAMES)
     strange = sorted(set(cells[splits.isna()]))[:5]
-    _refuse(
+    refuse_lines(
         splits.isna(),
         f"{key} holds {', '.join(strange)} instead of train, val or test; to split anew, "
         "dataset.columns.split=null",
@@ -223,40 +258,13 @@ def _splits(cells: pd.Series) -> pd.Series:
     return splits
 
 
-def _paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
-    """Paths from `root`; missing where the cell is empty.
-
-    Raises:
-        UserError: Some leave `root`, or none leads to a file.
-    """
-    given = cells[cells != ""]
-    here, there = (paths_within(root, given, base) for base in (folder, root))
-    relative = here[here != there].dropna()  # an absolute path is the same from both
-    paths = here if any(Path(root, path).exists() for path in relative) else there
-    name = f"dataset.columns.{key}={cells.name}"
-    _refuse(paths.isna(), f"a path of {name} leads out of dataset.root ({root}), and is refused")
-    if len(paths) and not any(Path(root, path).exists() for path in paths):
-        raise UserError(
-            f"dataset.path: none of the {len(paths)} paths of {name} leads to a file from "
-            f"{' or '.join(map(str, dict.fromkeys((folder, root))))}; give the folder where they "
-            "start as dataset.root"
-        )
-    return paths.reindex(cells.index)
-
-
-def _refuse(bad: pd.Series, what: str) -> None:
-    """Raise UserError with the lines of the table that are bad, if any are."""
-    if bad.any():
-        raise UserError(f"dataset.path, {at_lines(bad.index[bad])}: {what}")
-
-
 def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -> None:
     """Adds what the file says of sites and persons, and all columns that have no meaning here."""
     for key in FACTS:
         if names[key] is not None:
-            table[key] = cells[names[key]]
-    if "study" in table:
-        table["study"] = table["study"].where(table["study"] != "")  # else these would be one
+            table[key] = read_fact(cells[names[key]], key)
+    if names["site"] is not None:
+        _tell_look_alikes(table["site"].rename(names["site"]), "site")
     used = {name for value in names.values() for name in _listed(value)}
     for name in cells:
         if name not in used:

@@ -1,4 +1,5 @@
 import gzip
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from medcnn.data.delimited import at_lines, check_column, read_table
+from medcnn.data.delimited import at_lines, check_column, read_table, without_empty
 from medcnn.errors import UserError
 
 SECRET = "Doe^Jane"  # what no message may hold
@@ -27,6 +28,10 @@ def read(folder: Path, content: str | bytes, name: str = "table.csv") -> pd.Data
     return read_table(path)
 
 
+def cells_of(folder: Path, content: str) -> list[list[str]]:
+    return rows(read(folder, content).apply(without_empty))
+
+
 def rows(table: pd.DataFrame) -> list[list[str]]:
     return [list(table), *table.to_numpy().tolist()]
 
@@ -41,6 +46,25 @@ def test_commas_semicolons_and_tabs(tmp_path: Path, delimiter: str, name: str) -
 def test_the_header_says_what_the_delimiter_is(tmp_path: Path) -> None:
     text = 'image;labels\n1.png;"a,b,c"\n2.png;d,e,f\n'
     assert rows(read(tmp_path, text))[1:] == [["1.png", "a,b,c"], ["2.png", "d,e,f"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "image,grade;0=no;1=yes;2=both,x\n1.png,0,2\n2.png,1,3\n",
+            "image|grade;0=no;1=yes;2=both|x",
+        ),
+        ('"image", "a, b"\n"1.png", "0"\n', "image|a, b"),
+        ("sep=;\r\nimage;a,b,c\r\n1.png;0\r\n", "image|a,b,c"),
+        ("sep=\t\nimage\ta,b,c\n1.png\t0\n", "image|a,b,c"),
+    ],
+)
+def test_what_stands_between_the_cells(tmp_path: Path, text: str, names: str) -> None:
+    table = read(tmp_path, text)
+    assert list(table) == names.split("|")
+    assert table.iloc[0, :2].tolist() == ["1.png", "0"]
+    assert table.index[0] == text.count("\n") - len(table) + 1
 
 
 @pytest.mark.parametrize("name", ["table.csv.gz", "TABLE.TSV.GZ"])
@@ -91,12 +115,12 @@ def test_empty_lines_are_left_out_but_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cell", ["", "  ", "NA", "na", "N/A", "n/a", "NaN", "nan", "<NA>", " NA "])
 def test_cells_without_a_value(tmp_path: Path, cell: str) -> None:
-    assert rows(read(tmp_path, f"a,b\n{cell},x\n")) == [["a", "b"], ["", "x"]]
+    assert cells_of(tmp_path, f"a,b\n{cell},x\n") == [["a", "b"], ["", "x"]]
 
 
 @pytest.mark.parametrize("cell", ["none", "null", "-", "Nancy", "0", "NA NA", "#N/A"])
 def test_cells_with_a_value(tmp_path: Path, cell: str) -> None:
-    assert rows(read(tmp_path, f"a,b\n{cell},x\n")) == [["a", "b"], [cell, "x"]]
+    assert cells_of(tmp_path, f"a,b\n{cell},x\n") == [["a", "b"], [cell, "x"]]
 
 
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
@@ -160,6 +184,12 @@ def test_a_table_that_is_not_there(tmp_path: Path) -> None:
 def test_other_encodings(tmp_path: Path, content: bytes) -> None:
     with refused(r"table\.csv is not text in UTF-8: save it as CSV with that encoding"):
         read(tmp_path, content)
+
+
+def test_a_named_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with refused(r"dataset\.path: .*pipe\.csv is special and no file"):  # and doesn't wait for it
+        read_table(tmp_path / "pipe.csv")
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:

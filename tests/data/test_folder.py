@@ -1,4 +1,5 @@
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,9 +95,20 @@ def test_folders_of_splits(tmp_path: Path) -> None:
 
 
 def test_not_all_folders_are_splits(tmp_path: Path) -> None:
-    listing = read(made(tmp_path, "train/a/1.png", "test/a/2.png", "other/3.png"))
-    assert listing.class_names == ("other", "test", "train")
+    top = made(tmp_path, "train/a/1.png", "test/a/2.png", "other/3.png")
+    with refused("test, train look like splits, but beside them lies other: move that away or"):
+        read(top)
+    listing = read(top, classes=["train", "test", "other"])
+    assert listing.class_names == ("train", "test", "other")
     assert "split" not in listing.table
+    with refused("the splits hold folders called val where classes are expected"):
+        read(made(tmp_path / "deep", "train/val/x/1.png", "test/b/2.png"))
+
+
+def test_the_folder_above_the_right_one(tmp_path: Path) -> None:
+    top = made(tmp_path, "films/sick/1.png", "films/well/2.png")
+    with refused(rf"holds one folder only, films, and in it sick, well: .*path={top}/films$"):
+        read(top)
 
 
 def test_a_link_to_the_folder_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +128,41 @@ def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
     assert listing.table["split"].tolist() == ["test", "train"]
 
 
-def test_other_files_are_ignored(tmp_path: Path) -> None:
+def test_other_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     kept = ["a/1.png", "b/1.png"]
-    top = made(
-        tmp_path, *kept, "README.md", "a/notes.txt", "a/table.csv", "empty/x.json", "b/noise"
-    )
+    top = made(tmp_path, *kept, "README.md", "a/notes.txt", "a/more.txt", "b/noise", "b/.hidden")
     assert images(read(top)) == {"a/1.png": "a", "b/1.png": "b"}
+    assert (
+        "2 of 6 files are images; left out: .txt (2), .md (1), no ending (1)" in caplog.messages[0]
+    )
+
+
+@pytest.mark.parametrize("split", ["", "test/"])
+def test_a_class_of_other_files_is_refused(tmp_path: Path, split: str) -> None:
+    names = ["a/1.png", "b/1.png", "c/1.webp", "c/2.webp"]
+    top = made(tmp_path, *(split + name for name in names))
+    words = rf"no file in the folder {split}c is an image that medcnn reads, only \.webp \(2\)"
+    with refused(words):
+        read(top)
+    with refused(words):
+        read(top, classes=["a", "b", "C"])
+    assert read(top, classes=["a", "b"]).class_names == ("a", "b")
+
+
+def test_a_class_without_permission_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = made(tmp_path, "a/1.png", "b/1.png", f"c/{SECRET}/1.png").resolve()
+    scan = os.scandir
+
+    def deny(path: Any) -> Any:
+        if str(path).startswith(str(top / "c" / SECRET)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with refused(r"its folder c can't be read \(Permission denied\)"):
+        read(top)
 
 
 def test_images_outside_of_a_class(tmp_path: Path) -> None:

@@ -421,3 +421,29 @@ def test_one_target_in_a_list() -> None:
 def test_cells_that_are_no_number(cell: str) -> None:
     with refused(rf"label column dx, line 3: '{cell}', no number$"):
         one(["1", cell, ""], task="regression")
+
+
+# What is said of them.
+
+
+def test_minus_one_is_said_to_be_unknown(caplog: pytest.LogCaptureFixture) -> None:
+    assert values(one(["-1", "0", "1", "-1"])) == {"label": [-1, 0, 1, -1]}
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "note: 2 cells of label column dx are -1, and count as unknown; "
+        "dataset.classes=[-1,0,1] makes it a class"
+    )
+    caplog.clear()
+    assert values(one(["-1", "0", "1"], classes=[-1, 0, 1])) == {"label": [0, 1, 2]}
+    assert not caplog.records
+    many({"a": ["-1", "0"], "b": ["1", "0"]})
+    assert "1 cells of label column a are -1" in caplog.text
+
+
+def test_labels_that_look_alike(caplog: pytest.LogCaptureFixture) -> None:
+    assert one(["01", "1", "2"]).class_names == ("01", "1", "2")
+    assert "the labels 01 and 1 look alike, and are different classes" in caplog.text
+
+
+def test_signs_that_a_terminal_obeys_are_made_visible() -> None:
+    assert one(["a\x1b[31m", "b\u202ec"]).class_names == (r"a\x1b[31m", r"b\u202ec")

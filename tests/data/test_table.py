@@ -175,6 +175,19 @@ def test_classes_and_the_positive_one(root: Path) -> None:
         read(root, TWO, classes=[0, 2])
 
 
+def test_a_class_may_be_called_na(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "image,label,patient\na.png,AD,1\nb.png,NA,2\nc.png,MCI,3\nd.png,,4\n"
+    assert column(read(root, text), "label") == [0, -1, 1, -1]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "note: 1 cells of label read as unknown: NA; name it in dataset.classes if it is a class"
+    )
+    caplog.clear()
+    listing = read(root, text, classes=["AD", "NA", "MCI"])
+    assert column(listing, "label") == [0, 1, 2, -1]
+    assert not caplog.records
+
+
 def test_a_column_can_be_label_and_fact(root: Path) -> None:
     text = "image,patient,sex,age\na.png,1,F,50\nb.png,2,M,60\n"
     listing = read(root, text, columns={"label": "sex"})
@@ -291,6 +304,35 @@ def test_a_row_without_a_patient(root: Path) -> None:
         read(root, TWO + "c.png,1,NA\n")
 
 
+def test_names_are_tidied_alike(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = (
+        "image,label,patient,site\n"
+        "a.png,caf\u00e9,100,N\u00ee mes\nb.png,cafe\u0301,100.0,Ni\u0302  mes\u200b\n"
+        "c.png,no,7,n\u00ee mes\nd.png,no,007,\n"
+    )
+    listing = read(root, text)
+    assert listing.class_names == ("caf\u00e9", "no")
+    assert column(listing, "patient") == ["100", "100", "7", "007"]
+    assert column(listing, "site") == ["N\u00ee mes", "N\u00ee mes", "n\u00ee mes", None]
+    patients, sites = (record.getMessage() for record in caplog.records)
+    assert patients == (
+        "note: dataset.columns.patient=patient: 1 names differ from another in capitals or leading "
+        "zeros only, such as those of lines 4, 5; they count as different"
+    )
+    assert "dataset.columns.site=site: 1 names" in sites
+    assert "lines 2, 4" in sites
+
+
+def test_sexes_and_ages(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "image,label,patient,sex,age\na.png,0,1,M,062Y\nb.png,1,2,Female,90+\n"
+    listing = read(root, text + "c.png,0,3, male ,old\nd.png,1,4,,018M\n")
+    assert column(listing, "sex") == ["M", "F", "M", None]
+    assert column(listing, "age") == ["62", "90", None, "1.5"]
+    (record,) = caplog.records
+    assert "dataset.columns.age=age: 1 of 4 cells hold no age" in record.getMessage()
+    assert record.getMessage().endswith("count as unknown: line 4")
+
+
 # Splits.
 
 
@@ -360,7 +402,7 @@ def test_study_site_sex_and_age_are_taken_over(root: Path) -> None:
     text = "image,label,patient,study,site,sex,age\na.png,0,1,s1,A,F,050\nb.png,1,2,,,,\n"
     listing = read(root, text)
     facts = listing.table[["study", "site", "sex", "age"]].fillna("none").to_numpy().tolist()
-    assert facts == [["s1", "A", "F", "050"], ["none", "", "", ""]]
+    assert facts == [["s1", "A", "F", "50"], ["none"] * 4]
 
 
 def test_other_columns_are_kept(root: Path) -> None:
@@ -437,6 +479,28 @@ def test_no_image_is_there(root: Path) -> None:
         read(root, text, root=root.parent)
     with refused(r"dataset\.root=.*none is no folder"):
         read(root, TWO, root=root / "none")
+
+
+def test_why_no_image_is_there(root: Path) -> None:
+    with refused(r"they lack the ending of their files \(\.png\): add it in the table"):
+        read(root, TWO.replace(".png", ""))
+    with refused(rf"they start at dataset\.root={root}$"):
+        read(root.parent, TWO)
+    with refused(r"they are absolute, and no such file is on this machine: write them from the ta"):
+        read(root, f"image,label,patient\n{root}/x.png,0,1\n{root}/y.png,1,2\n")
+
+
+def test_why_a_path_leaves_the_root(root: Path) -> None:
+    (root / "tables").mkdir()
+    with refused(rf"is refused: it is absolute; all of them lie in dataset\.root={root}$"):
+        read(root / "tables", TWO.replace("a.png", f"{root}/a.png"))
+    with refused(r"it names a drive or a share of Windows; write the paths from dataset\.root"):
+        read(root, TWO.replace("a.png", "C:\\a.png"))
+    (root / "tables" / "img").symlink_to(root)
+    with refused(rf"img is a link to {root}; all of them lie in dataset\.root={root}"):
+        read(root / "tables", TWO.replace("a.png", "img/a.png"))
+    with refused(r"line 2: .*image=image holds an address \(such as https://…\).*: download"):
+        read(root, TWO.replace("a.png", "https://a.org/a.png"))
 
 
 def test_some_images_may_be_missing(root: Path) -> None:

@@ -1,6 +1,5 @@
 """Files of images: what kind a file is, and one function that reads any of them."""
 
-import glob
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ from medcnn.errors import UserError
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 SUFFIXES = (*PICTURES, *VOLUMES, ".npy", *dicom_header.SUFFIXES)
-SEVERAL = 2  # DICOM files that make a folder a series
 HEAD = 348  # first bytes that tell what a file is
 MARKS: tuple[tuple[bytes, Callable[[Path], Image]], ...] = (
     (b"\x89PNG\r\n\x1a\n", decode_picture),
@@ -70,81 +68,6 @@ def data_file(path: Path) -> Path | None:
         return nrrd.data_file(path)
     except Exception:  # decode says what is wrong
         return None
-
-
-def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images") -> list[Path]:
-    """Finds the images that a file, a folder or a glob pattern means.
-
-    What exists under that very name wins over its meaning as a pattern. A folder is searched with
-    all its subfolders for the suffixes in `SUFFIXES` and for DICOM files without a suffix or with a
-    number as one; hidden files and folders are left out. A pattern (``**`` goes into subfolders)
-    gives every file it matches.
-
-    Args:
-        spec: The file, folder or pattern.
-        volumes: Whether a folder that itself holds several DICOM files is one image, a series.
-        key: Of the config, for messages.
-
-    Returns:
-        Paths, sorted.
-
-    Raises:
-        UserError: There is nothing there.
-    """
-    path = Path(spec).expanduser()
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = [child for child in path.rglob("*") if is_image(child, path)]
-        wanted = f"holds no image ({', '.join(SUFFIXES)})"
-    else:
-        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-        found = [match for match in matches if match.is_file()]
-        if volumes:
-            folders = [match for match in matches if match.is_dir()]
-            found += [file for folder in folders for file in folder.iterdir() if _is_dicom(file)]
-        wanted = "is neither a file, nor a folder, nor a pattern that matches a file"
-    if not found:
-        raise UserError(f"{key}={spec} {wanted}")
-    return sorted(_as_series(found) if volumes else found)
-
-
-def _as_series(files: list[Path]) -> set[Path]:
-    """The same with each folder in place of the DICOM files in it, if there are several."""
-    folders: dict[Path, set[Path]] = {}
-    for file in files:
-        if _is_dicom(file):
-            folders.setdefault(file.parent, set()).add(file)
-    series = {folder: inside for folder, inside in folders.items() if len(inside) >= SEVERAL}
-    return set(files).difference(*series.values()) | set(series)
-
-
-def stem(path: Path) -> str:
-    """The name of an image without its ending; the last number of a UID is none.
-
-    >>> stem(Path("a/scan.nii.gz")), stem(Path("a/1.2.840.7"))
-    ('scan', '1.2.840.7')
-    """
-    ends = (suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
-    return path.name[: -len(next(ends, "")) or None]
-
-
-def is_image(path: Path, top: Path | None = None) -> bool:
-    """Whether a file looks like an image, and is not hidden, nor in a hidden folder below `top`."""
-    names = path.relative_to(top).parts if top else (path.name,)
-    if any(name.startswith(".") for name in names) or not path.is_file():
-        return False
-    return path.name.lower().endswith(SUFFIXES) or _is_dicom(path)
-
-
-def _is_dicom(path: Path) -> bool:
-    """By suffix, or by its mark where it has none or a number, as names that are UIDs do."""
-    if path.name.startswith(".") or not path.is_file():
-        return False
-    suffix = path.suffix.lower()
-    if suffix in dicom_header.SUFFIXES:
-        return True
-    return (not suffix or suffix[1:].isdigit()) and dicom_header.has_mark(path)
 
 
 def _reader(path: Path) -> Callable[[Path], Image]:

@@ -1,0 +1,146 @@
+"""The files that a path, a folder or a pattern means, and what is left out of them."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from medcnn.data.formats import SUFFIXES, data_file, dicom_header
+from medcnn.errors import UserError
+from medcnn.notes import note
+
+SEVERAL = 2  # DICOM files that make a folder a series
+INDEX = "DICOMDIR"  # a DICOM file that lists others, and holds no image
+
+
+def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images") -> list[Path]:
+    """Find the images that a file, a folder or a glob pattern means.
+
+    What exists under that very name wins over its meaning as a pattern, also the first parts of a
+    path. A folder is searched with all its subfolders for the suffixes in `SUFFIXES` and for DICOM
+    files without a suffix or with a number as one; hidden files and folders are left out, and a
+    note says which others are. A pattern (``**`` goes into subfolders) gives every file it matches.
+
+    Args:
+        spec: The file, folder or pattern.
+        volumes: Whether a folder that itself holds several DICOM files is one image, a series.
+        key: Of the config, for messages.
+
+    Returns:
+        Paths, sorted.
+
+    Raises:
+        UserError: There is nothing there, or a folder that can't be read.
+    """
+    path = Path(spec).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(_in_folder(path, volumes, f"{key}={spec}"))
+    matches = [Path(match) for match in glob.glob(_pattern(path), recursive=True)]  # noqa: PTH207
+    found = [match for match in matches if match.is_file()]
+    if volumes:
+        folders = [match for match in matches if match.is_dir()]
+        found += [file for folder in folders for file in folder.iterdir() if _is_dicom(file)]
+    if not found:
+        raise UserError(
+            f"{key}={spec} is neither a file, nor a folder, nor a pattern that matches a file"
+        )
+    return sorted(_as_series(found) if volumes else found)
+
+
+def stem(path: Path) -> str:
+    """Return the name of an image without its ending; the last number of a UID is none.
+
+    >>> stem(Path("a/scan.nii.gz")), stem(Path("a/1.2.840.7"))
+    ('scan', '1.2.840.7')
+    """
+    ends = (suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
+    return path.name[: -len(next(ends, "")) or None]
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file looks like an image, and is not hidden."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return path.name.lower().endswith(SUFFIXES) or _is_dicom(path)
+
+
+def visible_files(folder: Path, what: str) -> tuple[list[Path], int]:
+    """Return all files below a folder, and how many linked folders in it weren't followed.
+
+    Args:
+        folder: Hidden files and folders in it are left out.
+        what: How a message names it.
+
+    Raises:
+        UserError: A folder in it can't be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        below = Path(error.filename).relative_to(folder).parts  # the rest may name a patient
+        where = f"its folder {below[0]}" if below else "it"
+        raise UserError(f"{what}: {where} can't be read ({error.strerror})") from None
+
+    files, linked = [], 0
+    for top, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        linked += sum(Path(top, name).is_symlink() for name in folders)
+        files += [Path(top, name) for name in names if not name.startswith(".")]
+    return files, linked
+
+
+def kinds(files: Iterable[Path]) -> str:
+    """Return the endings of files, with how many there are of each.
+
+    >>> kinds([Path("a.webp"), Path("b.webp"), Path("DICOMDIR"), Path("c")])
+    '.webp (2), DICOMDIR (1), no ending (1)'
+    """
+    names = (f.name if f.name.upper() == INDEX else f.suffix.lower() or "no ending" for f in files)
+    return ", ".join(f"{name} ({count})" for name, count in Counter(sorted(names)).most_common())
+
+
+def _in_folder(folder: Path, volumes: bool, what: str) -> Iterable[Path]:
+    files, linked = visible_files(folder, what)
+    found = [path for path in files if is_image(path)]
+    parts = {data_file(path) for path in found}
+    left = [path for path in files if path not in set(found) and path not in parts]
+    text = f"left out: {kinds(left)}" if left else ""
+    if linked:
+        text = "; ".join(filter(None, [text, f"{linked} linked folders aren't followed"]))
+    if not found:
+        raise UserError(f"{what} holds no image ({', '.join(SUFFIXES)}){text and '; '}{text}")
+    if text:
+        note(f"{what}: {len(found)} of {len(found) + len(left)} files are images; {text}")
+    return _as_series(found) if volumes else found
+
+
+def _pattern(path: Path) -> str:
+    """A path as a glob pattern whose first parts, as far as they exist, are taken as they are."""
+    parts, known = list(path.parts), Path()
+    for index, part in enumerate(parts):
+        known /= part
+        if not known.exists():
+            return str(Path(*map(glob.escape, parts[:index]), *parts[index:]))
+    return glob.escape(str(path))
+
+
+def _as_series(files: list[Path]) -> set[Path]:
+    """The same with each folder in place of the DICOM files in it, if there are several."""
+    folders: dict[Path, set[Path]] = {}
+    for file in files:
+        if _is_dicom(file):
+            folders.setdefault(file.parent, set()).add(file)
+    series = {folder: inside for folder, inside in folders.items() if len(inside) >= SEVERAL}
+    return set(files).difference(*series.values()) | set(series)
+
+
+def _is_dicom(path: Path) -> bool:
+    """By suffix, or by its mark where it has none or a number, as names that are UIDs do."""
+    if path.name.startswith(".") or path.name.upper() == INDEX or not path.is_file():
+        return False
+    suffix = path.suffix.lower()
+    if suffix in dicom_header.SUFFIXES:
+        return True
+    return (not suffix or suffix[1:].isdigit()) and dicom_header.has_mark(path)

@@ -1,0 +1,53 @@
+"""Names in the cells of tables, written alike: of classes, patients, studies and sites."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import pandas as pd
+
+from medcnn.notes import visible
+
+_UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))  # spaces of no width, soft hyphen
+
+
+def tidy(cell: str) -> str:
+    r"""Return a name as it is compared.
+
+    Accents are composed (NFC), spaces single, signs without width left out, and control characters
+    made visible; 100.0 is 100, which is how spreadsheets write it in a column with empty cells.
+    What differs in capitals or leading zeros stays different.
+
+    >>> tidy("cafe\u0301 \u200b noir"), tidy("100.0"), tidy("007")
+    ('café noir', '100', '007')
+    """
+    if not cell.isascii():
+        cell = unicodedata.normalize("NFC", cell.translate(_UNSEEN))
+    cell = visible(" ".join(cell.split()))
+    match = re.fullmatch(r"(-?\d+)\.0+", cell)
+    return match[1] if match else cell
+
+
+def tidied(cells: pd.Series) -> pd.Series:
+    """Return a column with every name tidied."""
+    names = {cell: tidy(cell) for cell in cells.dropna().unique()}
+    return cells.map(names)
+
+
+def look_alikes(names: Iterable[str]) -> list[list[str]]:
+    """Return the groups of different names that a person may take for one.
+
+    They differ in capitals, leading zeros, or forms of the same letter (NFKC) only.
+
+    >>> look_alikes(["P1", "p01", "P10"])
+    [['P1', 'p01']]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        groups.setdefault(_folded(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _folded(name: str) -> str:
+    plain = name if name.isascii() else unicodedata.normalize("NFKC", name)
+    return re.sub(r"(?<!\d)0+(?=\d)", "", plain.casefold())

@@ -1,0 +1,57 @@
+"""Notes to the person at the keyboard, and text that can't do anything to a terminal."""
+
+import logging
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+log = logging.getLogger(__name__)
+_said: ContextVar[set[str] | None] = ContextVar("said", default=None)
+
+
+def note(text: str) -> None:
+    """Say something that isn't wrong, but should be known; within `once` each text only once."""
+    said = _said.get()
+    if said is not None:
+        if text in said:
+            return
+        said.add(text)
+    log.warning("note: %s", visible(text))
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """In the block a `note` that was said isn't said again, as in the folds of one data set."""
+    token = _said.set(set())
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
+def visible(text: str) -> str:
+    r"""Return a text with its control characters and direction marks as escapes.
+
+    A file name or a label could otherwise colour, move or turn round what a terminal or a page
+    shows. Line ends, tabs and the joiners that some scripts need stay as they are.
+
+    >>> visible("a\x1b[31m\u202egnp.exe")
+    'a\\x1b[31m\\u202egnp.exe'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(sign) if _hides(sign) else sign for sign in text)
+
+
+def _hides(sign: str) -> bool:
+    if sign in "\n\t\u200c\u200d":
+        return False
+    return unicodedata.category(sign) in ("Cc", "Cf", "Cs")
+
+
+def _escaped(sign: str) -> str:
+    code = ord(sign)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
