@@ -27,16 +27,22 @@ OF_TRAINER = ("name", "epochs", "net_width")
 def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
     """What a ``dataset`` config describes: samples, or files that are still to be opened.
 
+    They are called as its ``name`` says, unless that is the one of the kind, such as csv.
+
     Raises:
         UserError: A config that can't be called, or whose target returns neither.
     """
-    node = {key: value for key, value in plain(dataset).items() if key not in OF_TRAINER}
+    whole = plain(dataset)
+    node = {key: value for key, value in whole.items() if key not in OF_TRAINER}
     source = instantiate(node, "dataset", trust)
     if not isinstance(source, Samples | Listing):
         raise UserError(
             f"dataset._target_={node.get('_target_')} has to return medcnn.data.samples.Samples "
             f"or medcnn.data.listing.Listing, but returned {type(source).__name__}"
         )
+    kind = (None, str(node.get("_target_")).rpartition(".")[2], node.get("flag"))
+    if (name := whole.get("name")) not in kind:
+        source.name = str(name)
     return source
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn.files import read_csv, read_sample_table, write_csv, write_json, write_text
+from medcnn.notes import once
 from medcnn.rundir import RunDir
 
 
@@ -37,7 +38,8 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
 
     check_numbers(cfg)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
-    scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
+    with once():  # what is said of the data holds for all folds
+        scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
     write_ensemble(run.path, [_checkpoint(part) for part in parts])
     _pool_samples(run, parts)
     metrics = _pool_predictions(cfg, run, parts)
@@ -94,7 +96,14 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
     samples = read_sample_table(run / "samples.csv").set_index("row")
     evaluation, aggregate = plain(cfg.evaluation), cfg.aggregate
     content = analysis_of(
-        pooled_levels, samples, card, "test", aggregate, evaluation, point=_mean_point(parts)
+        pooled_levels,
+        samples,
+        card,
+        "test",
+        aggregate,
+        evaluation,
+        point=_mean_point(parts),
+        data=json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))["data"],
     )
     content["folds"] = {
         key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"

@@ -23,6 +23,7 @@ from medcnn.data.samples import Samples
 from medcnn.data.splits import assign_splits
 from medcnn.data.stored import StoredImages
 from medcnn.errors import UserError, check_path, check_whole_number
+from medcnn.notes import note
 from medcnn.objective import Task
 from medcnn.problems import audit_data, pseudonym_key, report_files, tell_findings
 
@@ -170,6 +171,12 @@ def _open_files(
         report_files(opened.problems, len(listing.table), cfg, folder)
     if opened.images is None:
         raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
+    if grey := opened.images.grey:
+        total = len(opened.table)
+        note(
+            f"{total - grey} of {total} images have colour, so all become three channels; "
+            "dataset.channels=1 makes them grey"
+        )
     table = opened.table
     labels = [str(name) for name in table if name == "label" or str(name).startswith("label:")]
     table["split"] = _splits(table, listing.task, labels, cfg)

@@ -42,6 +42,7 @@ def analysis_of(
     *,
     point: Mapping[str, Any] | None = None,
     calibration: str = "none",
+    data: str | None = None,
 ) -> dict[str, Any]:
     """`medcnn.evaluation.analyse` of tables of predictions.
 
@@ -54,6 +55,7 @@ def analysis_of(
         settings: The config group ``evaluation``; None for its defaults.
         point: The operating point.
         calibration: What the probabilities went through.
+        data: Name of the data set; None for the one of the training.
     """
     given = dict(settings or {})
     given.pop("operating_point", None)  # the rule; the point itself is the classifier's
@@ -68,7 +70,7 @@ def analysis_of(
     if point is not None:
         point = {"chosen_on": choices.get("chosen_on"), **point}
     facts = {
-        "data": card["config"]["dataset"].get("name"),
+        "data": data or card["config"]["dataset"].get("name"),
         "split": split,
         "temperature": choices.get("temperature"),
         "calibration_applied": calibration,

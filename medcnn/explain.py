@@ -1,5 +1,6 @@
 """``python -m medcnn.explain``: the maps behind the decisions, and whether they can be believed."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
     explainers = [_explainer(path, cfg, trust) for path in members]
     methods, notes = methods_of(explainers[0], plain(cfg.methods))
     samples = explainers[0].samples
-    folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{samples.name}-{cfg.split}")
+    folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{_plain_name(samples)}-{cfg.split}")
     jobs = [
         _job(cfg, explainer, methods, folder / "parts" / str(k), trust, members)
         for k, explainer in enumerate(explainers)
@@ -238,6 +239,11 @@ def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
 def _spread(samples: Samples, split: str, n: int) -> torch.Tensor:
     """Rows of a gallery, class by class."""
     return samples.spread(samples.rows(split), n)
+
+
+def _plain_name(samples: Samples) -> str:
+    """The name of a data set as part of a path."""
+    return re.sub(r"[^\w.-]+", "_", samples.name)
 
 
 def _run_of(cfg: DictConfig) -> Path:

@@ -80,6 +80,7 @@ def write_results(
         evaluation,
         point=point,
         calibration=classifier.calibration,
+        data=samples.name,
     )
     write_json(run / "evaluation.json", content)
     metrics |= flat(content)
@@ -237,6 +238,6 @@ def headline(metrics: Mapping[str, Any], split: str = "test") -> str:
     words = []
     for name in REGRESSION_HEADLINE if f"{split}/r2" in metrics else HEADLINE:
         value = metrics.get(f"{split}/{name}", {}).get("value")
-        shown = "undefined" if value is None else f"{value:.3f}"
+        shown = "undefined" if value is None else f"{value:.{'3f' if abs(value) < 1e5 else '3g'}}"
         words.append(f"{TITLES.get(name, name)} {shown}")
     return f"{split} {', '.join(words)}"

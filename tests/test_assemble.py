@@ -35,6 +35,12 @@ def test_user_data_set() -> None:
     assert len(make_source(config, [jobs.TOY])) == 6
 
 
+def test_the_name_of_a_data_set() -> None:
+    node = {"_target_": "medcnn.data.phantom.phantom", "size": 28, "patients": 36}
+    assert make_source({**node, "name": "phantom"}).name == "phantom"
+    assert make_source({**node, "name": "brain"}).name == "brain"
+
+
 def test_a_data_set_that_is_none() -> None:
     with pytest.raises(UserError, match=r"has to return medcnn\.data\.samples\.Samples or .* list"):
         make_source({"_target_": "jobs.not_samples"}, ["jobs.not_samples"])

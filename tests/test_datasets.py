@@ -123,6 +123,19 @@ def test_a_fold_splits_arrays_anew() -> None:
     assert not any(part.findings for part in folds)
 
 
+def test_colour_is_grey_where_it_can_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pictures(tmp_path)
+    save(tmp_path / "3.png", np.repeat(noise(3, 8, 8, 1), 3, 2))
+    table(tmp_path)
+    assert opened(tmp_path).samples.in_channels == 1
+    assert "colour" not in caplog.text
+    save(tmp_path / "4.png", noise(4, 8, 8, 3))
+    assert opened(tmp_path).samples.in_channels == 3
+    assert "1 of 12 images have colour, so all become three channels; dataset.channels=1 " in (
+        caplog.text
+    )
+
+
 def test_a_users_own_source_has_to_be_trusted() -> None:
     cfg = jobs.compose("data")
     cfg.dataset = {"_target_": jobs.TOY, "sizes": [4, 2, 2]}
@@ -155,6 +168,7 @@ def test_files_become_samples_with_their_facts(tmp_path: Path) -> None:
     samples = data.samples
     np.testing.assert_array_equal(samples.images[torch.arange(12)][:, 0], values)
     assert (samples.name, samples.task, samples.class_names) == ("table", "binary", ("a", "b"))
+    assert opened(tmp_path, "dataset.name=brain").samples.name == "brain"
     assert samples.table["split"].tolist() == KEPT
     assert samples.table["label"].tolist() == [0, 1] * 6
     assert samples.table["site"].tolist() == ["north"] * 12

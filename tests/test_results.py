@@ -197,3 +197,4 @@ def test_figures_of_a_table_are_those_of_its_predictions(task: Any) -> None:
 def test_headline_of_a_regression() -> None:
     metrics = {"test/r2": {"value": 0.8214}, "test/mae": {"value": 4.1}, "test/rmse": {}}
     assert headline(metrics) == "test R² 0.821, MAE 4.100, RMSE undefined"
+    assert headline({"test/r2": {"value": -1.2345e20}}).startswith("test R² -1.23e+20, MAE ")

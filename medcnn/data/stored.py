@@ -31,7 +31,9 @@ class StoredImages:
         self.pack_of = np.array([kinds.index(str(entry.kind)) for entry in entries])
         self.slots = np.array([e.slot + s for e, s in zip(entries, slices, strict=True)])
         types, shapes = zip(*(kind_of(kind) for kind in kinds), strict=True)
-        channels = max(shape[0] for shape in shapes)
+        own = np.array([shape[0] for shape in shapes])
+        channels = int(own.max())
+        self.grey = int((own[self.pack_of] < channels).sum())  # among coloured ones
         self.dtype = _common_type(types)
         self.shape = (len(entries), channels, *shapes[0][1:])
         self.memory: Tensor | None = None
