@@ -22,6 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from medcnn.config import conf_dir
 from medcnn.errors import UserError
 from medcnn.guard import guarded_loader
+from medcnn.notes import visible
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint",
@@ -257,7 +258,7 @@ def _flatten(node: Any, prefix: str) -> Iterator[str]:
 def _say(message: str, code: int) -> int:
     """Print one line on stderr; the exit code comes back."""
     line = " ".join(message.split())
-    print(f"medcnn: {line}", file=sys.stderr, flush=True)
+    print(visible(f"medcnn: {line}"), file=sys.stderr, flush=True)
     return code
 
 
@@ -265,3 +266,4 @@ def _quiet() -> None:
     """Keep the libraries' advice and notices, which aren't about the user's run, off the screen."""
     for module in ("pytorch_lightning", "lightning_fabric", "torch", "torchmetrics", "monai"):
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # train says it once

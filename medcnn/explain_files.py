@@ -25,6 +25,7 @@ from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.plan import methods_of
 from medcnn.files import replacing, write_csv
 from medcnn.inputs import Input, prepared_input
+from medcnn.notes import visible
 from medcnn.report import (
     GalleryItem,
     draw_mosaic,
@@ -69,7 +70,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
             decoded = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
             item = prepared_input(decoded, spec, classifier.card["in_channels"])
         except UserError as error:
-            print(f"medcnn: {path} {error}", file=sys.stderr)
+            print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
             failed += 1
             continue
         for method in methods:

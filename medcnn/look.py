@@ -16,6 +16,7 @@ from medcnn.data.samples import SPLITS, Samples
 from medcnn.datasets import DataSet, open_data
 from medcnn.errors import check_whole_number
 from medcnn.files import write_csv, write_json
+from medcnn.notes import shortened, visible
 from medcnn.objective import UNKNOWN
 from medcnn.problems import audit_data, problems_table
 
@@ -49,7 +50,7 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     samples = data.samples
     counts = count(samples)
     facts = describe(data)
-    print(f"{samples.name}: {samples.task} of {' | '.join(samples.class_names)}")
+    print(f"{samples.name}: {samples.task} of {shortened(samples.class_names)}")
     print(counts.to_string(), end="\n\n")
     for name, value in facts.items():
         print(f"{name}: {value}")
@@ -70,7 +71,7 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     values = {split: _values(samples, split) for split in SPLITS}
     intensity_histogram({k: v for k, v in values.items() if len(v)}, folder / "intensity.png")
     for line in summary_lines(data.findings, samples.table, cfg.near_duplicates):
-        print(f"audit: {line}")
+        print(f"audit: {visible(line)}")
     print(
         f"{folder}: {len(problems)} problems in problems.csv, samples.png, intensity.png",
         flush=True,

@@ -2,22 +2,30 @@
 
 import logging
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 log = logging.getLogger(__name__)
+SHOWN = 8  # names that a line holds
 _said: ContextVar[set[str] | None] = ContextVar("said", default=None)
 
 
 def note(text: str) -> None:
     """Say something that isn't wrong, but should be known; within `once` each text only once."""
+    if fresh(text):
+        log.warning("note: %s", visible(text))
+
+
+def fresh(text: str) -> bool:
+    """Return whether a text wasn't said yet, within `once`; it counts as said from now on."""
     said = _said.get()
-    if said is not None:
-        if text in said:
-            return
-        said.add(text)
-    log.warning("note: %s", visible(text))
+    if said is None:
+        return True
+    if text in said:
+        return False
+    said.add(text)
+    return True
 
 
 @contextmanager
@@ -28,6 +36,17 @@ def once() -> Iterator[None]:
         yield
     finally:
         _said.reset(token)
+
+
+def shortened(names: Sequence[str], between: str = " | ") -> str:
+    """Return names on a line, the first of them where there are many.
+
+    >>> shortened(["a", "b"]), shortened([str(k) for k in range(48)])
+    ('a | b', '0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | … (48 in all)')
+    """
+    if len(names) <= SHOWN:
+        return between.join(names)
+    return f"{between.join(names[:SHOWN])}{between}… ({len(names)} in all)"
 
 
 def visible(text: str) -> str:

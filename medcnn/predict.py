@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from medcnn import cli
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import write_csv
+from medcnn.notes import visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +130,7 @@ def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, In
         try:
             items[path] = read_input(path, spec, channels)
         except UserError as error:
-            print(f"medcnn: {path} {error}", file=sys.stderr)
+            print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
     return items
 
 

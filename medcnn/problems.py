@@ -16,6 +16,7 @@ from medcnn.data.files import Problem
 from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.errors import UserError, check_path
 from medcnn.files import write_csv
+from medcnn.notes import fresh, visible
 
 if TYPE_CHECKING:
     from medcnn.datasets import DataSet
@@ -29,7 +30,7 @@ def report_files(problems: list[Problem], total: int, cfg: DictConfig, folder: P
     The error, which ends up in files of the run, holds no path of an image.
     """
     for problem in problems[:SHOWN]:
-        print(f"medcnn: {problem.image} {problem.reason}", file=sys.stderr)
+        print(visible(f"medcnn: {problem.image} {problem.reason}"), file=sys.stderr)
     where = ""
     if folder is not None:
         if cfg.pseudonymise:
@@ -77,7 +78,8 @@ def tell_findings(data: "DataSet", cfg: DictConfig, folder: Path | None) -> None
     """Print what the audit found; at errors write it down and stop."""
     table = data.samples.table
     for line in summary_lines(data.findings, table, cfg.near_duplicates):
-        print(f"audit: {line}", flush=True)
+        if fresh(line):
+            print(f"audit: {visible(line)}", flush=True)
     if folder is not None and any(finding.severity == "error" for finding in data.findings):
         write_csv(folder / "problems.csv", problems_table(data, cfg))
     raise_errors(data.findings, table)

@@ -21,6 +21,7 @@ from medcnn.files import replacing
 from medcnn.inputs import Input, read_input
 from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
+from medcnn.notes import visible
 from medcnn.report.score_map import draw_score_map
 from medcnn.results import decision_table
 from medcnn.trainer import autocast
@@ -76,7 +77,7 @@ def score_maps(
             if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
                 raise UserError(f"is smaller than the {times(least)} px that the network looks at")
         except UserError as error:
-            print(f"medcnn: {path} {error}", file=sys.stderr)
+            print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
             continue
         parts = [one_map(*pair, whole) for pair in zip(members, nets, strict=True)]
         probs = torch.stack(parts).mean(0)  # (S, K, *grid)

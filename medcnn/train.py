@@ -273,6 +273,8 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
 
     from medcnn.data.samples import SPLITS
     from medcnn.nets import Net, coarse_map_warning
+    from medcnn.notes import note, shortened
+    from medcnn.report.fonts import lacking
 
     net = classifier.net
     counts = samples.table["split"].value_counts()
@@ -280,8 +282,13 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     size = "×".join(str(side) for side in samples.input_size)
     millions = sum(p.numel() for p in net.parameters()) / 1e6
     print(
-        f"data {samples.name}: {parts} images of {size}, classes {' | '.join(samples.class_names)}"
+        f"data {samples.name}: {parts} images of {size}, classes {shortened(samples.class_names)}"
     )
+    if signs := lacking(samples.class_names):
+        note(
+            f"no font of this machine has {signs[:8]}, which figures show as boxes: install one "
+            "(such as fonts-noto-cjk)"
+        )
     name = classifier.card["config"]["model"].get("name", type(net).__name__)
     threads = f"{torch.get_num_threads()} CPU threads"
     threads += f" (waiting: {os.environ.get('OMP_WAIT_POLICY', 'default')})"

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from medcnn.data.audit import KINDS, NEAR, PATIENT, Finding, Severity
+from medcnn.data.audit import IDENTICAL, KINDS, NEAR, PATIENT, Finding, Severity
 from medcnn.data.duplicates import BITS
 from medcnn.errors import UserError
 
+OF_SPLITS = (PATIENT, IDENTICAL, NEAR)  # which images of two splits have between them
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -72,7 +73,8 @@ def _count(findings: Sequence[Finding], table: pd.DataFrame) -> str:
     where = ""
     if one.row is not None and one.other_row is not None:
         one_image, other_image = images.iloc[one.row], images.iloc[one.other_row]
-        where = f"{one_image} ({one.split}) and {other_image} ({one.other_split}): "
+        splits = (f" ({one.split})", f" ({one.other_split})") if one.kind in OF_SPLITS else ("", "")
+        where = f"{one_image}{splits[0]} and {other_image}{splits[1]}: "
     such = "such as " if len(findings) > 1 else ""
     return f"{one.kind}: {len(findings)}, {such}{where}{one.detail}"
 

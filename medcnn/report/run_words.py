@@ -108,12 +108,14 @@ def words_of(key: str) -> Words:
 def number(value: float | None) -> str:
     """Three decimals, fewer where there are digits before the point; a dash for nothing.
 
-    >>> number(0.91249), number(-12.34), number(23456.7), number(None)
-    ('0.912', '−12.3', '23,457', '–')
+    >>> number(0.91249), number(-12.34), number(23456.7), number(-1.2e20), number(None)
+    ('0.912', '−12.3', '23,457', '−1.2e+20', '–')
     """
     if value is None:
         return NOTHING
     size = abs(value)
+    if size >= 1e9:
+        return f"{value:.3g}".replace("-", "−")
     text = f"{value:.3f}" if size < 10 else f"{value:.1f}" if size < 1000 else f"{value:,.0f}"
     return text.replace("-", "−")
 

@@ -180,6 +180,8 @@ def test_patients_with_contradicting_labels() -> None:
     assert pairs(found, CONTRADICTION) == [(0, "train", 5, "train")]
     assert found[0].severity == "note"
     assert found[0].detail == "the patient's images are labelled benign and malignant"
+    line = summary_lines(found, table, None)[0]  # in every fold the same
+    assert line.endswith("0.png and 5.png: the patient's images are labelled benign and malignant")
 
 
 def test_findings_that_come_and_go_do_not_contradict_in_multilabel_data() -> None:
