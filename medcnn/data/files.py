@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medcnn.data.boxes import boxes_of
 from medcnn.data.cache import Cache, Entry, Facts
 from medcnn.data.intensity import file_range
-from medcnn.data.listing import BOX, Listing
+from medcnn.data.listing import BOX, SEPARATOR, Listing
 from medcnn.data.scan import chain_of, scan
 from medcnn.data.stored import BoxMasks, StoredImages, StoredMasks
 from medcnn.errors import UserError
@@ -121,22 +122,24 @@ def _open_masks(
         return _mask_files(listing, entries, folder, disk)
     if BOX[0] not in listing.table:
         return None, []
-    boxes = listing.table[list(BOX)].to_numpy(float)
+    boxes = boxes_of(listing.table)
     facts = [entry.facts for entry in entries]
     problems = []
     for name, box, fact in zip(listing.table["image"], boxes, facts, strict=True):
-        reason = None if np.isnan(box).any() or "error" in fact else _no_box(box, fact, listing)
+        reason = (
+            None if np.isnan(box).any(1).all() or "error" in fact else _no_box(box, fact, listing)
+        )
         if reason is not None:
             problems.append(Problem(str(name), reason))
     return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
 
 
 def _no_box(box: np.ndarray, image: Facts, listing: Listing) -> str | None:
-    """Why a box can't be one of an image, or None."""
+    """Why boxes (M, 4) can't be those of an image, or None."""
     if len(image["shape"]) != 2:
         return "has a box, and boxes are for pictures: of a volume give a mask"
     height, width = image["shape"]
-    if listing.box_unit == "pixel" and (box[2:] > BEYOND * np.array(image["shape"])).any():
+    if listing.box_unit == "pixel" and (box[:, 2:] > BEYOND * np.array(image["shape"])).any():
         return f"has a box that ends beyond its {height}×{width} pixels"
     return None
 
@@ -157,18 +160,23 @@ def _misfit(mask: Facts, image: Facts) -> str | None:
 def _mask_files(
     listing: Listing, entries: list[Entry], folder: str | Path, disk: int
 ) -> tuple[StoredMasks | None, list[Problem]]:
-    given = listing.table["mask"].fillna("").tolist()
-    slots = np.full(len(entries), -1)
+    given = [str(names).split(SEPARATOR) for names in listing.table["mask"].fillna("")]
+    slots = np.full((len(entries), max(map(len, given), default=1)), -1)
     problems = []
-    rows = [k for k, name in enumerate(given) if name and "error" not in entries[k].facts]
+    places = [
+        (row, k, name)
+        for row, names in enumerate(given)
+        for k, name in enumerate(names)
+        if name and "error" not in entries[row].facts
+    ]
     cache = Cache(folder, chain_of(listing.spec, "mask"))
-    paths = [listing.root / given[k] for k in rows]
+    paths = [listing.root / name for *_, name in places]
     found = scan(cache, paths, listing.root, listing.spec, "mask", disk)
-    for row, entry in zip(rows, found, strict=True):
+    for (row, k, _), entry in zip(places, found, strict=True):
         image, reason = listing.table["image"].iloc[row], _misfit(entry.facts, entries[row].facts)
         if reason is not None:
             problems.append(Problem(image, f"its mask {reason}"))
         else:
-            slots[row] = entry.slot
+            slots[row, k] = entry.slot
     kinds = {entry.kind for entry in found if entry.kind}
     return StoredMasks(cache, kinds.pop(), slots) if kinds else None, problems

@@ -8,6 +8,7 @@ import pandas as pd
 from medcnn.data.image import ImageSpec
 from medcnn.objective import Task
 
+SEPARATOR = ";"  # between several masks or boxes of an image
 BOX = ("box_top", "box_left", "box_bottom", "box_right")
 
 
@@ -20,8 +21,10 @@ class Listing:
         table: One row an image. Columns: ``image`` (path relative to `root`, with forward
             slashes; a folder stands for a DICOM series), ``patient``, and as given ``split``,
             ``mask`` (path relative to `root`, or missing), the four of `BOX`, ``site``, ``sex``,
-            ``age`` and any others. Label columns as in `Samples`: ``label`` or ``label:<name>``,
-            class indices, 0/1, or numbers (regression); unknown ones are -1, or NaN in regression.
+            ``age`` and any others. Several masks or boxes of an image, which together are its
+            lesion, are text with `SEPARATOR` between them. Label columns as in `Samples`: ``label``
+            or ``label:<name>``, class indices, 0/1, or numbers (regression); unknown ones are -1,
+            or NaN in regression.
         root: Absolute folder that every file has to lie in, symbolic links resolved.
         spec: How files become network inputs.
         task: What the labels mean.

@@ -1,6 +1,7 @@
 """Opens every file of a data set once, in parallel: checked, prepared, and kept in the cache."""
 
 import os
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
@@ -95,8 +96,11 @@ def _look_up(cache: Cache, path: Path, root: Path) -> Entry | None:
         stamp = stamp_of(path)
         if not path.resolve().is_relative_to(root):
             return _refusal("lies outside of dataset.root, through a symbolic link")
-        if path.is_dir() and not any(child.is_file() for child in path.iterdir()):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode) and not any(child.is_file() for child in path.iterdir()):
             return _refusal("is an empty folder")
+        if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):  # a named pipe would be waited for
+            return _refusal("is special and no file")
     except FileNotFoundError:
         return _refusal("is missing")
     except OSError as error:

@@ -83,7 +83,7 @@ class StoredMasks:
     Args:
         cache: Where they lie; has to stay open.
         kind: Of which kind they are.
-        slots: (N,) place of each row's mask; -1 for none.
+        slots: (N, M) places of each row's masks, which together are the lesion; -1 for none.
     """
 
     def __init__(self, cache: Cache, kind: str, slots: Array) -> None:
@@ -94,12 +94,14 @@ class StoredMasks:
     def of(self, rows: Sequence[int], slices: Sequence[int]) -> "StoredMasks":
         """The masks of slices of rows, in this order."""
         first = self.slots[list(rows)]
-        return StoredMasks(self.cache, self.kind, np.where(first < 0, -1, first + slices))
+        beyond = np.array(slices, int)[:, None]
+        return StoredMasks(self.cache, self.kind, np.where(first < 0, -1, first + beyond))
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         slots = self.slots[rows.numpy()]
         masks = np.zeros((len(slots), *self.shape[1:]), bool)
-        masks[slots >= 0] = self.pack[slots[slots >= 0]] > 0
+        for places in slots.T:
+            masks[places >= 0] |= self.pack[places[places >= 0]] > 0
         return torch.from_numpy(masks)
 
 
@@ -107,7 +109,8 @@ class BoxMasks:
     """Boxes round the lesions of pictures as masks, drawn when they are asked for.
 
     Args:
-        boxes: (N, 4) top, left, bottom, right, the last two exclusive; NaN for none, as of volumes.
+        boxes: (N, M, 4) top, left, bottom, right of up to M a row, the last two exclusive; NaN for
+            none, as of volumes.
         facts: Of the N files, see `medcnn.data.scan.read_file`.
         unit: ``pixel`` of the file, or ``fraction`` of its height and width.
         spec: How pictures become inputs.
@@ -128,13 +131,14 @@ class BoxMasks:
     def _draw(self, row: int) -> Array:
         from medcnn.data.geometry import prepare_mask
 
-        box, size = self.boxes[row], self.facts[row]["shape"]
-        if np.isnan(box).any():
+        boxes, size = self.boxes[row], self.facts[row]["shape"]
+        boxes = boxes[~np.isnan(boxes).any(1)]
+        if not len(boxes):
             return np.zeros((1, *self.spec.size), bool)
-        edges = box * np.tile(size, 2) if self.unit == "fraction" else box
-        top, left, bottom, right = np.round(edges).astype(int).clip(0)
+        edges = boxes * np.tile(size, 2) if self.unit == "fraction" else boxes
         mask = np.zeros((1, *size), np.uint8)
-        mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = 1
+        for top, left, bottom, right in np.round(edges).astype(int).clip(0):
+            mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = 1
         spacing = self.facts[row]["spacing"]
         return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec)
 

@@ -17,7 +17,7 @@ from medcnn.data.delimited import (
 from medcnn.data.facts import FACTS, read_fact
 from medcnn.data.keys import look_alikes, tidied
 from medcnn.data.labels import LabelOptions, read_labels
-from medcnn.data.listing import BOX, Listing
+from medcnn.data.listing import BOX, SEPARATOR, Listing
 from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec
 from medcnn.data.table_paths import read_paths, read_several
 from medcnn.errors import UserError, check_path
@@ -75,7 +75,9 @@ def csv(
         columns: Names of the columns with the keys of `COLUMNS`; None, or a key that is left out,
             for those names. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
             no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
-            four, in the order of `box_format`. None for a column that isn't to be used.
+            four, in the order of `box_format`, or one with all four numbers in a cell. None for a
+            column that isn't to be used. An image may have several masks or boxes: in a cell with
+            semicolons between them, or in rows of their own that agree in all else.
         separator: What stands between the labels in a cell of several (multi-label).
         no_finding: The label that means none of the others, where there is a separator.
         task: See `medcnn.data.labels.LabelOptions`, as for `classes` and `positive`.
@@ -125,6 +127,7 @@ def csv(
     folder = path.parent.resolve()
     top = folder if root is None else existing_folder(root, "dataset.root")
     names = _present(names, cells)
+    cells = _one_row_an_image(cells, names)
     several = not isinstance(names["label"], str)
     labels = read_labels(_label_cells(cells, names, options), options, several=several)
     cells = cells.apply(without_empty)
@@ -133,7 +136,7 @@ def csv(
     if names["mask"] is not None:
         table["mask"] = read_several(cells[names["mask"]], "mask", folder, top)
     if names["box"] is not None:
-        table[list(BOX)] = read_boxes(cells[names["box"]], box_format, box_unit)
+        table[list(BOX)] = read_boxes(cells[_listed(names["box"])], box_format, box_unit)
     _add_rest(table, cells, names)
     return Listing(
         name=path.name.removesuffix(".gz").rsplit(".", 1)[0],
@@ -157,12 +160,12 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
         if value is None and key not in NEEDED:
             continue
         several = isinstance(value, Sequence) and not isinstance(value, str)
-        if several != (key == "box") and not (several and key == "label"):
-            what = "a list of four names" if key == "box" else "a name"
+        if several and key not in ("box", "label"):
+            what = "a name"
             raise UserError(f"{key_of}={value}: give {what}{'' if key in NEEDED else ', or null'}")
         texts = [str(name) for name in value] if several else [str(value)]
-        if len(set(texts)) < max(len(texts), 1) or (key == "box" and len(texts) != 4):
-            count = "four" if key == "box" else "one or more"
+        if len(set(texts)) < max(len(texts), 1) or (key == "box" and len(texts) not in (1, 4)):
+            count = "one or four" if key == "box" else "one or more"
             raise UserError(f"{key_of}={value}: give the names of {count} different columns")
         names[key] = texts if several else texts[0]
     return names
@@ -190,6 +193,30 @@ def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
     if twice := [name for name in used if used.count(name) > 1]:
         raise UserError(f"dataset.columns: {twice[0]} can't be two of {', '.join(keys)} at once")
     return found
+
+
+def _one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame:
+    """The rows of an image that differ in its masks or boxes put together to one.
+
+    What stands in columns that have no meaning here is taken from the first.
+    """
+    lesion = [name for key in ("mask", "box") for name in _listed(names[key])]
+    images = cells[names["image"]]
+    several = images.duplicated(keep=False) & (without_empty(images) != "")
+    if not lesion or not several.any():
+        return cells
+    used = [name for value in names.values() for name in _listed(value) if name not in lesion]
+    rows = cells[several].groupby(images[several])
+    differ = (rows[list(dict.fromkeys(used))].nunique() > 1).any(axis=1)
+    lines = several & (images.map(differ).eq(True) | cells.duplicated([*used, *lesion], keep=False))
+    refuse_lines(
+        lines, "an image is listed more than once; its rows may differ in its mask or box only"
+    )
+    joined = rows[lesion].agg(lambda column: SEPARATOR.join(filter(None, without_empty(column))))
+    kept = cells[~images.duplicated() | ~several].copy()
+    for name in lesion:
+        kept[name] = kept[names["image"]].map(joined[name]).fillna(kept[name])
+    return kept
 
 
 def _label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOptions) -> pd.DataFrame:

@@ -9,12 +9,12 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 
 from medcnn.data.delimited import refuse_lines
+from medcnn.data.listing import SEPARATOR
 from medcnn.data.sources import paths_within
 from medcnn.errors import UserError
 
 TRIED = 5  # paths that are looked for elsewhere, to say where they may start
 FOLDERS = 1000  # in which they are looked for
-SEPARATOR = ";"  # between several masks in a cell
 
 
 def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:

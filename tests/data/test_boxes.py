@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcnn.data.boxes import read_boxes
+from medcnn.data.boxes import boxes_of, read_boxes
 from medcnn.data.listing import BOX
 from medcnn.errors import UserError
 
@@ -127,3 +127,18 @@ def test_pixels_that_are_fractions() -> None:
     with refused("no number is above 1: say dataset.box_unit=fraction"):
         boxes(["0.1", "0.2", "0.4", "1"], NONE)
     assert len(boxes(NONE, NONE)) == 2
+
+
+def test_several_boxes_an_image() -> None:
+    four = boxes(["10;1", "20;2", "40;4", "80;8"], NONE)
+    one = read_boxes(pd.DataFrame({"box": ["10 20 40 80; 1,2,4,8;", ""]}, [2, 3]), "xyxy", "pixel")
+    for found in (four, one):
+        assert found.index.tolist() == [2, 3]
+        expected = [[[20, 10, 80, 40], [2, 1, 8, 4]], [[np.nan] * 4] * 2]
+        np.testing.assert_array_equal(boxes_of(found), expected)
+    single = read_boxes(pd.DataFrame({"box": ["[10, 20, 30, 60]", ""]}), "xywh", "pixel")
+    np.testing.assert_array_equal(boxes_of(single), [[[20, 10, 80, 40]], [[np.nan] * 4]])
+    with refused(r"line 2: the box needs four numbers, or none"):
+        boxes(["10;1", "20", "40;4", "80;8"])
+    with refused(r"line 3: the box needs four numbers, or none"):
+        read_boxes(pd.DataFrame({"box": ["", "1 2 3 4;5 6 7"]}, [2, 3]), "xyxy", "pixel")

@@ -54,6 +54,12 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (entry,) = look(tmp_path, [tmp_path / "pipe.png"])  # and doesn't wait for it
+    assert entry.facts == {"error": "is special and no file"}
+
+
 def test_every_file_is_prepared_and_described(tmp_path: Path) -> None:
     paths = pictures(tmp_path, 3)
     entries = look(tmp_path, paths)

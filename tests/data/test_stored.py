@@ -100,21 +100,25 @@ def test_masks_are_false_where_there_is_none(tmp_path: Path) -> None:
     drawn[0, 1, 1] = drawn[1, 2, 2] = 1
     with Cache(tmp_path, {}) as cache:
         entry = entries(cache, [drawn])[0]
-        masks = StoredMasks(cache, str(entry.kind), np.array([-1, entry.slot]))
+        masks = StoredMasks(cache, str(entry.kind), np.array([[-1, -1], [-1, entry.slot]]))
         assert masks.shape == (2, 3, 3)
         chosen = masks.of([1, 0, 1], [1, 0, 0])
         batch = chosen[torch.arange(3)]
         assert batch.dtype == torch.bool
         assert batch.flatten(1).nonzero().tolist() == [[0, 8], [2, 4]]
+        both = StoredMasks(cache, str(entry.kind), np.array([[entry.slot, entry.slot + 1]]))
+        assert both[torch.tensor([0])].flatten(1).nonzero().tolist() == [[0, 4], [0, 8]]
 
 
 def test_boxes_are_drawn_on_the_prepared_image() -> None:
     boxes = np.array([[2, 4, 6, 12], [np.nan] * 4, [0, 0, 1, 1]])
     facts = [{"shape": [8, 16], "spacing": None}] * 3
-    masks = BoxMasks(boxes, facts, "pixel", ImageSpec(size=(4, 8)))
+    masks = BoxMasks(boxes[:, None], facts, "pixel", ImageSpec(size=(4, 8)))
     batch = masks[torch.tensor([0, 1])]
     assert batch.shape == (2, 4, 8)
     assert batch[0].nonzero().tolist() == [[y, x] for y in (1, 2) for x in (2, 3, 4, 5)]
     assert not batch[1].any()
-    fractions = BoxMasks(boxes / [8, 16, 8, 16], facts, "fraction", ImageSpec(size=(4, 8)))
+    both = BoxMasks(boxes[None], facts, "pixel", ImageSpec(size=(8, 16)))[torch.tensor([0])]
+    assert int(both.sum()) == 4 * 8 + 1
+    fractions = BoxMasks(boxes[:, None] / [8, 16, 8, 16], facts, "fraction", ImageSpec(size=(4, 8)))
     assert torch.equal(fractions.of([1, 0], [0, 0])[torch.tensor([1])], batch[:1])

@@ -247,9 +247,15 @@ def test_some_of_a_box_is_not_enough(root: Path) -> None:
         ("label", r"dataset\.columns=label: the keys are image"),
         ({"image": ["image"]}, r"dataset\.columns\.image=\['image'\]: give a name$"),
         ({"site": ["a", "b"]}, r"dataset\.columns\.site=.*: give a name, or null$"),
-        ({"box": "x"}, r"dataset\.columns\.box=x: give a list of four names, or null$"),
-        ({"box": ["l", "t", "r"]}, r"columns\.box=.*: give the names of four different columns"),
-        ({"box": list("ltrr")}, r"columns\.box=.*: give the names of four different columns"),
+        ({"box": "x"}, r"dataset\.columns\.box=x: no such column"),
+        (
+            {"box": ["l", "t", "r"]},
+            r"columns\.box=.*: give the names of one or four different columns",
+        ),
+        (
+            {"box": list("ltrr")},
+            r"columns\.box=.*: give the names of one or four different columns",
+        ),
         ({"label": []}, r"columns\.label=\[\]: give the names of one or more different columns"),
         ({"label": ["a", "a"]}, r"columns\.label=.*: give the names of one or more different"),
         ({"image": None}, r"dataset\.columns\.image=None: no such column"),
@@ -393,6 +399,25 @@ def test_boxes_of_another_format(root: Path) -> None:
     assert not {"x", "y", "w", "h"} & set(listing.table)
     with refused(r"dataset\.columns\.box, line 2: the box has no width or no height"):
         read(root, text, columns={"box": list("xywh")})
+
+
+def test_several_masks_an_image(root: Path) -> None:
+    listing = read(root, "image,label,patient,mask\na.png,0,1,./c.png; d.png\nb.png,1,2,\n")
+    assert column(listing, "mask") == ["c.png;d.png", None]
+
+
+def test_a_row_a_lesion(root: Path) -> None:
+    text = "image,label,patient,mask,box,note\na.png,1,1,c.png,1 2 3 4,x\nb.png,0,2,,,\n"
+    text += "a.png,1,1,,5 6 7 8,y\na.png,1,1,d.png,9 9 12 12,z\n"
+    listing = read(root, text, columns={"box": "box"})
+    assert column(listing, "image") == ["a.png", "b.png"]
+    assert column(listing, "mask") == ["c.png;d.png", None]
+    assert column(listing, "label") == [1, 0]
+    assert column(listing, "note") == ["x", ""]
+    assert column(listing, BOX[0]) == ["2;6;9", ""]
+    for row in ("a.png,0,1,,5 6 7 8,", "a.png,1,2,,5 6 7 8,", "a.png,1,1,c.png,1 2 3 4,"):
+        with refused(r"an image is listed more than once; its rows may differ in its mask or box"):
+            read(root, f"{text}{row}\n", columns={"box": "box"})
 
 
 # Facts and other columns.
