@@ -13,7 +13,7 @@ from medcnn.data.cache import Cache, Entry, Facts
 from medcnn.data.intensity import file_range
 from medcnn.data.listing import BOX, SEPARATOR, Listing
 from medcnn.data.scan import chain_of, scan
-from medcnn.data.stored import BoxMasks, StoredImages, StoredMasks
+from medcnn.data.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
 from medcnn.errors import UserError
 
 BEYOND = 1.05  # times the image's edge: where a box may end, for it may be rounded
@@ -51,7 +51,7 @@ class Opened:
     table: pd.DataFrame
     images: StoredImages | None
     ranges: torch.Tensor
-    masks: StoredMasks | BoxMasks | None
+    masks: StoredMasks | BoxMasks | LabelMasks | None
     facts: list[Facts]
     slices: list[int]
     problems: list[Problem]
@@ -116,10 +116,17 @@ def _verdict(entry: Entry, intensity: Any) -> tuple[str | None, tuple[float, flo
 
 def _open_masks(
     listing: Listing, entries: list[Entry], folder: str | Path, disk: int
-) -> tuple[StoredMasks | BoxMasks | None, list[Problem]]:
+) -> tuple[StoredMasks | BoxMasks | LabelMasks | None, list[Problem]]:
     """The lesion masks of a listing's images, from files or boxes."""
     if "mask" in listing.table:
         return _mask_files(listing, entries, folder, disk)
+    columns = [f"mask:{name}" for name in listing.class_names]
+    if any(name in listing.table for name in columns):
+        found = [_mask_files(listing, entries, folder, disk, name) for name in columns]
+        parts = [part for part, _ in found]
+        shape = (len(entries), *listing.spec.size)
+        reasons = [problem for _, several in found for problem in several]
+        return LabelMasks(parts, shape) if any(parts) else None, reasons
     if BOX[0] not in listing.table:
         return None, []
     boxes = boxes_of(listing.table)
@@ -158,9 +165,9 @@ def _misfit(mask: Facts, image: Facts) -> str | None:
 
 
 def _mask_files(
-    listing: Listing, entries: list[Entry], folder: str | Path, disk: int
+    listing: Listing, entries: list[Entry], folder: str | Path, disk: int, column: str = "mask"
 ) -> tuple[StoredMasks | None, list[Problem]]:
-    given = [str(names).split(SEPARATOR) for names in listing.table["mask"].fillna("")]
+    given = [str(names).split(SEPARATOR) for names in listing.table[column].fillna("")]
     slots = np.full((len(entries), max(map(len, given), default=1)), -1)
     problems = []
     places = [

@@ -20,7 +20,8 @@ class Listing:
         name: Of the data set, for titles and file names.
         table: One row an image. Columns: ``image`` (path relative to `root`, with forward
             slashes; a folder stands for a DICOM series), ``patient``, and as given ``split``,
-            ``mask`` (path relative to `root`, or missing), the four of `BOX`, ``site``, ``sex``,
+            ``mask`` (path relative to `root`, or missing; with a mask a label instead
+            ``mask:<name>`` for every class), the four of `BOX`, ``site``, ``sex``,
             ``age`` and any others. Several masks or boxes of an image, which together are its
             lesion, are text with `SEPARATOR` between them. Label columns as in `Samples`: ``label``
             or ``label:<name>``, class indices, 0/1, or numbers (regression); unknown ones are -1,

@@ -143,6 +143,34 @@ class BoxMasks:
         return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec)
 
 
+class LabelMasks:
+    """Lesion masks a label, of multi-label data; a batch of rows gives what any of them marks.
+
+    Args:
+        parts: One a label, in the order of the labels; None for a label without masks.
+        shape: (N, *spatial).
+    """
+
+    def __init__(self, parts: Sequence[StoredMasks | None], shape: Sequence[int]) -> None:
+        self.parts, self.shape = list(parts), tuple(shape)
+
+    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "LabelMasks":
+        """The masks of slices of rows, in this order."""
+        parts = [part and part.of(rows, slices) for part in self.parts]
+        return LabelMasks(parts, (len(rows), *self.shape[1:]))
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self.by_label(rows).any(1)
+
+    def by_label(self, rows: Tensor) -> Tensor:
+        """Masks (B, K, *spatial) bool of rows (B,), one a label."""
+        masks = torch.zeros(len(rows), len(self.parts), *self.shape[1:], dtype=torch.bool)
+        for k, part in enumerate(self.parts):
+            if part is not None:
+                masks[:, k] = part[rows]
+        return masks
+
+
 def _common_type(names: Sequence[str]) -> np.dtype:
     """The smallest type of torch that holds all of these; float32 for what no integer does."""
     common = np.result_type(*names)

@@ -8,18 +8,18 @@ import pandas as pd
 
 from medcnn.data.boxes import check_box_options, read_boxes
 from medcnn.data.delimited import (
-    at_lines,
     check_column,
     read_table,
     refuse_lines,
     without_empty,
 )
 from medcnn.data.facts import FACTS, read_fact
-from medcnn.data.keys import look_alikes, tidied
-from medcnn.data.labels import LabelOptions, read_labels
-from medcnn.data.listing import BOX, SEPARATOR, Listing
+from medcnn.data.keys import tidied
+from medcnn.data.labels import LabelOptions, Labels, read_labels
+from medcnn.data.listing import BOX, Listing
 from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec
 from medcnn.data.table_paths import read_paths, read_several
+from medcnn.data.table_rows import label_cells, listed, one_row_an_image, tell_look_alikes
 from medcnn.errors import UserError, check_path
 from medcnn.notes import note
 
@@ -76,7 +76,8 @@ def csv(
             for those names. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
             no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
             four, in the order of `box_format`, or one with all four numbers in a cell. None for a
-            column that isn't to be used. An image may have several masks or boxes: in a cell with
+            column that isn't to be used. ``mask`` may be a list where there are several labels: a
+            mask for each of them. An image may have several masks or boxes: in a cell with
             semicolons between them, or in rows of their own that agree in all else.
         separator: What stands between the labels in a cell of several (multi-label).
         no_finding: The label that means none of the others, where there is a separator.
@@ -127,16 +128,16 @@ def csv(
     folder = path.parent.resolve()
     top = folder if root is None else existing_folder(root, "dataset.root")
     names = _present(names, cells)
-    cells = _one_row_an_image(cells, names)
+    cells = one_row_an_image(cells, names)
     several = not isinstance(names["label"], str)
-    labels = read_labels(_label_cells(cells, names, options), options, several=several)
+    labels = read_labels(label_cells(cells, names, options), options, several=several)
     cells = cells.apply(without_empty)
     table = _paths_and_patients(cells, names, folder, top)
     table[[str(name) for name in labels.columns]] = labels.columns
-    if names["mask"] is not None:
-        table["mask"] = read_several(cells[names["mask"]], "mask", folder, top)
+    for name, column in _mask_columns(names["mask"], names["label"], labels).items():
+        table[name] = read_several(cells[column], "mask", folder, top)
     if names["box"] is not None:
-        table[list(BOX)] = read_boxes(cells[_listed(names["box"])], box_format, box_unit)
+        table[list(BOX)] = read_boxes(cells[listed(names["box"])], box_format, box_unit)
     _add_rest(table, cells, names)
     return Listing(
         name=path.name.removesuffix(".gz").rsplit(".", 1)[0],
@@ -160,7 +161,7 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
         if value is None and key not in NEEDED:
             continue
         several = isinstance(value, Sequence) and not isinstance(value, str)
-        if several and key not in ("box", "label"):
+        if several and key not in ("box", "label", "mask"):
             what = "a name"
             raise UserError(f"{key_of}={value}: give {what}{'' if key in NEEDED else ', or null'}")
         texts = [str(name) for name in value] if several else [str(value)]
@@ -169,10 +170,6 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
             raise UserError(f"{key_of}={value}: give the names of {count} different columns")
         names[key] = texts if several else texts[0]
     return names
-
-
-def _listed(names: str | list[str] | None) -> list[str]:
-    return [] if names is None else [names] if isinstance(names, str) else names
 
 
 def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
@@ -184,65 +181,30 @@ def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
     found = dict(names)
     for key, value in names.items():
         optional = key not in NEEDED and value == COLUMNS[key]
-        if optional and not any(name in cells for name in _listed(value)):
+        if optional and not any(name in cells for name in listed(value)):
             found[key] = None
-        for name in _listed(found[key]):
+        for name in listed(found[key]):
             check_column(cells, name, f"dataset.columns.{key}")
     keys = ("image", "label", "patient", "split")
-    used = [name for key in keys for name in _listed(found[key])]
+    used = [name for key in keys for name in listed(found[key])]
     if twice := [name for name in used if used.count(name) > 1]:
         raise UserError(f"dataset.columns: {twice[0]} can't be two of {', '.join(keys)} at once")
     return found
 
 
-def _one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame:
-    """The rows of an image that differ in its masks or boxes put together to one.
-
-    What stands in columns that have no meaning here is taken from the first.
-    """
-    lesion = [name for key in ("mask", "box") for name in _listed(names[key])]
-    images = cells[names["image"]]
-    several = images.duplicated(keep=False) & (without_empty(images) != "")
-    if not lesion or not several.any():
-        return cells
-    used = [name for value in names.values() for name in _listed(value) if name not in lesion]
-    rows = cells[several].groupby(images[several])
-    differ = (rows[list(dict.fromkeys(used))].nunique() > 1).any(axis=1)
-    lines = several & (images.map(differ).eq(True) | cells.duplicated([*used, *lesion], keep=False))
-    refuse_lines(
-        lines, "an image is listed more than once; its rows may differ in its mask or box only"
-    )
-    joined = rows[lesion].agg(lambda column: SEPARATOR.join(filter(None, without_empty(column))))
-    kept = cells[~images.duplicated() | ~several].copy()
-    for name in lesion:
-        kept[name] = kept[names["image"]].map(joined[name]).fillna(kept[name])
-    return kept
-
-
-def _label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOptions) -> pd.DataFrame:
-    """The label columns, with a note on cells that could be a class, but count as unknown."""
-    single = isinstance(names["label"], str) and options.task != "regression"
-    classes = [*(options.names or []), str(options.no_finding)] if single else []
-    columns = {name: without_empty(cells[name], classes) for name in _listed(names["label"])}
-    words = [cells[name][(kept == "") & (cells[name] != "")] for name, kept in columns.items()]
-    gaps = pd.concat(words)
-    if len(gaps):
-        key = "; name it in dataset.classes if it is a class" if single else ""
-        shown = ", ".join(sorted(set(gaps)))
-        note(f"{len(gaps)} cells of {', '.join(columns)} read as unknown: {shown}{key}")
-    return pd.DataFrame(columns)
-
-
-def _tell_look_alikes(cells: pd.Series, key: str) -> None:
-    """A note on names that a person may take for one; without them, as they may identify one."""
-    groups = look_alikes(cells.dropna().unique())
-    if groups:
-        lines = [int(cells.index[cells == name][0]) for name in groups[0]]
-        note(
-            f"dataset.columns.{key}={cells.name}: {len(groups)} names differ from another in "
-            f"capitals or leading zeros only, such as those of {at_lines(lines)}; they count as "
-            "different"
+def _mask_columns(
+    given: str | list[str] | None, label: str | list[str], labels: Labels
+) -> dict[str, str]:
+    """The columns of masks by the names that they get: ``mask``, or ``mask:<label>`` for each."""
+    if given is None or isinstance(given, str):
+        return {} if given is None else {"mask": given}
+    order = label if isinstance(label, list) else labels.class_names
+    if labels.task != "multilabel" or len(given) != len(order):
+        raise UserError(
+            f"dataset.columns.mask={given}: several columns are for several labels, one for each "
+            f"of {', '.join(order)} in this order"
         )
+    return {f"mask:{name}": column for name, column in zip(order, given, strict=True)}
 
 
 def _paths_and_patients(
@@ -262,7 +224,7 @@ def _paths_and_patients(
     else:
         patients = tidied(cells[names["patient"]])
         refuse_lines(patients == "", f"dataset.columns.patient={names['patient']} is empty")
-        _tell_look_alikes(patients, "patient")
+        tell_look_alikes(patients, "patient")
         table["patient"] = patients
     if names["split"] is not None:
         table["split"] = _splits(cells[names["split"]])
@@ -291,11 +253,11 @@ def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -
         if names[key] is not None:
             table[key] = read_fact(cells[names[key]], key)
     if names["site"] is not None:
-        _tell_look_alikes(table["site"].rename(names["site"]), "site")
-    used = {name for value in names.values() for name in _listed(value)}
+        tell_look_alikes(table["site"].rename(names["site"]), "site")
+    used = {name for value in names.values() for name in listed(value)}
     for name in cells:
         if name not in used:
-            own = name in OWN or str(name).startswith("label:")
+            own = name in OWN or str(name).startswith(("label:", "mask:"))
             kept = f"table_{name}" if own else str(name)
             while own and kept in cells:
                 kept = f"table_{kept}"

@@ -15,6 +15,7 @@ from medcnn.cam.maps import OF_THE_INPUT
 from medcnn.classifier import Classifier
 from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import Samples
+from medcnn.data.stored import LabelMasks
 from medcnn.errors import UserError
 from medcnn.objective import known
 from medcnn.trainer import autocast
@@ -29,7 +30,8 @@ class Batch(NamedTuple):
     Args:
         rows: (N,) int64, of the sample table, on the CPU.
         images: (N, C, *spatial) in 0 … 1.
-        masks: (N, *spatial) bool, or None where no lesion is known.
+        masks: (N, *spatial) bool, or None where no lesion is known. Of masks a label that of
+            `Explainer.truth`.
     """
 
     rows: Tensor
@@ -143,7 +145,18 @@ class Explainer(ClassifierMaps):
         stored = self.samples.images[rows].to(device)
         images = unit_intensity(stored, self.samples.ranges(rows))
         masks = self.samples.masks
+        if isinstance(masks, LabelMasks):
+            return Batch(rows, images, self.lesions(rows, self.truth(rows)))
         return Batch(rows, images, None if masks is None else masks[rows].bool().to(device))
+
+    def lesions(self, rows: Tensor, labels: Tensor) -> Tensor | None:
+        """The masks (N, *spatial) of rows; where there is a mask a label, those of labels (N,)."""
+        masks = self.samples.masks
+        if masks is None:
+            return None
+        of_labels = isinstance(masks, LabelMasks)
+        found = masks.by_label(rows)[range(len(rows)), labels.cpu()] if of_labels else masks[rows]
+        return found.bool().to(self.classifier.device)
 
     def maps(self, batch: Batch, targets: Tensor, method: str) -> Tensor:
         """Raw maps (N, *spatial) float32 of a method, a baseline, or the `ORACLE`.
@@ -167,11 +180,17 @@ class Explainer(ClassifierMaps):
         return F.interpolate(coarse, masks.shape[1:], mode=mode, align_corners=False)[:, 0]
 
     def rows_with_lesion(self, split: str, batch_size: int) -> Tensor:
-        """Rows (n,) of a split whose lesion and whose label are known; none in multi-label data."""
+        """Rows (n,) of a split whose lesion and whose label are known.
+
+        In multi-label data those with a mask of a label that is there, if each has its own.
+        """
         samples = self.samples
-        if samples.masks is None or samples.task == "multilabel":
+        if samples.masks is None or (samples.task == "multilabel" and not self._own_masks):
             return torch.empty(0, dtype=torch.int64)
         rows = samples.rows(split)
+        if samples.task == "multilabel":
+            found = [self._marked(part).any(1) for part in rows.split(batch_size)]
+            return rows[torch.cat(found)]
         if samples.task != "regression":
             rows = rows[known(samples.labels[rows])]
         parts = rows.split(batch_size) if len(rows) else ()
@@ -179,10 +198,24 @@ class Explainer(ClassifierMaps):
         return rows[torch.cat(found)] if found else rows
 
     def truth(self, rows: Tensor) -> Tensor:
-        """The true class (n,) of rows with a known label; of a regression the first target."""
+        """The true class (n,) of rows with a known label; of a regression the first target.
+
+        Of several labels the first that is there and marked, else label 0.
+        """
         if self.samples.task == "regression":
             return torch.zeros(len(rows), dtype=torch.int64)
+        if self._own_masks:
+            return self._marked(rows).int().argmax(1)
         return self.samples.labels[rows]
+
+    @property
+    def _own_masks(self) -> bool:
+        return isinstance(self.samples.masks, LabelMasks)
+
+    def _marked(self, rows: Tensor) -> Tensor:
+        """(n, K) whether a label is there and has a lesion that is marked."""
+        masks: Any = self.samples.masks
+        return masks.by_label(rows).flatten(2).any(2) & (self.samples.labels[rows] == 1)
 
 
 def scale_of(method: str, given: Any) -> Any:

@@ -51,7 +51,7 @@ def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Sequen
     samples = explainer.samples
     probs, decided = explainer.decided(batch.images)
     maps = explainer.maps(batch, decided, method).cpu()
-    labels = samples.labels[batch.rows]
+    labels, masks = samples.labels[batch.rows], explainer.lesions(batch.rows, decided)
     items = []
     for k, row in enumerate(batch.rows.tolist()):
         with replacing(raw / f"{row}.npy") as path:
@@ -60,7 +60,7 @@ def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Sequen
             GalleryItem(
                 image=batch.images[k].movedim(0, -1).squeeze(-1).cpu().numpy(),
                 map=maps[k].numpy(),
-                mask=None if batch.masks is None else batch.masks[k].cpu().numpy(),
+                mask=None if masks is None else masks[k].cpu().numpy(),
                 **caption(samples, labels[k], probs[k].cpu(), int(decided[k])),
             )
         )

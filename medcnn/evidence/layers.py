@@ -40,11 +40,12 @@ def write_layers(
         for batch in explainer.batches(part, batch_size) if len(part) else ():
             probs, decided, maps = explainer.decisions(batch.images, method)
             labels = explainer.samples.labels[batch.rows]
+            masks = explainer.lesions(batch.rows, decided)
             empty, shown = cam.is_empty(maps).tolist(), cam.normalise(maps).cpu()
             for k, row in enumerate(batch.rows.tolist()):
                 layers = {"image": batch.images[k].cpu(), "map": shown[k]}
-                if batch.masks is not None and batch.masks[k].any():
-                    layers["mask"] = batch.masks[k].cpu().float()
+                if masks is not None and masks[k].any():
+                    layers["mask"] = masks[k].cpu().float()
                 words = caption(explainer.samples, labels[k], probs[k].cpu(), int(decided[k]))
                 files = {"mask": None, **_write(layers, folder, row)}
                 facts = {"row": row, "kind": kind, "method": method, "empty": empty[k]}

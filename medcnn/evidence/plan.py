@@ -95,6 +95,8 @@ class Job:
         }
         if explainer.samples.task == "regression":  # which has no probabilities
             del plan["reliance"], plan["faithfulness"]
+        if explainer.samples.task == "multilabel":  # which has no one decision
+            del plan["reliance"]
         return [
             (group, method, rows)
             for group, (methods, rows) in plan.items()
@@ -108,11 +110,17 @@ class Job:
         samples, made = self.explainer.samples, {group for group, _, _ in self.steps}
         lesion = "no lesion is known in this split"
         if samples.task == "multilabel" and samples.masks is not None:
-            lesion = "of several labels an image, a mask doesn't say whose it is"
+            lesion = (
+                "of several labels an image, a mask doesn't say whose it is (name one a label, "
+                "dataset.columns.mask=[…])"
+            )
         probs = "a regression has no probabilities"
         reasons = {
             "localisation": lesion,
-            "reliance": probs if samples.task == "regression" else lesion,
+            "reliance": {
+                "regression": probs,
+                "multilabel": "of several labels an image there is no one decision",
+            }.get(samples.task, lesion),
             "faithfulness": probs,
         }
         gone = [group for group in reasons if group in self.groups and group not in made]

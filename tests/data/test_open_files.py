@@ -9,6 +9,7 @@ from PIL import Image as Picture
 from medcnn.data.files import open_listing
 from medcnn.data.image import ImageSpec
 from medcnn.data.listing import BOX, Listing
+from medcnn.data.stored import LabelMasks
 
 DISK = 10**9
 AFFINE = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [2, 0, 0, 0], [0, 0, 0, 1.0]])  # of SPL axes
@@ -89,6 +90,26 @@ def test_masks_follow_their_slices(tmp_path: Path) -> None:
     assert opened.masks is not None
     masks = opened.masks[torch.arange(8)]
     assert masks.nonzero().tolist() == [[6, 3, 4]]
+
+
+def test_a_mask_a_label(tmp_path: Path) -> None:
+    names = [save(tmp_path / f"{k}.png", noise(k, 8, 8)) for k in range(2)]
+    marks = np.zeros((3, 8, 8), np.uint8)
+    marks[0, 1, 1] = marks[1, 2, 2] = marks[2, 3, 3] = 1
+    files = [save(tmp_path / f"m{k}.png", mark) for k, mark in enumerate(marks)]
+    table = pd.DataFrame({"image": names, "mask:a": [";".join(files[:2]), None]})
+    table["mask:b"] = [None, files[2]]
+    shown = listing(tmp_path, table, ImageSpec(size=(8, 8)))
+    shown.task, shown.class_names = "multilabel", ("a", "b")
+    opened = open_listing(shown, tmp_path / "c", DISK)
+    assert isinstance(opened.masks, LabelMasks)
+    rows = torch.tensor([1, 0])
+    assert opened.masks.by_label(rows).nonzero().tolist() == [
+        [0, 1, 3, 3],
+        [1, 0, 1, 1],
+        [1, 0, 2, 2],
+    ]
+    assert opened.masks[rows].nonzero().tolist() == [[0, 3, 3], [1, 1, 1], [1, 2, 2]]
 
 
 def test_a_mask_of_another_size_is_a_problem(tmp_path: Path) -> None:

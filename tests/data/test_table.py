@@ -406,6 +406,18 @@ def test_several_masks_an_image(root: Path) -> None:
     assert column(listing, "mask") == ["c.png;d.png", None]
 
 
+def test_a_mask_a_label(root: Path) -> None:
+    text = "image,patient,edema,mass,m1,m2\na.png,1,1,1,c.png,d.png\nb.png,2,0,1,,c.png\n"
+    columns = {"label": ["mass", "edema"], "mask": ["m2", "m1"]}
+    listing = read(root, text, columns=columns, classes=["edema", "mass"])
+    assert column(listing, "mask:mass") == ["d.png", "c.png"]
+    assert column(listing, "mask:edema") == ["c.png", None]
+    with refused(
+        r"mask=\['m1'\]: several columns are for several labels, one for each of mass, ed"
+    ):
+        read(root, text, columns={**columns, "mask": ["m1"]})
+
+
 def test_a_row_a_lesion(root: Path) -> None:
     text = "image,label,patient,mask,box,note\na.png,1,1,c.png,1 2 3 4,x\nb.png,0,2,,,\n"
     text += "a.png,1,1,,5 6 7 8,y\na.png,1,1,d.png,9 9 12 12,z\n"

@@ -16,6 +16,7 @@ from medcnn.assemble import make_source
 from medcnn.cam import METHODS, explain, pointing_hits
 from medcnn.cam.scores import Froc, candidates
 from medcnn.data.samples import Samples
+from medcnn.data.stored import LabelMasks
 from medcnn.errors import UserError
 from medcnn.evaluation import bootstrap_mean
 from medcnn.evidence import Explainer
@@ -283,8 +284,28 @@ def test_several_labels_have_no_lesion_of_their_own(tmp_path: Path) -> None:
         relabelled=None, **options,
     )  # fmt: skip
     assert {group for group, _, _ in job.steps} == {"faithfulness", "stability", "sanity"}
-    why = "of several labels an image, a mask doesn't say whose it is"
-    assert job.left_out == [f"localisation left out: {why}", f"reliance left out: {why}"]
+    assert job.left_out == [
+        "localisation left out: of several labels an image, a mask doesn't say whose it is (name "
+        "one a label, dataset.columns.mask=[…])",
+        "reliance left out: of several labels an image there is no one decision",
+    ]
     table, found = measured([job])
     assert set(table["group"]) == {"faithfulness", "stability", "sanity"}
     assert all(record["class"] is None for record in found)
+
+    marked = torch.zeros(36, 28, 28, dtype=torch.bool)
+    marked[:, 3:9, 4:10] = True
+    data.masks = LabelMasks([None, marked, ~marked], marked.shape)  # type: ignore[list-item]
+    explainer = Explainer(classifier, data)
+    rows, labels = explainer.rows_with_lesion("test", 4), data.labels
+    there = (data.table["split"] == "test").to_numpy() & (labels[:, 1:] == 1).any(1).numpy()
+    assert rows.tolist() == np.flatnonzero(there).tolist()
+    truth = [1 if labels[row, 1] == 1 else 2 for row in rows]
+    assert explainer.truth(rows).tolist() == truth
+    masks = explainer.batch(rows).masks
+    assert masks is not None
+    assert [bool(mask[4, 5]) for mask in masks] == [label == 1 for label in truth]
+    own = Job(
+        explainer, "test", ["gradcam"], ["localisation"], None, 4, 4, relabelled=None, **options
+    )
+    assert set(measured([own])[0]["row"]) == set(rows.tolist())
