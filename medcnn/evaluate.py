@@ -10,7 +10,7 @@ from medcnn import cli
 from medcnn.config import plain
 from medcnn.data.samples import SPLITS
 from medcnn.errors import UserError, check_whole_number
-from medcnn.files import write_csv, write_json, write_text
+from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
 from medcnn.rundir import RunDir, environment
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         if run.path.resolve() in path.resolve().parents:
             raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
     run.refuse_if_taken(cfg.overwrite)
+    for_spreadsheets(cfg.get("spreadsheet", False))
     settings = data_config(trained, cfg)
     data = open_data(settings, trust, folder=run.path, card=card, checked=False)
     samples = data.samples

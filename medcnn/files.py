@@ -2,13 +2,21 @@
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+from medcnn.errors import UserError
+
+FORMULA = re.compile(r"'?[=+\-@]")  # how a cell begins that a spreadsheet runs, or one made inert
+_for_spreadsheets: ContextVar[bool] = ContextVar("for_spreadsheets", default=False)
 
 
 @contextmanager
@@ -38,9 +46,42 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -> None:
-    """Write a table, with its index as a column if that gets a name."""
+    """Write a table, with its index as a column if that gets a name; see `for_spreadsheets`."""
+    if _for_spreadsheets.get():
+        texts = [name for name in table if not is_numeric_dtype(table[name])]
+        table = table.assign(**{str(name): table[name].map(_inert) for name in texts})
+        table = table.rename(columns=_inert)
     with replacing(path) as temporary:
         table.to_csv(temporary, index=index_label is not None, index_label=index_label)
+
+
+def for_spreadsheets(on: object) -> None:
+    """Whether `write_csv` puts a ' before cells that a spreadsheet would run as a formula.
+
+    These begin with = + - or @ and are no number. `read_csv` takes it away again.
+
+    Raises:
+        UserError: Neither true nor false.
+    """
+    if not isinstance(on, bool):
+        raise UserError(f"spreadsheet={on}: choose true or false")
+    _for_spreadsheets.set(on)
+
+
+def _inert(cell: Any) -> Any:
+    """A cell that a spreadsheet shows as it is."""
+    if not isinstance(cell, str) or not FORMULA.match(cell):
+        return cell
+    with suppress(ValueError):
+        float(cell)
+        return cell
+    return f"'{cell}"
+
+
+def _plain(cell: Any) -> Any:
+    """What `_inert` made its cell of."""
+    shown = isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell[1:])
+    return cell[1:] if shown else cell
 
 
 def read_csv(path: Path | str, text: Sequence[str] | None = None) -> pd.DataFrame:
@@ -54,9 +95,13 @@ def read_csv(path: Path | str, text: Sequence[str] | None = None) -> pd.DataFram
         OSError, ValueError: It can't be read.
     """
     types = str if text is None else dict.fromkeys(text, str)
-    return pd.read_csv(
+    table = pd.read_csv(
         path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip"
     )
+    for name in table:
+        if not is_numeric_dtype(table[name]) and table[name].str.startswith("'").any():
+            table[name] = table[name].map(_plain)
+    return table.rename(columns=_plain)
 
 
 def read_sample_table(path: Path) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.datasets import DataSet, open_data
 from medcnn.errors import check_whole_number
-from medcnn.files import write_csv, write_json
+from medcnn.files import for_spreadsheets, write_csv, write_json
 from medcnn.notes import shortened, visible
 from medcnn.objective import UNKNOWN
 from medcnn.problems import audit_data, problems_table
@@ -44,6 +44,7 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.report.data_pictures import contact_sheet, intensity_histogram
 
     check_whole_number("n", cfg.n, least=1, most=MOST)
+    for_spreadsheets(cfg.get("spreadsheet", False))
     folder = Path(cfg.output)
     data = open_data(cfg, trust, folder=folder, checked=False)
     audit_data(data, cfg)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from medcnn import cli
 from medcnn.errors import UserError, check_whole_number
-from medcnn.files import write_csv
+from medcnn.files import for_spreadsheets, write_csv
 from medcnn.notes import visible
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.trainer import device_of
     from medcnn.views import mirrored_axes
 
+    for_spreadsheets(cfg.get("spreadsheet", False))
     output = Path(cfg.output)
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")

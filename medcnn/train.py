@@ -9,13 +9,12 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcnn import cli
 from medcnn.errors import UserError, check_whole_number
-from medcnn.files import write_csv, write_json, write_text
+from medcnn.files import for_spreadsheets, read_csv, write_csv, write_json, write_text
 from medcnn.progress import Progress
 from medcnn.rundir import RunDir, environment
 
@@ -52,6 +51,7 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         KeyboardInterrupt: With a message that says how to go on.
     """
     cfg, run, undo = _open_run(cfg)
+    for_spreadsheets(cfg.get("spreadsheet", False))
     job = train_in
     if cfg.fold == "all":
         from medcnn.crossval import cross_validate
@@ -206,7 +206,7 @@ def _check_unchanged(run: RunDir, samples: "Samples") -> None:
     path = run / "samples.csv"
     if not (path.exists() and run.last.exists()):
         return
-    before = pd.read_csv(path, usecols=["image", "split"], dtype=str, keep_default_na=False)
+    before = read_csv(path)[["image", "split"]].astype(str)
     now = samples.table[["image", "split"]].astype(str)
     if not before.equals(now):
         raise UserError(

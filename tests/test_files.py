@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from medcnn.files import (
+    for_spreadsheets,
     read_csv,
     read_sample_table,
     replacing,
@@ -116,3 +117,19 @@ def test_a_sample_table_has_numbers_where_labels_are(tmp_path: Path) -> None:
     assert read["label:a"].tolist() == [1, -1]
     assert read["site"].tolist() == ["01", "1"]
     assert read["sex"].isna().tolist() == [False, True]
+
+
+def test_cells_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
+    cells = ["=1+1", "+a", "-7", "-a", "@x", "'=x", "'a", None]
+    table = pd.DataFrame({"patient": cells, "=b": range(8)})
+    for_spreadsheets(True)
+    try:
+        write_csv(tmp_path / "table.csv", table)
+    finally:
+        for_spreadsheets(False)
+    shown = (tmp_path / "table.csv").read_text().replace(",", " ").split()
+    assert shown[::2] == ["patient", "'=1+1", "'+a", "-7", "'-a", "'@x", "''=x", "'a", "7"]
+    assert shown[1] == "'=b"
+    read = read_csv(tmp_path / "table.csv", ["patient"])
+    assert list(read) == ["patient", "=b"]
+    assert read["patient"].fillna("none").tolist() == [*cells[:-1], "none"]

@@ -85,8 +85,8 @@ def boxes_of(table: pd.DataFrame) -> np.ndarray:
 def _one_by_one(cells: pd.DataFrame) -> pd.DataFrame:
     """Four columns of single numbers; a row with several boxes becomes as many, on its line."""
     if cells.shape[1] == 1:
-        lists = cells.iloc[:, 0].map(lambda cell: _parts(cell) or [""])
-        numbers = lists.explode().map(lambda box: re.split(r"[\s,]+", box.strip("[]() ")))
+        boxes = cells.iloc[:, 0].map(lambda cell: _parts(cell) or [""])
+        numbers = boxes.explode().map(lambda box: re.split(r"[\s,]+", box.strip("[]() ")))
         bad = (numbers.map(len) != 4) & (numbers.map("".join) != "")
         _refuse(numbers.to_frame(), bad.to_numpy()[:, None], "needs four numbers, or none")
         rows = [one if len(one) == 4 else [""] * 4 for one in numbers]
