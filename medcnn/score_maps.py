@@ -13,8 +13,8 @@ from torch import Tensor
 
 from medcnn.classifier import Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import stem
 from medcnn.data.image import ImageSpec
+from medcnn.data.image_files import stem
 from medcnn.ensemble import Ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import replacing

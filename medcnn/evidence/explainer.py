@@ -154,8 +154,10 @@ class Explainer(ClassifierMaps):
         masks = self.samples.masks
         if masks is None:
             return None
-        of_labels = isinstance(masks, LabelMasks)
-        found = masks.by_label(rows)[range(len(rows)), labels.cpu()] if of_labels else masks[rows]
+        if isinstance(masks, LabelMasks):
+            found = masks.by_label(rows)[range(len(rows)), labels.cpu()]
+        else:
+            found = masks[rows]
         return found.bool().to(self.classifier.device)
 
     def maps(self, batch: Batch, targets: Tensor, method: str) -> Tensor:
