@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from medcnn.data.keys import cleaned
 from medcnn.errors import UserError
 
 DELIMITERS = ",;\t"
@@ -27,8 +28,8 @@ def read_table(path: Path) -> pd.DataFrame:
     r"""Read a table with commas, semicolons or tabs, plain or compressed (``.gz``).
 
     Args:
-        path: UTF-8 text, whose first line holds the names of the columns; line breaks and several
-            spaces in a name become one space. A line ``sep=;`` before it, as Excel writes, says
+        path: UTF-8 text, whose first line holds the names of the columns; these are `cleaned`, so
+            that line breaks and several spaces in a name become one space. A line ``sep=;`` before it, as Excel writes, says
             what stands between the cells; else that is what cuts the first lines into as many
             cells as there are names.
 
@@ -50,7 +51,7 @@ def read_table(path: Path) -> pd.DataFrame:
     rows, lines = [], []
     reader = _cut(text, delimiter)
     try:
-        names = [" ".join(name.split()) for name in next(reader, [])]
+        names = [cleaned(name) for name in next(reader, [])]
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 line = reader.line_num + before

@@ -104,9 +104,9 @@ def _folders(path: Path) -> list[Path]:
     """The visible folders in a folder; none where it can't be read, which `_images` tells."""
     try:
         inside = sorted(path.iterdir())
+        return [child for child in inside if child.is_dir() and not child.name.startswith(".")]
     except OSError:
         return []
-    return [child for child in inside if child.is_dir() and not child.name.startswith(".")]
 
 
 def _depth(root: Path, classes: list[str] | None) -> int:
@@ -168,10 +168,9 @@ def _images(root: Path, depth: int, volumes: bool) -> list[str]:
     Raises:
         UserError: There is no image, or one outside of a class.
     """
-    links = [path for path in root.rglob("*") if path.is_symlink() and path.is_dir()]
-    if links:
+    if linked := visible_files(root, f"dataset.path={root}")[1]:
         raise UserError(
-            f"dataset.path={root}: {len(links)} of its folders are symbolic links, which aren't "
+            f"dataset.path={root}: {linked} of its folders are symbolic links, which aren't "
             "followed; put the images themselves there, or list them in a table (dataset=csv)"
         )
     found: set[Path] = set()

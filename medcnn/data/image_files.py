@@ -1,5 +1,6 @@
 """The files that a path, a folder or a pattern means, and what is left out of them."""
 
+import errno
 import glob
 import os
 from collections import Counter
@@ -34,7 +35,11 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
         UserError: There is nothing there, or a folder that can't be read.
     """
     path = Path(spec).expanduser()
-    if path.is_file():
+    try:
+        single = path.is_file()
+    except OSError as error:  # in a folder without permission
+        raise UserError(f"{key}={spec} can't be read ({error.strerror})") from None
+    if single:
         return [path]
     if path.is_dir():
         return sorted(_in_folder(path, volumes, f"{key}={spec}"))
@@ -85,6 +90,8 @@ def visible_files(folder: Path, what: str) -> tuple[list[Path], int]:
 
     files, linked = [], 0
     for top, folders, names in os.walk(folder, onerror=refuse):
+        if not os.access(top, os.X_OK):
+            refuse(PermissionError(errno.EACCES, os.strerror(errno.EACCES), top))
         folders[:] = [name for name in folders if not name.startswith(".")]
         linked += sum(Path(top, name).is_symlink() for name in folders)
         files += [Path(top, name) for name in names if not name.startswith(".")]

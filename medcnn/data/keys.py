@@ -11,19 +11,29 @@ from medcnn.notes import visible
 _UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))  # spaces of no width, soft hyphen
 
 
-def tidy(cell: str) -> str:
-    r"""Return a name as it is compared.
+def cleaned(text: str) -> str:
+    r"""Return a text with composed accents (NFC), single spaces, and no sign that isn't seen.
 
-    Accents are composed (NFC), spaces single, signs without width left out, and control characters
-    made visible; 100.0 is 100, which is how spreadsheets write it in a column with empty cells.
-    What differs in capitals or leading zeros stays different.
+    Signs without width are left out, control characters made visible.
 
-    >>> tidy("cafe\u0301 \u200b noir"), tidy("100.0"), tidy("007")
-    ('café noir', '100', '007')
+    >>> cleaned("cafe\u0301 \u200b noir")
+    'café noir'
     """
-    if not cell.isascii():
-        cell = unicodedata.normalize("NFC", cell.translate(_UNSEEN))
-    cell = visible(" ".join(cell.split()))
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text.translate(_UNSEEN))
+    return visible(" ".join(text.split()))
+
+
+def tidy(cell: str) -> str:
+    """Return a name as it is compared: `cleaned`, and without the zeros of a whole number.
+
+    100.0 is 100, which is how spreadsheets write it in a column with empty cells. What differs in
+    capitals or leading zeros stays different.
+
+    >>> tidy("100.0"), tidy("007")
+    ('100', '007')
+    """
+    cell = cleaned(cell)
     match = re.fullmatch(r"(-?\d+)\.0+", cell)
     return match[1] if match else cell
 

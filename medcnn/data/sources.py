@@ -25,7 +25,11 @@ def existing_folder(path: str | Path, key: str) -> Path:
     """
     check_path(key, path)
     folder = Path(path).expanduser()
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except OSError as error:  # in a folder without permission
+        raise UserError(f"{key}={path} can't be read ({error.strerror})") from None
+    if not there:
         what = "is a file, not a folder" if folder.exists() else "is no folder"
         raise UserError(f"{key}={path} {what}")
     return folder.resolve()

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcnn.data.image import Array
+from medcnn.data.keys import tidy
 from medcnn.data.samples import SPLITS
 from medcnn.errors import UserError, check_whole_number
 from medcnn.objective import UNKNOWN, Task
@@ -159,7 +160,8 @@ def _at_sites(table: pd.DataFrame, test_sites: str | Sequence[str] | None) -> ND
         raise UserError("splits=site needs a column 'site': the table has none")
     sites = _texts(table, "site")
     named = [test_sites] if isinstance(test_sites, str) else test_sites or ()
-    known, wanted = sorted(set(sites)), [str(site) for site in named]
+    known = sorted(set(sites))
+    wanted = [str(site) if str(site) in known else tidy(str(site)) for site in named]
     unknown = [site for site in wanted if site not in known]
     if unknown or not wanted:
         problem = f"there is no {', '.join(unknown)}" if unknown else "no site is named"

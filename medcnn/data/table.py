@@ -14,7 +14,7 @@ from medcnn.data.delimited import (
     without_empty,
 )
 from medcnn.data.facts import FACTS, read_fact
-from medcnn.data.keys import tidied
+from medcnn.data.keys import cleaned, tidied
 from medcnn.data.labels import LabelOptions, Labels, read_labels
 from medcnn.data.listing import BOX, Listing
 from medcnn.data.sources import SPLIT_NAMES, existing_folder, image_spec
@@ -164,7 +164,7 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
         if several and key not in ("box", "label", "mask"):
             what = "a name"
             raise UserError(f"{key_of}={value}: give {what}{'' if key in NEEDED else ', or null'}")
-        texts = [str(name) for name in value] if several else [str(value)]
+        texts = [cleaned(str(name)) for name in (value if several else [value])]
         if len(set(texts)) < max(len(texts), 1) or (key == "box" and len(texts) not in (1, 4)):
             count = "one or four" if key == "box" else "one or more"
             raise UserError(f"{key_of}={value}: give the names of {count} different columns")

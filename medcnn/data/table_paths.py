@@ -39,12 +39,12 @@ def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Serie
     )
     here, there = (paths_within(root, given, base) for base in (folder, root))
     relative = here[here != there].dropna()  # an absolute path is the same from both
-    paths = here if any(Path(root, path).exists() for path in relative) else there
+    paths = here if any(_exists(Path(root, path)) for path in relative) else there
     if paths.isna().any():
         reason = _why_out(given, given[paths.isna()].iloc[0], folder, root)
         what = f"a path of {name} leads out of dataset.root ({root}), and is refused: {reason}"
         refuse_lines(paths.isna(), what)
-    if len(paths) and not any(Path(root, path).exists() for path in paths):
+    if len(paths) and not any(_exists(Path(root, path)) for path in paths):
         starts = tuple(dict.fromkeys((folder, root)))
         raise UserError(
             f"dataset.path: none of the {len(paths)} paths of {name} leads to a file from "
@@ -80,7 +80,7 @@ def _why_out(given: pd.Series, name: str, folder: Path, root: Path) -> str:
 def _link(path: Path, root: Path) -> Path | None:
     """The first folder on a path that is a symbolic link out of `root`."""
     for part in reversed(path.parents):
-        if part.is_symlink() and not part.resolve().is_relative_to(root):
+        if os.path.islink(part) and not part.resolve().is_relative_to(root):  # noqa: PTH114
             return part
     return None
 
@@ -88,26 +88,49 @@ def _link(path: Path, root: Path) -> Path | None:
 def _why_nowhere(given: pd.Series, starts: Sequence[Path]) -> str:
     """Why no path leads to a file, as far as can be told, and what to do."""
     names = [name.replace("\\", "/") for name in given[:TRIED]]
+    if any(_forbidden(start / name) for start in starts for name in names):
+        return "the folder that they name can't be read (Permission denied)"
     if all(Path(name).is_absolute() for name in names):
         return "they are absolute, and no such file is on this machine: write them from the table"
     found = [path.name for start in starts for name in names for path in _same_stem(start / name)]
     if found:
         return f"they lack the ending of their files ({Path(found[0]).suffix}): add it in the table"
     for start in _near(starts):
-        if any((start / name).exists() for name in names):
+        if any(_exists(start / name) for name in names):
             return f"they start at dataset.root={start}"
     return "give the folder where they start as dataset.root"
 
 
 def _same_stem(path: Path) -> Iterable[Path]:
     """Files of that very name with an ending behind."""
-    if not path.parent.is_dir():
-        return []
     same = re.compile(rf"{re.escape(path.name)}\.\w+(\.gz)?")
-    return (child for child in path.parent.iterdir() if same.fullmatch(child.name))
+    return (child for child in _inside(path.parent) if same.fullmatch(child.name))
 
 
 def _near(starts: Sequence[Path]) -> Iterable[Path]:
     """Folders above and right below those."""
-    below = (child for start in starts for child in sorted(start.iterdir()) if child.is_dir())
+    below = (child for start in starts for child in _inside(start))
     return islice(chain((start.parent for start in starts), below), FOLDERS)
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there and may be seen, which `Path.exists` doesn't tell but raises."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _forbidden(path: Path) -> bool:
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds; nothing where it can't be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

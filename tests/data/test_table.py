@@ -1,5 +1,6 @@
 import gzip
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,11 @@ from formats.dicom_files import GREY, write
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from medcnn.data.delimited import read_table
 from medcnn.data.files import open_listing
 from medcnn.data.listing import BOX, Listing
 from medcnn.data.table import csv
+from medcnn.data.table_paths import read_paths
 from medcnn.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -525,6 +528,18 @@ def test_why_no_image_is_there(root: Path) -> None:
         read(root.parent, TWO)
     with refused(r"they are absolute, and no such file is on this machine: write them from the ta"):
         read(root, f"image,label,patient\n{root}/x.png,0,1\n{root}/y.png,1,2\n")
+
+
+def test_a_folder_that_may_not_be_entered(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(path: Path, **options: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (root / "table.csv").write_text(TWO)
+    cells = read_table(root / "table.csv")
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    monkeypatch.setattr(Path, "stat", deny)
+    with refused(r"the folder that they name can't be read \(Permission denied\)$"):
+        read_paths(cells["image"], "image", root, root)
 
 
 def test_why_a_path_leaves_the_root(root: Path) -> None:
