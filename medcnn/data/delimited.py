@@ -29,9 +29,9 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Args:
         path: UTF-8 text, whose first line holds the names of the columns; these are `cleaned`, so
-            that line breaks and several spaces in a name become one space. A line ``sep=;`` before it, as Excel writes, says
-            what stands between the cells; else that is what cuts the first lines into as many
-            cells as there are names.
+            that line breaks and several spaces in a name become one space. A line ``sep=;`` before
+            it, as Excel writes, says what stands between the cells; else that is what cuts the
+            first lines into as many cells as there are names.
 
     Returns:
         All cells as text, so that patient 007 stays that, without the spaces around them; see

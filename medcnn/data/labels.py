@@ -277,8 +277,9 @@ def _sorted_names(found: list[str]) -> list[str]:
                 f"the labels {other} and {name} differ in capitals only: make them one, or give "
                 "the names in dataset.classes"
             )
-    for group in look_alikes(found):
-        note(f"the labels {' and '.join(group)} look alike, and are different classes")
+    if groups := look_alikes(found):
+        more = f", and {len(groups) - 1} others" if len(groups) > 1 else ""
+        note(f"the labels {' and '.join(groups[0])} look alike{more}; they are different classes")
     values = _numbers(found)
     if values is not None:
         return [name for _, name in sorted(zip(values, found, strict=True))]

@@ -442,7 +442,7 @@ def test_minus_one_is_said_to_be_unknown(caplog: pytest.LogCaptureFixture) -> No
 
 def test_labels_that_look_alike(caplog: pytest.LogCaptureFixture) -> None:
     assert one(["01", "1", "2"]).class_names == ("01", "1", "2")
-    assert "the labels 01 and 1 look alike, and are different classes" in caplog.text
+    assert "the labels 01 and 1 look alike; they are different classes" in caplog.text
 
 
 def test_signs_that_a_terminal_obeys_are_made_visible() -> None:
