@@ -17,6 +17,7 @@ from medcnn.errors import UserError
 from medcnn.freeze import FeatureCache, Freezing
 from medcnn.nets import Net
 from medcnn.normalise import statistics
+from medcnn.notes import visible
 from medcnn.objective import Objective, balanced_weights, known, target_statistics
 from medcnn.results import check_studies
 
@@ -41,8 +42,8 @@ def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
             f"or medcnn.data.listing.Listing, but returned {type(source).__name__}"
         )
     kind = (None, str(node.get("_target_")).rpartition(".")[2], node.get("flag"))
-    if (name := whole.get("name")) not in kind:
-        source.name = str(name)
+    name = whole.get("name")
+    source.name = visible(source.name if name in kind else str(name))
     return source
 
 

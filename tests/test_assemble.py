@@ -38,7 +38,7 @@ def test_user_data_set() -> None:
 def test_the_name_of_a_data_set() -> None:
     node = {"_target_": "medcnn.data.phantom.phantom", "size": 28, "patients": 36}
     assert make_source({**node, "name": "phantom"}).name == "phantom"
-    assert make_source({**node, "name": "brain"}).name == "brain"
+    assert make_source({**node, "name": "brain\u202e"}).name == r"brain\u202e"
 
 
 def test_a_data_set_that_is_none() -> None:

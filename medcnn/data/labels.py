@@ -160,7 +160,7 @@ def _tell_unsure(cells: pd.Series, advice: str = "") -> None:
     """A note on labels of -1, which CheXpert has where the radiologist wasn't sure."""
     count = int((cells == "-1").sum())
     if count:
-        note(f"{count} cells of {_name(cells)} are -1, and count as unknown{advice}")
+        note(f"{count} cells of {_name(cells)} are -1, unknown as in CheXpert{advice}")
 
 
 def _check_not_numbers(found: list[str], cells: pd.Series, options: LabelOptions) -> None:

@@ -40,10 +40,13 @@ def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame
     refuse_lines(
         lines, "an image is listed more than once; its rows may differ in its mask or box only"
     )
-    joined = rows[lesion].agg(lambda column: SEPARATOR.join(filter(None, without_empty(column))))
     kept = cells[~images.duplicated() | ~several].copy()
     for name in lesion:
-        kept[name] = kept[names["image"]].map(joined[name]).fillna(kept[name])
+        parts: dict[str, list[str]] = {}
+        for image, cell in zip(images[several], without_empty(cells[name])[several], strict=True):
+            parts.setdefault(image, []).append(cell)
+        joined = {image: SEPARATOR.join(filter(None, found)) for image, found in parts.items()}
+        kept[name] = kept[names["image"]].map(joined).fillna(kept[name])
     return kept
 
 
@@ -57,7 +60,7 @@ def label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOption
     if len(gaps):
         key = "; name it in dataset.classes if it is a class" if single else ""
         shown = ", ".join(sorted(set(gaps)))
-        note(f"{len(gaps)} cells of {', '.join(columns)} read as unknown: {shown}{key}")
+        note(f"{len(gaps)} cells read as unknown: {shown} (in {', '.join(columns)}){key}")
     return pd.DataFrame(columns)
 
 

@@ -430,7 +430,7 @@ def test_minus_one_is_said_to_be_unknown(caplog: pytest.LogCaptureFixture) -> No
     assert values(one(["-1", "0", "1", "-1"])) == {"label": [-1, 0, 1, -1]}
     (record,) = caplog.records
     assert record.getMessage() == (
-        "note: 2 cells of label column dx are -1, and count as unknown; "
+        "note: 2 cells of label column dx are -1, unknown as in CheXpert; "
         "dataset.classes=[-1,0,1] makes it a class"
     )
     caplog.clear()

@@ -183,7 +183,7 @@ def test_a_class_may_be_called_na(root: Path, caplog: pytest.LogCaptureFixture) 
     assert column(read(root, text), "label") == [0, -1, 1, -1]
     (record,) = caplog.records
     assert record.getMessage() == (
-        "note: 1 cells of label read as unknown: NA; name it in dataset.classes if it is a class"
+        "note: 1 cells read as unknown: NA (in label); name it in dataset.classes if it is a class"
     )
     caplog.clear()
     listing = read(root, text, classes=["AD", "NA", "MCI"])
