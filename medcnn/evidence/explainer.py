@@ -145,20 +145,18 @@ class Explainer(ClassifierMaps):
         stored = self.samples.images[rows].to(device)
         images = unit_intensity(stored, self.samples.ranges(rows))
         masks = self.samples.masks
-        if isinstance(masks, LabelMasks):
-            return Batch(rows, images, self.lesions(rows, self.truth(rows)))
-        return Batch(rows, images, None if masks is None else masks[rows].bool().to(device))
-
-    def lesions(self, rows: Tensor, labels: Tensor) -> Tensor | None:
-        """The masks (N, *spatial) of rows; where there is a mask a label, those of labels (N,)."""
-        masks = self.samples.masks
         if masks is None:
-            return None
-        if isinstance(masks, LabelMasks):
-            found = masks.by_label(rows)[range(len(rows)), labels.cpu()]
-        else:
-            found = masks[rows]
-        return found.bool().to(self.classifier.device)
+            return Batch(rows, images, None)
+        own = isinstance(masks, LabelMasks)
+        found = _of_labels(masks, rows, self.truth(rows)) if own else masks[rows]
+        return Batch(rows, images, found.bool().to(device))
+
+    def lesions(self, batch: Batch, labels: Tensor) -> Tensor | None:
+        """The masks (N, *spatial) of a batch; of masks a label those of labels (N,)."""
+        if not isinstance(self.samples.masks, LabelMasks):
+            return batch.masks
+        found = _of_labels(self.samples.masks, batch.rows, labels.cpu())
+        return found.to(self.classifier.device)
 
     def maps(self, batch: Batch, targets: Tensor, method: str) -> Tensor:
         """Raw maps (N, *spatial) float32 of a method, a baseline, or the `ORACLE`.
@@ -218,6 +216,12 @@ class Explainer(ClassifierMaps):
         """(n, K) whether a label is there and has a lesion that is marked."""
         masks: Any = self.samples.masks
         return masks.by_label(rows).flatten(2).any(2) & (self.samples.labels[rows] == 1)
+
+
+def _of_labels(masks: Any, rows: Tensor, labels: Tensor) -> Tensor:
+    """Of each row the mask of one label."""
+    found: Tensor = masks.by_label(rows)[range(len(rows)), labels]
+    return found
 
 
 def scale_of(method: str, given: Any) -> Any:

@@ -51,7 +51,7 @@ def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Sequen
     samples = explainer.samples
     probs, decided = explainer.decided(batch.images)
     maps = explainer.maps(batch, decided, method).cpu()
-    labels, masks = samples.labels[batch.rows], explainer.lesions(batch.rows, decided)
+    labels, masks = samples.labels[batch.rows], explainer.lesions(batch, decided)
     items = []
     for k, row in enumerate(batch.rows.tolist()):
         with replacing(raw / f"{row}.npy") as path:

@@ -40,7 +40,7 @@ def write_layers(
         for batch in explainer.batches(part, batch_size) if len(part) else ():
             probs, decided, maps = explainer.decisions(batch.images, method)
             labels = explainer.samples.labels[batch.rows]
-            masks = explainer.lesions(batch.rows, decided)
+            masks = explainer.lesions(batch, decided)
             empty, shown = cam.is_empty(maps).tolist(), cam.normalise(maps).cpu()
             for k, row in enumerate(batch.rows.tolist()):
                 layers = {"image": batch.images[k].cpu(), "map": shown[k]}
