@@ -69,6 +69,8 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
         try:
             decoded = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
             item = prepared_input(decoded, spec, classifier.card["in_channels"])
+            for note in item.notes:
+                print(f"medcnn: {path} {note}", file=sys.stderr)
         except UserError as error:
             print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
             failed += 1

@@ -20,10 +20,12 @@ class Input(NamedTuple):
     Args:
         stored: (S, C, *spatial), S slices or 1.
         pair: The values that become 0 and 1; None: those of the training.
+        notes: What was left out of account in reading the file, see `medcnn.data.image.Image`.
     """
 
     stored: Tensor
     pair: Range | None
+    notes: tuple[str, ...] = ()
 
 
 def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = False) -> Input:
@@ -60,4 +62,5 @@ def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
     if stored.shape[1] < channels:
         stored = stored.expand(-1, channels, *stored.shape[2:])
     known = spec.intensity == TRAINING  # to the checkpoint alone
-    return Input(stored, None if known else file_range(facts, spec.intensity))
+    pair = None if known else file_range(facts, spec.intensity)
+    return Input(stored, pair, image.notes)

@@ -130,6 +130,8 @@ def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, In
     for path in paths:
         try:
             items[path] = read_input(path, spec, channels)
+            for note in items[path].notes:
+                print(f"medcnn: {path} {note}", file=sys.stderr)
         except UserError as error:
             print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
     return items

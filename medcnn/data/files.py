@@ -1,5 +1,6 @@
 """From a listing of files to samples: every file opened once, checked, prepared and cached."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,9 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
         if name not in refused:
             rows += [row] * entry.count
             slices += range(entry.count)
+    notes = Counter(note for entry in entries for note in entry.facts.get("notes", ()))
+    for note, count in notes.items():
+        print(f"warning: {count} of {len(names)} files: {note}", flush=True)
     table = listing.table.iloc[rows].reset_index(drop=True)
     if spec.slices is not None:
         known = table["study"] if "study" in table else table["image"]

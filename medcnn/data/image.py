@@ -27,6 +27,10 @@ class Image:
         affine: Of a volume, (4, 4) from indices (i, j, k, 1) to mm in RAS+ (x grows to the
             patient's right, y to the front, z to the head); None where the file doesn't say.
         modality: DICOM's code (CT, MR, …) where known.
+        padding: (H, W) or (I, J, K) bool: where the file says that it measured nothing, and
+            `values` are the image's background; None: nowhere.
+        notes: What was left out of account in reading it, each as the end of a sentence that
+            begins with its path.
     """
 
     values: Array
@@ -35,6 +39,8 @@ class Image:
     spacing: tuple[float, ...] | None = None
     affine: Array | None = None
     modality: str | None = None
+    padding: Array | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def spatial_dims(self) -> int:

@@ -5,7 +5,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,7 @@ from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.intensity import percentiles
 from medcnn.errors import UserError
 
-FORMAT = 1  # raised whenever the same file is prepared in another way
+FORMAT = 2  # raised whenever the same file is prepared in another way
 LIBRARIES = (
     "monai",
     "nibabel",
@@ -29,6 +29,8 @@ LIBRARIES = (
     "pylibjpeg-libjpeg",
     "pylibjpeg-openjpeg",
     "pynrrd",
+    "python-gdcm",
+    "tifffile",
     "torch",
 )
 COMMIT_SECONDS = 2.0  # what a killed process loses at most
@@ -218,8 +220,9 @@ def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, 
         Images (S, C, *size) with S slices (1 if it isn't cut into slices), or masks (S, *size)
         uint8 of 0 and 1 with C left out; and facts for JSON: ``shape`` (of the file, spatial),
         ``channels``, ``dtype``, ``spacing``, ``affine`` (of a volume, see `Image`),
-        ``modality``, ``value_range``, ``window``, ``extremes``, ``percentiles``, and for each slice
-        ``digests`` and ``perceptual`` hashes.
+        ``modality``, ``value_range``, ``window``, ``notes`` (see `Image`), ``extremes`` and
+        ``percentiles`` (of what was measured, not of padding), and for each slice ``digests`` and
+        ``perceptual`` hashes.
 
     Raises:
         UserError: The reason why the file can't be used, without its path.
@@ -241,7 +244,15 @@ def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[A
         masks = prepare_mask(image, spec).astype(np.uint8)
         return masks, {"shape": list(image.values.shape[1:]), "affine": _listed(image.affine)}
     images = np.ascontiguousarray(prepare(image, spec))
-    return images, _facts(image, images)
+    values, measured = image.values, images
+    if image.padding is not None:  # which is no measurement, and tells nothing of the others
+        values = values[:, ~image.padding]
+        padded = prepare_mask(replace(image, values=image.padding[None]), spec)
+        measured = images.swapaxes(0, 1)[:, ~padded]
+    facts = _facts(image, images)
+    facts["extremes"] = _pair((values.min(), values.max()))
+    facts["percentiles"] = _pair(percentiles(measured if measured.size else images))
+    return images, facts
 
 
 def _facts(image: Image, images: Array) -> Facts:
@@ -262,8 +273,7 @@ def _facts(image: Image, images: Array) -> Facts:
         "modality": image.modality,
         "value_range": _pair(image.value_range),
         "window": _pair(image.window),
-        "extremes": _pair((values.min(), values.max())),
-        "percentiles": _pair(percentiles(images)),
+        "notes": list(image.notes),
         "digests": [
             None if c else sha256(s).hexdigest() for s, c in zip(images, constant, strict=True)
         ],

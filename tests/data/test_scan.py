@@ -13,8 +13,8 @@ from PIL import Image as Picture
 from medcnn.data import scan as scanning
 from medcnn.data.cache import Cache, Entry
 from medcnn.data.duplicates import NO_HASH
-from medcnn.data.image import ImageSpec
-from medcnn.data.scan import chain_of, read_file, scan
+from medcnn.data.image import Image, ImageSpec
+from medcnn.data.scan import chain_of, prepare_image, read_file, scan
 from medcnn.errors import UserError
 
 SPEC = ImageSpec(size=(8, 8))
@@ -72,6 +72,17 @@ def test_every_file_is_prepared_and_described(tmp_path: Path) -> None:
     assert facts["extremes"] == [values.min(), values.max()]
     assert facts["percentiles"] == pytest.approx(list(np.percentile(values, [0.5, 99.5])))
     assert (facts["channels"], facts["dtype"], facts["spacing"]) == (1, "uint8", None)
+
+
+def test_padding_is_not_measured() -> None:
+    values = np.arange(64, dtype=np.int16).reshape(1, 8, 8)
+    padding = values[0] < 16
+    filled = np.where(padding, np.int16(16), values)
+    _, facts = prepare_image(Image(filled, padding=padding), SPEC)
+    assert facts["extremes"] == [16, 63]
+    assert facts["percentiles"] == pytest.approx(
+        list(np.percentile(np.arange(16, 64), [0.5, 99.5]))
+    )
 
 
 def test_a_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ identity affine and a spacing of 1 mm where a header has none, stacks slices wit
 neither MONOCHROME1, palettes, lookup tables, windows, mosaics nor the geometry of enhanced objects.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 from medcnn.data.formats import dicom_geometry as geometry
 from medcnn.data.formats import dicom_header as header
 from medcnn.data.formats.dicom_header import is_dicom
-from medcnn.data.formats.dicom_pixels import Pixels, decode, join
+from medcnn.data.formats.dicom_pixels import Pixels, decode, filled, join
 from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
 
@@ -48,18 +49,18 @@ def decode_file(path: Path) -> Image:
     """
     dataset = header.read(path)
     pixels = decode(dataset)
-    values, matrix = pixels.values, None
     if geometry.is_mosaic(dataset):
-        values, matrix = geometry.untile(dataset, values)
-    elif values.shape[1] == 1:
-        return _image(dataset, pixels, values[:, 0], geometry.spacing(dataset))
-    else:
-        places = [geometry.plane(dataset, frame) for frame in range(values.shape[1])]
-        planes = [place for place in places if place is not None]
-        if len(planes) == len(places):
-            order, matrix = geometry.stack(planes)
-            values = values[:, order]
-    return _volume(dataset, pixels, values, matrix)
+        pixels, matrix = _untiled(dataset, pixels)
+        return _image(dataset, pixels, matrix=matrix)
+    frames = pixels.values.shape[1]
+    if frames == 1:
+        return _picture(dataset, pixels)
+    places = [geometry.plane(dataset, index) for index in range(frames)]
+    planes = [place for place in places if place is not None]
+    if len(planes) < frames:
+        return _image(dataset, pixels)
+    order, matrix = geometry.stack(planes)
+    return _image(dataset, pixels.take(order), matrix=matrix)
 
 
 def decode_series(folder: Path, *, allow_missing_geometry: bool = False) -> Image:
@@ -90,8 +91,7 @@ def decode_series(folder: Path, *, allow_missing_geometry: bool = False) -> Imag
     middle = slices[len(slices) // 2]
     if any(one.value_range != middle.value_range for one in slices):
         raise UserError("has slices whose values mean different things: it is not one volume")
-    values = join([one.values for one in slices])
-    return _volume(headers[0], middle, values, matrix)
+    return _image(headers[0], join(slices, middle), matrix=matrix)
 
 
 def _headers(folder: Path) -> tuple[list[Path], list["Dataset"]]:
@@ -158,32 +158,42 @@ def _one_slice(dataset: "Dataset", image: Image) -> Image:
     frame = _only_frame(dataset)
     place = geometry.plane(dataset, frame)
     thickness = header.number(dataset, "SliceThickness", frame)
-    matrix = None
+    matrix = spacing = None
     if place is not None and thickness and thickness > 0:
         matrix = geometry.affine(place, place.normal * thickness)
-    pixels = Pixels(image.values, image.value_range, image.window)
-    return _volume(dataset, pixels, image.values[:, None], matrix)
+        spacing = geometry.distances(matrix)
+    padding = None if image.padding is None else image.padding[None]
+    values = image.values[:, None]
+    return replace(image, values=values, padding=padding, spacing=spacing, affine=matrix)
 
 
-def _volume(dataset: "Dataset", pixels: Pixels, values: Array, matrix: Array | None) -> Image:
-    between = None if matrix is None else geometry.distances(matrix)
-    return _image(dataset, pixels, values, between, matrix)
+def _untiled(dataset: "Dataset", pixels: Pixels) -> tuple[Pixels, Array | None]:
+    """The slices of a mosaic, and their affine."""
+    values, matrix = geometry.untile(dataset, pixels.values)
+    padding = pixels.padding
+    if padding is not None:
+        padding = geometry.untile(dataset, padding[None])[0][0]
+    return replace(pixels, values=values, padding=padding), matrix
 
 
-def _image(
-    dataset: "Dataset",
-    pixels: Pixels,
-    values: Array,
-    spacing: tuple[float, ...] | None,
-    matrix: Array | None = None,
-) -> Image:
-    """Put an image together; of the header's text, only a standard code is passed on."""
+def _picture(dataset: "Dataset", pixels: Pixels) -> Image:
+    """The only frame."""
+    image = _image(dataset, pixels)
+    padding = None if image.padding is None else image.padding[0]
+    spacing = geometry.spacing(dataset)
+    return replace(image, values=image.values[:, 0], padding=padding, spacing=spacing)
+
+
+def _image(dataset: "Dataset", pixels: Pixels, matrix: Array | None = None) -> Image:
+    """Put a volume together; of the header's text, only a standard code is passed on."""
     modality = header.text(dataset, "Modality")
     return Image(
-        values=np.ascontiguousarray(values),
+        values=np.ascontiguousarray(filled(pixels, modality)),
         value_range=pixels.value_range,
         window=pixels.window,
-        spacing=spacing,
+        spacing=None if matrix is None else geometry.distances(matrix),
         affine=matrix,
         modality=modality if modality in MODALITIES else None,
+        padding=pixels.padding,
+        notes=pixels.notes,
     )

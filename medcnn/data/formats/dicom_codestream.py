@@ -5,6 +5,7 @@ a frame says of its own size has to be what the header says, and it has to have 
 """
 
 import struct
+from typing import NamedTuple
 
 from medcnn.data.formats.dicom_header import Shape
 from medcnn.errors import UserError
@@ -12,26 +13,49 @@ from medcnn.errors import UserError
 # Start of frame, with the size, of JPEG (all processes) and JPEG-LS
 SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 JPEG_2000 = b"\xff\x4f\xff\x51"  # start of codestream, size
+JP2 = b"\0\0\0\x0cjP  "  # a JP2 file, whose boxes have the codestream somewhere
 END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 
 
-def check_jpeg(frame: bytes, shape: Shape) -> None:
-    """Raise UserError unless a JPEG, JPEG-LS or JPEG 2000 frame is whole and of the declared size.
+class Stated(NamedTuple):
+    """What compressed data say of themselves."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits: int  # of a value
+
+
+def check_jpeg(frame: bytes, shape: Shape, allocated: int) -> int:
+    """Check that a JPEG, JPEG-LS or JPEG 2000 frame is whole and as the header says.
 
     Args:
         frame: Compressed data of one frame.
         shape: What the header declares.
+        allocated: Bits that it allocates for a value.
+
+    Returns:
+        The bits of a value in the compressed data.
+
+    Raises:
+        UserError: It isn't.
     """
     if END not in frame[-16:]:  # some writers pad
         raise UserError("is cut off: a compressed frame lacks its end")
-    size = _size(frame)
-    if size is None:
+    stated = describe(frame)
+    if stated is None:
         raise UserError("has a compressed frame that isn't of the kind that its header says")
-    if size != shape[1:]:
+    if stated[:3] != shape[1:]:
         raise UserError(
-            f"has a compressed frame of {size[0]} × {size[1]} pixels with {size[2]} values each "
-            f"where its header says {shape.rows} × {shape.columns} with {shape.samples}"
+            f"has a compressed frame of {stated.rows} × {stated.columns} pixels with "
+            f"{stated.samples} values each where its header says {shape.rows} × {shape.columns} "
+            f"with {shape.samples}"
         )
+    if stated.bits > max(8, allocated):
+        raise UserError(
+            f"has compressed values of {stated.bits} bits where its header allocates {allocated}"
+        )
+    return stated.bits
 
 
 def check_rle(frame: bytes, shape: Shape, bits: int) -> None:
@@ -56,20 +80,39 @@ def check_rle(frame: bytes, shape: Shape, bits: int) -> None:
             )
 
 
-def _size(frame: bytes) -> tuple[int, int, int] | None:
-    """Rows, columns and components that compressed data state; None if they don't."""
-    at = frame[:256].find(JPEG_2000)  # a few files have the boxes of a JP2 file around it
-    if at >= 0 and len(frame) >= at + 42:
+def describe(frame: bytes) -> Stated | None:
+    """What compressed data state of their size and bits; None if they don't."""
+    at = _codestream(frame)
+    if frame[at : at + 4] == JPEG_2000:
+        if len(frame) < at + 43:
+            return None
         right, bottom, left, top = struct.unpack_from(">4I", frame, at + 8)
-        return bottom - top, right - left, struct.unpack_from(">H", frame, at + 40)[0]
+        samples, bits = struct.unpack_from(">HB", frame, at + 40)
+        return Stated(bottom - top, right - left, samples, (bits & 0x7F) + 1)
     at = 2  # after the start of image
     while frame[:2] == b"\xff\xd8" and at + 10 <= len(frame) and frame[at] == 0xFF:
         marker = frame[at + 1]
         if marker in SIZE_MARKERS:
-            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
-            return rows, columns, components
+            bits, rows, columns, samples = struct.unpack_from(">BHHB", frame, at + 4)
+            return Stated(rows, columns, samples, bits)
         at += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", frame, at + 2)[0]
     return None
+
+
+def _codestream(frame: bytes) -> int:
+    """Where a JPEG 2000 codestream begins: at 0, but for the few files with JP2's boxes round it.
+
+    A box that can't be right raises UserError; pydicom would look at one without length for ever.
+    """
+    at = 0
+    while frame.startswith(JP2) and at + 8 <= len(frame):
+        length, kind = struct.unpack_from(">I4s", frame, at)
+        if kind == b"jp2c":
+            return at + (16 if length == 1 else 8)
+        if length < 8:
+            raise UserError("has a compressed frame with a broken box of JPEG 2000")
+        at += length
+    return 0
 
 
 def _rle_size(segment: bytes) -> int:

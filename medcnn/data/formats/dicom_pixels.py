@@ -1,14 +1,12 @@
 """DICOM pixel data → values, and which of them are black and white."""
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from medcnn.data.formats import dicom_header as header
-from medcnn.data.formats.dicom_codestream import check_jpeg, check_rle
-from medcnn.data.formats.dicom_header import Shape
+from medcnn.data.formats.dicom_stored import decode_stored, padding
 from medcnn.data.image import Array, Range
 from medcnn.errors import UserError
 
@@ -17,16 +15,27 @@ if TYPE_CHECKING:
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 UNITS = ("CT", "PT")  # rescaled values mean the same in every file, however it is shown
+AIR = -1000.0  # Hounsfield units
 UNSCALED = (*UNITS, "MR", "NM")  # beyond 8 bits, the largest possible value isn't white
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Decoded values: (C, frames, rows, columns), and as `medcnn.data.image.Image` has them."""
+    """Decoded values (C, frames, rows, columns), and the rest as `medcnn.data.image.Image` has it.
+
+    Where there is padding, `padding` (frames, rows, columns) says which pixels are.
+    """
 
     values: Array
     value_range: Range | None
     window: Range | None
+    padding: Array | None = None
+    notes: tuple[str, ...] = ()
+
+    def take(self, frames: list[int]) -> "Pixels":
+        """These frames, in this order."""
+        padding = None if self.padding is None else self.padding[frames]
+        return replace(self, values=self.values[:, frames], padding=padding)
 
 
 def decode(dataset: "Dataset") -> Pixels:
@@ -44,9 +53,9 @@ def decode(dataset: "Dataset") -> Pixels:
     """
     header.check_kind(dataset)
     shape = header.shape(dataset)
-    stored, photometric = _stored(dataset, shape)
+    stored, photometric = decode_stored(dataset, shape)
     if photometric not in (*GREY, "PALETTE COLOR", "RGB"):
-        raise UserError("has colours of a kind that isn't supported")
+        raise UserError("is unsupported: its colours are of another kind than grey, palette or RGB")
     if shape.samples != (3 if photometric == "RGB" else 1):
         raise UserError(f"has {shape.samples} values a pixel, which doesn't fit its colours")
     bits = int(header.number(dataset, "BitsStored") or 0)  # 0 of floating-point pixel data
@@ -56,93 +65,59 @@ def decode(dataset: "Dataset") -> Pixels:
     if photometric == "PALETTE COLOR":
         return _palette(dataset, stored)
     grey = _voi(dataset, _modality(dataset, stored, bits), shape.frames // 2)
-    return _reverse(dataset, grey) if photometric == "MONOCHROME1" else grey
+    grey = _reverse(dataset, grey) if photometric == "MONOCHROME1" else grey
+    return replace(grey, padding=padding(dataset, stored))
 
 
-def join(slices: list[Array]) -> Array:
-    """Join (C, frames, rows, columns) along the frames, in a type that holds the values of all."""
-    kind: Any = np.result_type(*slices)
+def join(slices: list[Pixels], middle: Pixels) -> Pixels:
+    """Join slices along the frames, in a type that holds the values of all.
+
+    Args:
+        slices: Of a series, in order.
+        middle: The one whose range and window are taken.
+    """
+    parts = [one.values for one in slices]
+    kind: Any = np.result_type(*parts)
     if kind == np.int32:  # int16 and uint16 together
-        low, high = min(part.min() for part in slices), max(part.max() for part in slices)
+        low, high = min(part.min() for part in parts), max(part.max() for part in parts)
         kind = _kind(float(low), float(high), whole=True)
-    return np.concatenate([part.astype(kind, copy=False) for part in slices], axis=1)
+    values = np.concatenate([part.astype(kind, copy=False) for part in parts], axis=1)
+    padding = None
+    if any(one.padding is not None for one in slices):
+        nothing = np.zeros(parts[0].shape[1:], bool)
+        padding = np.concatenate([nothing if p.padding is None else p.padding for p in slices])
+    return replace(middle, values=values, padding=padding)
 
 
-def _stored(dataset: "Dataset", shape: Shape) -> tuple[Array, str]:
-    """Stored values (frames, rows, columns[, 3]) and how they are to be understood."""
-    from pydicom import uid
-    from pydicom.pixels import get_decoder
+def filled(pixels: Pixels, modality: str) -> Array:
+    """The values, with the image's background in place of padding.
 
-    syntax = uid.UID(dataset.file_meta.TransferSyntaxUID)
-    with header.reason("is compressed in a way that isn't supported"):
-        decoder = get_decoder(syntax)
-    options: dict[str, Any] = {"allow_excess_frames": False}
-    with header.reason("has pixel data that don't fit its header"):
-        high = int(header.number(dataset, "HighBit") or 0) + 1
-        bits = int(header.number(dataset, "BitsStored") or 0)
-        allocated = int(header.number(dataset, "BitsAllocated") or 0)
-        shift = 0
-        if syntax.is_encapsulated:
-            _check_frames(dataset, shape, rle=syntax == uid.RLELossless)
-            # the same decoder everywhere, whatever else is installed
-            options["decoding_plugin"] = "pydicom" if syntax == uid.RLELossless else "pylibjpeg"
-        else:
-            _check_length(dataset, shape, allocated)
-            shift = high - bits if 0 < bits < high <= allocated else 0
-        if shift:  # pydicom takes the lowest bits
-            options["correct_unused_bits"] = False
-    with header.reason("has pixel data that can't be decoded: they are damaged"):
-        values, facts = decoder.as_array(dataset, **options)
-        values = values.reshape(shape[:3] + shape[3:] * (shape.samples > 1))
-        if shift:
-            values = (values << (allocated - high)) >> (allocated - bits)
-    return values, str(facts["photometric_interpretation"])
-
-
-def _check_length(dataset: "Dataset", shape: Shape, allocated: int) -> None:
-    """Uncompressed pixel data have to be there, all of them and no further frame."""
-    key = next(key for key in header.PIXELS if key in dataset)
-    each = math.prod(shape[1:]) * allocated  # bits, as frames of 1 bit a pixel follow unpadded
-    if header.text(dataset, "PhotometricInterpretation") == "YBR_FULL_422":
-        each = each * 2 // 3
-    wanted, held = math.ceil(each * shape.frames / 8), len(dataset[key].value or b"")
-    if held < wanted:
-        raise UserError(f"is cut off: {held} of {wanted} bytes of its pixel data are there")
-    if held >= wanted + max(each / 8, 2):
-        raise UserError(f"holds {held} bytes of pixel data where its header says {wanted}")
-
-
-def _check_frames(dataset: "Dataset", shape: Shape, rle: bool) -> None:
-    """Compressed pixel data have to be there, all of them, and as large as the header says."""
-    from pydicom.encaps import generate_frames
-
-    offsets = None
-    if "ExtendedOffsetTable" in dataset:
-        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-    frames = generate_frames(
-        dataset.PixelData, number_of_frames=shape.frames, extended_offsets=offsets
-    )
-    count = 0
-    bits = int(header.number(dataset, "BitsAllocated") or 0)
-    with header.reason("is cut off or damaged: its compressed frames can't be told apart"):
-        for frame in frames:
-            count += 1
-            if rle:
-                check_rle(frame, shape, bits)
-            else:
-                check_jpeg(frame, shape)
-    if count != shape.frames:
-        raise UserError(f"holds {count} compressed frames where its header says {shape.frames}")
+    The background is the lowest of the values, of what is shown as black, and of CT the air; the
+    highest where white is lower than black.
+    """
+    if pixels.padding is None:
+        return pixels.values
+    measured = pixels.values[:, ~pixels.padding]
+    shown = [pair for pair in (pixels.value_range, pixels.window) if pair]
+    blacks = [float(black) for black, _ in shown]
+    if shown and shown[0][0] > shown[0][1]:
+        value = max([float(measured.max()), *blacks])
+    else:
+        value = min([float(measured.min()), *blacks, *[AIR] * (modality == "CT")])
+    dtype = pixels.values.dtype
+    if dtype.kind in "ui":
+        value = min(max(round(value), np.iinfo(dtype).min), np.iinfo(dtype).max)
+    return np.where(pixels.padding, np.array(value, dtype), pixels.values)
 
 
 def _modality(dataset: "Dataset", stored: Array, bits: int) -> Pixels:
     """Grey values after the modality transformation; no window yet."""
     unsigned = stored.dtype.kind == "u"
     with header.reason("has a broken modality lookup table"):
-        tables = header.value(dataset, "ModalityLUTSequence")
-        if tables:
-            table = _lookup_table(dataset, tables[0], "LUT")
-            return Pixels(_look_up(table, stored)[None], (0, table.full), None)
+        table = _first_table(dataset, "ModalityLUTSequence")
+        if table is not None:  # writers often declare more bits than its entries use
+            ends = int(table.entries.min()), int(table.entries.max())
+            return Pixels(_look_up(table, stored)[None], ends if ends[0] < ends[1] else None, None)
     frames = range(len(stored))
     lines = [  # value = slope × stored + intercept, for each frame
         tuple(header.number(dataset, key, frame) for key in ("RescaleSlope", "RescaleIntercept"))
@@ -194,8 +169,12 @@ def _narrow(stored: Array, sign: str) -> Array:
 
 def _voi(dataset: "Dataset", grey: Pixels, frame: int) -> Pixels:
     """The first VOI window (C.11.2.1.2; a sigmoid as linear), or without one the VOI LUT."""
-    center = header.number(dataset, "WindowCenter", frame)
-    width = header.number(dataset, "WindowWidth", frame)
+    try:
+        center = header.number(dataset, "WindowCenter", frame)
+        width = header.number(dataset, "WindowWidth", frame)
+    except UserError as error:
+        center = width = None
+        grey = replace(grey, notes=(f"{error}: its window is left out",))
     if center is not None and width is not None:
         function = header.value(dataset, "VOILUTFunction", frame) or "LINEAR"
         linear = function == "LINEAR"
@@ -203,11 +182,12 @@ def _voi(dataset: "Dataset", grey: Pixels, frame: int) -> Pixels:
             return replace(grey, window=(center - width / 2, center + width / 2 - linear))
         return grey
     with header.reason("has a broken VOI lookup table"):
-        tables = header.value(dataset, "VOILUTSequence", frame)
-        if not tables:
+        table = _first_table(dataset, "VOILUTSequence", frame)
+        if table is None:
             return grey
-        table = _lookup_table(dataset, tables[0], "LUT")
-        return Pixels(_look_up(table, grey.values[0])[None], (0, table.full), None)
+        white = 2 ** int(table.entries.max()).bit_length() - 1
+        ends = (0, min(white, table.full)) if white else None
+        return replace(grey, values=_look_up(table, grey.values[0])[None], value_range=ends)
 
 
 def _reverse(dataset: "Dataset", grey: Pixels) -> Pixels:
@@ -249,6 +229,14 @@ class _Table(NamedTuple):
     entries: Array
     first: int
     full: int
+
+
+def _first_table(dataset: "Dataset", key: str, frame: int | None = None) -> _Table | None:
+    """The first table of a sequence; None without, or where it is an empty item."""
+    items = header.value(dataset, key, frame)
+    if not items or not (items[0].get("LUTDescriptor") or items[0].get("LUTData")):
+        return None
+    return _lookup_table(dataset, items[0], "LUT")
 
 
 def _lookup_table(dataset: "Dataset", item: "Dataset", prefix: str) -> _Table:

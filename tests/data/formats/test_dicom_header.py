@@ -71,11 +71,14 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
         ({"SamplesPerPixel": 4}, "which no image has"),
         ({"Rows": 40000, "Columns": 40000}, "more than the 536870912 allowed"),
         ({"NumberOfFrames": "1000000000000"}, "more than the 536870912 allowed"),
-        ({"PhotometricInterpretation": "HSV"}, "colours of a kind"),
-        ({"PhotometricInterpretation": "YBR_PARTIAL_422"}, "colours of a kind"),
+        ({"PhotometricInterpretation": "HSV"}, "is unsupported: its colours"),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_422"}, "is unsupported: its colours"),
         ({"PhotometricInterpretation": "RGB"}, "1 values a pixel"),
-        ({"BitsStored": 20}, "can't be decoded"),
-        ({"BitsAllocated": 12}, "can't be decoded|pixel data"),
+        ({"BitsStored": 20}, "BitsStored 20 of BitsAllocated 16, which can't be"),
+        ({"BitsAllocated": 12}, "is unsupported: BitsAllocated 12"),
+        ({"PhotometricInterpretation": None}, "lacks PhotometricInterpretation"),
+        ({"PixelRepresentation": None}, "lacks PixelRepresentation"),
+        ({"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 9999}, "padding alone"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "broken colour palette"),
         ({"SegmentSequence": [item(SegmentNumber=1)]}, "is a segmentation"),
         ({"DoseGridScaling": 1}, "radiation doses"),
@@ -176,13 +179,13 @@ def test_no_header_text_gets_out(
 ) -> None:
     name = "Doe^Jane"
     tags = {"PatientName": name, "StudyDate": name, "PatientID": name * 9, "Modality": "DOEJANE"}
-    dataset = header(GREY, WindowWidth=1, **tags)
-    dataset.add_new("WindowCenter", "LO", name)
+    dataset = header(GREY, RescaleIntercept=1, **tags)
+    dataset.add_new("RescaleSlope", "LO", name)
     dataset.add_new("SOPClassUID", "UI", name)
     broken = tmp_path / "broken.dcm"
     dataset.save_as(broken, enforce_file_format=True)
     raw = broken.read_bytes()
-    at = raw.index(b"\x28\x00\x50\x10LO")
+    at = raw.index(b"\x28\x00\x53\x10LO")
     broken.write_bytes(raw[: at + 4] + b"DS" + raw[at + 6 :])
     without = header(GREY, **tags)
     without.add_new("SOPClassUID", "UI", name)
@@ -201,7 +204,7 @@ def test_no_header_text_gets_out(
             except UserError:
                 said += "".join(traceback.format_exception(*sys.exc_info()))
         print(*[str(one.message) for one in warned])
-    assert "broken WindowCenter" in said
+    assert "broken RescaleSlope" in said
     printed = "".join(capfd.readouterr())
     for text in (said, printed, caplog.text):
         assert "Doe" not in text

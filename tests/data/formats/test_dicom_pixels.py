@@ -324,6 +324,69 @@ def test_grey_with_three_values_a_pixel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["ModalityLUTSequence", "VOILUTSequence"])
 def test_broken_lookup_table(key: str, tmp_path: Path) -> None:
-    for broken in (lut(300, 0, 16, [1, 2, 3]), lut(3, 0, 20, [1, 2, 3]), item()):
+    for broken in (lut(300, 0, 16, [1, 2, 3]), lut(3, 0, 20, [1, 2, 3])):
         with pytest.raises(UserError, match="lookup table"):
             decode_file(write(tmp_path / "a.dcm", GREY, **{key: [broken]}))
+
+
+@pytest.mark.parametrize("key", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_empty_lookup_table_is_none(key: str, tmp_path: Path) -> None:
+    described = item()
+    described.add_new("LUTDescriptor", "US", [])
+    described.add_new("LUTData", "OW", b"")
+    for empty in (item(), described):
+        image = decode_file(write(tmp_path / "a.dcm", GREY, **{key: [empty]}))
+        np.testing.assert_array_equal(image.values[0], GREY)
+        assert image.value_range == (0, 65535)
+
+
+def test_range_of_a_table_is_that_of_its_outputs(tmp_path: Path) -> None:
+    table = lut(4096, 0, 16, (np.arange(4096) // 4).tolist())  # 16 bits declared, 10 used
+    tags = {"ModalityLUTSequence": [table], "Modality": "CR"}
+    image = decode_file(write(tmp_path / "a.dcm", GREY, "MONOCHROME1", **tags))
+    np.testing.assert_array_equal(image.values[0], GREY // 4)
+    assert image.value_range == (1023, 0)
+    image = decode_file(write(tmp_path / "b.dcm", GREY, VOILUTSequence=[table]))
+    assert image.value_range == (0, 1023)
+
+
+@pytest.mark.parametrize("center", ["NaN", "2048,5"])
+def test_unreadable_window_is_left_out_with_a_note(center: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.dcm", GREY, WindowCenter="2048", WindowWidth=9)
+    path.write_bytes(path.read_bytes().replace(b"2048", center.ljust(4)[:4].encode(), 1))
+    if len(center) > 4:
+        raw = path.read_bytes()
+        path.write_bytes(raw.replace(b"DS\4\x002048", b"DS\6\x002048,5", 1))
+    image = decode_file(path)
+    np.testing.assert_array_equal(image.values[0], GREY)
+    assert (image.window, len(image.notes)) == (None, 1)
+    assert "broken WindowCenter in its header: its window is left out" in image.notes[0]
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+@pytest.mark.parametrize(("modality", "background"), [("MR", 10), ("CT", -1000), ("CR", None)])
+def test_padding_is_background(
+    photometric: str, modality: str, background: int | None, tmp_path: Path
+) -> None:
+    stored = RNG.integers(10, 1000, (5, 7)).astype(np.uint16 if modality == "CR" else np.int16)
+    stored[0, 0] = 10
+    stored[1:3, 2:4] = [[4000, 4005], [4010, 4003]]
+    tags = {"PixelPaddingValue": 4010, "PixelPaddingRangeLimit": 4000, "Modality": modality}
+    image = decode_file(write(tmp_path / "a.dcm", stored, photometric, **tags))
+    plain = decode_file(write(tmp_path / "b.dcm", stored, photometric, Modality=modality))
+    assert image.padding is not None
+    np.testing.assert_array_equal(image.padding, stored >= 4000)
+    np.testing.assert_array_equal(image.values[:, ~image.padding], plain.values[:, ~image.padding])
+    if photometric == "MONOCHROME1" and modality == "MR":  # negated
+        background = int(-stored[~image.padding].max())
+    if modality == "CR":  # black
+        background = 65535 if photometric == "MONOCHROME1" else 0
+    assert (image.values[:, image.padding] == background).all()
+
+
+def test_padding_of_signed_pixels_written_without_sign(tmp_path: Path) -> None:
+    stored = np.array([[-2000, -5], [7, 9]], np.int16)
+    dataset = header(stored)
+    dataset.add_new("PixelPaddingValue", "US", 63536)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    np.testing.assert_array_equal(decode_file(tmp_path / "a.dcm").values[0], [[-5, -5], [7, 9]])
