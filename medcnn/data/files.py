@@ -1,6 +1,7 @@
 """From a listing of files to samples: every file opened once, checked, prepared and cached."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,13 +160,30 @@ def _misfit(mask: Facts, image: Facts) -> str | None:
     """Why a mask can't be that of an image, or None."""
     if "error" in mask:
         return str(mask["error"])
-    if mask["shape"] != image["shape"]:
-        sizes = ["×".join(map(str, facts["shape"])) for facts in (mask, image)]
+    shape, place = mask["shape"], mask["affine"]
+    if place is not None and image["affine"] is not None:
+        shape, place = _oriented_like(shape, np.array(place), np.array(image["affine"]))
+        if list(shape) == image["shape"] and not np.allclose(
+            place, image["affine"], rtol=1e-3, atol=0.1
+        ):
+            return "lies elsewhere in space than its image"
+    if list(shape) != image["shape"]:
+        sizes = ["×".join(map(str, lengths)) for lengths in (shape, image["shape"])]
         return f"is {sizes[0]}, but its image is {sizes[1]}"
-    places = [facts["affine"] for facts in (mask, image)]
-    if None not in places and not np.allclose(places[0], places[1], rtol=1e-3, atol=0.1):
-        return "lies elsewhere in space than its image"
     return None
+
+
+def _oriented_like(
+    shape: Sequence[int], affine: np.ndarray, other: np.ndarray
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a volume whose axes are turned as those of another run."""
+    from nibabel.orientations import aff2axcodes
+
+    from medcnn.data.geometry import orient
+
+    volume = np.broadcast_to(np.uint8(0), (1, *shape))  # takes no memory
+    turned, place = orient(volume, affine, "".join(aff2axcodes(other)))
+    return turned.shape[1:], place
 
 
 def _mask_files(

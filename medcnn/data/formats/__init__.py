@@ -1,10 +1,11 @@
 """Files of images: what kind a file is, and one function that reads any of them."""
 
 import gzip
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from medcnn.data.formats import dicom_header, nifti, nrrd
+from medcnn.data.formats import dicom_header, nifti, nrrd, tiff
 from medcnn.data.formats.array import decode_array
 from medcnn.data.formats.nifti import decode_nifti
 from medcnn.data.formats.nrrd import decode_nrrd
@@ -16,20 +17,19 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 SUFFIXES = (*PICTURES, *VOLUMES, ".npy", *dicom_header.SUFFIXES)
 HEAD = 348  # first bytes that tell what a file is
-MARKS: tuple[tuple[bytes, Callable[[Path], Image]], ...] = (
+Frame = int | str | None
+Reader = Callable[[Path, Frame], Image]
+MARKS: tuple[tuple[bytes, Reader], ...] = (
     (b"\x89PNG\r\n\x1a\n", decode_picture),
     (b"\xff\xd8\xff", decode_picture),  # JPEG
     (b"BM", decode_picture),  # BMP
-    (b"II*\0", decode_picture),  # TIFF, and with + for * those above 4 GB
-    (b"MM\0*", decode_picture),
-    (b"II+\0", decode_picture),
-    (b"MM\0+", decode_picture),
+    *((mark, decode_picture) for mark in tiff.MARKS),
     (b"\x93NUMPY", decode_array),
     (nrrd.MARK, decode_nrrd),
 )
 
 
-def decode(path: Path, *, allow_missing_geometry: bool = False) -> Image:
+def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = None) -> Image:
     """Reads one image of any kind that medcnn knows.
 
     What a file is, its first bytes say, whatever its name; only old DICOM files, which have no
@@ -38,6 +38,10 @@ def decode(path: Path, *, allow_missing_geometry: bool = False) -> Image:
     Args:
         path: File or folder.
         allow_missing_geometry: Whether a series without positions may be read.
+        frame: Of files that hold several volumes (a fourth axis, such as time), the number of the
+            one to take, from 0, or ``centre``; so, too, of films and stacks of pictures that don't
+            say where in the patient each lies. None: several volumes are refused, and the frames
+            of a film are the slices of a volume.
 
     Returns:
         The image in the units and, of volumes, the axis order of its file.
@@ -45,6 +49,7 @@ def decode(path: Path, *, allow_missing_geometry: bool = False) -> Image:
     Raises:
         UserError: Why it can't be read, as the end of a sentence that begins with its path; without
             the path, and without any text of a DICOM header.
+        MemoryError: It is too large for the memory that is free.
     """
     try:
         if path.is_dir():
@@ -53,9 +58,11 @@ def decode(path: Path, *, allow_missing_geometry: bool = False) -> Image:
             return decode_series(path, allow_missing_geometry=allow_missing_geometry)
         if not path.is_file():
             raise UserError("is special and no file" if path.exists() else "is missing")
-        return _reader(path)(path)
+        return _reader(path)(path, frame)
     except (UserError, MemoryError):
         raise
+    except ImportError as error:
+        raise UserError(f"can't be read: the Python package {error.name} is missing") from None
     except Exception as error:  # damaged files make readers raise almost anything
         raise UserError(_reason(error, path)) from None
 
@@ -70,7 +77,7 @@ def data_file(path: Path) -> Path | None:
         return None
 
 
-def _reader(path: Path) -> Callable[[Path], Image]:
+def _reader(path: Path) -> Reader:
     """What reads a file of this content."""
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -104,6 +111,10 @@ def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return f"can't be read ({error.strerror})"
     own = text and len(text) <= 200 and path.name not in text and str(path.parent) not in text
-    if dicom_header.is_dicom(path) or path.is_dir() or not own:
-        return "is damaged"
-    return f"is damaged: {text}"
+    if isinstance(error, NotImplementedError):
+        what = "is unsupported: a kind of image that no reader here knows"
+    elif isinstance(error, zlib.error | gzip.BadGzipFile):
+        what = "is damaged"
+    else:
+        what = "can't be decoded: it is damaged, or of a kind that isn't supported"
+    return what if dicom_header.is_dicom(path) or path.is_dir() or not own else f"{what} ({text})"

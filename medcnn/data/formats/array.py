@@ -10,6 +10,7 @@ from numpy.lib import format as npy
 from medcnn.data.formats.values import (
     check_kind,
     check_shape,
+    pick,
     read_values,
     to_stored,
     type_range,
@@ -18,7 +19,7 @@ from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
 
 
-def decode_array(path: Path) -> Image:
+def decode_array(path: Path, frame: int | str | None = None) -> Image:
     """Reads an NPY file (versions 1 to 3 of the format).
 
     An axis of length 1 or 3 at the start, or else at the end, is that of the channels. So
@@ -27,7 +28,8 @@ def decode_array(path: Path) -> Image:
     * (D, H, W) is a volume, where neither D nor W is 1 or 3;
     * (C, D, H, W) and (D, H, W, C) are volumes always.
 
-    A volume doesn't say how it lies.
+    A volume doesn't say how it lies. With `frame` (see `medcnn.data.formats.decode`) one slice of
+    it is taken, as a picture, or one volume of (T, D, H, W).
 
     Returns:
         Image without spacing and affine.
@@ -38,9 +40,15 @@ def decode_array(path: Path) -> Image:
     with path.open("rb") as file:
         shape, fortran, dtype = _header(file)
         check_kind(dtype)
-        check_shape(shape)
+        check_shape(shape, dtype.itemsize)
         values = read_values(file, dtype, math.prod(shape))
-    values = channels_first(values.reshape(shape, order="F" if fortran else "C"))
+    values = values.reshape(shape, order="F" if fortran else "C")
+    if frame is not None and values.ndim == 4 and not {shape[0], shape[-1]} & {1, 3}:
+        values = values[pick(len(values), frame, "volumes")][None]
+    else:
+        values = channels_first(values)
+        if frame is not None and values.ndim == 4:
+            values = values[:, pick(values.shape[1], frame, "slices")]
     return Image(to_stored(values), value_range=type_range(values))
 
 

@@ -16,6 +16,7 @@ from medcnn.data.formats import dicom_geometry as geometry
 from medcnn.data.formats import dicom_header as header
 from medcnn.data.formats.dicom_header import is_dicom
 from medcnn.data.formats.dicom_pixels import Pixels, decode, filled, join
+from medcnn.data.formats.values import pick
 from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
 
@@ -33,11 +34,12 @@ MODALITIES = (
 SAME = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "Modality")
 
 
-def decode_file(path: Path) -> Image:
+def decode_file(path: Path, frame: int | str | None = None) -> Image:
     """Read a DICOM file.
 
     Args:
         path: A file that `is_dicom`.
+        frame: Of a cine loop the one to take, see `medcnn.data.formats.decode`.
 
     Returns:
         One frame: a picture (C, H, W). Several frames, or a Siemens mosaic: a volume
@@ -58,6 +60,8 @@ def decode_file(path: Path) -> Image:
     places = [geometry.plane(dataset, index) for index in range(frames)]
     planes = [place for place in places if place is not None]
     if len(planes) < frames:
+        if frame is not None:
+            return _picture(dataset, pixels.take([pick(frames, frame, "frames")]))
         return _image(dataset, pixels)
     order, matrix = geometry.stack(planes)
     return _image(dataset, pixels.take(order), matrix=matrix)

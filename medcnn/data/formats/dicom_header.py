@@ -16,14 +16,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medcnn.data.formats.values import MAX_VALUES
+from medcnn.data.formats.values import MAX_BYTES, MAX_VALUES, check_shape
 from medcnn.errors import UserError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
-MAX_BYTES = 8 * MAX_VALUES  # of a file: no image within MAX_VALUES needs more
+MAX_FILE = MAX_BYTES + 2**28  # bytes of a file: no image within MAX_BYTES needs more
 MAX_HEADER = 2**24  # bytes beside the pixels of a deflated file
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GROUPS = {  # functional group (PS3.3 C.7.6.16.2) that holds a value in enhanced objects
@@ -85,7 +85,7 @@ def reason(text: str) -> Iterator[None]:
     """Raise UserError with this text in place of any other error, which may quote the header."""
     try:
         yield
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception:
         raise UserError(text) from None
@@ -106,8 +106,8 @@ def read(path: Path, pixels: bool = True) -> "Dataset":
     from pydicom import filereader, uid
 
     with reason("can't be read as DICOM: it is damaged, or no DICOM file"):
-        if path.stat().st_size > MAX_BYTES:
-            raise UserError(f"is larger than {MAX_BYTES} bytes, more than an image may have")
+        if path.stat().st_size > MAX_FILE:
+            raise UserError(f"is larger than {MAX_FILE} bytes, more than an image may have")
         meta = filereader.read_file_meta_info(path) if has_mark(path) else None
         if meta is not None and meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
             dataset = _read_deflated(path, 144 + int(meta.FileMetaInformationGroupLength), pixels)
@@ -148,6 +148,7 @@ def shape(dataset: "Dataset") -> Shape:
             f"{found.samples} values each, which no image has"
         )
     check_count(math.prod(found))
+    check_shape(found, max(1, int(number(dataset, "BitsAllocated") or 8) // 8))
     return found
 
 

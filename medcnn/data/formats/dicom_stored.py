@@ -114,6 +114,8 @@ def _decode(dataset: "Dataset", decoder: Any, syntax: Any) -> tuple[Array, str]:
     for plugin in plugins:
         try:
             values, facts = decoder.as_array(dataset, decoding_plugin=plugin, **options)
+        except MemoryError:
+            raise
         except Exception:  # decoders raise almost anything
             continue
         return values, str(facts["photometric_interpretation"])

@@ -14,8 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from medcnn.data.formats.values import check_end, check_kind, check_shape, read_values
-from medcnn.data.formats.volume import arrange
+from medcnn.data.formats.values import check_end, check_kind, check_shape, pick, read_values
+from medcnn.data.formats.volume import arrange, invertible
 from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
 
@@ -27,6 +27,7 @@ HEADER = {1: 348, 2: 540}  # bytes
 HEAD = 348  # bytes that `version_of` looks at
 MAX_OFFSET = 2**24  # of the values: what lies before them are notes
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by unit code: unknown, m, mm, µm
+ROUNDING = 1e-3  # by which a quaternion may be longer than 1
 GZIP = b"\x1f\x8b"
 
 
@@ -38,11 +39,12 @@ def version_of(head: bytes) -> int | None:
     return None
 
 
-def decode_nifti(path: Path) -> Image:
+def decode_nifti(path: Path, frame: int | str | None = None) -> Image:
     """Reads a NIfTI file.
 
-    The matrix is the sform where the file has one, else the qform, else unknown. Values are
-    rescaled (float32) where the header has a slope and an intercept that do something.
+    The matrix is the sform where the file has one that is invertible, else the qform, else unknown.
+    Values are rescaled (float32) where the header has a slope and an intercept that do something.
+    Of several volumes, `frame` is taken (see `medcnn.data.formats.decode`).
 
     Returns:
         Image of one channel: a volume (1, I, J, K), or of a single slice a picture.
@@ -57,12 +59,15 @@ def decode_nifti(path: Path) -> Image:
         if packed:
             stream = cast(IO[bytes], stack.enter_context(gzip.open(stream)))
         header = _header(stream)
-        shape, dtype = _shape(header), header.get_data_dtype()
+        shape, volumes = _shape(header)
+        dtype = header.get_data_dtype()
         check_kind(dtype)
-        check_shape(shape)
-        stream.seek(_offset(header))
-        values = read_values(stream, dtype, math.prod(shape))
-        if packed:
+        number = _volume(volumes, frame)
+        check_shape(shape, dtype.itemsize)
+        size = math.prod(shape)
+        stream.seek(_offset(header) + number * size * dtype.itemsize)
+        values = read_values(stream, dtype, size)
+        if packed and volumes == 1:
             check_end(stream)
     values = _rescale(header, values).reshape(shape, order="F")
     unit = MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)
@@ -83,18 +88,26 @@ def _header(stream: IO[bytes]) -> "Nifti1Header":
     return kind(head, check=False)  # the check would write to the screen
 
 
-def _shape(header: Any) -> tuple[int, int, int]:
-    """Three axes; those that follow must have length 1."""
+def _shape(header: Any) -> tuple[tuple[int, int, int], int]:
+    """Three axes, and the length of the fourth; those that follow must have length 1."""
     shape = [int(length) for length in header.get_data_shape()]
-    check_shape(shape)
+    if not shape or min(shape) < 1:
+        check_shape(shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
     if len(shape) > 4:
         raise UserError(f"holds {math.prod(shape[3:])} values a voxel: only grey ones can be read")
-    if len(shape) == 4:
-        raise UserError(f"is a series of {shape[3]} volumes: save the one that is meant")
-    i, j, k = shape + [1] * (3 - len(shape))
-    return i, j, k
+    i, j, k, volumes = shape + [1] * (4 - len(shape))
+    return (i, j, k), volumes
+
+
+def _volume(volumes: int, frame: int | str | None) -> int:
+    """Which volume is read."""
+    if volumes == 1:
+        return 0
+    if frame is None:
+        raise UserError(f"is a series of {volumes} volumes: dataset.frame=0, 1, … or centre takes one")
+    return pick(volumes, frame, "volumes")
 
 
 def _offset(header: Any) -> int:
@@ -106,9 +119,11 @@ def _offset(header: Any) -> int:
 
 
 def _rescale(header: Any, values: Array) -> Array:
-    slope, intercept = header.get_slope_inter()
-    if slope is None or (slope, intercept) == (1, 0):
-        return values
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not math.isfinite(slope) or (slope, intercept) == (1, 0):
+        return values  # as the standard, and nibabel, take it
+    if not math.isfinite(intercept):
+        raise UserError(f"has the intercept {intercept} (scl_inter) in its header, which is no number")
     with np.errstate(over="ignore"):
         scaled = np.multiply(values, np.float32(slope), dtype=np.float32, casting="unsafe")
     scaled += np.float32(intercept)
@@ -117,15 +132,25 @@ def _rescale(header: Any, values: Array) -> Array:
 
 def _affine(header: Any, unit: float) -> Array | None:
     """From indices to mm in RAS+, by the NIfTI-1 standard's methods 3 (sform) and 2 (qform)."""
+    affine = None
     if header["sform_code"] > 0:
-        affine = header.get_sform()
-    elif header["qform_code"] > 0:
-        header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
-        if header["pixdim"][0] not in (-1, 1):
-            header["pixdim"][0] = 1  # as the standard takes 0
-        affine = header.get_qform()
-    else:
+        affine = np.array(header.get_sform(), float)
+        if header["qform_code"] > 0 and not invertible(affine):
+            affine = None
+    if affine is None and header["qform_code"] > 0:
+        affine = _qform(header)
+    if affine is None:
         return None
-    affine = np.array(affine, dtype=float)
     affine[:3] *= unit
     return affine
+
+
+def _qform(header: Any) -> Array:
+    b, c, d = (float(header[f"quatern_{letter}"]) for letter in "bcd")
+    if not abs(b * b + c * c + d * d) <= 1 + ROUNDING:
+        raise UserError("has a broken qform in its header: its quaternion is longer than 1")
+    header.quaternion_threshold = ROUNDING
+    header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
+    if header["pixdim"][0] not in (-1, 1):
+        header["pixdim"][0] = 1  # as the standard takes 0
+    return np.array(header.get_qform(), float)

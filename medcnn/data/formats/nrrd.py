@@ -16,7 +16,14 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from medcnn.data.formats.values import SPARE, check_end, check_kind, check_shape, read_values
+from medcnn.data.formats.values import (
+    SPARE,
+    check_end,
+    check_kind,
+    check_shape,
+    pick,
+    read_values,
+)
 from medcnn.data.formats.volume import arrange
 from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
@@ -56,8 +63,10 @@ COLOUR = ("rgb-color", "3-color")
 SPATIAL = ("domain", "space", "???", "none")
 
 
-def decode_nrrd(path: Path) -> Image:
+def decode_nrrd(path: Path, frame: int | str | None = None) -> Image:
     """Reads an NRRD file, raw, as text, or compressed with gzip or bzip2.
+
+    Of several volumes, `frame` is taken (see `medcnn.data.formats.decode`).
 
     Returns:
         Image: a volume (C, I, J, K), or of a single slice or two axes a picture; C is 3 where an
@@ -69,14 +78,14 @@ def decode_nrrd(path: Path) -> Image:
     """
     header, offset = _header(path)
     sizes = [int(size) for size in header["sizes"]]
-    check_shape(sizes)
+    dtype = _dtype(header)
+    check_shape(sizes, dtype.itemsize)
     if len(sizes) != header["dimension"]:
         raise UserError(f"declares {header['dimension']} axes and {len(sizes)} sizes")
-    dtype = _dtype(header)
     check_kind(dtype)
     source = data_file(path, header)
     values = _values(source or path, 0 if source else offset, header, dtype, math.prod(sizes))
-    values, axes = _spatial(values.reshape(sizes, order="F"), header)
+    values, axes = _spatial(values.reshape(sizes, order="F"), header, frame)
     return arrange(values, *_geometry(header, axes))
 
 
@@ -165,7 +174,9 @@ def _text(file: IO[bytes], dtype: np.dtype[Any], count: int) -> Array:
     return values
 
 
-def _spatial(values: Array, header: Mapping[str, Any]) -> tuple[Array, list[int]]:
+def _spatial(
+    values: Array, header: Mapping[str, Any], frame: int | str | None
+) -> tuple[Array, list[int]]:
     """(C, I, J) or (C, I, J, K), and the numbers of the spatial axes."""
     kinds = [str(kind).lower() for kind in header.get("kinds", ["???"] * values.ndim)]
     directions = header.get("space directions")
@@ -181,9 +192,15 @@ def _spatial(values: Array, header: Mapping[str, Any]) -> tuple[Array, list[int]
     wide = [axis for axis in others if values.shape[axis] > 1]
     if len(axes) > 3 or len(axes) < 2:
         raise UserError(f"has {len(axes)} axes in space and time: only 2 or 3 can be read")
+    if len(wide) == 1 and frame is not None and kinds[wide[0]] not in COLOUR:
+        number = pick(values.shape[wide[0]], frame, "volumes")
+        values, wide = values.take([number], wide[0]), []
     if len(wide) > 1 or (wide and (kinds[wide[0]] not in COLOUR or values.shape[wide[0]] != 3)):
         number = math.prod(values.shape[axis] for axis in wide)
-        raise UserError(f"holds {number} values a voxel: only grey, or red, green and blue")
+        raise UserError(
+            f"holds {number} values a voxel: only grey, or red, green and blue; "
+            "of several volumes dataset.frame=0, 1, … or centre takes one"
+        )
     shape = [values.shape[axis] for axis in axes]
     return values.transpose(*others, *axes).reshape(-1, *shape), axes
 

@@ -6,35 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.data.formats.values import check_shape, to_stored, type_range
+from medcnn.data.formats import tiff
+from medcnn.data.formats.values import check_shape, pick, to_stored, type_range
 from medcnn.data.image import Array, Image, Range
 from medcnn.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR = 258, 262, 284  # tags of TIFF
-WHITE_IS_ZERO, IN_PLANES = 0, 2  # values of the last two
+JPEG = b"\xff\xd8\xff"
 
 
-def decode_picture(path: Path) -> Image:
-    """Reads a PNG, JPEG, BMP or TIFF file through MONAI's PILReader.
+def decode_picture(path: Path, frame: int | str | None = None) -> Image:
+    """Reads a PNG, JPEG, BMP or TIFF file through MONAI's PILReader, or tifffile.
 
     Turned as its EXIF tag says. A palette, CMYK and other colour spaces become RGB, transparency is
-    dropped. Grey may have 1 to 16 bits, or be 32-bit integers or floating-point numbers (TIFF);
-    colour of 16 bits is cut to its upper 8. The grey pages of a TIFF that has several, of one size,
-    are a volume which doesn't say how it lies. Resolution tags are of paper and screens, so
-    there is no spacing.
+    dropped. Grey may have 1 to 16 bits, or be integers or floating-point numbers of up to 64
+    (TIFF); colour of 16 bits in PNG files is cut to its upper 8. The grey pages of a TIFF that has
+    several, of one size, are a volume which doesn't say how it lies; `frame` takes one of them, see
+    `medcnn.data.formats.decode`. Resolution tags are of paper and screens, so there is no spacing.
 
     Returns:
         Image (C, H, W), or (1, pages, H, W).
 
     Raises:
         UserError: Too large (Pillow's `MAX_IMAGE_PIXELS` a page, `MAX_VALUES` in all), of pages
-            that make no volume, or with 16-bit colour in planes (which Pillow misreads).
+            that make no volume, or of a kind that isn't supported.
         Exception: Damaged (whatever Pillow raises).
     """
     from monai.data import PILReader  # slow to import
 
-    notes: dict[str, Any] = {}
+    with path.open("rb") as file:
+        head = file.read(4)
+    notes: dict[str, Any] = {"frame": frame, "layout": None}
+    if head in tiff.MARKS:
+        notes["layout"] = found = tiff.layout(path)
+        if not found.is_pillows:
+            return tiff.decode_tiff(path, found, frame)
+    elif head.startswith(JPEG):
+        _check_jpeg(path)
     reader = PILReader(
         converter=lambda picture: _convert(picture, notes), reverse_indexing=False, formats=FORMATS
     )
@@ -42,7 +50,7 @@ def decode_picture(path: Path) -> Image:
     values, _ = reader.get_data(reader.read(path))
     if values.dtype.kind == "i" and notes["format"] == "PNG":
         values = values.astype(np.uint16)  # how Pillow before 11.3 gives 16 bits
-    values = values[None] if values.ndim == 2 or notes["pages"] > 1 else np.moveaxis(values, 2, 0)
+    values = values[None] if values.ndim == 2 or notes["stack"] else np.moveaxis(values, 2, 0)
     return Image(to_stored(values), value_range=_range(values, notes))
 
 
@@ -80,17 +88,17 @@ def _convert(picture: Any, notes: dict[str, Any]) -> Any:
     """
     with picture:
         picture.filename = ""  # else Pillow maps the file, and mangles a TIFF turned by a quarter
-        tags = getattr(picture, "tag_v2", {})
         pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
-        notes |= {"format": picture.format, "pages": pages}
-        bits = tags.get(BITS_PER_SAMPLE, (8,))
-        notes |= {"bits": bits[0], "photometric": tags.get(PHOTOMETRIC)}
-        if len(bits) > 1 and max(bits) > 8 and tags.get(PLANAR) == IN_PLANES:
-            raise UserError("has colours of 16 bits in planes, one after another: save it as PNG")
-        if pages == 1:
+        frame = notes["frame"]
+        notes |= {"format": picture.format, "stack": pages > 1 and frame is None}
+        if pages > 1 and frame is not None:
+            picture.seek(pick(pages, frame, "pictures"))
+        if not notes["stack"]:
             return _upright(picture)
         if picture.format != "TIFF":
-            raise UserError(f"is a film of {pages} pictures: save each in a file of its own")
+            raise UserError(
+                f"is a film of {pages} pictures: dataset.frame=0, 1, … or centre takes one"
+            )
         check_shape((pages, picture.height, picture.width))
         return [_page(picture, page) for page in range(pages)]
 
@@ -103,7 +111,7 @@ def _page(picture: Any, page: int) -> Any:
         raise UserError("holds pictures of different sizes: save each in a file of its own")
     upright = _upright(picture)
     if upright.mode == "RGB":
-        raise UserError("holds several colour pictures: save each in a file of its own")
+        raise UserError(tiff.COLOURS_STACKED)
     return upright
 
 
@@ -125,6 +133,19 @@ def _range(values: Array, notes: dict[str, Any]) -> Range | None:
     if known is None or values.dtype.itemsize == 1:  # of 8 bits Pillow itself makes white high
         return known
     low, high = known
-    if values.dtype.kind == "u" and notes["format"] == "TIFF":
-        high = 2 ** notes["bits"] - 1
-    return (high, low) if notes["photometric"] == WHITE_IS_ZERO else (low, high)
+    found = notes["layout"]
+    if found is None:
+        return known
+    if values.dtype.kind == "u" and found.samples == 1:
+        high = 2**found.bits - 1
+    return (high, low) if found.photometric == tiff.WHITE_IS_ZERO else (low, high)
+
+
+def _check_jpeg(path: Path) -> None:
+    """Raise UserError for a JPEG of a kind that Pillow would call no picture."""
+    from medcnn.data.formats.dicom_codestream import describe
+
+    with path.open("rb") as file:
+        stated = describe(file.read(2**20))
+    if stated is not None and stated.bits != 8:
+        raise UserError(f"is unsupported: a JPEG of {stated.bits} bits")

@@ -7,19 +7,61 @@ from typing import IO, Any
 import numpy as np
 
 from medcnn.data.image import Array, Range
+from medcnn.data.memory import available_memory
 from medcnn.errors import UserError
 
 MAX_VALUES = 2**29  # that one image may have: 512 × 512 × 2048
+MAX_BYTES = 2**31  # that they may take: so many of float32, half as many of float64
+COPIES = 2  # of an image that are in memory while it is prepared, at least
+PIECE = 2**21  # values that are read at a time
 SPARE = 2**20  # bytes that may follow compressed values
 
 
-def check_shape(shape: Sequence[int]) -> None:
-    """Raise UserError for axes without length, or for more than `MAX_VALUES` values."""
+def check_shape(shape: Sequence[int], itemsize: int = 1) -> None:
+    """Look at a declared size before anything of it is read.
+
+    Args:
+        shape: Lengths of the axes.
+        itemsize: Bytes of a value.
+
+    Raises:
+        UserError: Axes without length, or more than `MAX_VALUES` values or `MAX_BYTES` bytes.
+        MemoryError: More than there is memory for now.
+    """
     text = " × ".join(map(str, shape))
     if not shape or min(shape) < 1:
         raise UserError(f"declares a size of {text or 'nothing'}")
-    if math.prod(map(int, shape)) > MAX_VALUES:
+    count = math.prod(map(int, shape))
+    if count > MAX_VALUES:
         raise UserError(f"declares a size of {text}, more than the {MAX_VALUES} values allowed")
+    size = count * itemsize
+    if size > MAX_BYTES:
+        raise UserError(
+            f"declares {size / 1e9:.1f} GB of values ({text} of {itemsize} bytes), more than the "
+            f"{MAX_BYTES / 1e9:.1f} GB allowed"
+        )
+    if COPIES * size > available_memory():
+        raise MemoryError
+
+
+def pick(count: int, frame: int | str, what: str) -> int:
+    """The number of the frame, of so many, that `dataset.frame` means.
+
+    Args:
+        count: How many a file holds.
+        frame: A number from 0, or ``centre``.
+        what: What they are, in the plural.
+
+    Raises:
+        UserError: There is none of that number.
+
+    >>> pick(10, "centre", "volumes"), pick(10, 3, "volumes")
+    (4, 3)
+    """
+    number = (count - 1) // 2 if frame == "centre" else int(frame)
+    if not 0 <= number < count:
+        raise UserError(f"holds {count} {what}, and dataset.frame={frame} is none of 0 … {count - 1}")
+    return number
 
 
 def check_kind(dtype: np.dtype[Any]) -> None:
@@ -32,18 +74,31 @@ def check_kind(dtype: np.dtype[Any]) -> None:
 def read_values(stream: IO[bytes], dtype: np.dtype[Any], count: int) -> Array:
     """Reads exactly so many values, however much a compressed stream would give.
 
+    Floating-point numbers of more than 32 bits become float32 piece by piece, as `to_stored` would
+    make them.
+
     Raises:
         UserError: There are fewer.
     """
-    values = np.empty(count, dtype)
-    left = memoryview(values.view(np.uint8).data)
+    wide = dtype.kind == "f" and dtype.itemsize > 4
+    values = np.empty(count, np.float32 if wide else dtype)
+    for start in range(0, count, PIECE):
+        target = values[start : start + PIECE]
+        piece = np.empty(len(target), dtype) if wide else target
+        _fill(stream, memoryview(piece.view(np.uint8).data))
+        if wide:
+            with np.errstate(over="ignore"):
+                target[...] = piece
+    return values
+
+
+def _fill(stream: IO[bytes], left: memoryview) -> None:
     while left:
-        piece = stream.read(min(len(left), 2**24))
+        piece = stream.read(len(left))
         if not piece:
             raise UserError("is cut short: it holds fewer values than its header declares")
         left[: len(piece)] = piece
         left = left[len(piece) :]
-    return values
 
 
 def check_end(stream: IO[bytes]) -> None:

@@ -26,7 +26,7 @@ def arrange(values: Array, affine: Array | None, spacing: Array | None) -> Image
     if values.ndim == 3:
         values, affine = values[..., None], None
         spacing = None if spacing is None else np.append(spacing, 1.0)
-    if affine is not None and not _invertible(affine):
+    if affine is not None and not invertible(affine):
         affine = None
     if affine is not None:
         spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -57,7 +57,7 @@ def _picture(values: Array, affine: Array | None, spacing: Array | None, normal:
     return Image(values[:, 0], spacing=_tuple(spacing))
 
 
-def _invertible(affine: Array) -> bool:
+def invertible(affine: Array) -> bool:
     """Whether three axes point into different directions."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or not (lengths > 0).all():

@@ -117,7 +117,7 @@ def test_no_dicom_at_all(content: bytes, tmp_path: Path) -> None:
 
 
 def test_files_too_large_to_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicom_header, "MAX_BYTES", 100)
+    monkeypatch.setattr(dicom_header, "MAX_FILE", 100)
     with pytest.raises(UserError, match="is larger than 100 bytes"):
         decode_file(write(tmp_path / "a.dcm", GREY))
 

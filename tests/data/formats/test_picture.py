@@ -68,23 +68,92 @@ def test_tiff_of_large_integers_and_of_shares(tmp_path: Path) -> None:
     assert decode_picture(tmp_path / "b.tif").value_range == (0, 1)
 
 
-@pytest.mark.parametrize(
-    ("planar", "dtype"), [("contig", "u1"), ("separate", "u1"), ("contig", "u2")]
-)
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
 def test_tiff_in_colour(planar: str, dtype: str, tmp_path: Path) -> None:
     values = COLOUR.astype(dtype) * (1 if dtype == "u1" else 257)
     stored = values if planar == "contig" else values.transpose(2, 0, 1)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar)
     read = decode_picture(tmp_path / "a.tif")
-    np.testing.assert_array_equal(read.values, COLOUR.transpose(2, 0, 1))
-    assert read.value_range == (0, 255)
+    np.testing.assert_array_equal(read.values, values.transpose(2, 0, 1))
+    assert read.value_range == (0, np.iinfo(dtype).max)
 
 
-def test_tiff_that_pillow_misreads(tmp_path: Path) -> None:
-    planes = COLOUR.transpose(2, 0, 1).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
-    with pytest.raises(UserError, match="16 bits in planes"):
+LARGE = DEEP.astype("u4") << 16
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        LARGE,
+        DEEP.astype(np.uint64) << 40,
+        (GREY.astype(int) - 128).astype(np.int8),
+        RNG.normal(size=(5, 7)),
+        RNG.normal(size=(5, 7)).astype(np.float16),
+        np.stack([DEEP, DEEP // 2, DEEP // 3, DEEP // 4], -1),  # with transparency
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_tiff_that_pillow_misreads(
+    values: np.ndarray, compression: str | None, tmp_path: Path
+) -> None:
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"]} if values.ndim == 3 else {}
+    tifffile.imwrite(tmp_path / "a.tif", values, compression=compression, **options)
+    read = decode_picture(tmp_path / "a.tif").values
+    colours = np.atleast_3d(values).transpose(2, 0, 1)[: 3 if values.ndim == 3 else 1]
+    np.testing.assert_array_equal(read, colours.astype(read.dtype))
+    assert read.dtype == {"u": np.float32, "i": np.int16, "f": np.float32}[
+        values.dtype.kind
+    ] or (values.ndim == 3 and read.dtype == np.uint16)
+
+
+def test_tiff_that_nothing_here_reads(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY, GREY], -1), planarconfig="contig")
+    with pytest.raises(UserError, match="unsupported: 2 values a pixel"):
         decode_picture(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((2, 3, 5, 7), np.uint8), metadata={"axes": "TZYX"})
+    with pytest.raises(UserError, match="unsupported: a stack of 2 × 3 pictures"):
+        decode_picture(tmp_path / "b.tif")
+    tifffile.imwrite(tmp_path / "c.tif", LARGE)
+    raw = (tmp_path / "c.tif").read_bytes()
+    tag = b"\x03\x01\x03\0\x01\0\0\0"  # compression
+    (tmp_path / "c.tif").write_bytes(raw.replace(tag + b"\1", tag + b"\5"))  # LZW
+    with pytest.raises(UserError, match="unsupported: a TIFF of 32 bits compressed by LZW"):
+        decode_picture(tmp_path / "c.tif")
+
+
+def test_stack_behind_one_directory(tmp_path: Path) -> None:
+    volume = RNG.integers(0, 2**16, (5, 6, 7), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", volume, imagej=True)
+    raw = bytearray((tmp_path / "a.tif").read_bytes())
+    order = "big" if raw[:2] == b"MM" else "little"
+    at = int.from_bytes(raw[4:8], order)
+    count = int.from_bytes(raw[at : at + 2], order)
+    raw[at + 2 + 12 * count : at + 6 + 12 * count] = bytes(4)  # where the next directory is
+    (tmp_path / "a.tif").write_bytes(raw)
+    np.testing.assert_array_equal(decode_picture(tmp_path / "a.tif").values[0], volume)
+    np.testing.assert_array_equal(decode_picture(tmp_path / "a.tif", 3).values[0], volume[3])
+
+
+def test_one_page_of_several(tmp_path: Path) -> None:
+    colours = RNG.integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
+    read = decode_picture(tmp_path / "a.tif", "centre").values
+    np.testing.assert_array_equal(read, colours[1].transpose(2, 0, 1))
+    tifffile.imwrite(tmp_path / "b.tif", colours[..., 0], photometric="minisblack")
+    np.testing.assert_array_equal(decode_picture(tmp_path / "b.tif", 2).values[0], colours[2, ..., 0])
+    with pytest.raises(UserError, match="holds 3 pictures, and dataset.frame=3 is none of 0 … 2"):
+        decode_picture(tmp_path / "b.tif", 3)
+
+
+def test_jpeg_of_twelve_bits(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", GREY)
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"\xff\xc0") + 4] = 12
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match="unsupported: a JPEG of 12 bits"):
+        decode_picture(path)
 
 
 def test_tiff_with_white_first(tmp_path: Path) -> None:
