@@ -44,7 +44,7 @@ AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
 )
 LISTS = ("ensemble", "runs", "seeds")  # keys of a path, or of several in brackets
 SHORT = {  # what may be written without the group before it
-    key: f"dataset.{key}" for key in ("spatial_dims", "slices", "allow_missing_geometry")
+    key: f"dataset.{key}" for key in ("spatial_dims", "frame", "slices", "allow_missing_geometry")
 }
 Task = Callable[[DictConfig, list[str]], Any]
 

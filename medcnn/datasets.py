@@ -96,9 +96,9 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
     Args:
         trained: The config that it was trained with.
         cfg: Of the test: its ``dataset`` stands for other data, which keep their own splits; null
-            for the data of the training, split as they were.
+            (or one that names none) for the data of the training, split as they were.
     """
-    own = cfg.get("dataset") is None
+    own = "_target_" not in (cfg.get("dataset") or {})
     keys = ("dataset", "splits", "folds", "fold") if own else ()
     settings = {key: plain(cfg.get(key)) for key in SETTINGS}
     settings |= {

@@ -15,7 +15,6 @@ from medcnn import cam
 from medcnn.classifier import Classifier
 from medcnn.config import plain
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import decode
 from medcnn.data.geometry import prepared_affine
 from medcnn.data.image import Image, ImageSpec
 from medcnn.data.image_files import list_images, stem
@@ -24,7 +23,7 @@ from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.plan import methods_of
 from medcnn.files import replacing, write_csv
-from medcnn.inputs import Input, prepared_input
+from medcnn.inputs import Input, as_asked, decode_as, prepared_input
 from medcnn.notes import visible
 from medcnn.report import (
     GalleryItem,
@@ -59,7 +58,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     maps = ClassifierMaps(classifier, stage=plain(cfg.stage), smooth=cfg.smooth)
     methods, notes = methods_of(maps, plain(cfg.methods))
     size = classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
-    spec = spec_of(classifier.card)
+    spec = as_asked(spec_of(classifier.card), cfg.dataset)
     volumes = spec.spatial_dims == 3 or spec.slices is not None
     paths = list_images(cfg.image, volumes=volumes, key="image")
     output = Path(cfg.output or "maps")
@@ -67,7 +66,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     failed = 0
     for path, name in zip(paths, _names(paths), strict=True):
         try:
-            decoded = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
+            decoded = decode_as(path, spec)
             item = prepared_input(decoded, spec, classifier.card["in_channels"])
             for note in item.notes:
                 print(f"medcnn: {path} {note}", file=sys.stderr)

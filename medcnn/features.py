@@ -1,7 +1,6 @@
 """``python -m medcnn.features``: the filters of a net, and what its layers make of an image."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from medcnn.data.image import ImageSpec
 from medcnn.data.image_files import list_images, stem
 from medcnn.datasets import spec_of
 from medcnn.errors import UserError, check_whole_number
-from medcnn.inputs import read_input
+from medcnn.inputs import as_asked, read_input
 from medcnn.kernels import CLASSIC, grey, respond
 from medcnn.nets.seam import Permute
 from medcnn.report.feature_pictures import Step, draw_filters, draw_kernels, draw_stage
@@ -44,9 +43,7 @@ def main(cfg: DictConfig, trust: list[str]) -> list[Path]:
     classifier = load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator))
     stages = chosen_stages(classifier, "all" if cfg.stage is None else str(cfg.stage))
     layer, convolution = first_convolution(classifier.net)
-    spec = spec_of(classifier.card)
-    if cfg.dataset.allow_missing_geometry is not None:
-        spec = replace(spec, allow_missing_geometry=bool(cfg.dataset.allow_missing_geometry))
+    spec = as_asked(spec_of(classifier.card), cfg.dataset)
     path = one_image(cfg.image, spec)
     run = Path(cfg.checkpoint).resolve().parent.parent
     output = Path(cfg.output or run / "features" / stem(path))
@@ -139,7 +136,7 @@ def read_image(path: Path, spec: ImageSpec, card: Card) -> Tensor:
         UserError: Why the file can't be used.
     """
     try:
-        stored, pair = read_input(path, spec, card["in_channels"])
+        stored, pair, _ = read_input(path, spec, card["in_channels"])
     except UserError as error:
         raise UserError(f"image={path} {error}") from error
     middle_one = stored[len(stored) // 2][None]

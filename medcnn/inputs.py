@@ -1,17 +1,22 @@
 """One image file as what a checkpoint's network takes."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from medcnn.data.formats import decode
-from medcnn.data.geometry import own_size
+from medcnn.data.geometry import check_spec, own_size
 from medcnn.data.image import Image, ImageSpec, Range
 from medcnn.data.intensity import TRAINING, file_range
 from medcnn.data.scan import prepare_image
+from medcnn.errors import UserError
+
+TOO_LARGE = "is too large for this machine's memory"
+ASKED = ("frame", "slices", "allow_missing_geometry")
 
 
 class Input(NamedTuple):
@@ -40,10 +45,41 @@ def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = Fals
     Raises:
         UserError: The reason why the file can't be used, without its path.
     """
-    image = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
-    if whole:
-        spec = replace(spec, size=own_size(image, spec))
-    return prepared_input(image, spec, channels)
+    try:
+        image = decode_as(path, spec)
+        if whole:
+            spec = replace(spec, size=own_size(image, spec))
+        return prepared_input(image, spec, channels)
+    except MemoryError:
+        raise UserError(TOO_LARGE) from None
+
+
+def decode_as(path: Path, spec: ImageSpec) -> Image:
+    """What a file holds, or the part of it that `spec` asks for.
+
+    Raises:
+        UserError: The reason why it can't be read, without its path.
+    """
+    try:
+        return decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
+    except MemoryError:
+        raise UserError(TOO_LARGE) from None
+
+
+def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
+    """How files become inputs: as in training, but for what a command was asked for.
+
+    Args:
+        spec: That of the training.
+        asked: The config's ``dataset``: `ASKED`, null for as in training.
+
+    Raises:
+        UserError: A value that can't be.
+    """
+    given = {key: (asked or {}).get(key) for key in ASKED}
+    spec = replace(spec, **{key: value for key, value in given.items() if value is not None})
+    check_spec(spec)
+    return spec
 
 
 def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:

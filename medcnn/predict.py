@@ -1,7 +1,6 @@
 """``python -m medcnn.predict``: classify new images."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +48,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.datasets import spec_of
     from medcnn.ensemble import Ensemble, load, load_members
     from medcnn.evaluation.studies import aggregate
+    from medcnn.inputs import as_asked
     from medcnn.results import decision_table, thresholds
     from medcnn.trainer import device_of
     from medcnn.views import mirrored_axes
@@ -68,9 +68,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     axes = mirrored_axes(cfg.tta, card["config"])
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     check_whole_number("batch_size", batch_size, least=1)
-    spec = spec_of(card)
-    if cfg.dataset.allow_missing_geometry is not None:
-        spec = replace(spec, allow_missing_geometry=bool(cfg.dataset.allow_missing_geometry))
+    spec = as_asked(spec_of(card), cfg.dataset)
     paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)
     if not isinstance(cfg.dense, bool):
         raise UserError(f"dense={cfg.dense}: choose true or false")
@@ -155,7 +153,7 @@ def _classify(
             for mirrored in subsets(axes)
         ]
     probs = torch.stack(views).mean(0)
-    return [part.numpy() for part in probs.split([len(stored) for stored, _ in items])]
+    return [part.numpy() for part in probs.split([len(item.stored) for item in items])]
 
 
 def _probs(
@@ -169,7 +167,7 @@ def _probs(
     own = member.card["intensity_range"]  # of the images that it was trained on
     images = [
         unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
-        for stored, pair in items
+        for stored, pair, _ in items
     ]
     parts = torch.cat(images).flip(mirrored).split(batch_size)
     return torch.cat([member.classify(part).cpu() for part in parts])

@@ -209,3 +209,54 @@ def test_volumes_without_geometry_are_taken_where_that_is_said(
     assert "doesn't say how it lies" in capsys.readouterr().err
     jobs.predict(*arguments, f"output='{tmp_path / 'a.csv'}'", strict.replace("false", "true"))
     assert len(pd.read_csv(tmp_path / "a.csv")) == 1
+
+
+def test_one_picture_of_a_film_and_slices_of_a_volume(
+    phantom_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import nibabel
+    import tifffile
+
+    film = np.random.default_rng(0).integers(0, 255, (3, 32, 32), np.uint8)
+    tifffile.imwrite(tmp_path / "film.tif", film, photometric="minisblack")
+    Image.fromarray(film[1]).save(tmp_path / "one.png")
+    nibabel.save(nibabel.Nifti1Image(film, np.eye(4)), tmp_path / "volume.nii")
+
+    def predict(name: str, *options: str) -> pd.DataFrame:
+        images, output = f"images='{tmp_path / name}'", f"output='{tmp_path / 'a.csv'}'"
+        jobs.predict(best(phantom_run), images, output, "overwrite=true", *options)
+        return pd.read_csv(tmp_path / "a.csv")
+
+    with pytest.raises(UserError, match="none of 1 files could be read"):
+        predict("film.tif")
+    assert "dataset.frame=0, 1, … or centre one picture of a film" in capsys.readouterr().err
+    taken = predict("film.tif", "dataset.frame=1")
+    np.testing.assert_allclose(taken[PROBS], predict("one.png")[PROBS], atol=1e-6)
+    assert len(predict("volume.nii", "dataset.slices=centre")) == 1
+    with pytest.raises(UserError, match=r"dataset\.frame=-1: give a number from 0"):
+        predict("film.tif", "dataset.frame=-1")
+
+
+def test_a_file_too_large_for_memory_is_named_and_the_rest_goes_on(
+    phantom_run: Path,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from medcnn.data.formats import array
+
+    (tmp_path / "in").mkdir()
+    for k, path in enumerate(sorted(pictures.iterdir())[:2]):
+        (tmp_path / "in" / f"{k}.png").write_bytes(path.read_bytes())
+    np.save(tmp_path / "in" / "large.npy", np.zeros((32, 32), np.uint8))
+
+    def too_large(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(array, "check_shape", too_large)
+    images, output = f"images='{tmp_path / 'in'}'", f"output='{tmp_path / 'a.csv'}'"
+    with pytest.raises(UserError, match="1 of 3 images could not be read"):
+        jobs.predict(best(phantom_run), images, output)
+    assert "large.npy is too large for this machine's memory" in capsys.readouterr().err
+    assert len(pd.read_csv(tmp_path / "a.csv")) == 2

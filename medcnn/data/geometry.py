@@ -43,6 +43,9 @@ def check_spec(spec: ImageSpec) -> None:
     if not isinstance(spec.allow_missing_geometry, bool):
         anyway = spec.allow_missing_geometry
         raise UserError(f"dataset.allow_missing_geometry={anyway}: choose true or false")
+    frame = spec.frame
+    if frame not in (None, "centre") and not (type(frame) is int and frame >= 0):
+        raise UserError(f"dataset.frame={frame}: give a number from 0, centre or null")
     if spec.slices is not None:
         slice_numbers(1, spec.slices)
         if len(spec.size) == 3:
@@ -198,7 +201,7 @@ def _lay_out(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array 
     if spec.spatial_dims == 2 and spec.slices is None:
         raise UserError(
             "is a volume, and the network takes pictures: dataset.slices=centre, all or every:k "
-            "takes slices of it"
+            "takes slices of it, dataset.frame=0, 1, … or centre one picture of a film"
         )
     values, affine, spacing = image.values, image.affine, image.spacing
     if affine is not None:

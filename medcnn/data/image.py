@@ -60,6 +60,9 @@ class ImageSpec:
         orientation: Of volumes: the directions, as letters of R L A P S I, in which the axes
             (D, H, W) run. SPL: slices from feet to head, rows from front to back, columns from the
             patient's right to the left, as a radiologist sees them.
+        frame: Of files that hold several volumes or frames (a fourth axis; a film, or pages, that
+            don't say where in the patient each lies) the number of the one that is taken, from 0,
+            or centre; None: several volumes are refused, and frames are the slices of a volume.
         slices: For 2-D networks on volumes: centre, all or every:k slices along the first axis of
             `orientation`; None where images have to be pictures.
         allow_missing_geometry: Take a volume that doesn't say how it lies, in its own axis order;
@@ -71,6 +74,7 @@ class ImageSpec:
     channels: int | None = None
     spacing: tuple[float, ...] | None = None
     orientation: str = "SPL"
+    frame: int | str | None = None
     slices: str | None = None
     allow_missing_geometry: bool = False
     intensity: str | Range = "auto"

@@ -35,7 +35,7 @@ LIBRARIES = (
 )
 COMMIT_SECONDS = 2.0  # what a killed process loses at most
 NOTICE_SECONDS = 10.0  # between lines that say how far it is
-WHAT = ("size", "channels", "spacing", "orientation", "slices", "allow_missing_geometry")
+WHAT = ("size", "channels", "spacing", "orientation", "frame", "slices", "allow_missing_geometry")
 
 
 class Read(NamedTuple):
@@ -229,7 +229,7 @@ def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, 
     """
     from medcnn.data.formats import decode
 
-    image = decode(path, allow_missing_geometry=spec.allow_missing_geometry)
+    image = decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
     return prepare_image(image, spec, kind)
 
 

@@ -58,6 +58,7 @@ def csv(
     channels: int | None = None,
     spacing: Sequence[float] | None = None,
     orientation: str = "SPL",
+    frame: int | str | None = None,
     slices: str | None = None,
     allow_missing_geometry: bool = False,
     intensity: str | Sequence[float] = "auto",
@@ -92,6 +93,7 @@ def csv(
         channels: See `medcnn.data.image.ImageSpec`, as for the rest.
         spacing: mm along each axis.
         orientation: Of volumes.
+        frame: Which is taken of several volumes, or of a film.
         slices: Taken from volumes for a network of two dimensions.
         allow_missing_geometry: Whether volumes may fail to say how they lie.
         intensity: Which values become 0 and 1.
@@ -113,6 +115,7 @@ def csv(
         channels=channels,
         spacing=spacing,
         orientation=orientation,
+        frame=frame,
         slices=slices,
         allow_missing_geometry=allow_missing_geometry,
         intensity=intensity,

@@ -376,6 +376,7 @@ def test_what_becomes_of_files_is_kept(tmp_path: Path) -> None:
         "size": (8, 8),
         "spacing": (1, 2),
         "allow_missing_geometry": True,
+        "frame": None,
         **options,
     }
     with refused(r"dataset\.size=0"):

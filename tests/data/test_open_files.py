@@ -121,6 +121,29 @@ def test_a_mask_of_another_size_is_a_problem(tmp_path: Path) -> None:
     assert reasons == ["its mask is 8×9, but its image is 8×8"]
 
 
+def test_a_mask_may_run_along_other_axes_than_its_image(tmp_path: Path) -> None:
+    import nibabel
+
+    mask = np.zeros((4, 8, 6), np.uint8)
+    mask[2, 3, 4] = 1
+    name = volume(tmp_path / "a.nii", noise(0, 4, 8, 6))
+    image = nibabel.Nifti1Image(mask, AFFINE)
+    turn = [[2, 1], [0, -1], [1, -1]]  # the first axis becomes the third, and so on
+    nibabel.save(image.as_reoriented(np.array(turn)), tmp_path / "m.nii")
+    moved = AFFINE.copy()
+    moved[0, 3] = 50
+    nibabel.save(nibabel.Nifti1Image(mask, moved), tmp_path / "n.nii")
+    spec = ImageSpec(size=(4, 8, 6))
+    table = pd.DataFrame({"image": [name], "mask": ["m.nii"]})
+    opened = open_listing(listing(tmp_path, table, spec), tmp_path / "c", DISK)
+    assert opened.masks is not None
+    assert opened.masks[torch.tensor([0])].nonzero().tolist() == [[0, 2, 3, 4]]
+    table = pd.DataFrame({"image": [name], "mask": ["n.nii"]})
+    opened = open_listing(listing(tmp_path, table, spec), tmp_path / "c", DISK)
+    reasons = [problem.reason for problem in opened.problems]
+    assert reasons == ["its mask lies elsewhere in space than its image"]
+
+
 def test_boxes_become_masks(tmp_path: Path) -> None:
     names = [save(tmp_path / f"{k}.png", noise(k, 16, 16)) for k in range(2)]
     boxes = pd.DataFrame([[2, 4, 6, 10], [np.nan] * 4], columns=list(BOX))

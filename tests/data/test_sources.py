@@ -97,6 +97,7 @@ def test_lists_become_tuples_and_the_rest_is_kept() -> None:
         "orientation": "LPS",
         "slices": "every:2",
         "allow_missing_geometry": True,
+        "frame": None,
         "intensity": [-100, 300],
     }
     spec = image_spec(size=8, **options)

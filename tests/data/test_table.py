@@ -116,6 +116,7 @@ def test_what_becomes_of_files_is_kept(root: Path) -> None:
         "orientation": "LPS",
         "slices": None,
         "allow_missing_geometry": True,
+        "frame": None,
         "intensity": "lung",
     }
     assert read(root, TWO, slices="every:2").spec.slices == "every:2"

@@ -106,7 +106,9 @@ def _volume(volumes: int, frame: int | str | None) -> int:
     if volumes == 1:
         return 0
     if frame is None:
-        raise UserError(f"is a series of {volumes} volumes: dataset.frame=0, 1, … or centre takes one")
+        raise UserError(
+            f"is a series of {volumes} volumes: dataset.frame=0, 1, … or centre takes one"
+        )
     return pick(volumes, frame, "volumes")
 
 
@@ -123,7 +125,7 @@ def _rescale(header: Any, values: Array) -> Array:
     if slope == 0 or not math.isfinite(slope) or (slope, intercept) == (1, 0):
         return values  # as the standard, and nibabel, take it
     if not math.isfinite(intercept):
-        raise UserError(f"has the intercept {intercept} (scl_inter) in its header, which is no number")
+        raise UserError(f"has the intercept (scl_inter) {intercept} in its header: no number")
     with np.errstate(over="ignore"):
         scaled = np.multiply(values, np.float32(slope), dtype=np.float32, casting="unsafe")
     scaled += np.float32(intercept)

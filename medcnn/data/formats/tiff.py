@@ -124,7 +124,9 @@ def decode_tiff(path: Path, found: Layout, frame: int | str | None = None) -> Im
                 "uncompressed"
             ) from None
     check_kind(values.dtype)
-    axes = [series.axes.index(axis) for axis in ("S", *_pages(series), "Y", "X") if axis in series.axes]
+    axes = [
+        series.axes.index(axis) for axis in ("S", *_pages(series), "Y", "X") if axis in series.axes
+    ]
     values = values.transpose(axes).reshape(found.samples, *found.shape)
     values = values[: 3 if found.photometric == RGB else 1]  # without transparency
     if len(values) == 3 and found.shape[0] > 1 and frame is None:

@@ -60,7 +60,9 @@ def pick(count: int, frame: int | str, what: str) -> int:
     """
     number = (count - 1) // 2 if frame == "centre" else int(frame)
     if not 0 <= number < count:
-        raise UserError(f"holds {count} {what}, and dataset.frame={frame} is none of 0 … {count - 1}")
+        raise UserError(
+            f"holds {count} {what}, and dataset.frame={frame} is none of 0 … {count - 1}"
+        )
     return number
 
 

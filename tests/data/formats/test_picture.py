@@ -103,16 +103,18 @@ def test_tiff_that_pillow_misreads(
     read = decode_picture(tmp_path / "a.tif").values
     colours = np.atleast_3d(values).transpose(2, 0, 1)[: 3 if values.ndim == 3 else 1]
     np.testing.assert_array_equal(read, colours.astype(read.dtype))
-    assert read.dtype == {"u": np.float32, "i": np.int16, "f": np.float32}[
-        values.dtype.kind
-    ] or (values.ndim == 3 and read.dtype == np.uint16)
+    assert read.dtype == {"u": np.float32, "i": np.int16, "f": np.float32}[values.dtype.kind] or (
+        values.ndim == 3 and read.dtype == np.uint16
+    )
 
 
 def test_tiff_that_nothing_here_reads(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY, GREY], -1), planarconfig="contig")
     with pytest.raises(UserError, match="unsupported: 2 values a pixel"):
         decode_picture(tmp_path / "a.tif")
-    tifffile.imwrite(tmp_path / "b.tif", np.zeros((2, 3, 5, 7), np.uint8), metadata={"axes": "TZYX"})
+    tifffile.imwrite(
+        tmp_path / "b.tif", np.zeros((2, 3, 5, 7), np.uint8), metadata={"axes": "TZYX"}
+    )
     with pytest.raises(UserError, match="unsupported: a stack of 2 × 3 pictures"):
         decode_picture(tmp_path / "b.tif")
     tifffile.imwrite(tmp_path / "c.tif", LARGE)
@@ -142,8 +144,10 @@ def test_one_page_of_several(tmp_path: Path) -> None:
     read = decode_picture(tmp_path / "a.tif", "centre").values
     np.testing.assert_array_equal(read, colours[1].transpose(2, 0, 1))
     tifffile.imwrite(tmp_path / "b.tif", colours[..., 0], photometric="minisblack")
-    np.testing.assert_array_equal(decode_picture(tmp_path / "b.tif", 2).values[0], colours[2, ..., 0])
-    with pytest.raises(UserError, match="holds 3 pictures, and dataset.frame=3 is none of 0 … 2"):
+    np.testing.assert_array_equal(
+        decode_picture(tmp_path / "b.tif", 2).values[0], colours[2, ..., 0]
+    )
+    with pytest.raises(UserError, match=r"holds 3 pictures, and dataset\.frame=3 is none of 0 … 2"):
         decode_picture(tmp_path / "b.tif", 3)
 
 
