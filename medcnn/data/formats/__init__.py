@@ -1,6 +1,7 @@
 """Files of images: what kind a file is, and one function that reads any of them."""
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from medcnn.errors import UserError
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 SUFFIXES = (*PICTURES, *VOLUMES, ".npy", *dicom_header.SUFFIXES)
+# What readers say of files that are damaged
+DAMAGE = re.compile("truncated|broken|checksum|CRC|corrupt", re.IGNORECASE)
 HEAD = 348  # first bytes that tell what a file is
 Frame = int | str | None
 Reader = Callable[[Path, Frame], Image]
@@ -113,8 +116,8 @@ def _reason(error: Exception, path: Path) -> str:
     own = text and len(text) <= 200 and path.name not in text and str(path.parent) not in text
     if isinstance(error, NotImplementedError):
         what = "is unsupported: a kind of image that no reader here knows"
-    elif isinstance(error, zlib.error | gzip.BadGzipFile):
+    elif isinstance(error, zlib.error | gzip.BadGzipFile) or DAMAGE.search(text):
         what = "is damaged"
     else:
         what = "can't be decoded: it is damaged, or of a kind that isn't supported"
-    return what if dicom_header.is_dicom(path) or path.is_dir() or not own else f"{what} ({text})"
+    return what if dicom_header.is_dicom(path) or path.is_dir() or not own else f"{what}: {text}"

@@ -12,6 +12,7 @@ from medcnn.data.image import Array, Image, Range
 from medcnn.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
+PNG = b"\x89PNG"
 JPEG = b"\xff\xd8\xff"
 
 
@@ -64,6 +65,11 @@ def _verify(path: Path) -> None:
             check_shape((picture.height, picture.width, len(picture.getbands())))
             if picture.format == "PNG":
                 picture.verify()
+    except PIL.UnidentifiedImageError:
+        with path.open("rb") as file:
+            if not file.read(len(PNG)) == PNG:  # of which there is no kind that Pillow lacks
+                raise
+        raise UserError("is damaged: its head can't be read") from None
     except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError):
         most = PIL.Image.MAX_IMAGE_PIXELS
         raise UserError(f"declares a size of more than the {most} pixels allowed") from None
