@@ -193,12 +193,13 @@ def _read(path: Path, spec: ImageSpec, kind: str, known: set[str]) -> Read:
     """One file, prepared; or why not."""
     try:
         stamp, content = stamp_of(path), content_of(path)
-        if content in known:
-            return Read(stamp, content, None, None)
+        refusal = f"{path.suffix.lower()} {content}"  # old DICOM files are known by their ending
+        if content in known or refusal in known:
+            return Read(stamp, content if content in known else refusal, None, None)
         try:
             images, facts = read_file(path, spec, kind)
         except UserError as error:
-            return Read(stamp, content, None, {"error": str(error)})
+            return Read(stamp, refusal, None, {"error": str(error)})
         if stamp_of(path) != stamp:
             return Read(stamp, None, None, {"error": "was changed while it was read"})
     except OSError as error:

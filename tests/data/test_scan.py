@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image as Picture
 
@@ -72,6 +73,17 @@ def test_every_file_is_prepared_and_described(tmp_path: Path) -> None:
     assert facts["extremes"] == [values.min(), values.max()]
     assert facts["percentiles"] == pytest.approx(list(np.percentile(values, [0.5, 99.5])))
     assert (facts["channels"], facts["dtype"], facts["spacing"]) == (1, "uint8", None)
+
+
+def test_a_refused_file_is_read_under_another_name(tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(str(pydicom.data.get_testdata_file("CT_small.dcm", download=False)))
+    with (tmp_path / "IM0").open("wb") as file:  # without the mark that tells what it is
+        pydicom.dcmwrite(file, dataset, enforce_file_format=False)
+    raw = (tmp_path / "IM0").read_bytes()
+    (tmp_path / "IM0").write_bytes(raw[raw.index(b"\x08\0\x05\0") :])
+    assert "is not a kind of image" in look(tmp_path, [tmp_path / "IM0"])[0].facts["error"]
+    (tmp_path / "IM0").rename(tmp_path / "IM0.dcm")
+    assert look(tmp_path, [tmp_path / "IM0.dcm"])[0].facts["shape"] == [128, 128]
 
 
 def test_padding_is_not_measured() -> None:

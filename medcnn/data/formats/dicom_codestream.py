@@ -80,6 +80,19 @@ def check_rle(frame: bytes, shape: Shape, bits: int) -> None:
             )
 
 
+def mend_scan(frame: bytes) -> bytes:
+    """A sequential JPEG whose first scan says that it holds all frequencies (ITU-T T.81, B.2.3).
+
+    Some writers leave zeros there, which libjpeg refuses; others ignore what is said.
+    """
+    at = frame.find(b"\xff\xda")
+    if not frame.startswith(b"\xff\xd8") or at < 0 or len(frame) < at + 5:
+        return frame
+    end = at + 5 + 2 * frame[at + 4]  # behind the components
+    sequential = any(frame.find(marker, 0, at) >= 0 for marker in (b"\xff\xc0", b"\xff\xc1"))
+    return frame[:end] + b"\0\x3f\0" + frame[end + 3 :] if sequential else frame
+
+
 def describe(frame: bytes) -> Stated | None:
     """What compressed data state of their size and bits; None if they don't."""
     at = _codestream(frame)

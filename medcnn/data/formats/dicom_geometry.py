@@ -156,6 +156,11 @@ def untile(dataset: "Dataset", values: Array) -> tuple[Array, Array | None]:
         normal = csareader.get_slice_normal(csa)
         tiles = math.ceil(math.sqrt(count))
         channels, _, rows, columns = values.shape
+        if not count or rows % tiles or columns % tiles:
+            raise UserError(
+                f"is a mosaic of {count} slices, into which its {rows} × {columns} pixels can't be "
+                "cut"
+            )
         high, wide = rows // tiles, columns // tiles
         parts = values.reshape(channels, tiles, high, tiles, wide).swapaxes(2, 3)
         parts = parts.reshape(channels, tiles**2, high, wide)[:, :count]

@@ -131,6 +131,9 @@ def shape(dataset: "Dataset") -> Shape:
     Raises:
         UserError: Missing or impossible, or more than `MAX_VALUES` values.
     """
+    for key in ("Rows", "Columns"):
+        if value(dataset, key) is None:
+            raise UserError(f"lacks {key} in its header, without which its pixels mean nothing")
     found = Shape(
         *(
             int(number(dataset, key) or least)

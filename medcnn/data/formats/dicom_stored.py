@@ -1,10 +1,11 @@
 """DICOM pixel data → stored values: decoded, and brought to the bits that the header says."""
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medcnn.data.formats import dicom_header as header
-from medcnn.data.formats.dicom_codestream import check_jpeg, check_rle
+from medcnn.data.formats.dicom_codestream import check_jpeg, check_rle, mend_scan
 from medcnn.data.formats.dicom_header import Shape
 from medcnn.data.image import Array
 from medcnn.errors import UserError
@@ -55,7 +56,7 @@ def decode_stored(dataset: "Dataset", shape: Shape) -> tuple[Array, str]:
             precision = _check_frames(dataset, shape, bits, rle)
         else:
             _check_length(dataset, shape, bits.allocated)
-    values, photometric = _decode(dataset, decoder, syntax)
+    values, photometric = _decode(dataset, shape.frames, decoder, syntax)
     with header.reason("has pixel data that don't fit its header"):
         values = values.reshape(shape[:3] + shape[3:] * (shape.samples > 1))
     return _settle(values, bits, precision, syntax.endswith(LOSSY)), photometric
@@ -101,25 +102,53 @@ def _bits(dataset: "Dataset") -> Bits:
 
 def _need(dataset: "Dataset", key: str) -> None:
     if header.value(dataset, key) is None:
-        raise UserError(f"lacks {key} in its header, without which its pixels can't be understood")
+        raise UserError(f"lacks {key} in its header, without which its pixels mean nothing")
 
 
-def _decode(dataset: "Dataset", decoder: Any, syntax: Any) -> tuple[Array, str]:
+def _decode(dataset: "Dataset", count: int, decoder: Any, syntax: Any) -> tuple[Array, str]:
     """What the first plugin that can makes of the pixel data."""
     # pydicom takes the lowest bits, whatever HighBit says
     options: dict[str, Any] = {"allow_excess_frames": False, "correct_unused_bits": False}
     plugins = DECODERS_OF.get(syntax, DECODERS) if syntax.is_encapsulated else ("",)
     if "gdcm" in plugins:
         _hush_gdcm()
-    for plugin in plugins:
-        try:
-            values, facts = decoder.as_array(dataset, decoding_plugin=plugin, **options)
-        except MemoryError:
-            raise
-        except Exception:  # decoders raise almost anything
-            continue
-        return values, str(facts["photometric_interpretation"])
+    for _ in range(2):
+        for plugin in plugins:
+            try:
+                values, facts = decoder.as_array(dataset, decoding_plugin=plugin, **options)
+            except MemoryError:
+                raise
+            except Exception:  # decoders raise almost anything
+                continue
+            return values, str(facts["photometric_interpretation"])
+        if not syntax.is_encapsulated or not _mend(dataset, count):
+            break
     raise UserError("can't be decoded: it is damaged, or compressed in a way that isn't supported")
+
+
+def _mend(dataset: "Dataset", count: int) -> bool:
+    """Correct JPEG scans that say they hold no frequencies; gives whether there were any."""
+    from pydicom.encaps import encapsulate
+
+    frames = list(_frames(dataset, count))
+    mended = [mend_scan(frame) for frame in frames]
+    if frames == mended:
+        return False
+    dataset.PixelData = encapsulate(mended)
+    for key in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        if key in dataset:
+            del dataset[key]
+    return True
+
+
+def _frames(dataset: "Dataset", count: int) -> Iterator[bytes]:
+    """Compressed data of each frame."""
+    from pydicom.encaps import generate_frames
+
+    offsets = None
+    if "ExtendedOffsetTable" in dataset:
+        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    return generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
 
 
 def _hush_gdcm() -> None:
@@ -178,17 +207,9 @@ def _check_frames(dataset: "Dataset", shape: Shape, bits: Bits, rle: bool) -> in
     Returns:
         Bits of a value in the compressed data.
     """
-    from pydicom.encaps import generate_frames
-
-    offsets = None
-    if "ExtendedOffsetTable" in dataset:
-        offsets = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
-    frames = generate_frames(
-        dataset.PixelData, number_of_frames=shape.frames, extended_offsets=offsets
-    )
     count, precision = 0, bits.allocated if rle else 0
     with header.reason("is cut off or damaged: its compressed frames can't be told apart"):
-        for frame in frames:
+        for frame in _frames(dataset, shape.frames):
             count += 1
             if rle:
                 check_rle(frame, shape, bits.allocated)
