@@ -1,5 +1,6 @@
 """The way back from a checkpoint to its classifier."""
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from medcnn import __version__
 from medcnn.assemble import make_classifier
 from medcnn.classifier import CARD_KEYS, Classifier
+from medcnn.data.formats.values import MAX_VALUES
 from medcnn.errors import UserError
 from medcnn.nets.base import SMALL_IMAGE
 
@@ -38,7 +40,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} lacks {', '.join(missing)}: it was written by medcnn "
             f"{card.get('version', 'of unknown version')}, this is {__version__}"
         )
+    _check_size(path, card)
     return checkpoint
+
+
+def _check_size(path: Path, card: dict[str, Any]) -> None:
+    """Raise UserError for an input that no network had, and that would fill the memory."""
+    size = [card["in_channels"], *card["input_size"]]
+    if not all(type(edge) is int and edge > 0 for edge in size) or math.prod(size) > MAX_VALUES:
+        text = " × ".join(map(str, size))
+        raise UserError(f"{path} says that its network takes images of {text}, which can't be")
 
 
 def _name_stem(card: dict[str, Any]) -> None:

@@ -1,15 +1,19 @@
 """From config files to objects: where the files lie, and what they may name."""
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import hydra.utils
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn.errors import UserError
 
+MAX_TEXT, MAX_NODES = 2**24, 10**6  # characters of a YAML file, and the values that it may make
 # What medcnn's own config files name, exactly. A config file can name nothing else: it may come
 # from a stranger, and to call what it names is to run a stranger's program.
 TARGETS = frozenset(
@@ -42,6 +46,31 @@ def conf_dir() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
+
+
+def check_yaml(text: str) -> None:
+    """Look at a YAML text before it is loaded, as aliases of aliases can make billions of a few.
+
+    Raises:
+        YAMLError: More than `MAX_NODES` values, or a value that holds itself.
+    """
+    if len(text) > MAX_TEXT:
+        raise yaml.YAMLError(f"it has {len(text)} characters, more than the {MAX_TEXT} allowed")
+    if not re.search(r"&\w", text):
+        return
+    counts: dict[int, int] = {}
+
+    def count(node: yaml.Node) -> int:
+        if counts.setdefault(id(node), -1) < 0:
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            flat = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
+            counts[id(node)] = MAX_NODES  # of one that holds itself
+            counts[id(node)] = 1 + sum(map(count, flat))
+        return counts[id(node)]
+
+    top = yaml.compose(text, Loader=yaml.SafeLoader)
+    if top is not None and count(top) > MAX_NODES:
+        raise yaml.YAMLError(f"its aliases make more than {MAX_NODES} values of it")
 
 
 def plain(node: Any) -> Any:

@@ -69,7 +69,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
             decoded = decode_as(path, spec)
             item = prepared_input(decoded, spec, classifier.card["in_channels"])
             for note in item.notes:
-                print(f"medcnn: {path} {note}", file=sys.stderr)
+                print(visible(f"medcnn: {path} {note}"), file=sys.stderr)
         except UserError as error:
             print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
             failed += 1

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import hydra._internal.hydra as hydra_internal
@@ -15,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from medcnn.config import conf_dir
+from medcnn.config import check_yaml, conf_dir
 from medcnn.errors import UserError
 
 
@@ -97,9 +99,21 @@ def _hydra_node(cfg: DictConfig) -> dict[str, Any]:
 
 @contextmanager
 def guarded_loader() -> Iterator[None]:
-    """Hydra's entry point, which takes no loader, uses `GuardedLoader` inside the block."""
+    """Hydra's entry point, which takes no loader, uses `GuardedLoader` inside the block.
+
+    There, config files are looked at before they are loaded (`check_yaml`).
+    """
+    load = OmegaConf.load
+
+    def checked(file: Any) -> Any:
+        text = file.read() if hasattr(file, "read") else Path(file).read_text(encoding="utf-8")
+        check_yaml(text)
+        return load(StringIO(text))
+
     vars(hydra_internal)["ConfigLoaderImpl"] = GuardedLoader
+    OmegaConf.load = checked  # type: ignore[method-assign]
     try:
         yield
     finally:
         vars(hydra_internal)["ConfigLoaderImpl"] = ConfigLoaderImpl
+        OmegaConf.load = load  # type: ignore[method-assign]

@@ -129,7 +129,7 @@ def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, In
         try:
             items[path] = read_input(path, spec, channels)
             for note in items[path].notes:
-                print(f"medcnn: {path} {note}", file=sys.stderr)
+                print(visible(f"medcnn: {path} {note}"), file=sys.stderr)
         except UserError as error:
             print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
     return items

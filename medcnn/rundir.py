@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from medcnn.config import check_yaml
 from medcnn.errors import UserError
 from medcnn.files import write_json
 
@@ -159,7 +160,9 @@ class RunDir:
             UserError: The folder holds no training run.
         """
         try:
-            config = OmegaConf.load(self / "config.yaml")
+            text = (self / "config.yaml").read_text(encoding="utf-8")
+            check_yaml(text)
+            config = OmegaConf.create(text)
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             raise UserError(
                 f"{self.path} holds no run of medcnn: its config.yaml can't be read"

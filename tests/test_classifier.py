@@ -181,6 +181,14 @@ def test_files_that_are_no_checkpoints(phantom_run: Path, tmp_path: Path) -> Non
         read_checkpoint(phantom_run)
 
 
+def test_an_input_that_no_network_had(phantom_run: Path, tmp_path: Path) -> None:
+    content = jobs.checkpoint(phantom_run)
+    content["medcnn"]["input_size"] = [100_000, 100_000]
+    torch.save(content, tmp_path / "large.ckpt")
+    with pytest.raises(UserError, match=r"images of 1 × 100000 × 100000, which can't be"):
+        medcnn.load(tmp_path / "large.ckpt")
+
+
 def test_weights_of_another_net(phantom_run: Path, tmp_path: Path) -> None:
     content = jobs.checkpoint(phantom_run)
     content["medcnn"]["config"]["model"] = {"_target_": "medcnn.nets.build", "name": "mlp"}

@@ -2,15 +2,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jobs
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 
 from medcnn import config
-from medcnn.config import TARGETS, conf_dir, instantiate, plain
+from medcnn.config import TARGETS, check_yaml, conf_dir, instantiate, plain
 from medcnn.data.augment import Augment
 from medcnn.errors import UserError
+from medcnn.rundir import RunDir
 
 OWN = """
 class Own:
@@ -165,3 +168,35 @@ def test_conf_dir_is_inside_a_wheel_or_beside_the_package(
     assert conf_dir() == tmp_path / "medcnn" / "conf"
     (tmp_path / "medcnn" / "conf").rmdir()
     assert conf_dir() == tmp_path / "conf"
+
+
+def bomb(levels: int) -> str:
+    """A YAML text of a few lines that stands for 9 ** levels values."""
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    for k in range(1, levels):
+        lines.append(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]")
+    return "\n".join(lines)
+
+
+def test_aliases_of_aliases_are_counted_before_they_are_followed(tmp_path: Path) -> None:
+    for fine in ("a: 1", "a: &a [1, 2]\nb: *a", bomb(4), "a: 'Q&A'"):
+        check_yaml(fine)
+    with pytest.raises(yaml.YAMLError, match="aliases make more than 1000000 values"):
+        check_yaml(bomb(20))
+    with pytest.raises(yaml.YAMLError, match="aliases make more than"):
+        check_yaml("a: &a [*a]")
+    (tmp_path / "config.yaml").write_text(bomb(20))
+    with pytest.raises(UserError, match=r"its config\.yaml can't be read"):
+        RunDir(tmp_path).read_config()
+
+
+def test_a_config_file_of_aliases_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medcnn.predict import predict
+
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "bomb.yaml").write_text(bomb(20))
+    arguments = ("--config-dir", str(tmp_path), "+experiment=bomb", "images=x", "checkpoint=x")
+    assert jobs.command(monkeypatch, predict, "predict", *arguments) == 2
+    assert "a config file can't be read: its aliases make more than" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from medcnn.data.listing import BOX, SEPARATOR, Listing
 from medcnn.data.scan import chain_of, scan
 from medcnn.data.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
 from medcnn.errors import UserError
+from medcnn.notes import note
 
 BEYOND = 1.05  # times the image's edge: where a box may end, for it may be rounded
 
@@ -89,9 +90,9 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
         if name not in refused:
             rows += [row] * entry.count
             slices += range(entry.count)
-    notes = Counter(note for entry in entries for note in entry.facts.get("notes", ()))
-    for note, count in notes.items():
-        print(f"warning: {count} of {len(names)} files: {note}", flush=True)
+    left_out = Counter(text for entry in entries for text in entry.facts.get("notes", ()))
+    for text, count in left_out.items():
+        note(f"{count} of {len(names)} files: each {text}")
     table = listing.table.iloc[rows].reset_index(drop=True)
     if spec.slices is not None:
         known = table["study"] if "study" in table else table["image"]

@@ -8,6 +8,7 @@ import ast
 import hashlib
 import importlib.util
 import logging
+import math
 import shutil
 import urllib.request
 import zipfile
@@ -24,6 +25,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from medcnn.data.formats.array import npy_header
+from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples, Task
 from medcnn.errors import UserError
 
@@ -80,7 +83,8 @@ def medmnist(flag: str, *, root: str | Path, size: int = 28, download: bool = Tr
     spatial = (size,) * (3 if flag.endswith("3d") else 2)
     try:
         _warn_if_not_official(path, md5)
-        table, images = _read(path, (info["n_channels"], *spatial), columns)
+        most = sum(info["n_samples"].values())
+        table, images = _read(path, (info["n_channels"], *spatial), columns, most)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = error.args[0] if isinstance(error, KeyError) else error
         raise UserError(
@@ -171,11 +175,12 @@ def _warn_if_not_official(path: Path, md5: str) -> None:
 
 
 def _read(
-    path: Path, image_shape: tuple[int, ...], columns: list[str]
+    path: Path, image_shape: tuple[int, ...], columns: list[str], most: int
 ) -> tuple[pd.DataFrame, Tensor]:
     """Sample table, and images (N, *image_shape) uint8 with image_shape (C, *spatial)."""
     if not zipfile.is_zipfile(path):
         raise ValueError("not a complete .npz archive")
+    _check_sizes(path, image_shape, most)
     with np.load(path, allow_pickle=False) as file:
         tables = [_table(split, file[f"{split}_labels"], columns) for split in SPLITS]
         table = pd.concat(tables, ignore_index=True)
@@ -186,6 +191,26 @@ def _read(
             _fill(images[start : start + len(part)], stored, f"{split}_images")
             start += len(part)
     return table, images
+
+
+def _check_sizes(path: Path, image_shape: tuple[int, ...], most: int) -> None:
+    """Look at the arrays that a file declares before any is inflated.
+
+    Raises:
+        ValueError: They are far larger than those of the published set.
+        UserError: There is too little memory for them.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as member:
+                shape, _, dtype = npy_header(member)
+            size = math.prod(shape) * dtype.itemsize
+            if size > 8 * most * max(64, math.prod(image_shape)):
+                raise ValueError(f"{name} declares {size / 1e9:.1f} GB, far more than is published")
+            total += size
+    if total > available_memory():
+        raise UserError(f"{path} takes {total / 1e9:.1f} GB of memory, more than is free")
 
 
 def _table(split: str, stored: np.ndarray, columns: list[str]) -> pd.DataFrame:

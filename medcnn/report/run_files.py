@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
+from medcnn.config import check_yaml
 from medcnn.errors import UserError
 from medcnn.files import read_csv, read_sample_table
 from medcnn.objective import TASKS
@@ -96,7 +97,9 @@ def _json(path: Path, empty: Any) -> Any:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text)
+        content = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -241,6 +241,19 @@ def test_wrong_arrays(changed: dict[str, Any], reason: str, tmp_path: Path) -> N
         medmnist("breastmnist", root=tmp_path)
 
 
+def test_sizes_are_looked_at_before_anything_is_inflated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, "breastmnist", train_images=np.zeros((200_000, 28, 28), np.uint8))
+    assert path.stat().st_size < 10**6
+    with pytest.raises(UserError, match=r"train_images\.npy declares 0\.2 GB, far more"):
+        medmnist("breastmnist", root=tmp_path)
+    write(tmp_path, "breastmnist")
+    monkeypatch.setattr(module, "available_memory", lambda: 1000)
+    with pytest.raises(UserError, match="of memory, more than is free"):
+        medmnist("breastmnist", root=tmp_path)
+
+
 def test_label_outside_the_classes(tmp_path: Path) -> None:
     write(tmp_path, "breastmnist", val_labels=np.array([[0], [2]]))
     with pytest.raises(UserError, match=r"label 2 in row 6"):

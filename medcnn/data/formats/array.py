@@ -38,7 +38,7 @@ def decode_array(path: Path, frame: int | str | None = None) -> Image:
         UserError: Damaged, of another shape, too large, or not of real numbers.
     """
     with path.open("rb") as file:
-        shape, fortran, dtype = _header(file)
+        shape, fortran, dtype = npy_header(file)
         check_kind(dtype)
         check_shape(shape, dtype.itemsize)
         values = read_values(file, dtype, math.prod(shape))
@@ -65,7 +65,7 @@ def channels_first(values: Array) -> Array:
     raise UserError(f"has the shape {size}, which is not that of a picture or a volume")
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether the first axis varies fastest, and type; the file is then at its values."""
     version = npy.read_magic(file)
     if version == (1, 0):
