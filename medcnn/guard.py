@@ -111,7 +111,7 @@ def guarded_loader() -> Iterator[None]:
         return load(StringIO(text))
 
     vars(hydra_internal)["ConfigLoaderImpl"] = GuardedLoader
-    OmegaConf.load = checked  # type: ignore[method-assign]
+    OmegaConf.load = checked  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -82,19 +82,20 @@ def compared(path: Path) -> dict[str, Any]:
         why = str(error)
         if "dataset.frame" in why:
             ours, frame = decode(path, allow_missing_geometry=True, frame=0), 0
-    theirs = []
+    outcome, difference, others = "refused" if ours is None else "alone", None, "can't read it"
     for reader in READERS[kind]:
         with suppress(Exception):  # decoders raise almost anything
-            theirs.append(reader(path, ours))
-    difference = None
-    outcome = "refused" if ours is None else "alone"
-    if ours is not None and theirs:
-        values = [first(found) if frame == 0 else found for found, _ in theirs]
-        difference = min(distance(ours, found) for found in values)
-        scale = float(np.nanmax(np.abs(ours.values.astype(float)))) or 1.0
-        allowed = (LOSS if any(lossy for _, lossy in theirs) else EXACT) * scale
-        outcome = "same" if difference <= allowed else "different"
-    others = "read it" if theirs else "can't read it"
+            theirs, lossy = reader(path, ours)
+            others = "read it"
+            if ours is None:
+                break
+            theirs = first(theirs) if frame == 0 else theirs
+            scale = float(np.nanmax(np.abs(ours.values))) or 1.0
+            allowed = (LOSS if lossy else EXACT) * scale
+            difference = distance(ours, theirs, allowed)
+            outcome = "same" if difference <= allowed else "different"
+            if outcome == "same":
+                break
     return {
         "kind": kind,
         "outcome": outcome,
@@ -121,21 +122,21 @@ def kind_of(path: Path) -> str:
     return next((kind for end, kind in endings.items() if name.endswith(end)), "picture")
 
 
-def distance(ours: Image, theirs: Array) -> float:
-    """Largest difference of values, in the best order of frames and axes."""
-    values = ours.values.astype(float)
+def distance(ours: Image, theirs: Array, allowed: float) -> float:
+    """Largest difference of values, in the first order of frames and axes where it is allowed."""
+    values = ours.values.astype(np.float32)
     if theirs.dtype == np.uint8 and ours.values.dtype == np.uint16 and len(values) == 3:
-        values = (ours.values >> 8).astype(float)  # ITK keeps the upper 8 bits of palettes
-    values, theirs = np.nan_to_num(values), np.nan_to_num(theirs.astype(float))
+        values = (ours.values >> 8).astype(np.float32)  # ITK keeps the upper 8 bits of palettes
+    values, theirs = np.nan_to_num(values), np.nan_to_num(theirs.astype(np.float32))
     if ours.padding is not None and theirs.size == values.size:
         theirs = np.where(ours.padding, values, theirs.reshape(values.shape))
     best = np.inf
     for candidate in arrangements(theirs, values.ndim):
         if candidate.shape == values.shape:
             best = min(best, float(np.abs(candidate - values).max()))
-            if best == 0:
-                break
-    if best and values.ndim == 4 and theirs.size == values.size:  # frames in another order
+            if best <= allowed:
+                return best
+    if values.ndim == 4 and theirs.size == values.size:  # frames in another order
         both = [one.reshape(values.shape[0], values.shape[1], -1) for one in (values, theirs)]
         ordered = [one[:, np.argsort(one.mean((0, 2)))] for one in both]
         best = min(best, float(np.abs(ordered[0] - ordered[1]).max()))

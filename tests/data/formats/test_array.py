@@ -113,3 +113,13 @@ def test_declared_size(tmp_path: Path) -> None:
     path.write_bytes(content[:-1])
     with pytest.raises(UserError, match="is cut short"):
         decode(path)
+
+
+def test_one_slice_or_volume_of_several(tmp_path: Path) -> None:
+    films = np.arange(4 * 5 * 6 * 7).reshape(4, 5, 6, 7)
+    np.save(tmp_path / "a.npy", films)
+    with pytest.raises(UserError, match="has the shape 4 × 5 × 6 × 7"):
+        decode(tmp_path / "a.npy")
+    np.testing.assert_array_equal(decode(tmp_path / "a.npy", frame=2).values[0], films[2])
+    np.save(tmp_path / "b.npy", films[0])
+    np.testing.assert_array_equal(decode(tmp_path / "b.npy", frame=4).values[0], films[0, 4])

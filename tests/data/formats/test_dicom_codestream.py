@@ -38,6 +38,21 @@ def test_compressed(syntax: UID, kind: type, tmp_path: Path) -> None:
     np.testing.assert_array_equal(image.values[0], itk)
 
 
+def test_one_frame_of_a_film(tmp_path: Path) -> None:
+    films = RNG.integers(10, 200, (4, 40, 50), dtype=np.uint8)
+    films[:, 0, 0] = 0
+    dataset = header(films[0], NumberOfFrames=4, PixelData=films.tobytes(), PixelPaddingValue=0)
+    dataset.PixelSpacing = [0.5, 0.25]
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    image = decode_file(tmp_path / "a.dcm", "centre")
+    np.testing.assert_array_equal(image.values[0, 1:], films[1, 1:])
+    assert (image.values.shape, image.spacing) == ((1, 40, 50), (0.5, 0.25))
+    assert image.padding is not None
+    assert image.padding.shape == (40, 50)
+    with pytest.raises(UserError, match=r"holds 4 frames, and dataset\.frame=7 is none"):
+        decode_file(tmp_path / "a.dcm", 7)
+
+
 def test_compressed_with_extended_offsets(tmp_path: Path) -> None:
     films = RNG.integers(0, 200, (3, 40, 50), dtype=np.uint8)
     dataset = header(films[0], NumberOfFrames=3, PixelData=films.tobytes())

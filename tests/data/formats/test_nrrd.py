@@ -229,3 +229,12 @@ def test_values_elsewhere(tmp_path: Path) -> None:
         decode(by_hand(tmp_path / "a.nrrd", *RAW, "data file: a.raw"))
     assert data_file(by_hand(tmp_path / "c.nhdr", *RAW, data=BYTES)) is None
     assert data_file(tmp_path / "a.nrrd") is None
+
+
+def test_one_volume_of_several(tmp_path: Path) -> None:
+    films = RNG.integers(0, 99, (3, 4, 5, 6)).astype(np.int16)
+    nrrd.write(str(tmp_path / "a.nrrd"), films, {"kinds": ["list", "domain", "domain", "domain"]})
+    with pytest.raises(UserError, match=r"holds 3 values a voxel: .* dataset\.frame=0"):
+        decode(tmp_path / "a.nrrd")
+    volume = decode(tmp_path / "a.nrrd", frame=1).values[0]
+    np.testing.assert_array_equal(volume, films[1].transpose())
