@@ -72,20 +72,20 @@ class Fixed(nn.Module):
 
 @pytest.mark.parametrize("stored", ["auto", "medium"])
 def test_a_checkpoint_keeps_the_stem_that_it_was_trained_with(stored: str, tmp_path: Path) -> None:
-    """One from before there was a medium stem holds auto, and had the small one at 64 px."""
+    """One from before there was a medium stem holds auto, and had the imagenet one at 80 px."""
     model = {"_target_": "medcnn.nets.build", "name": "resnet", "width": 1 / 32, "stem": stored}
     config = {**card()["config"], "model": model}
-    trained = make_classifier(card(config=config, input_size=[64, 64]))
+    trained = make_classifier(card(config=config, input_size=[80, 80]))
     assert trained.card["config"]["model"]["stem"] == "medium"
     expected = "medium"
     if stored == "auto":
-        model["stem"] = expected = "small"
-        trained = make_classifier(card(config=config, input_size=[64, 64]))
+        model["stem"] = expected = "imagenet"
+        trained = make_classifier(card(config=config, input_size=[80, 80]))
         model["stem"] = "auto"
     (path,) = save(tmp_path, trained)
     loaded = load(path)
     assert loaded.card["config"]["model"]["stem"] == loaded.net.stem == expected
-    images = torch.rand(2, 1, 64, 64)
+    images = torch.rand(2, 1, 80, 80)
     assert torch.equal(loaded.classify(images), trained.classify(images))
 
 

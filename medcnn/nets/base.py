@@ -11,7 +11,7 @@ from medcnn.errors import UserError
 
 Stem = Literal["small", "medium", "imagenet"]
 SMALL_IMAGE = 64  # px; up to here stem=auto takes the small stem
-MEDIUM_IMAGE = (33, 96)  # px; from and up to here it takes the medium stem, in nets that have one
+MEDIUM_IMAGE = 96  # px; up to here it takes the medium stem, in nets that have one
 LayerKind = Literal["Conv", "BatchNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool"]
 
 
@@ -129,10 +129,9 @@ def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[S
     """Which stem a net gets.
 
     Args:
-        stem: One of the net's stems, or ``auto``. Where the net has a medium stem, auto is small
-            for images of up to 32 px and medium up to 96 px; where it has none, small up to 64 px.
-            It is small, too, for images with a side that the larger stems can't take; otherwise,
-            and where the size isn't known, imagenet.
+        stem: One of the net's stems, or ``auto``. Auto is small for images of up to 64 px and,
+            in nets that have it, medium up to 96 px. It is small, too, for images with a side that
+            the larger stems can't take; otherwise, and where the size isn't known, imagenet.
         input_size: Spatial size of the images, or None.
         min_size: The net's stems, and the smallest side that each takes.
 
@@ -146,12 +145,11 @@ def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[S
         raise UserError(f"model.stem={stem}: choose auto, {', '.join(min_size)}")
     if input_size is None:
         return "imagenet"
-    low, high = MEDIUM_IMAGE
-    if "medium" in min_size and low <= max(input_size) <= high:
-        return "medium" if min(input_size) >= min_size["medium"] else "small"
-    largest_small = low - 1 if "medium" in min_size else SMALL_IMAGE
-    small = max(input_size) <= largest_small or min(input_size) < min_size["imagenet"]
-    return "small" if small else "imagenet"
+    large: Stem = "imagenet"
+    if "medium" in min_size and max(input_size) <= MEDIUM_IMAGE:
+        large = "medium"
+    small = max(input_size) <= SMALL_IMAGE or min(input_size) < min_size[large]
+    return "small" if small else large
 
 
 def choose_depth(family: str, depth: int, depths: Sequence[int]) -> int:
