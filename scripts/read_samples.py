@@ -80,8 +80,9 @@ def compared(path: Path) -> dict[str, Any]:
         ours = decode(path, allow_missing_geometry=True)
     except UserError as error:
         why = str(error)
-        if "dataset.frame" in why:
-            ours, frame = decode(path, allow_missing_geometry=True, frame=0), 0
+        with suppress(UserError):
+            if "dataset.frame" in why:
+                ours, frame = decode(path, allow_missing_geometry=True, frame=0), 0
     outcome, difference, others = "refused" if ours is None else "alone", None, "can't read it"
     for reader in READERS[kind]:
         with suppress(Exception):  # decoders raise almost anything
@@ -215,6 +216,8 @@ def read_tiff(path: Path, ours: Image | None) -> tuple[Array, bool]:
     single = ours is not None and ours.spatial_dims == 2
     values = tifffile.imread(path, key=0 if single else None)
     colour = values.ndim > 2 and values.shape[-1] in (3, 4)
+    if single and values.ndim == 3 and not colour:  # colours in planes
+        return values, False
     return np.moveaxis(values[..., :3], -1, 0) if colour else values[None], False
 
 
