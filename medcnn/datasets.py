@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from medcnn.data.intensity import TRAINING, training_percentiles
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.pseudonyms import pseudonymise
-from medcnn.data.samples import Samples
-from medcnn.data.splits import assign_splits
+from medcnn.data.samples import HOLDOUT, Samples
+from medcnn.data.splits import assign_splits, official_tests
 from medcnn.data.stored import StoredImages
 from medcnn.errors import UserError, check_path, check_whole_number
 from medcnn.notes import note
@@ -75,12 +76,15 @@ def open_data(
     """
     _check(cfg)
     source = make_source(_with_classes(cfg.dataset, card), trust)
+    official = official_tests(source.table)
     if isinstance(source, Listing):
         data = _open_files(source, cfg, card, folder)
     else:
         table = source.table
         table["split"] = _splits(table, source.task, source.label_columns, cfg)
         data = DataSet(source)
+    if checked and official:
+        _tell_official(data.samples.table["split"], official, cfg, folder)
     _set_training_range(data.samples, card)
     if cfg.pseudonymise:
         data.samples.table = pseudonymise(data.samples.table, pseudonym_key(cfg))
@@ -230,6 +234,37 @@ def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: DictConfig)
         folds=cfg.folds,
         fold=cfg.fold,
     )
+
+
+def _tell_official(splits: pd.Series, official: int, cfg: DictConfig, folder: Path | None) -> None:
+    """Say what becomes of the test images that the data set names itself, where that isn't plain.
+
+    Args:
+        splits: As assigned.
+        official: How many test images the column names.
+        cfg: As of `open_data`.
+        folder: The run directory; of the folds of one cross-validation one says it for all.
+    """
+    kept = int((splits == HOLDOUT).sum())
+    if kept:
+        line = (
+            f"folds: the {kept} official test images (column split) stay out of them; "
+            "splits=patient would spread them over the folds"
+        )
+    elif cfg.splits is not None and cfg.splits.method == "patient":
+        line = (
+            f"splits=patient: column split, which names {official} test images, doesn't count: "
+            "they are spread over all splits"
+        )
+    else:
+        return
+    _say_once(line, folder if folder is None or cfg.fold is None else folder.parent)
+
+
+@cache
+def _say_once(line: str, folder: Path | None) -> None:
+    """Print a line, once for a folder."""
+    print(line, flush=True)
 
 
 def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> None:

@@ -27,7 +27,7 @@ SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accum
 WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys of the config: least, most
     "seed": (0, 2**32 - 1),
     "batch_size": (1, None),
-    "folds": (3, 100),
+    "folds": (2, 100),
     "overfit_batches": (0, None),
     "cam.n": (0, None),
     "trainer.max_epochs": (1, None),
@@ -271,14 +271,15 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     """Say what is about to be trained, on what, and what its maps will lack."""
     import torch
 
-    from medcnn.data.samples import SPLITS
+    from medcnn.data.samples import ALL_SPLITS, HOLDOUT
     from medcnn.nets import Net, coarse_map_warning
     from medcnn.notes import note, shortened
     from medcnn.report.fonts import lacking
 
     net = classifier.net
     counts = samples.table["split"].value_counts()
-    parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in SPLITS)
+    names = [split for split in ALL_SPLITS if split in counts or split != HOLDOUT]
+    parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in names)
     size = "×".join(str(side) for side in samples.input_size)
     millions = sum(p.numel() for p in net.parameters()) / 1e6
     print(

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcnn.data.duplicates import BITS, NO_HASH, near_pairs
-from medcnn.data.samples import SPLITS
+from medcnn.data.samples import ALL_SPLITS, SPLITS
 from medcnn.errors import check_whole_number
 from medcnn.objective import UNKNOWN, Task
 
@@ -33,7 +33,7 @@ class Finding:
         kind: One of `KINDS`.
         severity: error, warning or note.
         detail: What was seen, one line; names no patient and no file.
-        split: Of the sample; in a pair of two splits the later one of train, val, test.
+        split: Of the sample; in a pair of two splits the later one of train, val, test, holdout.
         row: Position in the table of the sample that it concerns; None for a whole split.
         other_split: Of the other sample of a pair.
         other_row: Its position.
@@ -133,11 +133,11 @@ def audit(
 def _shared_patients(audited: _Audited) -> list[Finding]:
     """One finding for each patient and pair of splits, at the first image in each."""
     findings = []
-    rows: dict[str, dict[int, list[int]]] = {name: {} for name in SPLITS}
+    rows: dict[str, dict[int, list[int]]] = {name: {} for name in ALL_SPLITS}
     pairs = zip(audited.splits, audited.patients.tolist(), strict=True)
     for row, (split, patient) in enumerate(pairs):
         rows[split].setdefault(patient, []).append(row)
-    for earlier, later in combinations(SPLITS, 2):
+    for earlier, later in combinations(ALL_SPLITS, 2):
         for patient in rows[later].keys() & rows[earlier].keys():
             ours, others = rows[later][patient], rows[earlier][patient]
             detail = f"images of the patient: {len(ours)} in {later}, {len(others)} in {earlier}"
@@ -150,14 +150,14 @@ def _identical(
 ) -> list[Finding]:
     """For each image and earlier split, the first image there with the same content."""
     findings = []
-    first: dict[str, dict[Hashable, int]] = {name: {} for name in SPLITS}
-    for later, split in enumerate(SPLITS):
+    first: dict[str, dict[Hashable, int]] = {name: {} for name in ALL_SPLITS}
+    for later, split in enumerate(ALL_SPLITS):
         for row in np.flatnonzero(audited.splits == split).tolist():
             digest = content[row]
             if digest is None:
                 continue
             first[split].setdefault(digest, row)
-            others = [first[earlier].get(digest) for earlier in SPLITS[:later]]
+            others = [first[earlier].get(digest) for earlier in ALL_SPLITS[:later]]
             findings += [
                 audited.pair(IDENTICAL, severity, "every pixel is the same", row, other)
                 for other in others

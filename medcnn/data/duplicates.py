@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.data.image import Array
-from medcnn.data.samples import SPLITS, Images
+from medcnn.data.samples import ALL_SPLITS, Images
 
 BITS = 64
 NO_HASH = 0  # of an image of one grey; any other image has its first bit, or about half of all, set
@@ -100,8 +100,8 @@ def near_pairs(
     """For each image of val and test, the image of an earlier split that looks most like it.
 
     Exact: every image is compared with every image of the earlier splits (train for val; train and
-    val for test). Of several equally near ones the one with the lowest hash counts, and of those
-    with that hash the first.
+    val for test; all three for holdout). Of several equally near ones the one with the lowest hash
+    counts, and of those with that hash the first.
 
     Args:
         hashes: (N,) of `perceptual_hashes`; those that are `NO_HASH` are left out.
@@ -114,8 +114,8 @@ def near_pairs(
     """
     hashes, names = np.asarray(hashes, np.uint64), np.asarray(splits, dtype=object)
     found = [(np.empty((0, 2), np.int64), np.empty(0, np.int64))]
-    members = [np.flatnonzero((names == split) & (hashes != NO_HASH)) for split in SPLITS]
-    for later in range(1, len(SPLITS)):
+    members = [np.flatnonzero((names == split) & (hashes != NO_HASH)) for split in ALL_SPLITS]
+    for later in range(1, len(ALL_SPLITS)):
         for earlier in range(later):
             found.append(_nearest(hashes, members[later], members[earlier], distance))
     pairs, distances = zip(*found, strict=True)

@@ -13,6 +13,8 @@ from medcnn.errors import UserError
 from medcnn.objective import UNKNOWN, Task, known
 
 SPLITS = ("train", "val", "test")
+HOLDOUT = "holdout"  # official test images, which stay out of the folds of a cross-validation
+ALL_SPLITS = (*SPLITS, HOLDOUT)  # in an order in which the later of two with one image has the leak
 
 
 class Images(Protocol):
@@ -33,7 +35,7 @@ class Samples:
     Args:
         name: Name of the data set, for titles and file names.
         table: One row a sample, indexed 0 … N-1. Columns: ``image`` (a path, or the row of an
-            array), ``patient``, ``split`` (train, val or test), the label column(s) (see
+            array), ``patient``, ``split`` (train, val, test or holdout), the label column(s) (see
             `label_columns`), and any others (``site``, ``sex``, ``age``, …), which are kept.
             ``study``, where there is one, joins the slices of a volume.
         images: (N, C, *spatial), any real data type; `intensity_range` says what its values mean.
@@ -150,7 +152,7 @@ class Samples:
         for column in ("image", "patient", "split", *self.label_columns):
             if column not in self.table.columns:
                 raise UserError(f"data set {self.name}: its sample table lacks column {column!r}")
-        unknown = set(self.table["split"]) - set(SPLITS)
+        unknown = set(self.table["split"]) - set(ALL_SPLITS)
         if unknown:
             raise UserError(
                 f"data set {self.name}: split {', '.join(sorted(map(str, unknown)))} in its sample "

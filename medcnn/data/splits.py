@@ -1,15 +1,15 @@
 """Which samples train, which validate and which test: never two of them for one patient."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medcnn.data.draws import draw_parts, draw_shares
 from medcnn.data.image import Array
 from medcnn.data.keys import tidy
-from medcnn.data.samples import SPLITS
+from medcnn.data.samples import HOLDOUT, SPLITS
 from medcnn.errors import UserError, check_whole_number
 from medcnn.objective import UNKNOWN, Task
 
@@ -49,10 +49,10 @@ def assign_splits(
       patient seen at both is in two splits then, which the audit calls an error.
     - ``auto``: ``column`` where the table has that column, else ``patient``.
 
-    With a `fold` it is k-fold cross-validation (methods auto and patient; a column ``split`` is
-    then ignored, so an official test split is not kept apart): part `fold` of the patients is the
-    test, the part after it val, the others train, so that every patient is in the test of exactly
-    one fold.
+    With a `fold` it is k-fold cross-validation: part `fold` of the patients is the test, and val is
+    taken from the others by patient, so that every patient is in the test of exactly one fold. The
+    test images of a column ``split`` stay out of all folds (methods auto and column): they are
+    ``holdout``. With the method patient that column doesn't count.
 
     Args:
         table: Columns ``patient``, the label columns, and, where used, ``split`` and ``site``.
@@ -62,7 +62,7 @@ def assign_splits(
         shares: Of the patients, in any unit, for train, val and test.
         seed: Of the draw, 0 … 2³² - 1.
         test_sites: Names of the sites to test on.
-        folds: K, at least 3.
+        folds: K, at least 2.
         fold: 0 … K-1, or None.
 
     Returns:
@@ -77,15 +77,20 @@ def assign_splits(
     if method not in METHODS:
         raise UserError(f"split.method={method}: choose one of {', '.join(METHODS)}")
     patients = _texts(table, "patient")
-    if fold is not None:
-        if method not in ("auto", "patient"):
-            raise UserError(f"fold={fold} needs splits=auto or splits=patient, not splits={method}")
-        assigned = _by_fold(patients, table, task, label_columns, folds, fold, seed)
-        return pd.Series(assigned, index=table.index, name="split")
     if method == "auto":
-        given = "split" in table and not _gaps(table["split"]).all()
-        method = "column" if given else "patient"
+        method = "column" if has_splits(table) else "patient"
+    if fold is not None and method == "site":
+        raise UserError(f"fold={fold} doesn't go with splits=site: its test set is the sites'")
     assigned = np.full(len(table), "train", dtype=object)
+    if fold is not None:
+        inside = np.full(len(table), True)
+        if method == "column":
+            inside = _named_splits(table) != "test"
+        strata = patient_strata(patients[inside], table[inside], task, label_columns)
+        drawn = _fold(strata, folds, fold, wanted, seed)
+        assigned[inside] = drawn.reindex(patients[inside]).to_numpy()
+        assigned[~inside] = HOLDOUT
+        return pd.Series(assigned, index=table.index, name="split")
     names = list(SPLITS)
     if method == "column":
         assigned = _by_column(table)
@@ -96,7 +101,7 @@ def assign_splits(
     free = assigned == "train"
     if len(names) > 1:
         strata = patient_strata(patients[free], table[free], task, label_columns)
-        drawn = _draw(strata, {name: wanted[name] for name in names}, seed)
+        drawn = draw_shares(strata, {name: wanted[name] for name in names}, seed)
         assigned[free] = drawn.reindex(patients[free]).to_numpy()
     return pd.Series(assigned, index=table.index, name="split")
 
@@ -132,26 +137,46 @@ def _gaps(values: pd.Series) -> NDArray[np.bool_]:
     return gaps
 
 
+def has_splits(table: pd.DataFrame) -> bool:
+    """Whether a table says in a column ``split`` which samples are for what."""
+    return "split" in table and not bool(_gaps(table["split"]).all())
+
+
+def official_tests(table: pd.DataFrame) -> int:
+    """How many samples a table's own column ``split`` names for the test; 0 without a column."""
+    if not has_splits(table):
+        return 0
+    return int((table["split"].astype(str).map(_usual) == "test").sum())
+
+
 def _by_column(table: pd.DataFrame) -> Array:
-    """The splits that the table gives, by their usual names."""
-    values = [OTHER_NAMES.get(v, v) for v in map(_plain, _texts(table, "split"))]
-    unknown = sorted(set(values) - set(SPLITS))
-    if unknown:
-        raise UserError(
-            f"column 'split' holds {', '.join(map(repr, unknown[:5]))}: "
-            f"it has to hold {', '.join(SPLITS)}, or set splits=patient"
-        )
+    """The splits that the table gives, by their usual names; train and test are among them."""
+    values = _named_splits(table)
     lacking = [name for name in ("train", "test") if name not in values]
     if lacking:
         raise UserError(
             f"column 'split' has no {' and no '.join(lacking)} rows, only "
             f"{' and '.join(sorted(set(values)))}: add them, or set splits=patient"
         )
+    return values
+
+
+def _named_splits(table: pd.DataFrame) -> Array:
+    """The column ``split`` by the usual names."""
+    values = [_usual(value) for value in _texts(table, "split")]
+    unknown = sorted(set(values) - set(SPLITS))
+    if unknown:
+        raise UserError(
+            f"column 'split' holds {', '.join(map(repr, unknown[:5]))}: "
+            f"it has to hold {', '.join(SPLITS)}, or set splits=patient"
+        )
     return np.array(values, dtype=object)
 
 
-def _plain(name: str) -> str:
-    return name.strip().lower()
+def _usual(name: str) -> str:
+    """The usual name of a split."""
+    plain = name.strip().lower()
+    return OTHER_NAMES.get(plain, plain)
 
 
 def _at_sites(table: pd.DataFrame, test_sites: str | Sequence[str] | None) -> NDArray[np.bool_]:
@@ -211,88 +236,16 @@ def _quantile_strata(patients: NDArray[np.str_], values: Array) -> pd.Series:
     return strata.astype(np.int64)
 
 
-def _draw(strata: pd.Series, shares: Mapping[str, float], seed: int) -> pd.Series:
-    """A split for each patient, the shares kept in every stratum.
-
-    scikit-learn has no grouped and stratified draw of given shares (StratifiedGroupKFold makes
-    equal parts, of which small classes may all end up in one).
-    """
-    names = list(shares)
-    if len(strata) < len(names):
-        raise UserError(
-            f"{len(strata)} patients can't be split into {', '.join(names)}: "
-            f"at least {len(names)} are needed"
-        )
-    parts = np.array(list(shares.values()), float)
-    counts = _quotas(np.bincount(strata.to_numpy()), parts / parts.sum())
-    if (counts.sum(axis=0) == 0).any():  # of very few patients, each of another class
-        strata = strata * 0
-        counts = _quotas(np.array([len(strata)]), parts / parts.sum())
-    generator = np.random.RandomState(seed)  # numpy keeps its numbers the same for ever
-    drawn = np.empty(len(strata), dtype=object)
-    for stratum, quota in enumerate(counts):
-        members = np.flatnonzero(strata.to_numpy() == stratum)
-        drawn[generator.permutation(members)] = np.repeat(names, quota)
-    return pd.Series(drawn, index=strata.index)
-
-
-def _quotas(sizes: Array, shares: Array) -> NDArray[np.int64]:
-    """How many of each stratum (S,) go to each split (P,): whole numbers (S, P).
-
-    At least one each where there are enough, smallest strata first; what rounding leaves over goes
-    to the split that is furthest behind its share of all the strata so far.
-    """
-    counts = np.zeros((len(sizes), len(shares)), np.int64)
-    total = np.zeros(len(shares))
-    for stratum in np.argsort(sizes, kind="stable"):
-        size, count = sizes[stratum], counts[stratum]
-        count += np.floor(size * shares + 1e-9).astype(np.int64)
-        if size >= len(shares):
-            np.maximum(count, 1, out=count)
-        while count.sum() > size:
-            count[np.argmax(count)] -= 1
-        due = (total.sum() + size) * shares
-        while count.sum() < size:
-            count[np.argmax(np.round(due - total - count, 9))] += 1
-        total += count
-    return counts
-
-
-def _by_fold(
-    patients: NDArray[np.str_],
-    table: pd.DataFrame,
-    task: Task,
-    label_columns: Sequence[str],
-    folds: int,
-    fold: int,
-    seed: int,
-) -> Array:
-    """The splits of one fold of a cross-validation."""
-    check_whole_number("folds", folds, least=3)
+def _fold(
+    strata: pd.Series, folds: int, fold: int, shares: Mapping[str, float], seed: int
+) -> pd.Series:
+    """The splits of one fold, indexed by patient as `strata`."""
+    check_whole_number("folds", folds, least=2)
     check_whole_number("fold", fold, least=0, most=folds - 1)
-    strata = patient_strata(patients, table, task, label_columns)
     if len(strata) < folds:
         raise UserError(f"folds={folds} needs as many patients: there are {len(strata)}")
-    parts = _parts(strata.to_numpy(), folds, seed)
-    behind = (parts - fold) % folds  # 0: this fold, 1: the one after it
-    names = np.array(["test", "val", *["train"] * (folds - 2)], dtype=object)[behind]
-    chosen: Array = names[strata.index.get_indexer(pd.Index(patients))]
-    return chosen
-
-
-def _parts(strata: Array, folds: int, seed: int) -> NDArray[np.int64]:
-    """The part (P,) of each of P patients, 0 … folds-1."""
-    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
-
-    if np.bincount(strata).max() < folds:  # which scikit-learn refuses
-        strata = np.zeros_like(strata)
-    # Its own shuffle loses the strata in older versions (scikit-learn issue 32478), so the patients
-    # come shuffled.
-    shuffled = np.random.RandomState(seed).permutation(len(strata))
-    parts = np.empty(len(strata), np.int64)
-    with warnings.catch_warnings():  # of a class with fewer patients than folds: the audit tells
-        warnings.filterwarnings("ignore", message="The least populated class")
-        splitter = StratifiedGroupKFold(folds).split(strata, strata, groups=shuffled)
-        for part, (_, members) in enumerate(splitter):
-            parts[members] = part
-    return parts
+    tested = draw_parts(strata.to_numpy(), folds, seed) == fold
+    assigned = pd.Series("test", index=strata.index, dtype=object)
+    rest = {name: shares[name] for name in ("train", "val")}
+    assigned[~tested] = draw_shares(strata[~tested], rest, seed)
+    return assigned
