@@ -1,6 +1,7 @@
 """K-fold cross-validation: every fold trained, every sample predicted once, one ensemble kept."""
 
 import json
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from medcnn.config import plain
+from medcnn.data.samples import HOLDOUT
 from medcnn.files import read_csv, read_sample_table, write_csv, write_json, write_text
 from medcnn.notes import once
 from medcnn.rundir import RunDir
@@ -31,7 +34,6 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     Returns:
         Mean over the folds of the highest validation figure.
     """
-    from medcnn.ensemble import write_ensemble
     from medcnn.report import write_model_card, write_run_page
     from medcnn.results import headline
     from medcnn.train import check_numbers
@@ -40,13 +42,55 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
     with once():  # what is said of the data holds for all folds
         scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
-    write_ensemble(run.path, [_checkpoint(part) for part in parts])
     _pool_samples(run, parts)
-    metrics = _pool_predictions(cfg, run, parts)
+    official = _finish_ensemble(cfg, run, [_checkpoint(part) for part in parts], trust)
+    metrics = _pool_predictions(cfg, run, parts, official)
     write_run_page(run.path)
     write_model_card(run.path)
     print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
+    if official:
+        print(f"{run / 'ensemble'}: official test images: {headline(official)}", flush=True)
     return sum(scores) / len(scores)
+
+
+def _finish_ensemble(
+    cfg: DictConfig, run: RunDir, checkpoints: list[Path], trust: list[str]
+) -> dict[str, Any]:
+    """Choose the ensemble's operating point, and test it on the official test images.
+
+    Returns:
+        The figures of that test, which lies in ``ensemble/``; empty without such images.
+    """
+    from medcnn import out_of_fold
+    from medcnn.data.batches import DataModule
+    from medcnn.ensemble import load_members, write_ensemble
+    from medcnn.evaluate import stand_for_all, write_tested
+    from medcnn.seen import open_tested
+    from medcnn.trainer import bare_trainer, set_threads
+    from medcnn.views import collect
+
+    start = time.perf_counter()
+    write_ensemble(run.path, checkpoints)
+    paths, members, _ = load_members(run.path, [], trust)
+    settings = OmegaConf.create(plain(cfg) | {"split": HOLDOUT, "dataset": None})
+    set_threads(cfg.trainer.threads, 1)
+    data, notes = open_tested(members, paths, settings, trust)
+    trainer = bare_trainer(cfg.trainer.accelerator, cfg.trainer.precision)
+    rule = cfg.evaluation.operating_point
+    choices = out_of_fold.choose(trainer, members, paths, data.samples, cfg.batch_size, rule)
+    write_ensemble(run.path, checkpoints, choices)
+    settings.split = "test"
+    if not (data.samples.table["split"] == "test").any():
+        return {}
+    own = RunDir(run / "ensemble")
+    own.claim(overwrite=True)
+    module = DataModule(data.samples, cfg.batch_size)
+    collected = collect(trainer, members, module, [])
+    stand_for_all(members[0], choices["operating_points"].get("none"))
+    metrics = write_tested(own, settings, trainer, members[0], data, collected, notes)
+    own.set_status("finished", seconds=time.perf_counter() - start)
+    own.let_go()
+    return metrics
 
 
 def _train_fold(cfg: DictConfig, part: RunDir, fold: int, trust: list[str]) -> float:
@@ -71,10 +115,11 @@ def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:
     write_csv(run / "samples.csv", pooled)
 
 
-def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict[str, Any]:
+def _pool_predictions(
+    cfg: DictConfig, run: RunDir, parts: list[RunDir], official: dict[str, Any]
+) -> dict[str, Any]:
     """Write the pooled predictions, their figures, and the folds side by side."""
     from medcnn.checkpoint import read_checkpoint
-    from medcnn.config import plain
     from medcnn.evaluated import analysis_of, flat
     from medcnn.evaluation.predictions import TEXT
 
@@ -109,7 +154,7 @@ def _pool_predictions(cfg: DictConfig, run: RunDir, parts: list[RunDir]) -> dict
         key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"
     }
     write_json(run / "evaluation.json", content)
-    metrics = flat(content)
+    metrics = flat(content) | {f"ensemble/{key}": figure for key, figure in official.items()}
     write_json(run / "metrics.json", metrics)
     return metrics
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ class DataSet:
         findings: Of the audit.
         facts: What each row's file holds; empty for data that are no files.
         slices: Which of its file's images each row is.
+        official_column: Whether the split is that of the table's own column ``split``.
     """
 
     samples: Samples
@@ -49,6 +49,7 @@ class DataSet:
     findings: list[Finding] = field(default_factory=list)
     facts: list[Facts] = field(default_factory=list)
     slices: list[int] = field(default_factory=list)
+    official_column: bool = False
 
 
 def open_data(
@@ -83,8 +84,10 @@ def open_data(
         table = source.table
         table["split"] = _splits(table, source.task, source.label_columns, cfg)
         data = DataSet(source)
+    by_column = cfg.splits is not None and cfg.splits.method in ("auto", "column")
+    data.official_column = official > 0 and by_column
     if checked and official:
-        _tell_official(data.samples.table["split"], official, cfg, folder)
+        _tell_official(data.samples.table["split"], official, cfg)
     _set_training_range(data.samples, card)
     if cfg.pseudonymise:
         data.samples.table = pseudonymise(data.samples.table, pseudonym_key(cfg))
@@ -243,7 +246,6 @@ def _tell_official(splits: pd.Series, official: int, cfg: DictConfig, folder: Pa
         splits: As assigned.
         official: How many test images the column names.
         cfg: As of `open_data`.
-        folder: The run directory; of the folds of one cross-validation one says it for all.
     """
     kept = int((splits == HOLDOUT).sum())
     if kept:
@@ -258,13 +260,7 @@ def _tell_official(splits: pd.Series, official: int, cfg: DictConfig, folder: Pa
         )
     else:
         return
-    _say_once(line, folder if folder is None or cfg.fold is None else folder.parent)
-
-
-@cache
-def _say_once(line: str, folder: Path | None) -> None:
-    """Print a line, once for a folder."""
-    print(line, flush=True)
+    note(line)
 
 
 def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> None:
@@ -273,6 +269,13 @@ def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> Non
         return
     if card is None:
         samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
-    elif card["intensity_range"] is not None:
+    else:
+        own_range(samples, card)
+
+
+def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
+    """Scale images by the range that followed from a classifier's own training images, if any."""
+    by_training = samples.spec is not None and samples.spec["intensity"] == TRAINING
+    if by_training and card["intensity_range"] is not None:
         low, high = card["intensity_range"]
         samples.intensity_range = (low, high)

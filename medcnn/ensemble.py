@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,10 @@ from medcnn.rundir import RunDir
 FILE = "ensemble.json"  # in the run directory of a cross-validation
 
 
+ALIKE = ("task", "class_names", "positive", "in_channels", "input_size")
+Choices = dict[str, Any]
+
+
 class Ensemble(nn.Module):
     """The mean of the members' probabilities (or of their predictions, in regression).
 
@@ -25,20 +30,21 @@ class Ensemble(nn.Module):
 
     Args:
         members: Classifiers of the same classes and the same kind of images.
+        choices: What was chosen for them together, see `medcnn.out_of_fold.choose`; None for
+            nothing.
 
     Raises:
         UserError: They don't go together.
     """
 
-    def __init__(self, members: Iterable[Classifier]) -> None:
+    def __init__(self, members: Iterable[Classifier], choices: Choices | None = None) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         if not len(self.members):
             raise UserError("an ensemble needs a member")
-        cards: list[Card] = [member.card for member in self.members]  # type: ignore[misc]
-        for key in ("task", "class_names", "in_channels", "input_size", "image_spec"):
-            if any(card[key] != self.card[key] for card in cards):
-                raise UserError(f"the members of an ensemble differ in {key}")
+        check_alike([member.card for member in self.members])  # type: ignore[misc]
+        self.choices = choices or {}
+        self.calibration = "none"
 
     @property
     def card(self) -> Card:
@@ -57,10 +63,42 @@ class Ensemble(nn.Module):
         """Where the members are."""
         return next(self.parameters()).device
 
+    @property
+    def operating_point(self) -> dict[str, Any] | None:
+        """That of the mean, whose probabilities aren't a member's; None if none was chosen."""
+        points = self.choices.get("operating_points", {})
+        point: dict[str, Any] | None = points.get(self.calibration)
+        return point
+
+    def calibrate(self, how: str) -> None:
+        """Take the mean of calibrated probabilities from now on; see `Classifier.calibrate`."""
+        for member in self.members:
+            member.calibrate(how)  # type: ignore[operator]
+        self.calibration = how
+
     @torch.inference_mode()
     def classify(self, images: Tensor) -> Tensor:
         """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode."""
         return torch.stack([member.classify(images) for member in self.members]).mean(0)  # type: ignore[operator]
+
+
+def check_alike(cards: Sequence[Card]) -> None:
+    """Raise UserError unless classifiers with these cards take and tell the same.
+
+    What each normalises its images by, and the range of intensities that follows from its own
+    training images, may differ: each prepares its own.
+    """
+    for card in cards:
+        for key in ALIKE:
+            if card[key] != cards[0][key]:
+                raise UserError(f"the members of an ensemble differ in {key}")
+        mine, first = (dict(one["image_spec"] or {}) for one in (card, cards[0]))
+        for key in sorted((mine.keys() | first.keys()) - {"allow_missing_geometry"}):
+            if mine.get(key) != first.get(key):
+                raise UserError(
+                    "the members of an ensemble differ in how they prepare files: "
+                    f"{key} is {first.get(key)} and {mine.get(key)}"
+                )
 
 
 def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | Ensemble:
@@ -79,40 +117,59 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
     """
     path = Path(checkpoint)
     if path.name == FILE or (path / FILE).is_file():
-        return Ensemble(load_one(member, trust=trust) for member in read_ensemble(path)).eval()
+        members = [load_one(member, trust=trust) for member in read_ensemble(path)]
+        return Ensemble(members, read_choices(path)).eval()
     return load_one(path, trust=trust)
 
 
 def load_members(
     checkpoint: str | Path | None, ensemble: Sequence[str | Path], trust: Iterable[str] = ()
-) -> tuple[list[Path], list[Classifier]]:
+) -> tuple[list[Path], list[Classifier], Choices]:
     """The classifier in a checkpoint, or those of an ensemble, with the paths of their checkpoints.
 
     Args:
-        checkpoint: A ``.ckpt`` file; None for an ensemble.
+        checkpoint: A ``.ckpt`` file, or the run directory of a cross-validation; None for an
+            ensemble.
         ensemble: In its place ``.ckpt`` files, run directories (whose best checkpoint is taken), or
             those of cross-validations (all of whose members are).
         trust: See `load`.
 
+    Returns:
+        The paths, the classifiers, and what was chosen for them together: empty but for one
+        cross-validation.
+
     Raises:
-        UserError: Both or neither, or what `load` refuses.
+        UserError: Both or neither, members that don't go together, or what `load` refuses.
     """
     if (checkpoint is None) == (not ensemble):
         raise UserError("give either checkpoint=FILE or ensemble=[RUN1,RUN2]")
+    given = [Path(one) for one in ([checkpoint] if checkpoint is not None else ensemble)]
     paths: list[Path] = []
-    for one in map(Path, [checkpoint] if checkpoint is not None else ensemble):
-        if ensemble and (one / FILE).is_file():
+    for one in given:
+        if one.name == FILE or (one / FILE).is_file():
             paths += read_ensemble(one)
         else:
             paths.append(RunDir(one).best if ensemble and one.is_dir() else one)
     trusted = list(trust)
-    return paths, [load_one(path, trust=trusted) for path in paths]
+    members = [load_one(path, trust=trusted) for path in paths]
+    check_alike([member.card for member in members])
+    alone = len(given) == 1 and len(members) > 1
+    return paths, members, read_choices(given[0]) if alone else {}
 
 
-def write_ensemble(folder: Path, checkpoints: Iterable[Path]) -> None:
-    """Write ensemble.json: the members' checkpoints, relative to the folder."""
+def write_ensemble(
+    folder: Path, checkpoints: Iterable[Path], choices: Choices | None = None
+) -> None:
+    """Write ensemble.json: the members' checkpoints, relative to its folder, and their choices."""
     members = [path.relative_to(folder).as_posix() for path in checkpoints]
-    write_json(folder / FILE, {"members": members})
+    write_json(folder / FILE, {"members": members, "choices": choices or {}})
+
+
+def read_choices(path: Path) -> Choices:
+    """What was chosen for an ensemble, from its file or its folder; empty if nothing was."""
+    path = path / FILE if path.is_dir() else path
+    choices = json.loads(path.read_text(encoding="utf-8")).get("choices")
+    return choices if isinstance(choices, dict) else {}
 
 
 def read_ensemble(path: Path) -> list[Path]:

@@ -8,16 +8,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
 from medcnn.config import plain
-from medcnn.data.samples import SPLITS
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
 from medcnn.rundir import RunDir, environment
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
     from torch import Tensor
 
     from medcnn.classifier import Classifier
     from medcnn.data.samples import Samples
+    from medcnn.datasets import DataSet
 
 
 def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
@@ -25,6 +26,8 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
 
     With the batch size, threads and precision of the training the figures are the training's own,
     to the last digit.
+
+    Data of the training are split as they were then (`medcnn.seen.open_tested`).
 
     Args:
         cfg: The config as composed from conf/evaluate.yaml.
@@ -38,28 +41,27 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     """
     from medcnn.assemble import check_fits
     from medcnn.data.batches import DataModule
-    from medcnn.datasets import data_config, open_data
+    from medcnn.data.samples import ALL_SPLITS, NEW
     from medcnn.ensemble import load_members
     from medcnn.evaluated import check_settings
-    from medcnn.problems import problems_table
-    from medcnn.report import write_run_page
-    from medcnn.results import headline, write_results
+    from medcnn.results import headline
+    from medcnn.seen import open_tested
     from medcnn.trainer import bare_trainer, set_threads
     from medcnn.views import collect, mirrored_axes
 
     start = time.perf_counter()
-    if cfg.split not in SPLITS:
-        raise UserError(f"split={cfg.split}: choose one of {', '.join(SPLITS)}")
+    if cfg.split not in (*ALL_SPLITS, NEW):
+        raise UserError(f"split={cfg.split}: choose one of {', '.join((*ALL_SPLITS, NEW))}")
     check_settings(plain(cfg.evaluation))
-    paths, members = load_members(cfg.checkpoint, cfg.ensemble, trust)
+    paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
     for member in members:
         member.calibrate(cfg.calibration)
     classifier = members[0]
-    card, trained = classifier.card, classifier.card["config"]
-    if cfg.evaluation.operating_point is not None and len(members) == 1:
+    trained = classifier.card["config"]
+    if cfg.evaluation.operating_point is not None and (choices or len(members) == 1):
         raise UserError(
             f"evaluation.operating_point={cfg.evaluation.operating_point}: the threshold is that "
-            "which the training chose on its validation split, and kept in the checkpoint"
+            "which the training chose on its own validation images, and kept"
         )
     axes = mirrored_axes(cfg.tta, trained)
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
@@ -72,33 +74,22 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
             raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
     run.refuse_if_taken(cfg.overwrite)
     for_spreadsheets(cfg.get("spreadsheet", False))
-    settings = data_config(trained, cfg)
-    data = open_data(settings, trust, folder=run.path, card=card, checked=False)
+    data, notes = open_tested(members, paths, cfg, trust, folder=run.path)
     samples = data.samples
+    for note in notes:
+        print(f"note: {note}", flush=True)
     check_fits(classifier, samples)
     samples.rows(cfg.split)
     run.claim(cfg.overwrite)
-    chosen_anew = len(members) > 1 and cfg.get("dataset") is None and cfg.split != "val"
-    splits = ("val", cfg.split) if chosen_anew else (cfg.split,)
+    own, splits = cfg.get("dataset") is None, (cfg.split,)
+    if len(members) > 1 and own and not choices and (samples.table["split"] == "val").any():
+        splits = tuple(dict.fromkeys(("val", cfg.split)))
     collected = collect(trainer, members, DataModule(samples, batch_size, test_splits=splits), axes)
     if len(members) > 1:
         rule = cfg.evaluation.operating_point or trained["evaluation"]["operating_point"]
-        _choose_anew(classifier, samples, collected, rule)
-    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_json(run / "environment.json", environment(precision=str(trainer.precision)))
-    write_csv(run / "samples.csv", samples.table, index_label="row")
-    write_csv(run / "problems.csv", problems_table(data, settings))
-    aggregate = cfg.aggregate or trained["aggregate"]
-    metrics = write_results(
-        run,
-        samples,
-        classifier,
-        collected,
-        aggregate,
-        split=cfg.split,
-        evaluation=plain(cfg.evaluation),
-    )
-    write_run_page(run.path)
+        point = choices.get("operating_points", {}).get(cfg.calibration)
+        stand_for_all(classifier, point or _chosen_anew(classifier, samples, collected, rule))
+    metrics = write_tested(run, cfg, trainer, classifier, data, collected, notes)
     seconds = time.perf_counter() - start
     run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     run.let_go()
@@ -106,16 +97,58 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     return metrics
 
 
-def _choose_anew(
+def write_tested(
+    run: RunDir,
+    cfg: DictConfig,
+    trainer: "Trainer",
+    classifier: "Classifier",
+    data: "DataSet",
+    collected: "dict[str, Tensor]",
+    notes: list[str],
+) -> dict[str, Any]:
+    """Write all that a test leaves in its run directory but the status; give metrics.json.
+
+    Args:
+        run: Where.
+        cfg: With ``split``, ``aggregate`` and ``evaluation``; kept in config.yaml.
+        trainer: That passed the data.
+        classifier: What was tested, or of an ensemble its first member (`stand_for_all`).
+        data: The data set.
+        collected: Of `medcnn.views.collect`.
+        notes: Sentences that a reader of the figures has to know.
+    """
+    from medcnn.datasets import data_config
+    from medcnn.problems import problems_table
+    from medcnn.report import write_run_page
+    from medcnn.results import write_results
+
+    trained = classifier.card["config"]
+    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_json(run / "environment.json", environment(precision=str(trainer.precision)))
+    write_csv(run / "samples.csv", data.samples.table, index_label="row")
+    write_csv(run / "problems.csv", problems_table(data, data_config(trained, cfg)))
+    metrics = write_results(
+        run,
+        data.samples,
+        classifier,
+        collected,
+        cfg.aggregate or trained["aggregate"],
+        split=cfg.split,
+        evaluation=plain(cfg.evaluation),
+        notes=notes,
+    )
+    write_run_page(run.path)
+    return metrics
+
+
+def _chosen_anew(
     classifier: "Classifier", samples: "Samples", collected: "dict[str, Tensor]", rule: str
-) -> None:
+) -> dict[str, Any] | None:
     """An ensemble's own threshold, from its validation split; of other data there is none."""
     from medcnn.choices import operating_point
 
     splits = samples.table["split"].to_numpy()[collected["row"].numpy()]
     rows = splits == "val"
-    classifier.calibration = "none"  # the members' probabilities are calibrated already
-    point = None
     if rows.any() and classifier.objective.task in ("binary", "multilabel"):
         with suppress(UserError):  # a class that the rule needs is absent
             point = operating_point(
@@ -125,7 +158,14 @@ def _choose_anew(
                 rule,
                 classifier.card["class_names"],
             )
-    classifier.card["choices"] = {"chosen_on": "val", "operating_point": point}
+            return point | {"chosen_on": "val"}
+    return None
+
+
+def stand_for_all(classifier: "Classifier", point: dict[str, Any] | None) -> None:
+    """Let the first member speak for an ensemble, whose mean has a threshold of its own."""
+    classifier.calibration = "none"  # the members' probabilities are calibrated already
+    classifier.card["choices"] = {"operating_point": point}
 
 
 if __name__ == "__main__":

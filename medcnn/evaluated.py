@@ -1,6 +1,6 @@
 """From tables of predictions to what an evaluation says of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -43,6 +43,7 @@ def analysis_of(
     point: Mapping[str, Any] | None = None,
     calibration: str = "none",
     data: str | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`medcnn.evaluation.analyse` of tables of predictions.
 
@@ -56,6 +57,7 @@ def analysis_of(
         point: The operating point.
         calibration: What the probabilities went through.
         data: Name of the data set; None for the one of the training.
+        notes: Sentences that come before those of the analysis.
     """
     given = dict(settings or {})
     given.pop("operating_point", None)  # the rule; the point itself is the classifier's
@@ -75,7 +77,8 @@ def analysis_of(
         "temperature": choices.get("temperature"),
         "calibration_applied": calibration,
     }
-    return analyse(predictions, Settings(point, aggregate=aggregate, **given), facts)
+    content = analyse(predictions, Settings(point, aggregate=aggregate, **given), facts)
+    return content | {"notes": [*notes, *content["notes"]]}
 
 
 def flat(content: Mapping[str, Any]) -> dict[str, Any]:

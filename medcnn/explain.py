@@ -16,7 +16,6 @@ from medcnn.checkpoint import load
 from medcnn.classifier import Classifier
 from medcnn.config import plain
 from medcnn.data.samples import Samples
-from medcnn.datasets import data_config, open_data
 from medcnn.ensemble import FILE, read_ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
@@ -30,6 +29,7 @@ from medcnn.files import write_csv, write_json
 from medcnn.progress import Progress
 from medcnn.report import write_cam_page
 from medcnn.report.cam_scale import check_scale
+from medcnn.seen import open_tested
 from medcnn.trainer import device_of
 
 SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
@@ -165,8 +165,10 @@ def interval(figure: dict[str, Any]) -> str:
 def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
     """A checkpoint with the data that it is explained on."""
     classifier = load(path, trust=trust).to(device_of(cfg.accelerator))
-    settings = data_config(classifier.card["config"], cfg)
-    samples = open_data(settings, trust, card=classifier.card, checked=False).samples
+    data, notes = open_tested([classifier], [path], cfg, trust)
+    samples = data.samples
+    for note in notes:
+        print(f"note: {note}", flush=True)
     check_fits(classifier, samples)
     return Explainer(classifier, samples, stage=plain(cfg.stage), smooth=cfg.smooth)
 

@@ -25,7 +25,8 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     """Write one row an image: its path, the probability of each class, and the decision.
 
     Where the training chose an operating point, also its threshold: the positive class is called
-    where its probability reaches that; of several labels each has one. An ensemble has none.
+    where its probability reaches that; of several labels each has one. An ensemble
+    has the one that a cross-validation chose for it, or none.
 
     With ``tta=flips`` the mean over mirror images, along the axes that the training mirrored.
 
@@ -58,9 +59,8 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")
     if cfg.checkpoint is None or cfg.ensemble:
-        loaded: Classifier | Ensemble = Ensemble(
-            load_members(cfg.checkpoint, cfg.ensemble, trust)[1]
-        ).eval()
+        _, several, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
+        loaded: Classifier | Ensemble = Ensemble(several, choices).eval()
     else:
         loaded = load(cfg.checkpoint, trust=trust)
     classifier = loaded.to(device_of(cfg.accelerator))
@@ -78,9 +78,9 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         raise UserError(
             "calibration=… and tta=… go with whole images; dense=true maps plain scores"
         )
-    members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
-    for member in members:
-        member.calibrate(cfg.calibration)  # type: ignore[operator]  # of an Ensemble's modules
+    classifier.calibrate(cfg.calibration)
+    if classifier.operating_point is None and card["task"] in ("binary", "multilabel"):
+        print("note: no operating point was chosen: decisions are made at 0.5", file=sys.stderr)
     if cfg.dense:
         from medcnn.score_maps import maps_of, score_maps
 
@@ -107,7 +107,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     shown = torch.from_numpy(np.concatenate(probs) if pooled is None else pooled)
     table = decision_table(classifier.objective, shown, card["class_names"])
     table.insert(0, "image", [str(path) for path in read])
-    if isinstance(classifier, Classifier) and classifier.operating_point is not None:
+    if classifier.operating_point is not None:
         table = pd.concat([table, thresholds(classifier.operating_point, len(table))], axis=1)
     write_csv(output, table)
     report(output, len(read), len(paths))

@@ -34,6 +34,7 @@ def write_results(
     *,
     split: str = "test",
     evaluation: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write ``predictions.csv``, ``evaluation.json`` and ``metrics.json``.
 
@@ -48,6 +49,7 @@ def write_results(
         aggregate: Slices to studies: mean, max or noisy-or (`medcnn.evaluation.studies`).
         split: Whose figures have intervals and are analysed.
         evaluation: The config group of that name; None for its defaults.
+        notes: Sentences that a reader of the figures has to know.
 
     Returns:
         ``{"split/metric": {"value", "low", "high", "n"}}`` for every split seen, and for the one
@@ -81,6 +83,7 @@ def write_results(
         point=point,
         calibration=classifier.calibration,
         data=samples.name,
+        notes=notes,
     )
     write_json(run / "evaluation.json", content)
     metrics |= flat(content)

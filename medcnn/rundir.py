@@ -29,7 +29,7 @@ RESULTS = (
     "MODEL_CARD.md",
     "status.json",
 )
-FOLDS = ("folds.csv", "ensemble.json", *(f"fold-{fold}" for fold in range(100)))
+FOLDS = ("folds.csv", "ensemble.json", "ensemble", *(f"fold-{fold}" for fold in range(100)))
 FOLDERS = ("checkpoints", "cams", "tensorboard", "csv", "logs")
 OURS = (*FILES, *RESULTS, *FOLDERS, *FOLDS)
 LIBRARIES = ("medcnn", "torch", "torchvision", "pytorch-lightning", "monai", "hydra-core", "numpy")

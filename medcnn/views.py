@@ -10,9 +10,8 @@ from torch import Tensor
 
 from medcnn.classifier import Classifier
 from medcnn.data.batches import DataModule
+from medcnn.datasets import own_range
 from medcnn.errors import UserError
-
-SAME = ("task", "class_names", "positive", "in_channels", "input_size", "intensity_range")
 
 
 def collect(
@@ -22,22 +21,17 @@ def collect(
 
     Args:
         trainer: For passes without training.
-        members: Classifiers that fit the data and each other.
+        members: Classifiers that fit the data and each other (`medcnn.ensemble.check_alike`).
         data: With its test splits.
         axes: To mirror along, from the end: all their combinations are looked at.
 
     Returns:
         ``row`` (n,), ``label``, ``probs`` (n, K) the mean over the views; of one view ``logits``
         (n, outputs), of several ``views`` (V, n, K).
-
-    Raises:
-        UserError: Members that don't go together.
     """
-    for key in SAME:
-        if any(member.card[key] != members[0].card[key] for member in members):
-            raise UserError(f"ensemble: its members differ in {key}")
     views, tested = [], {}
     for member in members:
+        own_range(data.samples, member.card)
         for mirrored in subsets(axes):
             member.mirrored = mirrored
             trainer.test(member, data, verbose=False)

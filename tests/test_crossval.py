@@ -6,29 +6,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 import medcnn
 from medcnn import crossval
 from medcnn.checkpoint import load
 from medcnn.classifier import Classifier
-from medcnn.data.phantom import phantom
 from medcnn.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError
 from medcnn.files import read_sample_table, write_csv
 from medcnn.rundir import RunDir
+from medcnn.evaluation.operating import choose_threshold
 
-FOLDS = (*jobs.QUICK, "trainer.max_epochs=1", "fold=all", "folds=3")
+DATA = {"_target_": jobs.TOY, "sizes": [40, 8, 24]}  # of which 24 are official test images
+FOLDS = (*jobs.PLAIN, "model=lenet", "cam.n=0", "fold=all", "folds=3")
+RULE = "evaluation.operating_point='sensitivity>=0.9'"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return jobs.train(tmp_path_factory.mktemp("crossval") / "run", *FOLDS)
+    folder = tmp_path_factory.mktemp("crossval") / "run"
+    return jobs.train(folder, *FOLDS, RULE, dataset=DATA, trust=[jobs.TOY])
 
 
 def test_every_sample_is_predicted_once_by_a_fold_that_never_saw_it(run: Path) -> None:
     table = pd.read_csv(run / "predictions.csv")
-    assert table["row"].tolist() == list(range(72))
+    assert table["row"].tolist() == list(range(48))
     for fold in range(3):
         samples = pd.read_csv(run / f"fold-{fold}" / "samples.csv")
         tested = set(samples.loc[samples["split"] == "test", "row"])
@@ -36,8 +40,51 @@ def test_every_sample_is_predicted_once_by_a_fold_that_never_saw_it(run: Path) -
     owners = table.groupby("patient")["fold"].nunique()
     assert owners.max() == 1
     folds = pd.read_csv(run / "samples.csv")
-    assert folds["fold"].tolist() == table["fold"].tolist()
+    assert folds["fold"][:48].tolist() == table["fold"].tolist()
+    assert folds["fold"][48:].isna().all()
     assert "split" not in folds
+
+
+def test_the_official_test_images_are_kept_for_the_ensemble(run: Path, tmp_path: Path) -> None:
+    for fold in range(3):
+        splits = pd.read_csv(run / f"fold-{fold}" / "samples.csv")["split"]
+        assert set(splits[48:]) == {"holdout"}
+        assert splits[:48].value_counts()["val"] == 4  # 10 of the 70 + 10 shares, of 32
+    table = pd.read_csv(run / "ensemble" / "predictions.csv")
+    assert table["row"].tolist() == list(range(48, 72))
+    images = jobs.toy(DATA["sizes"]).images[48:].float() / 255  # type: ignore[index,arg-type]
+    members = [load(path).classify(images) for path in read_ensemble(run)]
+    expected = torch.stack(members).mean(0)
+    np.testing.assert_allclose(table[["prob:low", "prob:high"]], expected, atol=1e-6)
+    named = jobs.metrics(run)["ensemble/test/auroc"]
+    again = jobs.evaluate(tmp_path / "again", f"checkpoint='{run}'", trust=[jobs.TOY])
+    assert again["test/auroc"] == named
+    assert again["test/auroc"]["n"] == 24
+    again = tmp_path / "again" / "predictions.csv"
+    assert set(pd.read_csv(again)["threshold"]) == set(table["threshold"])
+
+
+def test_the_ensemble_has_an_operating_point_of_its_own(run: Path, tmp_path: Path) -> None:
+    data = jobs.toy(DATA["sizes"])  # type: ignore[arg-type]
+    sums, counts = np.zeros(48), np.zeros(48)
+    for fold, path in enumerate(read_ensemble(run)):
+        splits = pd.read_csv(run / f"fold-{fold}" / "samples.csv")["split"][:48]
+        unseen = splits.isin(["val", "test"]).to_numpy()
+        probs = load(path).classify(data.images[:48].float() / 255)[:, 1].numpy()
+        sums[unseen] += probs[unseen]
+        counts[unseen] += 1
+    truth, mean = data.labels[:48].numpy() == 1, sums / counts
+    expected = choose_threshold(mean, truth, "sensitivity>=0.9")
+    ensemble = medcnn.load(run)
+    point = ensemble.operating_point
+    assert point is not None
+    assert point["threshold"] == pytest.approx(expected.threshold, abs=1e-6)
+    assert point["sensitivity"] == expected.sensitivity >= 0.9
+    assert point["n"] == 48
+    image = tmp_path / "image.png"
+    Image.fromarray(data.images[50, 0].numpy()).save(image)
+    jobs.predict(f"checkpoint='{run}'", f"images='{image}'", f"output='{tmp_path / 'out.csv'}'")
+    assert pd.read_csv(tmp_path / "out.csv")["threshold"].tolist() == [point["threshold"]]
 
 
 def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None:
@@ -73,13 +120,10 @@ def test_points_of_folds_are_averaged_where_there_are() -> None:
 
 def test_the_figures_are_those_of_the_pooled_predictions(run: Path) -> None:
     table = pd.read_csv(run / "predictions.csv")
-    names = ["normal", "nodule", "effusion"]
-    labels = table["label"].map(names.index)
-    probs = table[[f"prob:{name}" for name in names]].to_numpy()
-    expected = np.mean([roc_auc_score(labels == k, probs[:, k]) for k in range(3)])
     metrics = jobs.metrics(run)
+    expected = roc_auc_score(table["label"] == "high", table["prob:high"])
     assert metrics["test/auroc"]["value"] == pytest.approx(expected, abs=1e-6)
-    assert metrics["test/auroc"]["n"] == 72
+    assert metrics["test/auroc"]["n"] == 48
     folds = pd.read_csv(run / "folds.csv")
     for fold, value in enumerate(folds["test/auroc"]):
         own = jobs.metrics(run / f"fold-{fold}")["test/auroc"]["value"]
@@ -89,7 +133,7 @@ def test_the_figures_are_those_of_the_pooled_predictions(run: Path) -> None:
 def test_the_members_answer_as_one(run: Path) -> None:
     ensemble = medcnn.load(run)
     assert isinstance(ensemble, Ensemble)
-    images = phantom(size=28, patients=30).images[torch.arange(4)].float() / 255
+    images = jobs.toy([4, 4, 4]).images[:4].float() / 255
     members = [load(path) for path in read_ensemble(run)]
     expected = torch.stack([member.classify(images) for member in members]).mean(0)
     torch.testing.assert_close(ensemble.classify(images), expected)
@@ -109,7 +153,7 @@ def test_a_finished_fold_is_not_trained_again(run: Path, tmp_path: Path) -> None
     (copy / "predictions.csv").unlink()
     from medcnn.train import train
 
-    train(jobs.compose("train", f"resume='{copy}'"), [])
+    train(jobs.compose("train", f"resume='{copy}'"), [jobs.TOY])
     assert (copy / "fold-0" / "checkpoints" / "best.ckpt").stat().st_mtime_ns == before
     assert jobs.status(copy)["state"] == "finished"
     mended, first = (pd.read_csv(folder / "predictions.csv") for folder in (copy, run))
@@ -117,8 +161,8 @@ def test_a_finished_fold_is_not_trained_again(run: Path, tmp_path: Path) -> None
 
 
 def test_one_fold_is_that_of_all(run: Path, tmp_path: Path) -> None:
-    options = (*jobs.QUICK, "trainer.max_epochs=1", "folds=3", "fold=2")
-    one = jobs.train(tmp_path / "run", *options)
+    options = (*FOLDS, RULE, "fold=2")
+    one = jobs.train(tmp_path / "run", *options, dataset=DATA, trust=[jobs.TOY])
     assert jobs.metrics(one) == jobs.metrics(run / "fold-2")
 
 
@@ -127,8 +171,8 @@ def test_one_fold_is_that_of_all(run: Path, tmp_path: Path) -> None:
     [
         (["fold=3", "folds=3"], "fold=3: give a whole number, 0 … 2"),
         (["fold=some"], "fold=some: give a whole number, 0 … 4"),
-        (["fold=all", "folds=1"], "folds=1: give a whole number, 3 … 100"),
-        (["fold=0", "splits=column"], "fold=0 needs splits=auto"),
+        (["fold=all", "folds=1"], "folds=1: give a whole number, 2 … 100"),
+        (["fold=0", "splits=site"], "fold=0 doesn't go with splits=site"),
     ],
 )
 def test_refuses_other_folds(tmp_path: Path, overrides: list[str], message: str) -> None:

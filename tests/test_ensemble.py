@@ -149,13 +149,23 @@ def test_it_stands_for_its_first_member() -> None:
         ("class_names", ["malignant", "benign"]),
         ("in_channels", 3),
         ("input_size", [12, 14]),
-        ("image_spec", {"size": [12, 12]}),
+        ("positive", 0),
     ],
 )
 def test_members_that_differ_are_refused(key: str, value: Any) -> None:
     members = [Fixed(0.5), Fixed(0.5), Fixed(0.5, **{key: value})]
     with pytest.raises(UserError, match=f"the members of an ensemble differ in {key}"):
         Ensemble(members)  # type: ignore[arg-type]
+
+
+def test_members_that_prepare_files_otherwise_are_refused() -> None:
+    spec = {"size": [12, 12], "intensity": "window", "allow_missing_geometry": False}
+    first = Fixed(0.5, image_spec=spec)
+    assert len(
+        Ensemble([first, Fixed(0.5, image_spec={**spec, "allow_missing_geometry": True})]).members
+    )  # type: ignore[list-item]
+    with pytest.raises(UserError, match="prepare files: intensity is window and auto"):
+        Ensemble([first, Fixed(0.5, image_spec={**spec, "intensity": "auto"})])  # type: ignore[list-item]
 
 
 def test_members_may_have_learnt_from_other_images() -> None:
@@ -188,7 +198,8 @@ def test_a_run_directory_is_loaded_with_all_its_members(tmp_path: Path) -> None:
 def test_a_run_directory_may_be_moved(tmp_path: Path) -> None:
     paths = save(tmp_path / "run", member(0), member(1))
     assert json.loads((tmp_path / "run" / "ensemble.json").read_text()) == {
-        "members": ["fold-0/checkpoints/best.ckpt", "fold-1/checkpoints/best.ckpt"]
+        "members": ["fold-0/checkpoints/best.ckpt", "fold-1/checkpoints/best.ckpt"],
+        "choices": {},
     }
     assert read_ensemble(tmp_path / "run") == paths
     (tmp_path / "run").rename(tmp_path / "moved")

@@ -127,7 +127,7 @@ def test_data_that_are_gone(breast_run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("split=holdout", "split=holdout: choose one of train, val, test"),
+        ("split=all", "split=all: choose one of train, val, test, holdout, new"),
         ("checkpoint=nothing.ckpt", "checkpoint=nothing.ckpt: there is no such file"),
         ("accelerator=gpu", "accelerator=gpu"),
         ("accelerator=abacus", "accelerator=abacus"),

@@ -152,8 +152,33 @@ def test_one_way_to_name_what_is_evaluated(runs: list[Path], tmp_path: Path) -> 
 
 def test_members_must_fit(runs: list[Path], tmp_path: Path) -> None:
     other = jobs.train(tmp_path / "other", *jobs.QUICK, "++dataset.size=32", NO_FLIP)
-    with pytest.raises(UserError, match="ensemble: its members differ in task"):
+    with pytest.raises(UserError, match="members of an ensemble differ in task"):
         jobs.evaluate(tmp_path / "x", given([runs[0], other]))
     best = f"checkpoint='{other}/checkpoints/best.ckpt'"
     with pytest.raises(UserError, match="tta=flips: the training mirrored no axis"):
         jobs.evaluate(tmp_path / "y", best, "tta=flips")
+
+
+def test_each_member_scales_by_its_own_training_images(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    images = jobs.patterns(np.arange(24) % 2, (28, 28), seed=4)
+    for number, image in enumerate(images):
+        Image.fromarray(image // (1 + number % 5)).save(tmp_path / "img" / f"{number}.png")
+    names = [f"img/{k}.png" for k in range(24)]
+    table = pd.DataFrame({"image": names, "label": np.arange(24) % 2, "patient": names})
+    table.to_csv(tmp_path / "table.csv", index=False)
+    data = ("dataset=csv", f"dataset.path='{tmp_path}/table.csv'", "dataset.size=28")
+    data = (*data, "dataset.intensity=training_percentile", f"cache.folder='{tmp_path}/cache'")
+    options = (*jobs.PLAIN, "model=lenet", "cam.n=0", "trainer.max_epochs=1", *data)
+    both = [jobs.train(tmp_path / str(k), *options, f"splits.seed={k}") for k in (0, 1)]
+    ranges = [jobs.checkpoint(run)["medcnn"]["intensity_range"] for run in both]
+    assert ranges[0] != ranges[1]
+    jobs.evaluate(tmp_path / "out", given(both), *data)
+    output = f"output='{tmp_path / 'new.csv'}'"
+    jobs.predict(given(both), f"images='{tmp_path / 'img'}'", output)
+    evaluated = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    predicted = pd.read_csv(tmp_path / "new.csv")
+    predicted["image"] = "img/" + predicted["image"].map(lambda path: Path(path).name)
+    joined = evaluated.merge(predicted, on="image", suffixes=("", "_new"))
+    assert len(joined) == 24
+    np.testing.assert_allclose(joined["prob:1"], joined["prob:1_new"], atol=1e-6)

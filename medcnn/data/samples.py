@@ -14,6 +14,7 @@ from medcnn.objective import UNKNOWN, Task, known
 
 SPLITS = ("train", "val", "test")
 HOLDOUT = "holdout"  # official test images, which stay out of the folds of a cross-validation
+NEW = "new"  # images that a data set has got since a checkpoint was trained on it
 ALL_SPLITS = (*SPLITS, HOLDOUT)  # in an order in which the later of two with one image has the leak
 
 

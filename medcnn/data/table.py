@@ -38,7 +38,8 @@ COLUMNS: Columns = {
     "age": "age",
 }
 NEEDED = ("image", "label")
-OWN = {*COLUMNS, *BOX, "slice", "fold", "row"} - {"box"}  # that mean something in what a run writes
+# Names that mean something in what a run writes.
+OWN = {*COLUMNS, *BOX, "slice", "fold", "row", "content_hash"} - {"box"}
 
 
 def csv(
