@@ -14,6 +14,7 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation.operating import choose_threshold, parse_rule
 from medcnn.evaluation.recalibration import fit_isotonic, fit_temperature
+from medcnn.few import operating_point_lines
 from medcnn.files import replacing
 from medcnn.objective import Objective, known
 from medcnn.rundir import RunDir
@@ -106,15 +107,22 @@ def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str
     return asdict(choose_threshold(scores[there].double().numpy(), truth, rule))
 
 
-def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule: str) -> None:
-    """`choose` on the validation split that was tested; into the classifier and its checkpoint."""
+def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule: str) -> list[str]:
+    """`choose` on the validation split that was tested; into the classifier and its checkpoint.
+
+    Returns:
+        Sentences about what was chosen on few images.
+    """
     tested = classifier.tested
     splits = samples.table["split"].to_numpy()[tested["row"].numpy()]
     chosen = torch.from_numpy(splits == "val")
     logits, labels = tested["logits"][chosen], tested["label"][chosen]
-    choices = choose(classifier.objective, logits, labels, rule, classifier.card["class_names"])
+    names = classifier.card["class_names"]
+    choices = choose(classifier.objective, logits, labels, rule, names)
     classifier.card["choices"] = choices
     keep(run.best if run.best.exists() else run.last, choices)
+    point = choices["operating_point"]
+    return operating_point_lines(point, labels, classifier.objective.task, names)
 
 
 def keep(path: Path, choices: dict[str, Any]) -> None:

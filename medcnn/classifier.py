@@ -13,6 +13,7 @@ from medcnn import __version__, evaluation
 from medcnn.collected import Collected
 from medcnn.errors import UserError
 from medcnn.evaluation.recalibration import apply_isotonic
+from medcnn.few import too_rare_to_rank
 from medcnn.freeze import SCRATCH, FeatureCache, Freezing, parameter_groups
 from medcnn.normalise import Normalise, Statistics
 from medcnn.objective import Objective, known
@@ -277,7 +278,9 @@ class Classifier(pl.LightningModule):
             self.log(f"val/{name}", shown, prog_bar=name == monitor, rank_zero_only=False)
         loss = self.objective.loss(epoch["logits"], epoch["label"])
         self.log("val/loss", loss, rank_zero_only=False)
-        self.log("val/score", evaluation.score(figures, monitor, float(loss)), rank_zero_only=False)
+        few = too_rare_to_rank(epoch["label"], self.objective.task, self.card["class_names"])
+        chosen_by = evaluation.score(figures, monitor, float(loss), few)
+        self.log("val/score", chosen_by, rank_zero_only=False)
 
     def figures(self, collected: dict[str, Tensor]) -> dict[str, Any]:
         """`evaluation.evaluate` of collected rows, logits and labels."""

@@ -122,6 +122,7 @@ def _pool_predictions(
     from medcnn.checkpoint import read_checkpoint
     from medcnn.evaluated import analysis_of, flat
     from medcnn.evaluation.predictions import TEXT
+    from medcnn.few import one_class_lines
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
     pooled_levels: dict[str, pd.DataFrame] = {}
@@ -149,6 +150,7 @@ def _pool_predictions(
         evaluation,
         point=_mean_point(parts),
         data=json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))["data"],
+        notes=one_class_lines(pooled_levels["image"]),
     )
     content["folds"] = {
         key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"

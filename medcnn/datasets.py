@@ -239,7 +239,7 @@ def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: DictConfig)
     )
 
 
-def _tell_official(splits: pd.Series, official: int, cfg: DictConfig, folder: Path | None) -> None:
+def _tell_official(splits: pd.Series, official: int, cfg: DictConfig) -> None:
     """Say what becomes of the test images that the data set names itself, where that isn't plain.
 
     Args:

@@ -10,6 +10,7 @@ from medcnn import cli
 from medcnn.config import plain
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
+from medcnn.notes import note
 from medcnn.rundir import RunDir, environment
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     from medcnn.data.samples import ALL_SPLITS, NEW
     from medcnn.ensemble import load_members
     from medcnn.evaluated import check_settings
+    from medcnn.few import isotonic_lines
     from medcnn.results import headline
     from medcnn.seen import open_tested
     from medcnn.trainer import bare_trainer, set_threads
@@ -56,6 +58,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
     for member in members:
         member.calibrate(cfg.calibration)
+    few = isotonic_lines(members[0].choices) if cfg.calibration == "isotonic" else []
     classifier = members[0]
     trained = classifier.card["config"]
     if cfg.evaluation.operating_point is not None and (choices or len(members) == 1):
@@ -75,9 +78,9 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     run.refuse_if_taken(cfg.overwrite)
     for_spreadsheets(cfg.get("spreadsheet", False))
     data, notes = open_tested(members, paths, cfg, trust, folder=run.path)
-    samples = data.samples
-    for note in notes:
-        print(f"note: {note}", flush=True)
+    samples, notes = data.samples, [*notes, *few]
+    for line in notes:
+        note(line)
     check_fits(classifier, samples)
     samples.rows(cfg.split)
     run.claim(cfg.overwrite)

@@ -26,6 +26,7 @@ from medcnn.evidence.store import Parts
 from medcnn.evidence.summary import Record
 from medcnn.evidence.verdicts import verdicts
 from medcnn.files import write_csv, write_json
+from medcnn.notes import note
 from medcnn.progress import Progress
 from medcnn.report import write_cam_page
 from medcnn.report.cam_scale import check_scale
@@ -167,8 +168,8 @@ def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
     classifier = load(path, trust=trust).to(device_of(cfg.accelerator))
     data, notes = open_tested([classifier], [path], cfg, trust)
     samples = data.samples
-    for note in notes:
-        print(f"note: {note}", flush=True)
+    for line in notes:
+        note(line)
     check_fits(classifier, samples)
     return Explainer(classifier, samples, stage=plain(cfg.stage), smooth=cfg.smooth)
 
@@ -288,8 +289,8 @@ def _report(result: dict[str, Any], page: Path) -> None:
     for record in result["scores"]:
         if record["class"] is None and record["score"] in SHOWN:
             print(f"{record['method']} {record['score']} {interval(record)}, n = {record['n']}")
-    for note in result["notes"]:
-        print(note)
+    for text in result["texts"]:
+        print(text)
     print(f"page: {page}", flush=True)
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from medcnn import cli
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv
-from medcnn.notes import visible
+from medcnn.notes import note, visible
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.datasets import spec_of
     from medcnn.ensemble import Ensemble, load, load_members
     from medcnn.evaluation.studies import aggregate
+    from medcnn.few import isotonic_lines
     from medcnn.inputs import as_asked
     from medcnn.results import decision_table, thresholds
     from medcnn.trainer import device_of
@@ -79,8 +80,12 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
             "calibration=… and tta=… go with whole images; dense=true maps plain scores"
         )
     classifier.calibrate(cfg.calibration)
+    if cfg.calibration == "isotonic":
+        one = classifier.members[0] if isinstance(classifier, Ensemble) else classifier
+        for line in isotonic_lines(one.choices):  # type: ignore[arg-type]
+            note(line)
     if classifier.operating_point is None and card["task"] in ("binary", "multilabel"):
-        print("note: no operating point was chosen: decisions are made at 0.5", file=sys.stderr)
+        note("no operating point was chosen: decisions are made at 0.5")
     if cfg.dense:
         from medcnn.score_maps import maps_of, score_maps
 

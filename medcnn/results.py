@@ -15,7 +15,9 @@ from medcnn.evaluation import Figure
 from medcnn.evaluation.selective import mutual_information, predictive_entropy
 from medcnn.evaluation.studies import aggregate as aggregate_slices
 from medcnn.evaluation.studies import check_aggregation, study_labels
+from medcnn.few import one_class_lines
 from medcnn.files import write_csv, write_json
+from medcnn.notes import note
 from medcnn.objective import UNKNOWN, Objective, Task, known
 from medcnn.rundir import RunDir
 
@@ -69,6 +71,8 @@ def write_results(
     if "study" in samples.table:
         levels["study"] = studies_table(samples, objective, collected, aggregate, point)
         write_csv(run / "predictions_study.csv", levels["study"])
+    for line in (alone := one_class_lines(table[table["split"] == split])):
+        note(line)
     metrics: dict[str, Any] = {}
     for name in table["split"].unique():
         if name != split:
@@ -83,7 +87,7 @@ def write_results(
         point=point,
         calibration=classifier.calibration,
         data=samples.name,
-        notes=notes,
+        notes=[*notes, *alone],
     )
     write_json(run / "evaluation.json", content)
     metrics |= flat(content)

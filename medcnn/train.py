@@ -163,15 +163,24 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         classifier, best = fit_and_test(cfg, run, trust, samples)
     from medcnn.choices import choose_and_keep
     from medcnn.config import plain
+    from medcnn.notes import note
     from medcnn.report import curves, write_model_card, write_run_page
     from medcnn.results import headline, write_results
 
-    how = plain(cfg.evaluation)
+    how, rule = plain(cfg.evaluation), cfg.evaluation.operating_point
     with Progress("figures and their intervals"):
-        choose_and_keep(run, classifier, samples, cfg.evaluation.operating_point)
+        notes = choose_and_keep(run, classifier, samples, rule)
         metrics = write_results(
-            run, samples, classifier, classifier.tested, cfg.aggregate, evaluation=how
+            run,
+            samples,
+            classifier,
+            classifier.tested,
+            cfg.aggregate,
+            evaluation=how,
+            notes=notes,
         )
+    for line in notes:
+        note(line)
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import explain_split, interval
@@ -272,6 +281,7 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     import torch
 
     from medcnn.data.samples import ALL_SPLITS, HOLDOUT
+    from medcnn.few import validation_lines
     from medcnn.nets import Net, coarse_map_warning
     from medcnn.notes import note, shortened
     from medcnn.report.fonts import lacking
@@ -309,6 +319,9 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
     if warning:
         print(f"note: {warning}", flush=True)
+    labels = samples.labels[samples.rows("val")]
+    for line in validation_lines(labels, classifier.objective.task, samples.class_names):
+        note(line)
 
 
 def _how_to_go_on(run: RunDir) -> str:

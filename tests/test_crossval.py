@@ -15,9 +15,9 @@ from medcnn.checkpoint import load
 from medcnn.classifier import Classifier
 from medcnn.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError
+from medcnn.evaluation.operating import choose_threshold
 from medcnn.files import read_sample_table, write_csv
 from medcnn.rundir import RunDir
-from medcnn.evaluation.operating import choose_threshold
 
 DATA = {"_target_": jobs.TOY, "sizes": [40, 8, 24]}  # of which 24 are official test images
 FOLDS = (*jobs.PLAIN, "model=lenet", "cam.n=0", "fold=all", "folds=3")

@@ -111,6 +111,7 @@ def test_figures_are_those_of_scikit_learn(
 
 def test_the_best_checkpoint_is_that_of_the_best_validation_auroc(tmp_path: Path) -> None:
     cfg = jobs.compose("train", *jobs.QUICK, "trainer.max_epochs=5", "optimizer.lr=0.01",
+                       "++dataset.split_shares.val=60",
                        f"paths.run={tmp_path / 'run'}")  # fmt: skip
     best = medcnn.train.train(cfg, [])
     history = pd.read_csv(tmp_path / "run" / "metrics.csv")["val/auroc"]

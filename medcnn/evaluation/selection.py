@@ -1,26 +1,32 @@
 """By what the best epoch of a training is chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 
-def score(figures: Mapping[str, Any], monitor: str, loss: float) -> float:
+def score(
+    figures: Mapping[str, Any], monitor: str, loss: float, few: Collection[str] = ()
+) -> float:
     """What an epoch is chosen by, the higher the better: ``val/score``.
 
-    The monitored figure, AUROC or R². Where that is undefined because the validation split lacks a
-    class, the mean over the classes (or targets) for which it is defined; where it is for none, the
-    loss with its sign changed.
+    The monitored figure, AUROC or R². Where the validation split lacks a class, or has few images
+    of it, the mean over the classes (or targets) for which that isn't so; where it is so for all,
+    the loss with its sign changed, for which each image counts: the AUROC of one positive image is
+    high as soon as that one happens to be in front.
 
     Args:
         figures: Of `evaluate`.
         monitor: Name of the monitored figure.
         loss: Of the validation.
+        few: Names of the classes (or targets) that have too few images to be ranked.
     """
     whole = figures[monitor]["value"]
-    if whole is not None:
+    if whole is not None and not few:
         return float(whole)
-    values = [f["value"] for name, f in figures.items() if name.startswith(f"{monitor}/")]
+    left_out = {f"{monitor}/{name}" for name in few}
+    named = {name: f for name, f in figures.items() if name.startswith(f"{monitor}/")}
+    values = [f["value"] for name, f in named.items() if name not in left_out]
     known_ones = [value for value in values if value is not None]
     return float(np.mean(known_ones)) if known_ones else -loss
