@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from medcnn.classifier import Card
 from medcnn.config import plain
 from medcnn.data.samples import HOLDOUT
 from medcnn.files import read_csv, read_sample_table, write_csv, write_json, write_text
@@ -155,10 +156,40 @@ def _pool_predictions(
     content["folds"] = {
         key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"
     }
+    content["notes"] += _both_areas(content, pooled_levels, card, evaluation["resamples"])
     write_json(run / "evaluation.json", content)
     metrics = flat(content) | {f"ensemble/{key}": figure for key, figure in official.items()}
     write_json(run / "metrics.json", metrics)
     return metrics
+
+
+def _both_areas(
+    content: dict[str, Any], pooled: dict[str, pd.DataFrame], card: Card, resamples: int
+) -> list[str]:
+    """Adds the AUROC by ranks within folds to the figures, and says why there are two."""
+    from medcnn.evaluated import predictions_of
+    from medcnn.evaluation.pooled import auroc_within_folds
+
+    if card["task"] == "regression":
+        return []
+    for name, table in pooled.items():
+        level = content["levels"][name]
+        ranked = auroc_within_folds(predictions_of(table, card), resamples=resamples)
+        auroc = {"auroc": level["figures"].pop("auroc")}
+        level["figures"] = auroc | {"auroc_within_folds": ranked} | level["figures"]
+    how = {key.split(", ")[0]: text for key, text in content["intervals"].items()}
+    if "auroc" in how:
+        content["intervals"]["auroc_within_folds"] = how["auroc"]
+    first = content["levels"]["image"]["figures"]
+    folds = [value for value in content["folds"]["test/auroc"] if value is not None]
+    shown = [first[key]["value"] for key in ("auroc", "auroc_within_folds")]
+    if None in shown or not folds:
+        return []
+    return [
+        f"The folds have a network each, and no common scale of probabilities. Pooled as they are "
+        f"their AUROC is {shown[0]:.3f}, by ranks within each fold {shown[1]:.3f}; fold by fold it "
+        f"is {', '.join(f'{value:.3f}' for value in folds)} (mean {sum(folds) / len(folds):.3f})."
+    ]
 
 
 def _tested(part: RunDir) -> dict[str, float | None]:

@@ -289,7 +289,7 @@ def _report(result: dict[str, Any], page: Path) -> None:
     for record in result["scores"]:
         if record["class"] is None and record["score"] in SHOWN:
             print(f"{record['method']} {record['score']} {interval(record)}, n = {record['n']}")
-    for text in result["texts"]:
+    for text in result["notes"]:
         print(text)
     print(f"page: {page}", flush=True)
 

@@ -93,6 +93,10 @@ def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None
     page, card = (run / "report.html").read_text(), (run / "MODEL_CARD.md").read_text()
     assert "mean ± SD over 3 folds" in page
     assert told in page
+    figures = json.loads((run / "evaluation.json").read_text())["levels"]["image"]["figures"]
+    ranked, pooled = (figures[key]["value"] for key in ("auroc_within_folds", "auroc"))
+    assert f"AUROC is {pooled:.3f}, by ranks within each fold {ranked:.3f}; fold by fold" in page
+    assert jobs.metrics(run)["test/auroc_within_folds"]["value"] == ranked
     assert f"{told} {values.min():.3f} … {values.max():.3f}" in card
 
 

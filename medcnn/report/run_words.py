@@ -21,6 +21,10 @@ FIGURES = {
         "AUROC", "area under the ROC curve: how often a case of the class gets a higher score than "
         "one of the others; 0.5 is chance",
     ),
+    "auroc_within_folds": Words(
+        "AUROC by ranks within folds", "each case by its rank among those of its own fold, as the "
+        "networks of the folds have no common scale",
+    ),
     "average_precision": Words(
         "average precision", "area under the precision–recall curve; chance is the prevalence",
     ),
