@@ -47,7 +47,7 @@ def splits_of(run: Path) -> pd.Series:
 
 
 def test_a_table_that_has_grown_keeps_its_split(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained = splits_of(run)
     names = [f"img/{k}.png" for k in range(40)]
@@ -60,7 +60,7 @@ def test_a_table_that_has_grown_keeps_its_split(
     tested = evaluate(run, tmp_path / "test")
     assert set(tested["image"]) == set(trained.index[trained == "test"])
     told = "8 of 40 images are new since the training: 1 of patients that were trained on, and left"
-    assert told in capsys.readouterr().out
+    assert told in caplog.text
     assert told in (tmp_path / "test" / "report.html").read_text()
     fresh = evaluate(run, tmp_path / "new", "split=new")
     assert set(fresh["image"]) == set(names[32:39])
@@ -83,7 +83,7 @@ def test_what_was_trained_on_is_no_test(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_copy_of_a_training_image_elsewhere_is_told(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     learnt = splits_of(run).isin(["train", "val"]).to_numpy()
     shutil.copytree(run.parent / "img", tmp_path / "scans")
@@ -92,15 +92,15 @@ def test_a_copy_of_a_training_image_elsewhere_is_told(
     options = ("dataset=csv", f"dataset.path='{tmp_path}/external.csv'", SIZE)
     evaluate(run, tmp_path / "out", *options)
     told = f"{learnt.sum()} of 40 tested images are, pixel for pixel, images that were trained on"
-    assert told in capsys.readouterr().out
+    assert told in caplog.text
 
 
 def test_a_checkpoint_without_its_run_says_so(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_table(run.parent / "table.csv", 32)
     alone = tmp_path / "alone.ckpt"
     shutil.copy(run / "checkpoints" / "best.ckpt", alone)
     cache = f"cache.folder='{run.parent}/cache'"
     jobs.evaluate(tmp_path / "out", f"checkpoint='{alone}'", cache)
-    assert "note: There is no samples.csv in the run directory of alone" in capsys.readouterr().out
+    assert "note: There is no samples.csv in the run directory of alone" in caplog.text
