@@ -13,6 +13,7 @@ from medcnn.classifier import CARD_KEYS, Classifier
 from medcnn.data.formats.values import MAX_VALUES
 from medcnn.errors import UserError
 from medcnn.nets.base import SMALL_IMAGE
+from medcnn.nets.weights import check_finite
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -82,4 +83,5 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:
         raise UserError(
             f"{checkpoint}: its weights don't fit the net that its config describes"
         ) from error
+    check_finite(content["state_dict"], f"checkpoint={checkpoint}")
     return classifier.eval()

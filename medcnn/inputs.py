@@ -18,6 +18,8 @@ from medcnn.errors import UserError
 TOO_LARGE = "is too large for this machine's memory"
 ASKED = ("frame", "slices", "allow_missing_geometry")
 
+NAN = "makes the net give NaN or infinite numbers, which decide nothing"
+
 
 class Input(NamedTuple):
     """An image as stored, prepared but for its intensities.

@@ -50,7 +50,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.ensemble import Ensemble, load, load_members
     from medcnn.evaluation.studies import aggregate
     from medcnn.few import isotonic_lines
-    from medcnn.inputs import as_asked
+    from medcnn.inputs import NAN, as_asked
     from medcnn.results import decision_table, thresholds
     from medcnn.trainer import device_of
     from medcnn.views import mirrored_axes
@@ -99,10 +99,17 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     for first in range(0, len(paths), batch_size):
         items = _read(paths[first : first + batch_size], spec, card["in_channels"])
         if items:
-            probs += _classify(classifier, list(items.values()), batch_size, axes)
-            read += items
+            found = _classify(classifier, list(items.values()), batch_size, axes)
+            for path, part in zip(items, found, strict=True):
+                if np.isfinite(part).all():
+                    probs.append(part)
+                    read.append(path)
+                else:
+                    print(visible(f"medcnn: {path} {NAN}"), file=sys.stderr)
     if not read:
-        raise UserError(f"images={cfg.images}: none of {len(paths)} files could be read")
+        raise UserError(
+            f"images={cfg.images}: none of {len(paths)} files could be read or classified"
+        )
     studies = np.repeat(np.arange(len(read)), [len(part) for part in probs])
     how = card["config"].get("aggregate", "mean")
     objective = classifier.objective
@@ -122,7 +129,7 @@ def report(output: Path, done: int, asked: int) -> None:
     """Say how many images the output holds; raises UserError if some are missing."""
     print(f"{output}: {done} of {asked} images classified", flush=True)
     if done < asked:
-        raise UserError(f"{asked - done} of {asked} images could not be read")
+        raise UserError(f"{asked - done} of {asked} images could not be read or classified")
 
 
 def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Input]":

@@ -18,7 +18,7 @@ from medcnn.data.image_files import stem
 from medcnn.ensemble import Ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import replacing
-from medcnn.inputs import Input, read_input
+from medcnn.inputs import NAN, Input, read_input
 from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
 from medcnn.notes import visible
@@ -76,11 +76,13 @@ def score_maps(
             least = tuple(card["input_size"])
             if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
                 raise UserError(f"is smaller than the {times(least)} px that the network looks at")
+            parts = [one_map(*pair, whole) for pair in zip(members, nets, strict=True)]
+            probs = torch.stack(parts).mean(0)  # (S, K, *grid)
+            if not probs.isfinite().all():
+                raise UserError(NAN)
         except UserError as error:
             print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
             continue
-        parts = [one_map(*pair, whole) for pair in zip(members, nets, strict=True)]
-        probs = torch.stack(parts).mean(0)  # (S, K, *grid)
         file = folder / f"{number:04d}_{stem(path)}.npy"
         with replacing(file) as place:
             np.save(place, (probs[0] if len(probs) == 1 else probs).numpy())

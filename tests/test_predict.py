@@ -6,6 +6,7 @@ import jobs
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import medcnn
@@ -114,7 +115,7 @@ def test_a_damaged_file_among_good_ones(
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 2
     assert error[0].startswith(f"medcnn: {damaged} is damaged")
-    assert error[1] == "medcnn: 1 of 3 images could not be read"
+    assert error[1] == "medcnn: 1 of 3 images could not be read or classified"
     assert pd.read_csv(output)["image"].tolist() == [str(tmp_path / files[k].name) for k in (0, 2)]
 
 
@@ -260,3 +261,49 @@ def test_a_file_too_large_for_memory_is_named_and_the_rest_goes_on(
         jobs.predict(best(phantom_run), images, output)
     assert "large.npy is too large for this machine's memory" in capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "a.csv")) == 2
+
+
+def broken(run: Path, folder: Path, weights: bool) -> Path:
+    """A run whose weights are NaN, or what its images are normalised by."""
+    content = jobs.checkpoint(run)
+    if weights:
+        for value in content["state_dict"].values():
+            value.fill_(torch.nan)
+    else:
+        content["medcnn"]["mean"] = [torch.nan]
+    path = folder / "checkpoints" / "best.ckpt"
+    path.parent.mkdir(parents=True)
+    torch.save(content, path)
+    return path
+
+
+def test_weights_that_hold_nan_are_refused(
+    phantom_run: Path, pictures: Path, tmp_path: Path
+) -> None:
+    path = broken(phantom_run, tmp_path / "nan", weights=True)
+    one = f"checkpoint='{path}'"
+    both = f"ensemble=['{phantom_run}','{tmp_path / 'nan'}']"
+    given = (f"images='{pictures}'", f"output='{tmp_path / 'a.csv'}'")
+    for job in (
+        lambda: jobs.predict(one, *given),
+        lambda: jobs.predict(one, "dense=true", *given),
+        lambda: jobs.predict(both, *given),
+        lambda: jobs.explain(one, f"image='{pictures}'", f"output='{tmp_path / 'maps'}'"),
+    ):
+        with pytest.raises(UserError, match=r"best\.ckpt: \d+ of \d+ tensors hold NaN"):
+            job()
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_an_image_of_which_the_net_says_nothing_is_named(
+    phantom_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = broken(phantom_run, tmp_path / "other", weights=False)
+    given = (f"images='{pictures}'", f"output='{tmp_path / 'a.csv'}'")
+    with pytest.raises(UserError, match="none of 18 files could be read or classified"):
+        jobs.predict(f"checkpoint='{path}'", *given)
+    assert capsys.readouterr().err.count("makes the net give NaN or infinite numbers") == 18
+    with pytest.raises(UserError, match="none of 18 files could be used"):
+        jobs.predict(f"checkpoint='{path}'", "dense=true", *given)
+    with pytest.raises(UserError, match="there is nothing that a map could explain"):
+        jobs.explain(f"checkpoint='{path}'", f"image='{pictures}'", f"output='{tmp_path / 'm'}'")

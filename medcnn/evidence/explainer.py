@@ -17,6 +17,7 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import Samples
 from medcnn.data.stored import LabelMasks
 from medcnn.errors import UserError
+from medcnn.inputs import NAN
 from medcnn.objective import known
 from medcnn.trainer import autocast
 
@@ -74,6 +75,8 @@ class ClassifierMaps:
         Of several labels the most probable, of several targets of a regression the first.
         """
         probs = self.probs(images)
+        if not probs.isfinite().all():
+            raise UserError(f"an image {NAN}: there is nothing that a map could explain")
         objective = self.classifier.objective
         if objective.task == "regression":
             return probs, torch.zeros(len(probs), dtype=torch.int64, device=probs.device)

@@ -73,12 +73,13 @@ def load_weights(net: Net, weights: Mapping[str, Tensor] | str | Path) -> Loaded
 
     Raises:
         UserError: No such file, a file without a state dict, or weights of another architecture.
-            The net is then as before.
+            The net is then as before. Also if they hold NaN.
     """
     state = dict(weights if isinstance(weights, Mapping) else read_state_dict(Path(weights)))
     expected = net.state_dict()
     if not set(state) <= set(expected):
         state = rename(state, net.published_names)
+    check_finite(state, "weights" if isinstance(weights, Mapping) else f"weights={weights}")
     report = Loaded()
     fitting = {}
     for key, value in state.items():
@@ -93,6 +94,21 @@ def load_weights(net: Net, weights: Mapping[str, Tensor] | str | Path) -> Loaded
     report.left = [key for key in expected if key not in fitting and not key.endswith(COUNTS)]
     net.load_state_dict(fitting, strict=False)
     return report
+
+
+def check_finite(state: Mapping[str, Tensor], what: str) -> None:
+    """Raise UserError if weights hold NaN, with which a net says nothing of any image.
+
+    Args:
+        state: Names and tensors.
+        what: Where they come from.
+    """
+    bad = [key for key, value in state.items() if bool(value.isnan().any())]
+    if bad:
+        raise UserError(
+            f"{what}: {len(bad)} of {len(state)} tensors hold NaN (the first is {bad[0]}): the "
+            "training that made them has diverged; take other weights"
+        )
 
 
 def fit(net: Net, key: str, value: Tensor, like: Tensor, report: Loaded) -> Tensor:

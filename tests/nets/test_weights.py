@@ -350,3 +350,12 @@ class TestAnotherTrunk:
     def test_another_family(self) -> None:
         with pytest.raises(UserError, match=r"^weights don't fit lenet: .*unknown .*missing"):
             nets.load_weights(lenet(), small().state_dict())
+
+
+def test_weights_that_hold_nan_are_refused(tmp_path: Path) -> None:
+    state = lenet().state_dict()
+    name = next(iter(state))
+    state[name] = torch.full_like(state[name], torch.nan)
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(UserError, match=rf"nan\.pt: 1 of \d+ tensors hold NaN .*{name}"):
+        nets.load_weights(lenet(), tmp_path / "nan.pt")
