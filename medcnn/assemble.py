@@ -1,6 +1,7 @@
 """From a config to the parts of a job: samples, card, classifier, data module."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from medcnn.classifier import Card, Classifier
 from medcnn.config import instantiate, plain
-from medcnn.data.batches import DataModule
+from medcnn.data.batches import DataModule, unit_images
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples, Task
@@ -187,7 +188,8 @@ def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> di
     cache = None
     augments = any(value for key, value in plain(cfg.augment).items() if key != "_target_")
     if chosen.trunk_is_fixed and not augments:
-        cache = FeatureCache(len(samples), available_memory() // 4)
+        images = partial(unit_images, samples)
+        cache = FeatureCache(len(samples), available_memory() // 4, images, cfg.batch_size)
     return {"optimizer": optimizer, "scheduler": scheduler, "freezing": chosen, "cache": cache}
 
 

@@ -119,19 +119,28 @@ def learns(parameter: nn.Parameter, freezing: Freezing) -> bool:
 class FeatureCache:
     """What a frozen trunk gives for each row of the sample table, computed once.
 
-    Where the head only takes their mean, that alone is kept.
+    Where the head only takes their mean, that alone is kept. Rows are computed in blocks that lie
+    fixed: what a convolution gives for an image depends in its last bits on the batch that it is
+    in, and a run that goes on after an interruption meets the rows in other batches.
 
     Args:
         rows: Rows of the sample table.
         budget: Bytes that the features may take; above it nothing is kept.
+        images: From rows (N,) to images (N, C, *spatial) in 0 … 1.
+        block: Rows of a block.
     """
 
-    def __init__(self, rows: int, budget: int) -> None:
+    def __init__(
+        self, rows: int, budget: int, images: Callable[[Tensor], Tensor], block: int
+    ) -> None:
         self.known = torch.zeros(rows, dtype=torch.bool)
         self.budget = budget
+        self.images, self.block = images, block
         self.kept: Tensor | None = None
         self.mean_is_enough = False
+        self.too_small = False  # the budget
 
+    @torch.no_grad()
     def __call__(
         self, rows: Tensor, images: Tensor, features: Callable[[Tensor], Tensor], head: nn.Module
     ) -> Tensor:
@@ -139,32 +148,34 @@ class FeatureCache:
 
         Args:
             rows: (N,) int64.
-            images: (N, C, *spatial), of which those that aren't known yet are looked at.
+            images: (N, C, *spatial), looked at where nothing can be kept.
             features: From images to maps; frozen and in evaluation mode.
             head: What the maps are given to.
         """
-        new = ~self.known[rows.cpu()]
-        if new.any():
-            with torch.no_grad():
-                maps = features(images[new.to(images.device)])
-            if self.kept is None:
-                self.mean_is_enough = only_mean(head, maps)
-            maps = mean(maps) if self.mean_is_enough else maps
-            if not self._keep(rows[new.to(rows.device)], maps, complete=bool(new.all())):
-                return maps
-        assert self.kept is not None
-        return self.kept[rows.cpu()].to(images.device)
+        rows = rows.cpu()
+        for number in (rows[~self.known[rows]] // self.block).unique().tolist():
+            if self.too_small:
+                break
+            start = number * self.block
+            whole = torch.arange(start, min(start + self.block, len(self.known)))
+            self._keep(whole, features(self.images(whole).to(images.device)), head)
+        if self.kept is None:
+            return features(images)
+        return self.kept[rows].to(images.device)
 
-    def _keep(self, rows: Tensor, maps: Tensor, complete: bool) -> bool:
-        """Whether there was room for the maps of these rows."""
+    def _keep(self, rows: Tensor, maps: Tensor, head: nn.Module) -> None:
+        """Keep the maps of some rows, or find out that there is no room for those of all."""
+        if self.kept is None:
+            self.mean_is_enough = only_mean(head, maps)
+        maps = mean(maps) if self.mean_is_enough else maps
         if self.kept is None:
             needed = len(self.known) * maps[0].numel() * maps.element_size()
-            if needed > self.budget and complete:
-                return False
+            self.too_small = needed > self.budget
+            if self.too_small:
+                return
             self.kept = maps.new_empty(len(self.known), *maps.shape[1:], device="cpu")
-        self.kept[rows.cpu()] = maps.cpu()
-        self.known[rows.cpu()] = True
-        return True
+        self.kept[rows] = maps.cpu()
+        self.known[rows] = True
 
 
 def mean(maps: Tensor) -> Tensor:

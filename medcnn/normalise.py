@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from medcnn.data.batches import unit_intensity
+from medcnn.data.batches import unit_images
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 
@@ -112,10 +112,8 @@ def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
 def _chunks(samples: Samples) -> Any:
     """The training images in 0 … 1, some at a time."""
     one = 4 * torch.Size(samples.images.shape[1:]).numel()
-    shared = samples.intensity_range
     for rows in samples.rows("train").split(max(1, CHUNK_BYTES // one)):
-        ranges = shared if isinstance(shared, tuple) else samples.ranges(rows)
-        yield unit_intensity(samples.images[rows], ranges)
+        yield unit_images(samples, rows)
 
 
 def _channel_moments(samples: Samples) -> tuple[Tensor, Tensor]:

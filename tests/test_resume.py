@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import medcnn.train
+from medcnn import nets
 from medcnn.classifier import Classifier
 from medcnn.errors import UserError
 
@@ -99,6 +100,29 @@ def interrupt_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def resume(run: Path) -> None:
     medcnn.train.train(jobs.compose("train", f"resume='{run}'"), TRUST)
+
+
+def test_a_frozen_trunk_gives_the_same_features_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = nets.build("resnet", depth=18, in_channels=1, num_classes=3, width=0.125, stem="small")
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    options = (
+        *jobs.QUICK,
+        "model=resnet",
+        "model.width=0.125",
+        f"model.weights='{tmp_path / 'net.pt'}'",
+        "transfer=head",
+        "augment=none",
+        "batch_size=10",  # of 48: the rows that an epoch leaves out are others in each
+        "trainer.max_epochs=4",
+    )
+    whole, parts = jobs.train(tmp_path / "whole", *options), tmp_path / "parts"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, 2, 1)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.train(parts, *options)
+    resume(parts)
+    assert_same_run(whole, parts)
 
 
 @pytest.mark.parametrize("at", [(0, 1), (1, 0), (1, 2)])

@@ -36,6 +36,13 @@ def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor
     return (images.to(torch.float32) - lows).div_(widths).clamp_(0, 1)
 
 
+def unit_images(samples: Samples, rows: Tensor) -> Tensor:
+    """Images (B, C, *spatial) float32 of rows (B,), with their intensities in 0 … 1."""
+    shared = samples.intensity_range
+    ranges = shared if isinstance(shared, tuple) else samples.ranges(rows)
+    return unit_intensity(samples.images[rows], ranges)
+
+
 class RowBatches(Sampler[Tensor]):
     """Batches of rows for one of `world` processes.
 
