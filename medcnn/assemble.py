@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from medcnn.callbacks.batch_norm import IMAGES
 from medcnn.classifier import Card, Classifier
 from medcnn.config import instantiate, plain
 from medcnn.data.batches import DataModule, unit_images
@@ -213,6 +214,43 @@ def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataMo
         test_splits=("val", "test"),
         limits={split: cfg.trainer[f"limit_{split}_batches"] for split in SPLITS},
     )
+
+
+def check_smallest_batch(
+    classifier: Classifier, samples: Samples, batch_size: int, processes: int
+) -> None:
+    """Raise UserError if a training batch will have one image that the net can't take alone.
+
+    A batch norm needs two values of a channel, and a map of 1×1 of one image has one.
+
+    Args:
+        classifier: In training mode, in which it stays, with what it has learnt.
+        samples: With the training images.
+        batch_size: Images of a batch, over all processes.
+        processes: Their number.
+    """
+    rows = samples.rows("train")
+    count = min(len(rows), IMAGES)  # by which the statistics of batch norms are taken
+    smallest = min(min(batch_size, len(rows)) // processes, count // -(-count // batch_size))
+    if smallest > 1:
+        return
+    batch = {"image": unit_images(samples, rows[:1]), "label": samples.labels[rows[:1]]}
+    before = {name: value.clone() for name, value in classifier.named_buffers()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            classifier.training_loss(batch | {"row": rows[:1]})
+    except ValueError as error:
+        why, way = f"batch_size={batch_size}", f"take at least {2 * processes + 1}"
+        if len(rows) == 1:
+            why, way = "the train split has one image", "give it more"
+        raise UserError(
+            f"{why}: a training batch of one image can't be batch-normalised, since the net makes "
+            f"a map of one value of it; {way}, or larger images (dataset.size), or a stem that "
+            "shrinks them less (model.stem)"
+        ) from error
+    finally:
+        for name, value in classifier.named_buffers():
+            value.copy_(before[name])
 
 
 def check_fits(classifier: Classifier, samples: Samples) -> None:

@@ -208,7 +208,7 @@ class Classifier(pl.LightningModule):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 0.4 ms without a GPU
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        loss = self._training_loss(batch)
+        loss = self.training_loss(batch)
         self.log(
             "train/loss",
             loss,
@@ -222,7 +222,8 @@ class Classifier(pl.LightningModule):
         )
         return loss
 
-    def _training_loss(self, batch: dict[str, Tensor]) -> Tensor:
+    def training_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Loss of a batch, with that of auxiliary heads where the net has any."""
         if self.freezing.trunk_is_fixed or not len(getattr(self.net, "aux", ())):
             return self.objective.loss(self.logits(batch), batch["label"])
         # GoogLeNet's two auxiliary heads count 0.3 each (Szegedy et al. 2015, section 5).

@@ -92,7 +92,9 @@ def operating_point_lines(
     few = {name: n for name, n in few.items() if chosen is None or chosen.get(name)}
     if not few:
         return []
-    shown = ", ".join(f"{count} images of {name}" for name, count in list(few.items())[:5])
+    shown = ", ".join(
+        f"{count} image{'s' * (count != 1)} of {name}" for name, count in list(few.items())[:5]
+    )
     side = "" if task == "binary" else ", or as few without"
     return [
         f"The threshold ({point['rule']}) rests on {shown}{side}: on other images its sensitivity "

@@ -235,7 +235,13 @@ def fit_and_test(
     import pytorch_lightning as pl
     import torch
 
-    from medcnn.assemble import make_card, make_classifier, make_data, make_training
+    from medcnn.assemble import (
+        check_smallest_batch,
+        make_card,
+        make_classifier,
+        make_data,
+        make_training,
+    )
     from medcnn.checkpoint import read_checkpoint
     from medcnn.trainer import make_trainer, processes, set_threads
 
@@ -251,6 +257,7 @@ def fit_and_test(
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)
+    check_smallest_batch(classifier, samples, cfg.batch_size, processes(cfg.trainer))
     trainer = make_trainer(cfg, run, trust)
     if trainer.is_global_zero:
         write_csv(run / "samples.csv", samples.table, index_label="row")

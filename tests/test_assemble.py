@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from medcnn.assemble import class_weights, make_classifier, make_source
+from medcnn.assemble import check_smallest_batch, class_weights, make_classifier, make_source
+from medcnn.classifier import Classifier
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
 
@@ -87,3 +88,37 @@ def test_bad_values_of_optimiser_and_schedule(override: str, tmp_path: Any) -> N
     group = override.split()[-1].partition(".")[0]
     with pytest.raises(UserError, match=group):
         jobs.train(tmp_path / "run", *jobs.QUICK, *override.split())
+
+
+def small_classifier(size: list[int]) -> Classifier:
+    """A net with a batch norm behind one convolution, in training mode."""
+    config = {"seed": 0, "model": {"_target_": jobs.SMALL_NET}, "trainer": {"channels_last": False}}
+    return make_classifier(
+        {
+            "config": config, "task": "binary", "class_names": ["no", "yes"], "positive": 1,
+            "class_weights": None, "targets": None, "in_channels": 1, "input_size": size,
+            "normalise": "none", "mean": [0.0], "std": [1.0], "whitening": None,
+        },
+        [jobs.SMALL_NET],
+    )  # fmt: skip
+
+
+def test_a_batch_of_one_image_and_a_map_of_one_value() -> None:
+    toy = samples(torch.rand(9, 1, 1, 1))
+    check_smallest_batch(small_classifier([1, 1]), toy, 3, 1)
+    with pytest.raises(UserError, match=r"batch_size=1: a training batch .*; take at least 3"):
+        check_smallest_batch(small_classifier([1, 1]), toy, 1, 1)
+    with pytest.raises(UserError, match=r"batch_size=2: .*; take at least 5"):
+        check_smallest_batch(small_classifier([1, 1]), toy, 2, 2)
+    toy.table["split"] = ["train", "val", "test"] * 3
+    toy.table.loc[3:, "split"] = "test"
+    with pytest.raises(UserError, match=r"the train split has one image: .*; give it more"):
+        check_smallest_batch(small_classifier([1, 1]), toy, 8, 1)
+
+
+def test_a_batch_of_one_image_that_can_be_normalised_changes_nothing() -> None:
+    classifier = small_classifier([4, 4])
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    check_smallest_batch(classifier, samples(torch.rand(9, 1, 4, 4)), 1, 1)
+    assert jobs.same_weights(before, classifier.state_dict())
+    assert classifier.training

@@ -92,7 +92,7 @@ def test_loss_with_auxiliary_heads_is_that_of_the_paper() -> None:
     images, labels = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
     parts = classifier.net.forward_with_aux((images - 0.5) / 0.25)
     losses = [torch.nn.functional.cross_entropy(logits, labels) for logits in parts]
-    total = classifier._training_loss({"image": images, "label": labels})
+    total = classifier.training_loss({"image": images, "label": labels})
     expected = losses[0] + 0.3 * losses[1] + 0.3 * losses[2]
     torch.testing.assert_close(total, expected)
 
