@@ -124,6 +124,7 @@ def _pool_predictions(
     from medcnn.evaluated import analysis_of, flat
     from medcnn.evaluation.predictions import TEXT
     from medcnn.few import one_class_lines
+    from medcnn.results import headline
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
     pooled_levels: dict[str, pd.DataFrame] = {}
@@ -156,6 +157,12 @@ def _pool_predictions(
     content["folds"] = {
         key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"
     }
+    if official:
+        count = next(iter(official.values()))["n"]
+        content["notes"].append(
+            f"{count} official test images are in no fold; on them the mean of all folds' networks "
+            f"has {headline(official)} (ensemble/report.html)."
+        )
     content["notes"] += _both_areas(content, pooled_levels, card, evaluation["resamples"])
     write_json(run / "evaluation.json", content)
     metrics = flat(content) | {f"ensemble/{key}": figure for key, figure in official.items()}

@@ -57,6 +57,8 @@ def test_the_official_test_images_are_kept_for_the_ensemble(run: Path, tmp_path:
     expected = torch.stack(members).mean(0)
     np.testing.assert_allclose(table[["prob:low", "prob:high"]], expected, atol=1e-6)
     named = jobs.metrics(run)["ensemble/test/auroc"]
+    told = "24 official test images are in no fold; on them the mean of all folds&#39; networks has"
+    assert f"{told} test AUROC {named['value']:.3f}" in (run / "report.html").read_text()
     again = jobs.evaluate(tmp_path / "again", f"checkpoint='{run}'", trust=[jobs.TOY])
     assert again["test/auroc"] == named
     assert again["test/auroc"]["n"] == 24
