@@ -46,7 +46,8 @@ def choose(
         `medcnn.choices.operating_point` gives with ``chosen_on`` and ``n``, None where none can be
         chosen or a member lacks that calibration.
     """
-    objective, found = members[0].objective, {}
+    objective = members[0].objective
+    found: dict[str, dict[str, Any] | None] = {}
     if objective.task not in ("binary", "multilabel"):
         return {"operating_points": {}}
     probs, counts = _means(trainer, members, checkpoints, samples, batch_size)

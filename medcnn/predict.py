@@ -60,8 +60,8 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")
     if cfg.checkpoint is None or cfg.ensemble:
-        _, several, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
-        loaded: Classifier | Ensemble = Ensemble(several, choices).eval()
+        _, together, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
+        loaded: Classifier | Ensemble = Ensemble(together, choices).eval()
     else:
         loaded = load(cfg.checkpoint, trust=trust)
     classifier = loaded.to(device_of(cfg.accelerator))

@@ -51,22 +51,24 @@ def open_tested(
     """
     settings = data_config(members[0].card["config"], cfg)
     data = open_data(settings, trust, folder=folder, card=members[0].card, checked=False)
-    tables = [samples_of(path) for path in checkpoints]
-    lacking = [path for path, table in zip(checkpoints, tables, strict=True) if table is None]
-    if lacking:
-        return data, [
-            f"There is no samples.csv in the run directory of {lacking[0].name}: nobody can tell "
-            "whether it was trained on these images."
-        ]
+    tables = []
+    for path in checkpoints:
+        table = samples_of(path)
+        if table is None:
+            return data, [
+                f"There is no samples.csv in the run directory of {path.name}: nobody can tell "
+                "whether it was trained on these images."
+            ]
+        tables.append(table)
     hidden = [bool(member.card["config"]["pseudonymise"]) for member in members]
     now = data.samples.table[["image", "patient"]].astype(str)
     key = pseudonym_key(settings) if any(hidden) or settings.pseudonymise else None
     if key is not None and not settings.pseudonymise:
         now = _hidden(now, key)
     pairs = zip(tables, hidden, strict=True)
-    seen = [table if key is None or secret else _hidden(table, key) for table, secret in pairs]  # type: ignore[arg-type]
+    seen = [table if key is None or secret else _hidden(table, key) for table, secret in pairs]
     then = _together(seen)
-    notes = []
+    notes: list[str] = []
     if own := cfg.get("dataset") is None:
         official = "test" if settings.fold is None else HOLDOUT
         stated = official if data.official_column else None
@@ -149,7 +151,7 @@ def _kept(
             f"checkpoint was trained on (the first is row {int(wrong.argmax())}): leave them out, "
             "or set them to train"
         )
-    apart = np.where(tested, stated, np.where(seen, "train", NEW))
+    apart = np.where(tested, stated or "", np.where(seen, "train", NEW))
     kept = before.where(~new, pd.Series(apart, index=now.index)).astype(object)
     return kept, _changes(now, then, kept[new])
 
