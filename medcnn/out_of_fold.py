@@ -9,13 +9,14 @@ import pytorch_lightning as pl
 import torch
 
 from medcnn.choices import operating_point
-from medcnn.classifier import CALIBRATIONS, Classifier
+from medcnn.classifier import Classifier
 from medcnn.data.batches import DataModule
 from medcnn.data.samples import Samples
 from medcnn.datasets import own_range
 from medcnn.errors import UserError
 from medcnn.seen import samples_of
 
+HOW = ("none", "temperature", "isotonic")  # of `Classifier.calibrate`
 UNSEEN = ("val", "test")  # splits of a member that its weights didn't learn from
 
 
@@ -42,7 +43,7 @@ def choose(
         rule: See `medcnn.choices.choose`.
 
     Returns:
-        Plain values: ``operating_points``, by the name of a calibration (`CALIBRATIONS`) what
+        Plain values: ``operating_points``, by the name of a calibration (`HOW`) what
         `medcnn.choices.operating_point` gives with ``chosen_on`` and ``n``, None where none can be
         chosen or a member lacks that calibration.
     """
@@ -75,9 +76,7 @@ def _means(
 ) -> tuple[dict[str, torch.Tensor | None], torch.Tensor]:
     """Sums (N, K) of the probabilities of each image by calibration, and of how many (N,)."""
     shape = (len(samples), len(samples.class_names))
-    sums: dict[str, torch.Tensor | None] = {
-        how: torch.zeros(shape).double() for how in CALIBRATIONS
-    }
+    sums: dict[str, torch.Tensor | None] = {how: torch.zeros(shape).double() for how in HOW}
     counts = torch.zeros(len(samples)).double()
     for member, path in zip(members, checkpoints, strict=True):
         table = samples_of(path)
@@ -100,6 +99,6 @@ def _means(
                 sums[how] = None
                 continue
             if total is not None:
-                total[rows] += member.probs(member.tested["logits"]).double()
+                total[rows] += member.probs(member.tested["logits"].double()).double()
         member.calibrate("none")
     return sums, counts
