@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from medcnn.config import instantiate
 from medcnn.data.audit_report import raise_errors, summary_lines
 from medcnn.data.batches import unit_intensity
-from medcnn.data.samples import SPLITS, Samples
+from medcnn.data.samples import ALL_SPLITS, HOLDOUT, SPLITS, Samples
 from medcnn.datasets import DataSet, open_data
 from medcnn.errors import check_whole_number
 from medcnn.files import for_spreadsheets, write_csv, write_json
@@ -83,7 +83,8 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
 def count(samples: Samples) -> pd.DataFrame:
     """How many images, studies, patients and samples of each class there are in each split."""
     table = samples.table
-    parts = {split: table[table["split"] == split] for split in SPLITS} | {"all": table}
+    names = [split for split in ALL_SPLITS if split != HOLDOUT or (table["split"] == HOLDOUT).any()]
+    parts = {split: table[table["split"] == split] for split in names} | {"all": table}
     counts = {name: _count(samples, part) for name, part in parts.items()}
     table = pd.DataFrame(counts).fillna(0).astype(int)
     return table[(table.index != NO_LABEL) | (table["all"] > 0)]

@@ -317,6 +317,18 @@ def test_findings_are_counted_one_by_one() -> None:
     assert [label_of(several(), row) for row in range(4)] == ["mass, edema", "none", "mass", "mass"]
 
 
+def test_official_test_images_have_a_column_where_there_are() -> None:
+    counts = count(several(split=["train", "val", "test", "holdout"]))
+    assert counts.loc["images"].to_dict() == {
+        "train": 1,
+        "val": 1,
+        "test": 1,
+        "holdout": 1,
+        "all": 4,
+    }
+    assert "holdout" not in count(several())
+
+
 def test_findings_that_nobody_looked_for_are_not_denied() -> None:
     samples = several(**{"label:mass": [0, 0, 0, -1], "label:edema": [0, 1, -1, -1]})
     named = [label_of(samples, row) for row in range(4)]

@@ -21,7 +21,7 @@ from medcnn.report.run_words import (
     words_of,
 )
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "holdout", "new")
 MOST_CELLS = 12  # classes of a confusion matrix whose cells are written out
 MOST_GROUPS = 12  # values of a column such as site
 
