@@ -46,7 +46,7 @@ def choose(
     """
     there = known(labels)
     there = there if there.ndim == 1 else there.any(1)
-    logits, labels = logits[there].float(), labels[there]
+    logits, labels = logits[there].double(), labels[there]
     found: dict[str, Any] = {"chosen_on": split, "n": len(labels), "reasons": {}}
     probs = objective.probs(logits).numpy()
     options: dict[str, Any] = {"task": objective.task, "positive": objective.positive}

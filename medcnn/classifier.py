@@ -4,22 +4,20 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from medcnn import __version__, evaluation
+from medcnn.answers import Answers
 from medcnn.collected import Collected
 from medcnn.errors import UserError
-from medcnn.evaluation.recalibration import apply_isotonic
 from medcnn.few import too_rare_to_rank
 from medcnn.freeze import SCRATCH, FeatureCache, Freezing, parameter_groups
 from medcnn.normalise import Normalise, Statistics
 from medcnn.objective import Objective, known
 
 Card = dict[str, Any]
-CALIBRATIONS = ("none", "temperature", "isotonic")
 CARD_KEYS = (
     "config",
     "task",
@@ -38,7 +36,7 @@ CARD_KEYS = (
 )
 
 
-class Classifier(pl.LightningModule):
+class Classifier(Answers):
     """A net with what its numbers mean, ready to train or to use.
 
     Like the net it is ``head(features(images))``, but takes images as they are in a batch, in
@@ -132,71 +130,6 @@ class Classifier(pl.LightningModule):
         net: Any = self.net
         return self.head(self.cache(batch["row"], batch["image"], self.features, net.head))
 
-    @torch.inference_mode()
-    def classify(self, images: Tensor) -> Tensor:
-        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode.
-
-        In regression the predictions, in the labels' own units.
-        """
-        was_training = self.training
-        self.eval()
-        try:
-            return self.probs(self(images.to(self.device, torch.float32)))
-        finally:
-            self.train(was_training)
-
-    @property
-    def choices(self) -> dict[str, Any]:
-        """What was chosen on the validation split (`medcnn.choices.choose`); empty before."""
-        return self.card.get("choices") or {}
-
-    def calibrate(self, how: str) -> None:
-        """Take calibrated probabilities from now on.
-
-        Args:
-            how: One of `CALIBRATIONS`.
-
-        Raises:
-            UserError: Unknown, or there is none in the checkpoint.
-        """
-        if how not in CALIBRATIONS:
-            raise UserError(f"calibration={how}: choose one of {', '.join(CALIBRATIONS)}")
-        if how != "none" and self.choices.get(how) is None:
-            why = self.choices.get("reasons", {}).get(how, "it was trained without")
-            raise UserError(f"calibration={how}: the checkpoint has none ({why})")
-        self.calibration = how
-
-    def probs(self, logits: Tensor) -> Tensor:
-        """Probabilities (N, K) of logits, calibrated if that was asked for."""
-        if self.calibration == "temperature":
-            logits = logits / self.choices["temperature"]
-        probs = self.objective.probs(logits)
-        if self.calibration == "isotonic":
-            fitted = apply_isotonic(probs.cpu().double().numpy(), self.choices["isotonic"])
-            probs = torch.from_numpy(fitted.copy()).to(probs)
-        return probs
-
-    @property
-    def operating_point(self) -> dict[str, Any] | None:
-        """What was chosen on the validation split, with thresholds as they are calibrated."""
-        point = self.choices.get("operating_point")
-        if point is None or self.calibration == "none":
-            return point
-        if "labels" not in point:
-            return {**point, "threshold": self._calibrated([point["threshold"]])[0]}
-        there = [one or {"threshold": 0.5} for one in point["labels"].values()]
-        moved = self._calibrated([one["threshold"] for one in there])
-        columns = zip(point["labels"].items(), moved, strict=True)
-        labels = {k: one and {**one, "threshold": new} for (k, one), new in columns}
-        return {**point, "labels": labels}
-
-    def _calibrated(self, thresholds: list[float]) -> list[float]:
-        """What probabilities, of the positive class or of each label, become; above 1 the same."""
-        logits = torch.tensor([thresholds]).double().clamp(max=1).logit().float()
-        probs = self.probs(logits)[0].tolist()
-        moved = [probs[self.objective.positive]] if self.objective.task == "binary" else probs
-        return [old if old > 1 else new for old, new in zip(thresholds, moved, strict=True)]
-
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch.
 
@@ -284,7 +217,7 @@ class Classifier(pl.LightningModule):
         self.log("val/score", chosen_by, rank_zero_only=False)
 
     def figures(self, collected: dict[str, Tensor]) -> dict[str, Any]:
-        """`evaluation.evaluate` of collected rows, logits and labels."""
+        """`evaluation.evaluate` of collected rows, logits and labels; decisions are at 0.5."""
         probs = self.probs(collected["logits"])
         return evaluation.evaluate(
             probs.numpy(),

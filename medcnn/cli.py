@@ -42,6 +42,7 @@ AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "paths.runs",
     "paths.run",
 )
+RULES = ("evaluation.operating_point",)  # keys of words that may hold an equals sign
 LISTS = ("ensemble", "runs", "seeds")  # keys of a path, or of several in brackets
 SHORT = {  # what may be written without the group before it
     key: f"dataset.{key}" for key in ("spatial_dims", "frame", "slices", "allow_missing_geometry")
@@ -150,17 +151,22 @@ def quote_text(argument: str) -> str:
     """Quote the value of a key in `AS_TYPED`, so that Hydra reads it as it was typed.
 
     So are the paths of a key in `LISTS`, one by one; a list stands in brackets, its paths apart by
-    commas, unless a folder has that very name.
+    commas, unless a folder has that very name. A rule is quoted where it holds an equals sign.
 
     >>> quote_text("checkpoint=runs/lr=0.1 [a], é.ckpt")
     "checkpoint='runs/lr=0.1 [a], é.ckpt'"
     >>> quote_text("runs=[my runs/a, lr=0.1]")
     "runs=['my runs/a','lr=0.1']"
+    >>> quote_text("evaluation.operating_point=youden,sensitivity=0.95")
+    "evaluation.operating_point=youden,'sensitivity=0.95'"
     >>> quote_text("seed=1")
     'seed=1'
     """
     key, equals, value = argument.partition("=")
     name = key.lstrip("+")
+    if name in RULES:
+        rules = [_quoted(rule) if "=" in rule else rule for rule in value.split(",")]
+        return f"{key}{equals}{','.join(rules)}"
     if not equals or name not in (*AS_TYPED, *LISTS):
         return argument
     several = re.fullmatch(r"\[(.*)\]", value, flags=re.DOTALL) if name in LISTS else None

@@ -21,6 +21,7 @@ from medcnn.data.image_files import list_images, stem
 from medcnn.datasets import spec_of
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
+from medcnn.evidence.gallery import decision_told
 from medcnn.evidence.plan import methods_of
 from medcnn.files import replacing, write_csv
 from medcnn.inputs import Input, as_asked, decode_as, prepared_input
@@ -120,13 +121,21 @@ def _explain(
             base.with_name(f"{base.name}.nii.gz"),
             affine=affine,
         )
-    objective = maps.classifier.objective
-    names = maps.classifier.card["class_names"]
     for k, label in enumerate(decided.tolist()):
-        told = "value" if objective.task == "regression" else "probability"
         place = {"slice": k} if spec.slices is not None else {}
-        row = {"predicted": names[label], told: float(probs[k, label])}
+        row = _row(maps.classifier, probs[k], label)
         yield {**place, **row, "empty": bool(cam.is_empty(raw[k : k + 1]))}
+
+
+def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
+    """What is decided, at the operating point, and of which class the map is."""
+    names, task = classifier.class_names, classifier.objective.task
+    if task == "multilabel":
+        called = [n for n, c in zip(names, classifier.decide(probs[None])[0], strict=True) if c]
+        told = {"predicted": ";".join(called), "explained": names[label]}
+        return told | {"probability": float(probs[label])}
+    told_as = "value" if task == "regression" else "probability"
+    return {"predicted": names[label], told_as: float(probs[label])}
 
 
 def _pictures(
@@ -139,17 +148,17 @@ def _pictures(
     options: dict[str, Any],
 ) -> None:
     """PNG files of one image: of a picture one, of a volume planes and slices."""
-    names = maps.classifier.card["class_names"]
+    names = maps.classifier.class_names
     regression = maps.classifier.objective.task == "regression"
     for k, label in enumerate(decided.tolist()):
-        value = float(probs[k, label])
+        told, probability = decision_told(maps.classifier, probs[k], label)
         item = GalleryItem(
             image=images[k].movedim(0, -1).squeeze(-1).numpy(),
             map=raw[k].numpy(),
             mask=None,
             true="not known",
-            predicted=f"{names[label]} {value:.4g}" if regression else names[label],
-            probability=None if regression else value,
+            predicted=f"{names[label]} {told}" if regression else told,
+            probability=probability,
             correct=None,
         )
         several = f"-slice{k}" if len(raw) > 1 else ""

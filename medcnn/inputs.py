@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from medcnn.data.batches import unit_intensity
 from medcnn.data.formats import decode
 from medcnn.data.geometry import check_spec, own_size
 from medcnn.data.image import Image, ImageSpec, Range
@@ -19,6 +21,7 @@ TOO_LARGE = "is too large for this machine's memory"
 ASKED = ("frame", "slices", "allow_missing_geometry")
 
 NAN = "makes the net give NaN or infinite numbers, which decide nothing"
+_FAR = 0.5  # beyond 0 … 1, which no interpolation of such an image overshoots by
 
 
 class Input(NamedTuple):
@@ -102,3 +105,47 @@ def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
     known = spec.intensity == TRAINING  # to the checkpoint alone
     pair = None if known else file_range(facts, spec.intensity)
     return Input(stored, pair, image.notes)
+
+
+def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
+    """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training.
+
+    Args:
+        path: A file, or the folder of a DICOM series.
+        card: Of the classifier.
+
+    Raises:
+        UserError: The file can't be used.
+    """
+    from medcnn.datasets import spec_of  # which knows of classifiers, as this does not
+
+    try:
+        stored, pair, _ = read_input(path, spec_of(card), card["in_channels"])
+    except UserError as error:
+        raise UserError(f"{path} {error}") from None
+    return unit_intensity(stored, tuple(pair or card["intensity_range"]))
+
+
+def checked_images(images: Tensor | NDArray[Any], card: Mapping[str, Any]) -> Tensor:
+    """Return images as a tensor, once their shape and range can be right.
+
+    Args:
+        images: (N, C, *spatial) floating point in 0 … 1.
+        card: Of the classifier that is to see them.
+
+    Raises:
+        UserError: They can't be.
+    """
+    tensor = torch.as_tensor(images)
+    channels, spatial = card["in_channels"], len(card["input_size"])
+    own = "classifier.read(path) prepares a file as in training"
+    if tensor.ndim != 2 + spatial or tensor.shape[1] != channels:
+        wanted = f"(N, {channels}, {', '.join(['depth', 'height', 'width'][-spatial:])})"
+        raise UserError(f"images have the shape {tuple(tensor.shape)}: give {wanted}; {own}")
+    if not tensor.is_floating_point():
+        raise UserError(f"images are {tensor.dtype}: give floating point in 0 … 1; {own}")
+    if tensor.numel():
+        low, high = float(tensor.min()), float(tensor.max())
+        if not (low >= -_FAR and high <= 1 + _FAR):  # nor NaN
+            raise UserError(f"images hold {low:g} … {high:g}: give them in 0 … 1; {own}")
+    return tensor

@@ -118,8 +118,10 @@ class Objective(nn.Module):
 
         In regression, which has none, the predictions (N, K) in the labels' own units: what is done
         with probabilities elsewhere (collected, averaged, written) is done with these.
+
+        float64 of float64 logits, else float32, in which a logit of 17 is the probability 1.
         """
-        logits = logits.float()
+        logits = logits if logits.dtype == torch.float64 else logits.float()
         if self.task == "regression":
             return logits * self.target_std.to(logits.device) + self.target_mean.to(logits.device)
         if self.task == "multiclass":
@@ -131,19 +133,9 @@ class Objective(nn.Module):
         signed = torch.cat([-logits, logits], 1).sigmoid()  # negative class, positive class
         return signed if self.positive == 1 else signed.flip(1)
 
-    def decide(self, probs: Tensor) -> Tensor:
-        """Decisions from probabilities (N, K).
-
-        Multi-label: (N, K) of 0 and 1, at 0.5. Ordinal: (N,), the median class. Regression: (N, K),
-        the predictions themselves. Otherwise: (N,), the most probable class.
-        """
-        if self.task == "regression":
-            return probs
-        if self.task == "multilabel":
-            return (probs >= 0.5).long()
-        if self.task == "ordinal":
-            return (probs.cumsum(1)[:, :-1] < 0.5).sum(1)
-        return probs.argmax(1)
+    def decide(self, probs: Tensor, thresholds: Sequence[float] | Tensor | None = None) -> Tensor:
+        """Decisions from probabilities (N, K); see `decide`."""
+        return decide(probs, self.task, positive=self.positive, thresholds=thresholds)
 
     def score(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The scalar (N,) that a map for class targets (N,) explains.
@@ -165,6 +157,45 @@ class Objective(nn.Module):
         failed = F.logsigmoid(-logits)
         before = F.pad(passed, (1, 0))[:, :-1]
         return torch.cat([before + failed, passed[:, -1:]], 1)
+
+
+def decide(
+    probs: Tensor,
+    task: Task,
+    *,
+    positive: int = 1,
+    thresholds: Sequence[float] | Tensor | None = None,
+) -> Tensor:
+    """Return decisions from probabilities: whatever medcnn writes, draws or counts is of these.
+
+    Args:
+        probs: (N, K).
+        task: One of `TASKS`.
+        positive: The class that is sought, of two.
+        thresholds: From which probability on the positive class is called (1,), or each of K labels
+            (K,); or (N, 1) and (N, K), where each image has its own. NaN, and None for all, are
+            0.5. Other tasks have none.
+
+    Returns:
+        Binary: (N,) class indices. Multi-label: (N, K) of 0 and 1. Ordinal: (N,), the median class.
+        Regression: (N, K), the predictions themselves. Multiclass: (N,), the most probable class.
+
+    Example:
+        >>> decide(torch.tensor([[0.7, 0.3], [0.9, 0.1]]), "binary", thresholds=[0.25])
+        tensor([1, 0])
+    """
+    if task == "regression":
+        return probs
+    if task == "ordinal":
+        return (probs.cumsum(1)[:, :-1] < 0.5).sum(1)
+    if task == "multiclass":
+        return probs.argmax(1)
+    least = torch.as_tensor([0.5] if thresholds is None else thresholds, dtype=probs.dtype)
+    least = least.nan_to_num(0.5).to(probs.device)
+    if task == "multilabel":
+        return (probs >= least).long()
+    called = probs[:, positive] >= least[..., 0]
+    return torch.where(called, positive, 1 - positive)
 
 
 def known(labels: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 def predict(cfg: DictConfig, trust: list[str]) -> None:
     """Write one row an image: its path, the probability of each class, and the decision.
 
-    Where the training chose an operating point, also its threshold: the positive class is called
-    where its probability reaches that; of several labels each has one. An ensemble
-    has the one that a cross-validation chose for it, or none.
+    Where the training chose an operating point, the decision is made at its threshold, which is
+    there too: the positive class is called where its probability reaches that; of several labels
+    each has one. An ensemble has the one that a cross-validation
+    chose for it, or none.
 
     With ``tta=flips`` the mean over mirror images, along the axes that the training mirrored.
 
@@ -41,7 +42,6 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         UserError: Anything that the user can put right.
     """
     import numpy as np
-    import pandas as pd
     import torch
 
     from medcnn.classifier import Classifier
@@ -51,7 +51,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.evaluation.studies import aggregate
     from medcnn.few import isotonic_lines
     from medcnn.inputs import NAN, as_asked
-    from medcnn.results import decision_table, thresholds
+    from medcnn.results import decision_table
     from medcnn.trainer import device_of
     from medcnn.views import mirrored_axes
 
@@ -117,10 +117,10 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     several = len(studies) > len(read)
     pooled = aggregate(np.concatenate(probs), studies, how, **means) if several else None  # type: ignore[arg-type]
     shown = torch.from_numpy(np.concatenate(probs) if pooled is None else pooled)
-    table = decision_table(classifier.objective, shown, card["class_names"])
+    table = decision_table(
+        classifier.objective, shown, card["class_names"], classifier.operating_point
+    )
     table.insert(0, "image", [str(path) for path in read])
-    if classifier.operating_point is not None:
-        table = pd.concat([table, thresholds(classifier.operating_point, len(table))], axis=1)
     write_csv(output, table)
     report(output, len(read), len(paths))
 
@@ -182,7 +182,7 @@ def _probs(
         for stored, pair, _ in items
     ]
     parts = torch.cat(images).flip(mirrored).split(batch_size)
-    return torch.cat([member.classify(part).cpu() for part in parts])
+    return torch.cat([member.answer(part).cpu() for part in parts])
 
 
 if __name__ == "__main__":

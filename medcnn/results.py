@@ -12,6 +12,7 @@ from medcnn.classifier import Classifier
 from medcnn.data.samples import Samples
 from medcnn.evaluated import analysis_of, flat, split_figures
 from medcnn.evaluation import Figure
+from medcnn.evaluation.operating import thresholds_of
 from medcnn.evaluation.selective import mutual_information, predictive_entropy
 from medcnn.evaluation.studies import aggregate as aggregate_slices
 from medcnn.evaluation.studies import check_aggregation, study_labels
@@ -40,7 +41,8 @@ def write_results(
 ) -> dict[str, Any]:
     """Write ``predictions.csv``, ``evaluation.json`` and ``metrics.json``.
 
-    Of volumes that are seen slice by slice also ``predictions_study.csv``.
+    Of volumes that are seen slice by slice also ``predictions_study.csv``. These hold what was
+    tested; of another split that was seen, too, it is ``predictions_val.csv``.
 
     Args:
         run: Where.
@@ -49,7 +51,7 @@ def write_results(
         collected: `row` (n,), `label` and `probs` (n, K) of the rows seen, or `logits` (n, outputs)
             in the place of probabilities; of several views (`medcnn.views`) also `views`.
         aggregate: Slices to studies: mean, max or noisy-or (`medcnn.evaluation.studies`).
-        split: Whose figures have intervals and are analysed.
+        split: What is tested: whose figures have intervals and are analysed.
         evaluation: The config group of that name; None for its defaults.
         notes: Sentences that a reader of the figures has to know.
 
@@ -66,11 +68,12 @@ def write_results(
         collected = collected | {"probs": classifier.probs(collected["logits"])}
     objective, point = classifier.objective, classifier.operating_point
     table = predictions_table(samples, objective, collected, point)
-    write_csv(run / "predictions.csv", table)
     levels = {"image": table}
     if "study" in samples.table:
         levels["study"] = studies_table(samples, objective, collected, aggregate, point)
-        write_csv(run / "predictions_study.csv", levels["study"])
+    for level, whole in levels.items():
+        for name, part in whole.groupby("split", sort=False):
+            write_csv(run / table_file(level, None if name == split else str(name)), part)
     for line in (alone := one_class_lines(table[table["split"] == split])):
         note(line)
     metrics: dict[str, Any] = {}
@@ -99,6 +102,16 @@ def write_results(
     return metrics
 
 
+def table_file(level: str = "image", other: str | None = None) -> str:
+    """Return the file of a run's predictions: of images or studies, tested or of another split.
+
+    >>> table_file(), table_file("study", "val")
+    ('predictions.csv', 'predictions_study_val.csv')
+    """
+    parts = ["predictions", level if level != "image" else None, other]
+    return f"{'_'.join(filter(None, parts))}.csv"
+
+
 def _loss(objective: Objective, part: dict[str, Tensor]) -> Figure:
     """The mean loss; None where no label is known."""
     n = int(known(part["label"]).reshape(len(part["label"]), -1).any(1).sum())
@@ -115,9 +128,10 @@ def predictions_table(
 ) -> pd.DataFrame:
     """One row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
 
-    An operating point adds ``threshold``, of the probability of the positive class (of several
-    labels ``threshold:<class>``, empty where there is none); several views add ``entropy`` and
-    ``mutual_information`` (natural log) of their probabilities.
+    An operating point makes the decisions, and adds ``threshold``, of the probability of the
+    positive class (of several labels ``threshold:<class>``, empty where there is none and 0.5
+    counts); several views add ``entropy`` and ``mutual_information`` (natural log) of their
+    probabilities.
 
     Label and decision are class names; in multi-label data ``label:<class>`` and
     ``decision:<class>`` are 0 or 1. In regression there are ``label`` and ``prediction``, or with
@@ -129,9 +143,7 @@ def predictions_table(
     names = samples.class_names
     labels = named_columns("label", collected["label"], names)
     probs = _probs(objective, collected)
-    parts = [table, labels, decision_table(objective, probs, names)]
-    if point is not None:
-        parts.append(thresholds(point, len(table)))
+    parts = [table, labels, decision_table(objective, probs, names, point)]
     if "views" in collected and objective.task not in ("multilabel", "regression"):
         views = collected["views"].double().numpy()
         doubt = {
@@ -145,16 +157,7 @@ def predictions_table(
 def _probs(objective: Objective, collected: dict[str, Tensor]) -> Tensor:
     """Probabilities (n, K): those that were collected, else those of the logits."""
     found = collected.get("probs")
-    return objective.probs(collected["logits"]) if found is None else found
-
-
-def thresholds(point: Mapping[str, Any], rows: int) -> pd.DataFrame:
-    """An operating point as columns: the same for each row; pooled, each has that of its fold."""
-    labels = point.get("labels")
-    if labels is None:
-        return pd.DataFrame({"threshold": [point["threshold"]] * rows})
-    columns = {f"threshold:{name}": one and one["threshold"] for name, one in labels.items()}
-    return pd.DataFrame({name: [value] * rows for name, value in columns.items()}, dtype=float)
+    return objective.probs(collected["logits"].double()) if found is None else found
 
 
 def studies_table(
@@ -184,11 +187,9 @@ def studies_table(
     parts = [
         facts,
         named_columns("label", torch.from_numpy(labels), names),
-        decision_table(objective, torch.from_numpy(probs), names),
+        decision_table(objective, torch.from_numpy(probs), names, point),
         pd.DataFrame({"slices": np.bincount(studies)}),
     ]
-    if point is not None:
-        parts.append(thresholds(point, len(facts)))
     return pd.concat(parts, axis=1)
 
 
@@ -208,15 +209,27 @@ def _studies(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return studies, np.unique(studies, return_index=True)[1]
 
 
-def decision_table(objective: Objective, probs: Tensor, names: Sequence[str]) -> pd.DataFrame:
-    """Columns ``prob:<class>`` and the decision of probabilities (n, K).
+def decision_table(
+    objective: Objective,
+    probs: Tensor,
+    names: Sequence[str],
+    point: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Columns ``prob:<class>``, the decision of probabilities (n, K), and at which thresholds.
 
     In regression the predictions (n, K) alone, see `predictions_table`.
     """
     if objective.task == "regression":
         return named_columns("prediction", probs, names)
     shares = pd.DataFrame(probs.numpy(), columns=[f"prob:{name}" for name in names])
-    return pd.concat([shares, named_columns("decision", objective.decide(probs), names)], axis=1)
+    thresholds = thresholds_of(point, names)
+    decisions = named_columns("decision", objective.decide(probs, thresholds), names)
+    parts = [shares, decisions]
+    if thresholds is not None:
+        several = objective.task == "multilabel"
+        columns = [f"threshold:{name}" for name in names] if several else ["threshold"]
+        parts.append(pd.DataFrame([thresholds] * len(probs), columns=columns, dtype=float))
+    return pd.concat(parts, axis=1)
 
 
 def named_columns(column: str, values: Tensor, names: Sequence[str]) -> pd.DataFrame:

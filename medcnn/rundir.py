@@ -21,7 +21,9 @@ from medcnn.files import write_json
 FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
 RESULTS = (
     "predictions.csv",
+    "predictions_val.csv",
     "predictions_study.csv",
+    "predictions_study_val.csv",
     "evaluation.json",
     "problems.csv",
     "curves.png",

@@ -79,9 +79,9 @@ def test_classify_leaves_the_mode_alone_and_needs_no_graph() -> None:
     assert module.training
     assert module.net.training
     assert not probs.requires_grad
-    torch.testing.assert_close(probs, module.eval()(IMAGES).softmax(1))
+    torch.testing.assert_close(probs, module.eval()(IMAGES).double().softmax(1))
     torch.testing.assert_close(module.classify(IMAGES), probs)
-    torch.testing.assert_close(probs.sum(1), torch.ones(5))
+    torch.testing.assert_close(probs.sum(1), torch.ones(5).double())
 
 
 def test_outside_training_the_head_works_in_full_precision() -> None:
@@ -128,7 +128,7 @@ def test_a_loaded_classifier_is_ready(phantom_run: Path) -> None:
     samples = medcnn.assemble.make_source(module.card["config"]["dataset"])
     rows = torch.tensor(told.index.tolist())
     probs = module.classify(samples.images[rows].float() / 255)
-    expected = torch.tensor(told.filter(like="prob:").to_numpy(), dtype=torch.float32)
+    expected = torch.tensor(told.filter(like="prob:").to_numpy())
     torch.testing.assert_close(probs, expected, atol=1e-6, rtol=0)
     with pytest.raises(AttributeError, match="no attribute 'lode'"):
         medcnn.lode  # noqa: B018

@@ -103,9 +103,9 @@ def test_probabilities_are_averaged_not_logits() -> None:
     probs = torch.stack([one.classify(IMAGES) for one in members])
     answer = Ensemble(members).classify(IMAGES)
     torch.testing.assert_close(answer, probs.mean(0))
-    torch.testing.assert_close(answer.sum(1), torch.ones(5))
+    torch.testing.assert_close(answer.sum(1), torch.ones(5).double())
     logits = torch.stack([one(IMAGES) for one in members]).mean(0)
-    assert not torch.allclose(answer, members[0].objective.probs(logits), atol=1e-6)
+    assert not torch.allclose(answer, members[0].objective.probs(logits.double()), atol=1e-6)
 
 
 def test_predictions_of_numbers_are_averaged_in_their_own_units() -> None:

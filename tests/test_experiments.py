@@ -358,7 +358,8 @@ def test_splits_of_one_sample(tmp_path: Path) -> None:
     run = jobs.train(
         tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=1", **toy(sizes=[5, 1, 1])
     )
-    assert pd.read_csv(run / "predictions.csv")["split"].tolist() == ["val", "test"]
+    for name, split in (("predictions", "test"), ("predictions_val", "val")):
+        assert pd.read_csv(run / f"{name}.csv")["split"].tolist() == [split]
     assert jobs.metrics(run)["test/accuracy"]["n"] == 1
 
 
@@ -366,4 +367,4 @@ def test_a_split_smaller_than_a_batch(tmp_path: Path) -> None:
     run = jobs.train(
         tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=1", **toy(sizes=[5, 2, 2])
     )
-    assert len(pd.read_csv(run / "predictions.csv")) == 4
+    assert len(pd.read_csv(run / "predictions.csv")) == 2

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 import medcnn
 from medcnn.errors import UserError
+from medcnn.results import table_file
 from medcnn.explain import explain_split
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
@@ -144,8 +145,9 @@ def test_what_has_no_label_teaches_nothing(partly: Path, tmp_path: Path) -> None
 
 
 def test_slices_are_aggregated_to_studies(partly: Path, tmp_path: Path) -> None:
-    slices = pd.read_csv(partly / "predictions.csv").set_index("row")
-    table = pd.read_csv(partly / "predictions_study.csv")
+    files = [table_file(level, other) for level in ("image", "study") for other in ("val", None)]
+    val, test, *studies = (pd.read_csv(partly / file) for file in files)
+    slices, table = pd.concat([val, test]).set_index("row"), pd.concat(studies)
     assert table["slices"].tolist() == [2] * (sum(SIZES[1:]) // 2)
     highest = slices["prob:high"].groupby(slices.index // 2).max()
     np.testing.assert_allclose(table["prob:high"], highest[table["study"]], rtol=1e-5)

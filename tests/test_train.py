@@ -25,7 +25,12 @@ from medcnn.errors import UserError
 
 @pytest.fixture(scope="module")
 def predictions(phantom_run: Path) -> pd.DataFrame:
-    return pd.read_csv(phantom_run / "predictions.csv")
+    """What was tested, and after it the validation split."""
+    files = [
+        pd.read_csv(phantom_run / f"{name}.csv") for name in ("predictions", "predictions_val")
+    ]
+    assert [set(table["split"]) for table in files] == [{"test"}, {"val"}]
+    return pd.concat(files)
 
 
 def test_a_run_leaves_exactly_its_files(phantom_run: Path, predictions: pd.DataFrame) -> None:
@@ -35,7 +40,7 @@ def test_a_run_leaves_exactly_its_files(phantom_run: Path, predictions: pd.DataF
     assert len(layers) >= 8
     assert files - maps - layers == {
         "config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json",
-        "predictions.csv", "problems.csv", "curves.png", "status.json", "checkpoints/best.ckpt",
+        "predictions.csv", "predictions_val.csv", "problems.csv", "curves.png", "status.json", "checkpoints/best.ckpt",
         "checkpoints/last.ckpt", "cams/gallery.png", "cams/scores.json",
         "cams/layers.json", "evaluation.json", "report.html", "MODEL_CARD.md",
     }  # fmt: skip
@@ -72,7 +77,7 @@ def test_metrics_json_holds_objects_for_both_splits(phantom_run: Path) -> None:
 
 def test_predictions_csv_has_a_row_a_sample(phantom_run: Path, predictions: pd.DataFrame) -> None:
     table = pd.read_csv(phantom_run / "samples.csv")
-    told = table[table["split"] != "train"]
+    told = table[table["split"] != "train"].sort_values("split", kind="stable")  # test, val
     assert predictions["row"].tolist() == told["row"].tolist()
     for column in ("image", "patient", "split"):
         assert predictions[column].tolist() == told[column].tolist()

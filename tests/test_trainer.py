@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 import medcnn
 from medcnn.errors import UserError
+from medcnn.results import table_file
 from medcnn.trainer import autocast, processes, resolve_precision, set_threads, uses_gpu
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
@@ -127,7 +128,8 @@ def test_two_processes_finish_one_run(two: Path) -> None:
 
 
 def test_two_processes_see_each_row_once(two: Path) -> None:
-    table = pd.read_csv(two / "predictions.csv")
+    files = ("predictions_val.csv", "predictions.csv")
+    table = pd.concat([pd.read_csv(two / name) for name in files])
     assert table["row"].tolist() == list(range(48, 48 + 21 + 61))
     assert jobs.metrics(two)["test/accuracy"]["n"] == 61
 
@@ -142,8 +144,8 @@ def test_two_processes_give_the_figures_of_one(two: Path, tmp_path: Path) -> Non
         for name, figure in trained.items():
             assert figures[name]["value"] == pytest.approx(figure["value"], abs=1e-6), name
             assert figures[name]["n"] == figure["n"]
-        table, told = (pd.read_csv(f / "predictions.csv") for f in (tmp_path / split, two))
-        told = told[told["split"] == split]
+        table = pd.read_csv(tmp_path / split / "predictions.csv")
+        told = pd.read_csv(two / table_file(other="val" if split == "val" else None))
         assert table["decision"].tolist() == told["decision"].tolist()
         probs = (t.filter(like="prob:").to_numpy() for t in (table, told))
         np.testing.assert_allclose(*probs, atol=1e-6)

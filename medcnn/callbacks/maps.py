@@ -124,12 +124,12 @@ def _chosen(samples: Samples, n: int) -> tuple[Tensor, Tensor]:
 
 
 def _caption(classifier: Any, label: Tensor, probs: Tensor, target: int) -> dict[str, Any]:
-    """What stands above an image: the truth and the net's view of it."""
+    """What stands above an image: the truth and the net's view of it, as yet at 0.5."""
     names, task = classifier.card["class_names"], classifier.objective.task
     if task == "regression":
         shown = {"true": f"{float(label[0]):.4g}", "predicted": f"{float(probs[0]):.4g}"}
         return {**shown, "probability": None, "correct": None}
-    decided = classifier.objective.decide(probs[None])[0]
+    decided = classifier.decide(probs[None])[0]
     if task == "multilabel":
         name, found = names[target], int(label[target])
         shown = {"true": name if found == 1 else f"no {name}", "predicted": name}

@@ -7,9 +7,8 @@ import numpy as np
 
 from medcnn.errors import UserError
 from medcnn.evaluation.at_operating_point import at_operating_point
-from medcnn.evaluation.calibration import brier_decomposition, reliability
 from medcnn.evaluation.calibration_figures import calibration_figures
-from medcnn.evaluation.curves import net_benefit, pr_points, roc_band, roc_points
+from medcnn.evaluation.class_curves import curves_by_class
 from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.selective import coverage_risk, most_confident_errors
@@ -17,11 +16,9 @@ from medcnn.evaluation.subgroups import subgroups
 from medcnn.objective import UNKNOWN
 
 FORMAT = 1
-CURVES_AT_MOST = 20  # classes of which curves are kept
 POINTS_AT_MOST = 2_000  # of a scatter plot, and of a selective curve
 WORST = 12  # errors that are listed
 FEW = 30  # samples of the smaller class below which bootstrap intervals are too narrow
-THRESHOLDS = np.linspace(0.01, 0.99, 99)
 
 
 class Settings(NamedTuple):
@@ -85,10 +82,11 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
     """Figures, curves, calibration, subgroups and errors of one level.
 
     Args:
-        predictions: Without a known label, there are undefined figures alone.
+        predictions: Without a known label, there are undefined figures alone. Decisions are those
+            of the operating point (`Predictions.at`), whatever is counted.
         settings: See `Settings`.
     """
-    known = predictions.where(predictions.known)
+    known = predictions.where(predictions.known).at(settings.operating_point)
     if not len(known):
         undefined = figures_with_intervals(predictions, resamples=0)
         return {"n": 0, "patients": 0, "counts": _counts(known), "figures": undefined}
@@ -126,7 +124,7 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
             seed=settings.seed,
         ),
         "confusion": _confusion(known),
-        **_by_class(known, settings.seed),
+        **curves_by_class(known, settings.seed),
         "selective": _selective(known),
         "errors": _errors(known) if "row" in known.table else [],
     }
@@ -222,39 +220,12 @@ def _confusion(known: Predictions) -> dict[str, Any]:
     return {"per_label": tables}
 
 
-def _by_class(known: Predictions, seed: int) -> dict[str, dict[str, Any]]:
-    """Curves, reliability and decision curves of the positive class, or of each class."""
-    single = known.single
-    chosen = range(len(known.class_names)) if single is None else [single]
-    found: dict[str, dict[str, Any]] = {"curves": {}, "reliability": {}, "decision_curve": {}}
-    for k in list(chosen)[:CURVES_AT_MOST]:
-        name = known.class_names[k]
-        scores, truth, patients = known.versus_rest(k)
-        if truth.all() or not truth.any():
-            continue
-        groups = patients if known.clustered else None
-        fpr, sensitivity, _ = roc_points(scores, truth)
-        recall, precision, _ = pr_points(scores, truth)
-        band = roc_band(scores, truth, groups, seed=seed)
-        found["curves"][name] = {
-            "roc": {"fpr": fpr, "sensitivity": sensitivity},
-            "band": dict(zip(("fpr", "low", "high"), band, strict=True)),
-            "pr": {"recall": recall, "precision": precision},
-        }
-        bins = reliability(scores, truth, groups=groups)._asdict()
-        parts = brier_decomposition(scores, truth)._asdict()
-        found["reliability"][name] = {"count": bins.pop("size"), **bins, "brier": parts}
-        curve = net_benefit(scores, truth, THRESHOLDS)
-        found["decision_curve"][name] = {"threshold": THRESHOLDS, **curve._asdict()}
-    return found
-
-
 def _selective(known: Predictions) -> dict[str, Any] | None:
     """The share of errors among the surest, by how many are taken."""
     if known.task == "multilabel":
         return None
     right = known.labels == known.decisions
-    coverage, risk = coverage_risk(known.probs.max(1), right)
+    coverage, risk = coverage_risk(known.scores.max(1), right)
     thin = np.unique(np.linspace(0, len(risk) - 1, min(len(risk), 500)).round().astype(int))
     return {"coverage": coverage[thin], "risk": risk[thin], "aurc": float(risk.mean())}
 

@@ -5,13 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medcnn.evaluation.clinic import clinic
 from medcnn.evaluation.figures import Figure
 from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
-from medcnn.evaluation.ranking import Floats
 from medcnn.objective import UNKNOWN
 
 OVERALL = ("sensitivity", "specificity", "accuracy", "balanced_accuracy", "f1", "mcc")
@@ -27,23 +25,19 @@ def at_operating_point(
 ) -> dict[str, Any] | None:
     """Figures at the operating point of two classes, or at those of several labels.
 
-    A sample is judged by the threshold of its own row, where the table has a column ``threshold``
-    (several labels: ``threshold:<label>``, where it isn't empty): pooled folds have each their own.
-
     Args:
-        known: Samples with a known label.
-        point: ``threshold``; of several labels ``labels``, from each name to such a point, None
-            where there is none. Decisions of such a label, and of a row whose fold chose none, are
-            those of `Predictions`.
+        known: Samples with a known label and the decisions of the point (`Predictions.at`).
+        point: See `medcnn.evaluation.operating.thresholds_of`.
         prevalence: See `clinic`; of two classes only.
         resamples: Of the bootstrap over patients, which makes the intervals of the figures without
             a closed form: F1 and MCC of two classes, and the means over labels.
         seed: Of the bootstrap.
 
     Returns:
-        ``threshold`` and ``figures`` (`clinic`) of two classes. Of several labels these two for
-        each name in ``labels``, and in ``figures`` the means over all labels. None without a point,
-        and of other tasks.
+        ``threshold`` (None where pooled folds had each its own, and ``thresholds`` a list of them)
+        and ``figures`` (`clinic`) of two classes. Of several labels these for each name in
+        ``labels``, and in ``figures`` the means over all labels. None without a point, and of other
+        tasks.
     """
     if point is None:
         return None
@@ -59,46 +53,44 @@ def _binary(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    k = known.single
-    assert k is not None
-    called = known.probs[:, k] >= _thresholds(known, "threshold", point)
-    groups = known.patients if known.clustered else None
-    figures = clinic(called.astype(float), known.labels == k, 0.5, groups, prevalence=prevalence)
-    overall = _overall(known, np.where(called, k, 1 - k), resamples, seed)
+    assert known.single is not None
+    figures = _clinic(known, known.single, prevalence)
+    overall = _overall(known, resamples, seed)
     figures |= {key: overall[key] for key in ("f1", "mcc")}  # which have no closed form
-    return {"threshold": float(point["threshold"]), "figures": figures}
+    return {**applied(known, "threshold", point), "figures": figures}
 
 
 def _of_labels(
     known: Predictions, points: Mapping[str, Any], resamples: int, seed: int
 ) -> dict[str, Any]:
-    decisions, found = known.decisions.copy(), {}
+    found = {}
     for k, name in enumerate(known.class_names):
-        there, point = known.labels[:, k] != UNKNOWN, points.get(name)
-        if point is None:
-            continue
-        thresholds = _thresholds(known, f"threshold:{name}", point)
-        called = known.probs[:, k] >= thresholds
-        decisions[:, k] = np.where(np.isnan(thresholds), known.decisions[:, k], called)
-        if there.any():
-            groups = known.patients[there] if known.clustered else None
-            judged, truth = decisions[there, k].astype(float), known.labels[there, k] == 1
-            figures = clinic(judged, truth, 0.5, groups)
-            found[name] = {"threshold": float(point["threshold"]), "figures": figures}
-    return {"figures": _overall(known, decisions, resamples, seed), "labels": found}
+        point = points.get(name)
+        if point is not None and (known.labels[:, k] != UNKNOWN).any():
+            thresholds = applied(known, f"threshold:{name}", point)
+            found[name] = {**thresholds, "figures": _clinic(known, k)}
+    return {"figures": _overall(known, resamples, seed), "labels": found}
 
 
-def _thresholds(known: Predictions, column: str, point: Mapping[str, Any]) -> Floats | float:
-    """Of each row (N,) where the table has them, else the point's for all."""
-    if column in known.table:
-        return known.table[column].to_numpy(float)
-    return float(point["threshold"])
+def _clinic(known: Predictions, k: int, prevalence: float | None = None) -> dict[str, Figure]:
+    """Of the calls for class k."""
+    _, _, truth, called, patients = known.versus_rest(k)
+    groups = patients if known.clustered else None
+    return clinic(called.astype(float), truth, 0.5, groups, prevalence=prevalence)
 
 
-def _overall(
-    known: Predictions, decisions: NDArray[np.int64], resamples: int, seed: int
-) -> dict[str, Figure]:
+def applied(known: Predictions, column: str, point: Mapping[str, Any]) -> dict[str, Any]:
+    """The threshold that decisions were made at: the point's, or fold by fold its own."""
+    table = known.table
+    if column not in table:
+        return {"threshold": float(point["threshold"])}
+    by_fold = table.sort_values("fold", kind="stable") if "fold" in table else table
+    found = by_fold[column].fillna(0.5).astype(float).drop_duplicates().tolist()
+    return {"threshold": None, "thresholds": found} if len(found) > 1 else {"threshold": found[0]}
+
+
+def _overall(known: Predictions, resamples: int, seed: int) -> dict[str, Figure]:
     """What decisions alone say, with drawn bounds; of equal scores, which are soon ranked."""
-    judged = replace(known, probs=np.full(known.probs.shape, 0.5), decisions=decisions)
+    judged = replace(known, probs=np.full(known.probs.shape, 0.5))
     figures = figures_with_intervals(judged, resamples=resamples, seed=seed, by_class=False)
     return {key: figures[key] for key in OVERALL}

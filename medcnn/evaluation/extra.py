@@ -9,7 +9,7 @@ from scipy import stats
 
 from medcnn.errors import UserError
 from medcnn.evaluation.intervals import Interval
-from medcnn.evaluation.ranking import Floats, auroc
+from medcnn.evaluation.ranking import Floats, auroc, ranking_scores
 from medcnn.objective import UNKNOWN
 
 LIMITS = 1.96  # standard deviations from the bias to a limit of agreement
@@ -35,7 +35,8 @@ def micro_auroc(probs: ArrayLike, labels: ArrayLike) -> float:
         0.875
     """
     probs, truth, known = one_vs_rest(probs, labels)
-    return float(auroc(probs[known][:, None], truth[known][:, None])[0])
+    scores = ranking_scores(probs, several=np.ndim(labels) == 2)
+    return float(auroc(scores[known][:, None], truth[known][:, None])[0])
 
 
 def brier(probs: ArrayLike, labels: ArrayLike) -> float:

@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
-from medcnn.evaluation.ranking import Bools, Floats, auroc, average_precision
+from medcnn.evaluation.ranking import (
+    Bools,
+    Floats,
+    auroc,
+    average_precision,
+    ranking_scores,
+)
 from medcnn.evaluation.regression import regression_errors
 from medcnn.objective import UNKNOWN, Task
 
@@ -62,6 +68,7 @@ def evaluate(
 
     Args:
         probs: (N, K) probabilities in the order of ``class_names``; in regression predictions.
+            Samples are ranked by their log odds (`ranking_scores`).
         labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; -1 for unknown. In
             regression (N, K) numbers, NaN for unknown.
         decisions: As ``labels``, but all known; not looked at in regression.
@@ -111,7 +118,8 @@ def _class_figures(
 ) -> dict[str, Figure]:
     """Figures of all tasks but regression; `single` is the class that the summary speaks of."""
     cases = _cases(labels, decisions, task, len(class_names))
-    figures = _ranking_figures(probs, cases, class_names, single)
+    scores = ranking_scores(probs, several=task == "multilabel")
+    figures = _ranking_figures(scores, cases, class_names, single)
     figures |= _rate_figures(cases, class_names, single)
     figures |= _overall_figures(probs, cases, task)
     if task == "ordinal":
@@ -143,9 +151,9 @@ def _cases(labels: Integers, decisions: Integers, task: Task, num_classes: int) 
 
 
 def _ranking_figures(
-    probs: Floats, cases: _Cases, class_names: Sequence[str], single: int | None
+    scores: Floats, cases: _Cases, class_names: Sequence[str], single: int | None
 ) -> dict[str, Figure]:
-    areas, precisions = (_by_class(metric, probs, cases) for metric in (auroc, average_precision))
+    areas, precisions = (_by_class(metric, scores, cases) for metric in (auroc, average_precision))
     figures = {
         "auroc": _figure(_summary(areas, single), cases.known),
         "average_precision": _figure(_summary(precisions, single), cases.known),
@@ -156,13 +164,13 @@ def _ranking_figures(
     return figures
 
 
-def _by_class(metric: Callable[[Floats, Bools], Floats], probs: Floats, cases: _Cases) -> Floats:
+def _by_class(metric: Callable[[Floats, Bools], Floats], scores: Floats, cases: _Cases) -> Floats:
     """A metric of all classes at once, or where labels are unknown of one after the other."""
     there = cases.truth | cases.others
     if there.all():
-        return metric(probs, cases.truth)
-    columns = zip(probs.T, cases.truth.T, there.T, strict=True)
-    return np.concatenate([metric(p[k][:, None], t[k][:, None]) for p, t, k in columns])
+        return metric(scores, cases.truth)
+    columns = zip(scores.T, cases.truth.T, there.T, strict=True)
+    return np.concatenate([metric(s[k][:, None], t[k][:, None]) for s, t, k in columns])
 
 
 def _rate_figures(

@@ -131,11 +131,10 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
     found: dict[str, Interval] = {}
     chosen = range(len(names)) if by_class else [] if single is None else [single]
     for k in chosen:
-        scores, truth, patients = predictions.versus_rest(k)
+        _, scores, truth, called, patients = predictions.versus_rest(k)
         if not len(truth):  # nothing is known of this label
             continue
         groups = patients if predictions.clustered else None
-        called = _called(predictions, k)
         intervals = {
             "auroc": auroc_interval(scores, truth, groups, level),
             "sensitivity": _share(called, truth, groups, level),
@@ -152,15 +151,6 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
         right = predictions.decisions[there] == predictions.labels[there]
         found["accuracy"] = proportion_interval(right, groups, level)
     return found
-
-
-def _called(predictions: Predictions, k: int) -> np.ndarray:
-    """Whether the samples of `versus_rest` were said to be of class k."""
-    if predictions.task == "multilabel":
-        there = predictions.labels[:, k] != UNKNOWN
-        return predictions.decisions[there, k] == 1
-    there = predictions.labels != UNKNOWN
-    return predictions.decisions[there] == k
 
 
 def _share(

@@ -5,18 +5,20 @@ Everywhere here a sample is called positive if ``score >= threshold``.
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
 from medcnn.evaluation.ranking import Bools, Floats
+from medcnn.objective import Objective
 
 _RULES = (
-    "give youden, argmax, a threshold such as 0.3, sensitivity>=0.95 or specificity>=0.9 (above 0, "
-    "up to 1), or cost=5 (of a miss in false alarms)"
+    "give youden, argmax, a threshold such as 0.3, sensitivity=0.95 or specificity=0.9 (at least "
+    "that; above 0, up to 1), or cost=5 (of a miss in false alarms)"
 )
 
 
@@ -39,7 +41,7 @@ class OperatingPoint:
 
     Args:
         threshold: A sample is positive if its score is at least this.
-        rule: By which it was chosen, such as "youden" or "sensitivity>=0.95".
+        rule: By which it was chosen, such as "youden" or "sensitivity=0.95".
         sensitivity: On the data on which it was chosen; NaN without a positive sample.
         specificity: Likewise; NaN without a negative one.
     """
@@ -51,15 +53,17 @@ class OperatingPoint:
 
 
 def parse_rule(rule: str | float) -> Rule:
-    """Read a rule: youden, argmax, sensitivity>=0.95, specificity>=0.9, cost, cost=5 or 0.3.
+    """Read a rule: youden, argmax, sensitivity=0.95, specificity=0.9, cost, cost=5 or 0.3.
 
-    argmax is the threshold 0.5: the more probable of two classes, the positive one if both are.
+    A sensitivity or specificity is the least that is asked for, with or without a ``>`` before the
+    equals sign (which a shell takes for itself unless it is quoted). argmax is the threshold 0.5:
+    the more probable of two classes, the positive one if both are.
 
     Raises:
         UserError: Anything else.
 
     Example:
-        >>> parse_rule("sensitivity>=0.95")
+        >>> parse_rule("sensitivity=0.95")
         Rule(kind='sensitivity', value=0.95)
     """
     text = str(rule).replace(" ", "")
@@ -68,7 +72,7 @@ def parse_rule(rule: str | float) -> Rule:
     if text == "argmax":
         return Rule("threshold", 0.5)
     read = re.fullmatch(
-        r"(?:(sensitivity>|specificity>|cost)=)?((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)", text
+        r"(?:(sensitivity>?|specificity>?|cost)=)?((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)", text
     )
     if read is None:
         raise UserError(f"operating_point={rule}: {_RULES}")
@@ -90,13 +94,13 @@ def choose_threshold(
 
     - youden: highest sensitivity + specificity − 1 (W. J. Youden, "Index for rating diagnostic
       tests", Cancer 1950).
-    - sensitivity>=s: highest specificity of those that reach it; specificity>=s the other way.
+    - sensitivity=s: highest specificity of those that reach it; specificity=s the other way.
     - cost: lowest mean cost, c_miss · π · (1 − sensitivity) + c_alarm · (1 − π) ·
       (1 − specificity) at prevalence π (C. E. Metz, "Basic principles of ROC analysis", Seminars in
       Nuclear Medicine 1978).
     - argmax or a number: that, whatever the data.
 
-    Of several that are as good: with specificity>=s the highest specificity, else the highest
+    Of several that are as good: with specificity=s the highest specificity, else the highest
     sensitivity. A threshold below all scores lies half-way to 0, one above all half-way to 1 (or at
     1.5 if one of them is 1: nothing is positive).
 
@@ -132,6 +136,41 @@ def choose_threshold(
     chosen = best[0] if kind == "specificity" else best[-1]
     rates = float(sensitivity[chosen]), float(specificity[chosen])
     return OperatingPoint(float(_between(distinct[1:])[chosen]), str(rule), *rates)
+
+
+def thresholds_of(
+    point: Mapping[str, Any] | None, class_names: Sequence[str]
+) -> list[float] | None:
+    """Return the thresholds of an operating point, as `medcnn.objective.decide` takes them.
+
+    Args:
+        point: ``threshold``; of several labels ``labels``, from each name to such a point, None
+            where there is none.
+        class_names: K names.
+
+    Returns:
+        One threshold, or of several labels K; NaN where there is none. None without a point.
+    """
+    if point is None:
+        return None
+    several = point.get("labels")
+    points = [point] if several is None else [several.get(name) for name in class_names]
+    found = [None if one is None else one["threshold"] for one in points]
+    return [math.nan if threshold is None else float(threshold) for threshold in found]
+
+
+def threshold_of(
+    point: Mapping[str, Any] | None, objective: Objective, class_names: Sequence[str]
+) -> float | dict[str, float] | None:
+    """Return the thresholds that decisions are made at, in words: one, or by label.
+
+    0.5 where none was chosen; None in tasks that have none.
+    """
+    if objective.task not in ("binary", "multilabel"):
+        return None
+    found = thresholds_of(point, class_names) or [0.5] * len(class_names)
+    found = [0.5 if math.isnan(threshold) else threshold for threshold in found]
+    return found[0] if objective.task == "binary" else dict(zip(class_names, found, strict=True))
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:

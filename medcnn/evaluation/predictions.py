@@ -1,21 +1,41 @@
 """A table of predictions as arrays: what every evaluation starts from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
+from medcnn import objective
 from medcnn.errors import UserError
-from medcnn.evaluation.ranking import Bools, Floats
+from medcnn.evaluation.columns import classes, names_of, numbers, numbers_in, read_table, task_of
+from medcnn.evaluation.operating import thresholds_of
+from medcnn.evaluation.ranking import Bools, Floats, ranking_scores
 from medcnn.evaluation.studies import aggregate, study_labels
-from medcnn.files import read_csv
 from medcnn.objective import TASKS, UNKNOWN, Task
 
-TEXT = ("label", "decision", "patient", "study", "image")  # columns that aren't numbers
+
+class OneVsRest(NamedTuple):
+    """Samples of which it is known whether they are of a class.
+
+    Args:
+        probs: (n,) its probability.
+        scores: (n,) what they are ranked by, see `ranking_scores`.
+        truth: (n,) whether they are of the class.
+        called: (n,) whether they were said to be.
+        patients: (n,) text.
+    """
+
+    probs: Floats
+    scores: Floats
+    truth: Bools
+    called: Bools
+    patients: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -58,10 +78,12 @@ class Predictions:
         """From a table with the columns of ``predictions.csv``.
 
         Args:
-            table: ``prob:<class>`` …, ``label`` and ``decision`` (names of classes), or of several
-                labels ``label:<class>`` and ``decision:<class>`` (0 or 1); in regression ``label``
-                and ``prediction``, with several targets with ``:<target>``. An unknown label is
-                empty. Without ``patient`` each row is a patient.
+            table: ``prob:<class>`` … and ``label`` (names of classes), or of several labels
+                ``label:<class>`` (0 or 1); in regression ``label`` and ``prediction``, with several
+                targets with ``:<target>``. An unknown label is empty. Without ``decision`` (of
+                several labels ``decision:<class>``) decisions are made of the probabilities, at
+                ``threshold`` (``threshold:<class>``) where there is such a column. Without
+                ``patient`` each row is a patient.
             task: One of `medcnn.objective.TASKS`.
             class_names: In the order that the probabilities shall have.
             positive: See `Predictions`.
@@ -71,17 +93,20 @@ class Predictions:
         """
         table, names = table.reset_index(drop=True), list(class_names)
         if task == "regression":
-            probs, labels = (_numbers(table, column, names) for column in ("prediction", "label"))
+            probs, labels = (numbers(table, column, names) for column in ("prediction", "label"))
             decisions: NDArray[Any] = probs
         else:
-            probs = _numbers(table, "prob", names, several=True)
-            labels, decisions = (_classes(table, c, names, task) for c in ("label", "decision"))
+            probs = numbers(table, "prob", names, several=True)
+            labels = classes(table, "label", names, task)
+            column = f"decision:{names[0]}" if task == "multilabel" else "decision"
+            if column in table:
+                decisions = classes(table, "decision", names, task)
+            else:
+                decisions = _decided(probs, table, task, names, positive)
         alone = pd.Series([f"row {row}" for row in range(len(table))])
-        patients = (
-            table["patient"].astype(object).where(table["patient"].notna(), alone)
-            if ("patient" in table)
-            else alone
-        )
+        patients = alone
+        if "patient" in table:
+            patients = table["patient"].astype(object).where(table["patient"].notna(), alone)
         return cls(
             probs,
             labels,
@@ -119,16 +144,40 @@ class Predictions:
             table=self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen],
         )
 
-    def versus_rest(self, k: int) -> tuple[Floats, Bools, NDArray[Any]]:
-        """Scores, truth and patients of class k against the others, where that is known."""
+    @cached_property
+    def scores(self) -> Floats:
+        """(N, K) what samples are ranked by, see `ranking_scores`."""
+        return ranking_scores(self.probs, several=self.task == "multilabel")
+
+    def at(self, point: Mapping[str, Any] | None) -> Self:
+        """The same with the decisions of an operating point.
+
+        Args:
+            point: See `thresholds_of`; a threshold in the table, of each row its own (as of pooled
+                folds), goes before it. None, and of tasks without thresholds: as they are.
+        """
+        if point is None or not (self.single is not None or self.task == "multilabel"):
+            return self
+        task: Task = "multilabel" if self.task == "multilabel" else "binary"
+        names = list(self.class_names)
+        decisions = _decided(self.probs, self.table, task, names, self.single, point)
+        return replace(self, decisions=decisions)
+
+    def versus_rest(self, k: int) -> OneVsRest:
+        """Class k against the others, where that is known."""
         if self.task == "multilabel":
             truth, there = self.labels[:, k] == 1, self.labels[:, k] != UNKNOWN
+            called = self.decisions[:, k] == 1
         else:
             truth, there = self.labels == k, self.labels != UNKNOWN
-        return self.probs[there, k], truth[there], self.patients[there]
+            called = self.decisions == k
+        parts = (self.probs[:, k], self.scores[:, k], truth, called, self.patients)
+        return OneVsRest(*(part[there] for part in parts))
 
     def by_patient(self, how: str = "mean") -> Self:
         """One prediction a patient; decisions are those of the pooled probabilities.
+
+        They are made at the thresholds of the table, where it has some (of a patient's first row).
 
         Args:
             how: See `medcnn.evaluation.studies.aggregate`.
@@ -141,8 +190,8 @@ class Predictions:
         labels = study_labels(self.labels, numbers, list(names), what="patient")
         probs = aggregate(self.probs, numbers, how, task=self.task, positive=self.positive)
         first = np.unique(numbers, return_index=True)[1]
-        decisions = decide(probs, self.task)
         table = self.table.iloc[first].reset_index(drop=True)
+        decisions = _decided(probs, table, self.task, list(self.class_names), self.positive)
         return replace(
             self, probs=probs, labels=labels, decisions=decisions, patients=names, table=table
         )
@@ -162,7 +211,8 @@ def read_predictions(
     """Predictions of a file; what it doesn't say is taken from its columns.
 
     Args:
-        path: A CSV file with the columns of ``predictions.csv``.
+        path: A CSV file with the columns of ``predictions.csv``, made by medcnn or elsewhere; see
+            `Predictions.of` for those that it needs.
         split: Take these rows alone, if the file has splits; None for all.
         task: None: by the columns, regression, multilabel, binary (two classes) or multiclass.
         class_names: None: in the order of the columns.
@@ -172,15 +222,15 @@ def read_predictions(
         UserError: It can't be read, has no such columns, or no row of the split.
     """
     try:
-        table = read_csv(path, TEXT)
+        table = read_table(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} can't be read as a table of predictions: {error}") from None
     if split is not None and "split" in table:
         table = table[table["split"] == split]
     if not len(table):
         raise UserError(f"{path} holds no prediction of the split {split}")
-    names = list(class_names or _names(table))
-    task = task or _task(list(table.columns), len(names))
+    names = list(class_names or names_of(table))
+    task = task or task_of(list(table.columns), len(names))
     if task not in TASKS:
         raise UserError(f"task={task}: choose one of {', '.join(TASKS)}")
     if positive is not None and positive not in names:
@@ -191,60 +241,29 @@ def read_predictions(
     )
 
 
-def decide(probs: NDArray[Any], task: Task) -> NDArray[Any]:
-    """As `medcnn.objective.Objective.decide`, of probabilities (N, K)."""
-    if task == "regression":
-        return probs
-    if task == "multilabel":
-        return (probs >= 0.5).astype(np.int64)
-    if task == "ordinal":
-        return (probs.cumsum(1)[:, :-1] < 0.5).sum(1)
-    return probs.argmax(1)
-
-
-def _task(columns: list[str], classes: int) -> Task:
-    """What columns of predictions are those of."""
-    if not any(column.startswith("prob:") for column in columns):
-        return "regression"
-    if any(column.startswith("label:") for column in columns):
-        return "multilabel"
-    return "binary" if classes == 2 else "multiclass"
-
-
-def _names(table: pd.DataFrame) -> list[str]:
-    """Classes, or targets, in the order of the columns."""
-    for kind in ("prob", "prediction"):
-        names = [c.partition(":")[2] for c in table.columns if c.startswith(f"{kind}:")]
-        if names:
-            return names
-    return ["prediction"]
-
-
-def _classes(table: pd.DataFrame, column: str, names: list[str], task: Task) -> NDArray[Any]:
-    """Labels or decisions as numbers: (N,) or (N, K), unknown ones -1."""
-    if task == "multilabel":
-        values = _numbers(table, column, names, several=True)
-        return np.nan_to_num(values, nan=UNKNOWN).astype(np.int64)
-    index = {"": UNKNOWN, **{name: k for k, name in enumerate(names)}}
-    texts = _column(table, column).fillna("").astype(str)
-    strange = ~texts.isin(list(index))
-    if strange.any():
-        raise UserError(
-            f"column {column}: {texts[strange].iloc[0]!r} is none of the classes {', '.join(names)}"
+def _decided(
+    probs: Floats,
+    table: pd.DataFrame,
+    task: Task,
+    names: list[str],
+    positive: int | None,
+    point: Mapping[str, Any] | None = None,
+) -> NDArray[Any]:
+    """Decisions at the thresholds of each row of a table, else at those of a point, else at 0.5."""
+    several = task == "multilabel"
+    given = thresholds_of(point, names) or [np.nan] * (len(names) if several else 1)
+    columns = [f"threshold:{name}" for name in names] if several else ["threshold"]
+    thresholds = np.array(given)
+    if any(column in table for column in columns):
+        pairs = zip(columns, given, strict=True)
+        thresholds = np.stack(
+            [numbers_in(table, c) if c in table else np.full(len(table), t) for c, t in pairs],
+            axis=1,
         )
-    return texts.map(index).to_numpy(np.int64)
-
-
-def _numbers(
-    table: pd.DataFrame, column: str, names: list[str], several: bool = False
-) -> NDArray[np.float64]:
-    """(N, K) of the columns ``<column>:<name>``, or of the only column; NaN where empty."""
-    columns = [f"{column}:{name}" for name in names] if several or len(names) > 1 else [column]
-    found = [pd.to_numeric(_column(table, name), errors="coerce") for name in columns]
-    return np.stack([one.to_numpy(float, na_value=np.nan) for one in found], axis=1)
-
-
-def _column(table: pd.DataFrame, name: str) -> "pd.Series[Any]":
-    if name not in table:
-        raise UserError(f"the table of predictions has no column {name}")
-    return table[name]
+    decisions = objective.decide(
+        torch.from_numpy(probs),
+        task,
+        positive=1 if positive is None else positive,
+        thresholds=torch.from_numpy(thresholds),
+    )
+    return decisions.numpy()

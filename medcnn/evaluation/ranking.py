@@ -8,6 +8,44 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
+_NEARLY_ONE = 1 - 1e-6  # from here on 1 − p is mostly what p was rounded by
+_SMALLEST = 5e-324  # number above 0
+
+
+def ranking_scores(probs: Floats, *, several: bool = False) -> Floats:
+    """Return what samples are ranked by: log odds, which don't end at 1 as probabilities do.
+
+    log p_k − log(1 − p_k), with the sum of the other classes in the place of 1 − p_k where that is
+    lost in rounding (of two classes everywhere: the ranking for one is the other's, turned round).
+
+    Args:
+        probs: (N, K) probabilities; other numbers, which aren't in [0, 1], rank as they are.
+        several: Whether the K are labels of their own, not classes of which one is true. There is
+            no other class to tell what is left of 1, and they rank as they are.
+
+    Returns:
+        (N, K) finite, float64 where they are log odds.
+
+    Example:
+        >>> sure = np.array([[1e-20, 1.0], [1e-30, 1.0]])
+        >>> ranking_scores(sure).round(1)
+        array([[-46.1,  46.1],
+               [-69.1,  69.1]])
+    """
+    if several or probs.size == 0 or probs.min() < 0 or probs.max() > 1:
+        return probs
+    p = probs.astype(np.float64, copy=False)
+    if p.shape[1] == 2:
+        rest = p[:, ::-1]
+    else:
+        rest = 1 - p
+        sure = np.flatnonzero(p.max(1) > _NEARLY_ONE)
+        others, top = p[sure], (np.arange(len(sure)), p[sure].argmax(1))
+        others[top] = 0
+        rest[sure, top[1]] = others.sum(1)
+    odds: Floats = np.log(np.maximum(p, _SMALLEST)) - np.log(np.maximum(rest, _SMALLEST))
+    return odds
+
 
 def auroc(scores: Floats, truth: Bools) -> Floats:
     """Area under the ROC curve: the probability that a positive sample outscores a negative one.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medcnn.evaluation import confusion
 from medcnn.evaluation.extra import LIMITS, brier_terms, log_loss_terms, one_vs_rest
-from medcnn.evaluation.ranking import Floats
+from medcnn.evaluation.ranking import Floats, ranking_scores
 from medcnn.evaluation.weighted_ranking import Ranking, Weights, areas, count_pairs, rank
 from medcnn.objective import Task
 
@@ -73,12 +73,13 @@ def _class_sums(
 ) -> _Sums:
     probs, truth, known = one_vs_rest(probs, labels)
     size, classes = _size(members), probs.shape[1]
-    columns = zip(probs.T, truth.T, known.T, strict=True)
-    rankings = [rank(p[k], t[k], members[k], size) for p, t, k in columns]
+    scores = ranking_scores(probs, several=task == "multilabel")
+    columns = zip(scores.T, truth.T, known.T, strict=True)
+    rankings = [rank(s[k], t[k], members[k], size) for s, t, k in columns]
     everyone = np.broadcast_to(members[:, None], known.shape)
     micro = None
     if task != "binary":
-        micro = rank(probs[known], truth[known], everyone[known], size)
+        micro = rank(scores[known], truth[known], everyone[known], size)
     if task == "multilabel":
         cells = (4 * np.arange(classes) + 2 * labels + decisions)[known]
         table = count_pairs(cells, everyone[known], (4 * classes, size))

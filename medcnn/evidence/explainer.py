@@ -67,12 +67,13 @@ class ClassifierMaps:
     def probs(self, images: Tensor) -> Tensor:
         """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, on their device."""
         with autocast(self.classifier):
-            return self.classifier.classify(images).to(images.device)
+            return self.classifier.answer(images).to(images.device)
 
     def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities (N, K), and the class (N,) that each image's map explains.
 
-        Of several labels the most probable, of several targets of a regression the first.
+        That is the decision, at the operating point; of several labels the most probable, of
+        several targets of a regression the first.
         """
         probs = self.probs(images)
         if not probs.isfinite().all():
@@ -80,7 +81,9 @@ class ClassifierMaps:
         objective = self.classifier.objective
         if objective.task == "regression":
             return probs, torch.zeros(len(probs), dtype=torch.int64, device=probs.device)
-        return probs, probs.argmax(1) if objective.task == "multilabel" else objective.decide(probs)
+        if objective.task == "multilabel":
+            return probs, probs.argmax(1)
+        return probs, self.classifier.decide(probs)
 
     def decisions(self, images: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
         """Probabilities (N, K), decided classes (N,) and their raw maps (N, *spatial)."""

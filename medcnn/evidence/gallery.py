@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from medcnn.data.samples import Samples
+from medcnn.classifier import Classifier
 from medcnn.evidence.explainer import Batch, Explainer, scale_of
 from medcnn.files import replacing
 from medcnn.objective import known
@@ -39,8 +39,10 @@ def draw_gallery(
             items += _items(explainer, batch, method, raw)
     explainer, rows = shown[0]
     samples = explainer.samples
-    regression = samples.task == "regression"
-    what = f"the predicted {samples.class_names[0]}" if regression else "the decided class"
+    what = {
+        "regression": f"the predicted {samples.class_names[0]}",
+        "multilabel": "the most probable label",
+    }.get(samples.task, "the decided class")
     split = samples.table["split"].iloc[int(rows[0])]
     title = f"{samples.name}, {split}: {method} of {what}"
     gallery(items, out, title=title, scale=scale_of(method, scale))
@@ -61,31 +63,59 @@ def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Sequen
                 image=batch.images[k].movedim(0, -1).squeeze(-1).cpu().numpy(),
                 map=maps[k].numpy(),
                 mask=None if masks is None else masks[k].cpu().numpy(),
-                **caption(samples, labels[k], probs[k].cpu(), int(decided[k])),
+                **caption(explainer.classifier, labels[k], probs[k].cpu(), int(decided[k])),
             )
         )
     return items
 
 
-def caption(samples: Samples, label: Tensor, probs: Tensor, chosen: int) -> dict[str, Any]:
-    """What a `GalleryItem` says of the truth and of what was decided."""
-    if samples.task == "regression":
-        true, predicted = label[chosen], f"{float(probs[chosen]):.4g}"
-        shown = f"{float(true):.4g}" if known(true) else "unknown"
-        return {"true": shown, "predicted": predicted, "probability": None, "correct": None}
-    answer = label[chosen] == 1 if label.ndim else label == chosen
-    there = known(label[chosen] if label.ndim else label)
-    return {
-        "true": _names(samples, label),
-        "predicted": samples.class_names[chosen],
-        "probability": float(probs[chosen]),
-        "correct": bool(answer) if there else None,
-    }
+def caption(classifier: Classifier, label: Tensor, probs: Tensor, chosen: int) -> dict[str, Any]:
+    """What a `GalleryItem` says of the truth and of what was decided, at the operating point.
+
+    Args:
+        classifier: Whose decision it is.
+        label: () or (K,) the truth.
+        probs: (K,), on the CPU.
+        chosen: The class that the map explains; of a regression the target.
+    """
+    names, task = classifier.class_names, classifier.objective.task
+    told, probability = decision_told(classifier, probs, chosen)
+    there, correct = known(label), None
+    if task == "regression":
+        true = f"{float(label[chosen]):.4g}" if there[chosen] else "unknown"
+    else:
+        true = _names(names, label)
+        right = classifier.decide(probs[None])[0] == label
+        correct = bool(right[there].all()) if there.any() else None
+    return {"true": true, "predicted": told, "probability": probability, "correct": correct}
 
 
-def _names(samples: Samples, label: Tensor) -> str:
+def decision_told(classifier: Classifier, probs: Tensor, chosen: int) -> tuple[str, float | None]:
+    """Return the decision on an image in words, and its probability where it is of one class.
+
+    Of several labels all that are called, each with its probability, the most probable first; and
+    the one that the map explains where that isn't the first.
+
+    Args:
+        classifier: Whose decision it is.
+        probs: (K,), on the CPU.
+        chosen: The class that the map explains; of a regression the target.
+    """
+    names, task = classifier.class_names, classifier.objective.task
+    if task == "regression":
+        return f"{float(probs[chosen]):.4g}", None
+    decided = classifier.decide(probs[None])[0]
+    if task != "multilabel":
+        return names[int(decided)], float(probs[int(decided)])
+    called = [k for k in probs.argsort(descending=True).tolist() if decided[k] == 1]
+    told = ", ".join(f"{names[k]} {probs[k]:.2f}" for k in called) or "none"
+    mapped = "" if called[:1] == [chosen] else f" (map: {names[chosen]} {probs[chosen]:.2f})"
+    return told + mapped, None
+
+
+def _names(names: Sequence[str], label: Tensor) -> str:
     """The class, or of several labels those that are there."""
     if label.ndim == 0:
-        return samples.class_names[int(label)] if known(label) else "unknown"
-    found = [name for name, there in zip(samples.class_names, label, strict=True) if there == 1]
+        return names[int(label)] if known(label) else "unknown"
+    found = [name for name, there in zip(names, label, strict=True) if there == 1]
     return ", ".join(found) or ("none" if known(label).all() else "unknown")

@@ -46,7 +46,7 @@ def write_layers(
                 layers = {"image": batch.images[k].cpu(), "map": shown[k]}
                 if masks is not None and masks[k].any():
                     layers["mask"] = masks[k].cpu().float()
-                words = caption(explainer.samples, labels[k], probs[k].cpu(), int(decided[k]))
+                words = caption(explainer.classifier, labels[k], probs[k].cpu(), int(decided[k]))
                 files = {"mask": None, **_write(layers, folder, row)}
                 facts = {"row": row, "kind": kind, "method": method, "empty": empty[k]}
                 records.append(facts | files | words)

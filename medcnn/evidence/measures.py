@@ -178,7 +178,7 @@ def reliance(explainer: Explainer, batch: Batch) -> pd.DataFrame:
     for suffix, probs in variants.items():
         probs = probs.cpu()
         there = ~probs.isnan().any(1)
-        right = explainer.classifier.objective.decide(probs.nan_to_num()) == truth
+        right = explainer.classifier.decide(probs.nan_to_num()) == truth
         columns[f"accuracy{suffix}"] = torch.where(there, right.double(), torch.nan)
         columns[f"prob{suffix}"] = probs.gather(1, truth[:, None])[:, 0]
     used = verdict(columns["accuracy_lesion_removed"], columns["accuracy_elsewhere_removed"])

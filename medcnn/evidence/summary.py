@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medcnn.cam.scores import Candidates, Froc
 from medcnn.evaluation import bootstrap_means
@@ -34,6 +34,10 @@ def records(
         two patients have it.
     """
     of = np.asarray(patients)
+    if group == "reliance":
+        whole = comparable(table)
+        table, of = table[whole], of[whole]
+        classes = None if classes is None else np.asarray(classes)[whole]
     parts: list[tuple[str | None, np.ndarray]] = [(None, np.full(len(table), True))]
     if classes is not None:
         classes = np.asarray(classes)
@@ -53,6 +57,15 @@ def records(
                 {**key, **record} for record in _froc(table.loc[chosen, "candidates"], of[chosen])
             ]
     return found
+
+
+def comparable(table: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which images (N,) of the group "reliance" have all its accuracies, to be set side by side.
+
+    In some there is no room to paint over as much of the body elsewhere as the lesion takes.
+    """
+    names = [name for name in table.columns if str(name).startswith("accuracy")]
+    return table[names].notna().all(axis=1).to_numpy()
 
 
 def difference(first: Any, second: Any, patients: ArrayLike) -> Record:

@@ -9,7 +9,7 @@ from medcnn.cam.baselines import BASELINES
 from medcnn.cam.scores.sanity import LIMIT
 from medcnn.data.samples import Samples
 from medcnn.evidence.explainer import ORACLE
-from medcnn.evidence.summary import Record, difference
+from medcnn.evidence.summary import Record, comparable, difference
 
 COARSE = 0.5  # pointing game of the oracle below which a stage can't show where
 
@@ -53,10 +53,20 @@ def _reliance(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
     part = table[table["group"] == "reliance"] if len(table) else table
     if not len(part):
         return
+    whole, everyone = part[comparable(part)], f"{len(part)} images with a known lesion"
+    if not len(whole):
+        yield (
+            f"In none of {everyone} is there room to paint over as much of the body elsewhere: "
+            "whether the decision uses the lesion can't be said."
+        )
+        return
+    if len(whole) < len(part):
+        everyone = f"those {len(whole)} of {everyone} with room to paint over as much elsewhere"
+    part = whole
     patients = samples.table["patient"].to_numpy()[part["row"].to_numpy(int)]
     means = {name: part[name].mean() for name in part if str(name).startswith("accuracy")}
     yield (
-        f"Accuracy is {_percent(means['accuracy'])} on {len(part)} images with a known lesion, "
+        f"Accuracy is {_percent(means['accuracy'])} on {everyone}, "
         f"{_percent(means['accuracy_lesion_removed'])} with the lesion painted over, "
         f"{_percent(means['accuracy_elsewhere_removed'])} with as much of the body painted over "
         f"elsewhere, and {_percent(means['accuracy_lesion_only'])} on the lesion alone."

@@ -154,7 +154,7 @@ def _pair(
     results: dict[str, Sequence[Any]] = dict(by_bootstrap)
     if a.single is not None:
         truth = a.labels == a.single
-        scores = (a.probs[:, a.single], b.probs[:, a.single])
+        scores = (a.scores[:, a.single], b.scores[:, a.single])
         if 0 < truth.sum() < len(truth):
             results["auroc"] = compare_auroc(*scores, truth, groups)
     if a.labels.ndim == 1 and groups is None:

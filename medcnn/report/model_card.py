@@ -25,7 +25,7 @@ from medcnn.report.run_tables import (
     overall_table,
     problems_table,
 )
-from medcnn.report.run_words import Record, listed, plural, words_of
+from medcnn.report.run_words import Record, listed, plural, thresholds_told, words_of
 from medcnn.report.runs import Run
 
 HUB = {  # our figures by the names that the Hugging Face hub has for them
@@ -117,6 +117,7 @@ def _content(run: Run) -> dict[str, Any]:
             for key, how in (evaluation.get("intervals") or {}).items()
         ],
         "operating_point": evaluation.get("operating_point"),
+        "threshold": _threshold(run),
         "calibration": evaluation.get("calibration_applied"),
         "data": run.data,
         "split": run.split,
@@ -246,6 +247,14 @@ def _level(evaluation: Record, name: str, level: Record) -> dict[str, Any]:
         "labels": bool((level.get("clinic") or {}).get("labels")),
         "subgroups": _subgroup_table(level),
     }
+
+
+def _threshold(run: Run) -> str:
+    """That decisions were made at; of pooled folds all."""
+    clinic = next(iter(run.levels.values())).get("clinic") or {}
+    return thresholds_told(clinic) or thresholds_told(
+        run.files.evaluation.get("operating_point") or {}
+    )
 
 
 def _warnings(files: RunFiles) -> list[str]:

@@ -22,35 +22,18 @@ class Confusion(NamedTuple):
     most: Table | None
 
 
-def confusions(level: Record, positive: int | None) -> list[Confusion]:
-    """The matrix of K classes, before it that at the operating point where that is another.
+def confusions(level: Record) -> list[Confusion]:
+    """The matrix of K classes, with the decisions of the operating point where there is one.
 
     Args:
         level: With ``confusion`` and, for the operating point, ``clinic``.
-        positive: Index of the class that is sought, of two.
     """
     values = level.get("confusion")
     if not values or "counts" not in values:
         return []
     names, counts = [str(name) for name in values["names"]], floats(values["counts"])
-    point = _at_operating_point(level, positive) if len(names) == 2 else None
-    caption = "Counts, and shares of each true class"
-    if point is None or (point == counts).all():
-        return [_confusion(caption, names, counts)]
-    first = _confusion(f"{caption}, at the operating point", names, point)
-    return [first, _confusion(f"{caption}, by the most probable class", names, counts)]
-
-
-def _at_operating_point(level: Record, positive: int | None) -> Floats | None:
-    """Counts (2, 2) that the sensitivity and the specificity there come from."""
-    figures = (level.get("clinic") or {}).get("figures", {})
-    found = [figures.get(key, {}) for key in ("sensitivity", "specificity")]
-    if any(f.get("value") is None or not f.get("n") for f in found):
-        return None
-    rows = floats(_counts_of(figures))
-    if rows.sum() != level.get("n"):
-        return None
-    return rows[::-1, ::-1] if positive == 0 else rows
+    at = ", at the operating point" if (level.get("clinic") or {}).get("figures") else ""
+    return [_confusion(f"Counts, and shares of each true class{at}", names, counts)]
 
 
 def _confusion(caption: str, names: list[str], counts: Floats) -> Confusion:
@@ -90,14 +73,12 @@ def label_table(values: Record | None, labels: Record | None = None) -> Table | 
 
     Args:
         values: The ``confusion`` of a level.
-        labels: The ``labels`` of its ``clinic``, whose thresholds then make the calls.
+        labels: The ``labels`` of its ``clinic``, whose thresholds made the calls.
     """
     if not values or "per_label" not in values:
         return None
     rows = []
-    for name, counts in values["per_label"].items():
-        figures = (labels or {}).get(name, {}).get("figures")
-        (tn, fp), (fn, tp) = counts if figures is None else _counts_of(figures)
+    for name, ((tn, fp), (fn, tp)) in values["per_label"].items():
         pairs = ((tp, tp + fn), (fn, tp + fn), (tn, tn + fp), (fp, tn + fp))
         cells = [Cell(f"{c:,}", percent(c / total) if total else "") for c, total in pairs]
         rows.append(Row(str(name), cells))
@@ -105,13 +86,3 @@ def label_table(values: Record | None, labels: Record | None = None) -> Table | 
     where = " at its operating point (0.5 where there is none)" if labels else ""
     caption = f"Calls by label{where}, in counts and in shares of those present or absent"
     return Table(caption, head, rows)
-
-
-def _counts_of(figures: Record) -> list[list[int]]:
-    """Counts (2, 2), rows truth, that a sensitivity and a specificity come from."""
-    rows = []
-    for key in ("specificity", "sensitivity"):
-        n = figures[key]["n"]
-        right = round((figures[key]["value"] or 0) * n)
-        rows.append([right, n - right])
-    return [rows[0], rows[1][::-1]]

@@ -18,7 +18,8 @@ def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Char
 
     Args:
         name: Of the class.
-        curves: ``roc`` with fpr and sensitivity; ``band`` where there is one.
+        curves: ``roc`` with fpr and sensitivity; ``band`` where there is one; ``folds`` of pooled
+            folds, each with its own operating point on its own curve.
         figure: Its AUROC.
         point: Figures at the operating point, ``sensitivity`` and ``specificity``.
     """
@@ -41,6 +42,13 @@ def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Char
         plot.dots([1 - p], [s])
         legend.append(("dot", "operating point"))
         words.append(f"operating point at sensitivity {s:.3f}, specificity {p:.3f}")
+    if folds := curves.get("folds"):
+        for fold in folds:
+            plot.line(fold["fpr"], fold["sensitivity"], "b thin")
+            f, s = (fold["point"][key] for key in ("fpr", "sensitivity"))
+            plot.dots([f], [s])
+            words.append(f"fold {fold['fold']} at sensitivity {s:.3f}, specificity {1 - f:.3f}")
+        legend += [("b thin", "a fold"), ("dot", "its operating point")]
     return Chart(name, plot.svg("; ".join(words)), tuple(legend), value)
 
 

@@ -149,7 +149,9 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
     labels = (level.get("clinic") or {}).get("labels") or {}
 
     def point(k: str) -> Record | None:
-        """Where the decision lies on the curve of a class."""
+        """Where the decision lies on the curve of a class; pooled folds have each their own."""
+        if curves[k].get("folds"):
+            return None
         if labels:
             return labels[k]["figures"] if k in labels else None
         return clinic if only and {"sensitivity", "specificity"} <= set(clinic) else None
@@ -183,7 +185,7 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
             if "pr" in c
         ],
         agreement=run_figures.agreement(scatter, figures) if scatter else [],
-        confusions=run_confusions.confusions(level, evaluation.get("positive")),
+        confusions=run_confusions.confusions(level),
         labels=run_confusions.label_table(level.get("confusion"), labels),
         reliability=[
             run_figures.reliability(k, b, _of(figures, "ece", k, len(bins) == 1))

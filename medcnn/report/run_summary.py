@@ -12,6 +12,7 @@ from medcnn.report.run_words import (
     plural,
     show,
     split_of,
+    thresholds_told,
     told,
     words_of,
 )
@@ -140,10 +141,11 @@ def _point(evaluation: Record, level: Record) -> str:
     """Where the line between the two calls lies, and who drew it."""
     point = evaluation.get("operating_point") or {}
     clinic = level.get("clinic") or {}
-    threshold = clinic.get("threshold", point.get("threshold"))
-    if threshold is None:
+    threshold = thresholds_told(clinic) or thresholds_told(point)
+    if not threshold:
         return "Calls are for the most probable class."
-    return f"Called positive from a probability of {threshold:.3g} on{_why(point)}."
+    folds = ", in each fold its own" if clinic.get("thresholds") else ""
+    return f"Called positive from a probability of {threshold} on{folds}{_why(point)}."
 
 
 def _points(evaluation: Record) -> str:

@@ -18,6 +18,7 @@ from medcnn.report.run_words import (
     plural,
     show,
     split_of,
+    thresholds_told,
     words_of,
 )
 
@@ -182,8 +183,9 @@ def clinic_table(level: Record) -> Table | None:
         words, cell = words_of(key), figure_cell(key, figure)
         cells = [Cell(cell.value), Cell(cell.below or NOTHING), Cell(f"{figure.get('n', 0):,}")]
         rows.append(Row(words.title, cells, words.what))
-    threshold = clinic.get("threshold")
-    at = "" if threshold is None else f" at the threshold {threshold:.3g}"
+    threshold = thresholds_told(clinic)
+    several = f" at the folds' own thresholds {threshold}"
+    at = several if clinic.get("thresholds") else f" at the threshold {threshold}" * bool(threshold)
     return Table(f"The test in the clinic{at}", ["value", "95 % interval", "n"], rows)
 
 
@@ -194,7 +196,7 @@ def _clinic_by_label(labels: Record) -> Table:
         Row(
             str(name),
             [
-                Cell(f"{one['threshold']:.3g}"),
+                Cell(thresholds_told(one) or NOTHING),
                 *(figure_cell(key, one["figures"].get(key)) for key in keys),
             ],
         )

@@ -169,6 +169,18 @@ def told(key: str, figure: Record) -> str:
     return show(key, figure.get("value")) + ends
 
 
+def thresholds_told(at: Record) -> str:
+    """The threshold that decisions were made at, of pooled folds all; empty where there is none.
+
+    >>> thresholds_told({"threshold": 0.31})
+    '0.31'
+    >>> thresholds_told({"threshold": None, "thresholds": [0.3, 0.51234]})
+    '0.3 and 0.512'
+    """
+    found = [t for t in at.get("thresholds") or [at.get("threshold")] if t is not None]
+    return listed(f"{threshold:.3g}" for threshold in found) if found else ""
+
+
 def listed(names: Iterable[Any]) -> str:
     """``a, b and c``."""
     *most, last = map(str, names)

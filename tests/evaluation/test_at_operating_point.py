@@ -38,7 +38,7 @@ def judged(known: Predictions, k: int, threshold: float) -> tuple[np.ndarray, np
 
 def test_each_label_has_its_own_threshold_and_the_mean_is_over_all() -> None:
     known = several()
-    found = at_operating_point(known, POINTS, resamples=200)
+    found = at_operating_point(known.at(POINTS), POINTS, resamples=200)
     assert found is not None
     assert list(found["labels"]) == ["mass", "oedema"]
     for k, (name, threshold) in enumerate([("mass", 0.3), ("oedema", 0.7)]):
@@ -67,12 +67,14 @@ def test_rows_of_folds_are_judged_by_their_own_thresholds() -> None:
     known = several()
     rows = known.table.assign(**{"threshold:mass": np.arange(len(known)) % 2 * 2.0 - 0.5})
     own = Predictions.of(rows, task="multilabel", class_names=NAMES, positive=None)
-    found = at_operating_point(own, POINTS, resamples=1)
+    found = at_operating_point(own.at(POINTS), POINTS, resamples=1)
     assert found is not None
     truth = own.labels[:, 0]
     called = np.arange(len(own)) % 2 == 0  # all of the even rows, none of the odd ones
     expected = called[truth == 1].mean()
     assert found["labels"]["mass"]["figures"]["sensitivity"]["value"] == pytest.approx(expected)
+    assert found["labels"]["mass"]["thresholds"] == [-0.5, 1.5]  # those that were applied
+    assert found["labels"]["oedema"]["threshold"] == 0.7
 
 
 def test_rows_of_a_fold_that_chose_none_stay_as_decided() -> None:
@@ -80,7 +82,7 @@ def test_rows_of_a_fold_that_chose_none_stay_as_decided() -> None:
     half = np.arange(len(known)) % 2 == 0
     rows = known.table.assign(**{"threshold:mass": np.where(half, 0.0, np.nan)})
     own = Predictions.of(rows, task="multilabel", class_names=NAMES, positive=None)
-    found = at_operating_point(own, POINTS, resamples=1)
+    found = at_operating_point(own.at(POINTS), POINTS, resamples=1)
     assert found is not None
     called = np.where(half, 1, own.decisions[:, 0])
     expected = called[own.labels[:, 0] == 1].mean()
@@ -90,7 +92,7 @@ def test_rows_of_a_fold_that_chose_none_stay_as_decided() -> None:
 def test_a_label_that_nobody_knows_leaves_the_others() -> None:
     known = several()
     known.labels[:, 1] = -1
-    found = at_operating_point(known, POINTS, resamples=10)
+    found = at_operating_point(known.at(POINTS), POINTS, resamples=10)
     assert found is not None
     assert list(found["labels"]) == ["mass"]
     assert found["figures"]["sensitivity"]["value"] is None
@@ -106,7 +108,8 @@ def test_of_two_classes_f1_has_an_interval_too() -> None:
          "decision": names[(score > 0.5).astype(int)]}
     )  # fmt: skip
     made = Predictions.of(table, task="binary", class_names=list(names), positive=1)
-    found = at_operating_point(made, {"threshold": 0.35}, resamples=300)
+    point = {"threshold": 0.35}
+    found = at_operating_point(made.at(point), point, resamples=300)
     assert found is not None
     f1 = found["figures"]["f1"]
     assert f1["value"] == pytest.approx(metrics.f1_score(truth, score >= 0.35), abs=1e-12)

@@ -39,6 +39,7 @@ def bounds(figure: Any) -> Bounds:
         ("youden", Rule("youden", None)),
         ("argmax", Rule("threshold", 0.5)),
         ("sensitivity>=0.95", Rule("sensitivity", 0.95)),
+        ("sensitivity=0.95", Rule("sensitivity", 0.95)),  # which a shell leaves alone
         (" specificity >= 1", Rule("specificity", 1.0)),
         ("cost=5", Rule("cost", 5.0)),
         ("cost", Rule("cost", None)),
@@ -55,7 +56,7 @@ def test_rules(text: str | float, rule: Rule) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "best", "Youden", "sensitivity", "sensitivity>0.9", "sensitivity=0.9", "sensitivity>=95",
+    ["", "best", "Youden", "sensitivity", "sensitivity>0.9", "sensitivity=95", "sensitivity>=95",
      "specificity>=0", "cost=0", "cost=-1", "cost>=3", "cost=1e999", "=0.3", "1.5", "-0.1", "nan",
      "inf", "sensitivity>=nan", "0.3.1", "e", None, True],
 )  # fmt: skip

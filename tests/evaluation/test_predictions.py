@@ -1,6 +1,7 @@
 """Tables of predictions, read and pooled."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,8 @@ import pytest
 import torch
 
 from medcnn.errors import UserError
-from medcnn.evaluation.predictions import Predictions, decide, read_predictions
+from medcnn.evaluation import figures_with_intervals
+from medcnn.evaluation.predictions import Predictions, read_predictions
 from medcnn.objective import Objective
 
 BINARY = pd.DataFrame(
@@ -44,9 +46,10 @@ def test_unknown_labels_and_patients(tmp_path: Path) -> None:
     assert found.labels.tolist() == [1, 1, 0, -1]
     assert found.known.tolist() == [True, True, True, False]
     assert found.patients[3] == "row 3"
-    scores, truth, patients = found.versus_rest(1)
-    assert scores.tolist() == [0.8, 0.6, 0.3]
-    assert truth.tolist() == [True, True, False]
+    probs, scores, truth, called, patients = found.versus_rest(1)
+    assert probs.tolist() == [0.8, 0.6, 0.3]
+    np.testing.assert_allclose(scores, np.log([0.8 / 0.2, 0.6 / 0.4, 0.3 / 0.7]))
+    assert truth.tolist() == called.tolist() == [True, True, False]
     assert patients.tolist() == ["a", "a", "b"]
 
 
@@ -70,7 +73,7 @@ def test_other_tasks_by_their_columns(tmp_path: Path) -> None:
     found = read_predictions(write(several, tmp_path))
     assert found.task == "multilabel"
     assert found.labels.tolist() == [[1, 0], [-1, 1]]
-    assert found.versus_rest(0)[1].tolist() == [True]
+    assert found.versus_rest(0).truth.tolist() == [True]
     numbers = pd.DataFrame({"label": [1.5, None], "prediction": [1.0, 2.0]})
     found = read_predictions(write(numbers, tmp_path))
     assert (found.task, found.class_names) == ("regression", ("prediction",))
@@ -105,12 +108,39 @@ def test_some_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "ordinal"])
-def test_decisions_are_those_of_the_objective(task: str) -> None:
-    k = 2 if task == "binary" else 4
-    probs = torch.rand(50, k)
+def test_without_a_column_decisions_are_those_of_the_objective(task: Any) -> None:
+    names = list("ab" if task == "binary" else "abcd")
+    probs = torch.rand(50, len(names)).double()
     probs = probs if task == "multilabel" else probs / probs.sum(1, keepdim=True)
-    objective = Objective(task, k)  # type: ignore[arg-type]
-    assert decide(probs.numpy(), task).tolist() == objective.decide(probs).tolist()  # type: ignore[arg-type]
+    table = pd.DataFrame(probs.numpy(), columns=[f"prob:{name}" for name in names])
+    for column in [f"label:{name}" for name in names] if task == "multilabel" else ["label"]:
+        table[column] = 1 if task == "multilabel" else "b"
+    found = Predictions.of(table, task=task, class_names=names, positive=None)
+    assert found.decisions.tolist() == Objective(task, len(names)).decide(probs).tolist()
+
+
+def test_predictions_made_elsewhere(tmp_path: Path) -> None:
+    """Label and probabilities are all it takes; a class called NA is one, an empty cell none."""
+    path = tmp_path / "elsewhere.csv"
+    rows = ["label, prob:AD, prob:NA", "NA, 0.2, 0.8", "AD, 0.6, 0.4", ", 0.3, 0.7", "NA, 0.9, 0.1"]
+    path.write_text("\n".join(rows))
+    found = read_predictions(path)
+    assert (found.task, found.class_names, len(found)) == ("binary", ("AD", "NA"), 4)
+    assert found.labels.tolist() == [1, 0, -1, 1]
+    assert found.decisions.tolist() == [1, 0, 1, 0]
+    assert figures_with_intervals(found, resamples=10)["accuracy"]["value"] == pytest.approx(2 / 3)
+    path.write_text("label,prob:AD,prob:NA,threshold\nNA,0.2,0.8,0.9\nAD,0.6,0.4,0.3\n")
+    assert read_predictions(path).decisions.tolist() == [0, 1]
+
+
+def test_decisions_at_an_operating_point() -> None:
+    options: dict[str, Any] = {"task": "binary", "class_names": ["well", "ill"], "positive": 1}
+    made = Predictions.of(BINARY, **options)
+    assert made.at({"threshold": 0.7}).decisions.tolist() == [1, 0, 0, 0]
+    assert made.at(None) is made
+    folds = Predictions.of(BINARY.assign(threshold=[0.9, 0.5, 0.2, None]), **options)
+    assert folds.at({"threshold": 0.7}).decisions.tolist() == [0, 1, 1, 1]  # each its own
+    assert folds.by_patient().decisions.tolist() == [0, 1, 1]  # a: 0.7, below 0.9
 
 
 @pytest.mark.parametrize(
@@ -128,8 +158,8 @@ def test_what_does_not_fit(tmp_path: Path, change: dict[str, list[str]], words: 
 def test_no_such_file_column_class_or_task(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be read"):
         read_predictions(tmp_path / "none.csv")
-    with pytest.raises(UserError, match="no column decision"):
-        read_predictions(write(BINARY.drop(columns="decision"), tmp_path))
+    with pytest.raises(UserError, match="no column label: it needs prob:<class> of each class and"):
+        read_predictions(write(BINARY.drop(columns="label"), tmp_path))
     path = write(BINARY, tmp_path)
     with pytest.raises(UserError, match="positive=sick"):
         read_predictions(path, positive="sick")

@@ -1,8 +1,15 @@
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from scipy.special import logsumexp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from medcnn.evaluation.ranking import auroc, average_precision
+from medcnn.evaluation import figures_with_intervals, read_predictions
+from medcnn.evaluation.ranking import auroc, average_precision, ranking_scores
+from medcnn.objective import Objective
 
 
 @pytest.mark.parametrize("levels", [2, 5, 10**9])
@@ -45,3 +52,34 @@ def test_undefined_is_nan() -> None:
     truth = np.array([[True, False, True], [True, False, False]])
     np.testing.assert_array_equal(auroc(scores, truth), [np.nan, np.nan, 0.5])
     np.testing.assert_array_equal(average_precision(scores, truth), [1.0, np.nan, 0.5])
+
+
+def test_two_sure_classes_have_one_auroc(tmp_path: Path) -> None:
+    """Logits so large that the other class's probability is 1 in float32; through a file, too."""
+    margins = np.random.default_rng(0).normal(-60, 20, 50)
+    truth = margins + np.random.default_rng(1).normal(0, 20, 50) > -60
+    logits = torch.tensor(np.stack([np.zeros(50), margins], axis=1))
+    probs = Objective("multiclass", 2).probs(logits)
+    assert (probs[:, 0] > 1 - 1e-12).sum() > 40
+    table = pd.DataFrame(probs.numpy(), columns=["prob:other", "prob:ill"])
+    table["label"] = np.where(truth, "ill", "other")
+    table.to_csv(tmp_path / "told.csv", index=False)
+    told = read_predictions(tmp_path / "told.csv", task="multiclass")
+    figures = figures_with_intervals(told, resamples=200)
+    expected = roc_auc_score(truth, margins)
+    for name in ("auroc/ill", "auroc/other", "auroc", "micro_auroc"):
+        if name != "micro_auroc":
+            assert figures[name]["value"] == pytest.approx(expected, abs=1e-12)
+        assert figures[name]["low"] < figures[name]["value"] < figures[name]["high"]
+    assert figures["auroc/ill"]["low"] == pytest.approx(figures["auroc/other"]["low"], abs=1e-12)
+
+
+def test_ranking_scores_are_log_odds() -> None:
+    logits = np.array([[50.0, 0.0, 1.0], [40.0, -3.0, 0.0], [0.3, 0.2, 0.1]])
+    probs = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    others = [logsumexp(np.delete(logits, k, axis=1), axis=1) for k in range(3)]
+    np.testing.assert_allclose(ranking_scores(probs), logits - np.stack(others, 1), rtol=1e-9)
+    given = np.array([[3.0, -1.0]])  # no probabilities
+    assert ranking_scores(given) is given
+    labels = np.array([[0.9, 0.8]])
+    assert ranking_scores(labels, several=True) is labels

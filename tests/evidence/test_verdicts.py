@@ -1,10 +1,13 @@
 """What is said of scores that are made up."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
 
 from medcnn.data.samples import Samples
+from medcnn.evidence.summary import records
 from medcnn.evidence.verdicts import verdicts
 
 N = 40
@@ -15,7 +18,7 @@ def samples() -> Samples:
     return Samples("toy", table, torch.zeros(N, 1, 4, 4), "multiclass", ("a", "b"))
 
 
-def group(name: str, method: str | None = None, **scores: float | list[float]) -> pd.DataFrame:
+def group(name: str, method: str | None = None, **scores: Any) -> pd.DataFrame:
     return pd.DataFrame({"row": range(N), "group": name, "method": method, **scores})
 
 
@@ -53,6 +56,27 @@ def reliance(removed: float, elsewhere: float) -> str:
     first, second = verdicts(group("reliance", **columns), samples())
     assert first.startswith("Accuracy is 90 % on 40 images with a known lesion")
     return second
+
+
+def test_accuracies_of_one_sentence_are_of_the_same_images() -> None:
+    """Where there is no room elsewhere, an image counts in none of them; nor in the table."""
+    columns = {
+        "accuracy": np.repeat([1.0, 0.0], [30, 10]),
+        "accuracy_lesion_removed": share(0.5),
+        "accuracy_elsewhere_removed": np.repeat([1.0, np.nan], [30, 10]),
+        "accuracy_lesion_only": share(0.5),
+    }
+    table = group("reliance", **columns)
+    first = verdicts(table, samples())[0]
+    assert first.startswith(
+        "Accuracy is 100 % on those 30 of 40 images with a known lesion with room to paint over"
+    )
+    told = records(table[["row", *columns]], "reliance", None, range(40), None)
+    assert {record["n"] for record in told} == {30}
+    assert told[0]["value"] == 1.0
+    nowhere = table.assign(accuracy_elsewhere_removed=np.nan)
+    (only,) = verdicts(nowhere, samples())
+    assert only.startswith("In none of 40 images with a known lesion is there room")
 
 
 def test_right_for_the_right_reason_or_not() -> None:

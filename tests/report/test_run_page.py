@@ -341,17 +341,19 @@ def test_several_labels_at_their_operating_points(tmp_path: Path) -> None:
         return {"value": value, "low": value - 0.1, "high": value + 0.1, "n": n}
 
     own = {"sensitivity": figure(0.75, 140), "specificity": figure(0.5, 460)}
+    level["confusion"]["per_label"]["class 0"] = [[230, 230], [35, 105]]
     level["clinic"] = {
         "figures": {"sensitivity": figure(0.75, 600), "specificity": figure(0.5, 600)},
         "labels": {"class 0": {"threshold": 0.125, "figures": own}},
     }
     content["operating_point"] = {"rule": "youden", "chosen_on": "val", "labels": {}}
     page = page_of(tmp_path, content)
-    start = page.of("td").index("105")  # 0.75 of 140, at the threshold; others at 0.5
+    start = page.of("td").index("105")
     assert page.of("td")[start : start + 4] == ["105", "35", "230", "230"]
     assert "0.125" in page.of("td")
     assert "Each label is called from a probability of its own on (chosen on the" in page.text
-    assert "those at the operating points are above" in page.text
+    assert "is of those at the operating points above" in page.text
+    assert any("at its operating point (0.5 where there is none)" in x for x in page.of("caption"))
     assert "The test in the clinic, each label at its own threshold" in page.of("caption")
 
 
@@ -394,34 +396,29 @@ def test_bland_altman_without_figures() -> None:
     assert unknown[1].note == ""
 
 
-def test_at_the_operating_point_and_by_the_most_probable_class(tmp_path: Path) -> None:
-    """Of both the counts; the summary speaks of the operating point."""
+def test_what_is_counted_is_at_the_operating_point(tmp_path: Path) -> None:
+    page = page_of(tmp_path, page_runs.binary())
+    assert "Counts, and shares of each true class, at the operating point" in page.of("caption")
+    assert "is of those at the operating point above" in page.text
+
+
+def test_pooled_folds_have_a_point_each_on_its_own_curve(tmp_path: Path) -> None:
+    """Thresholds are those that were applied; no dot lies beside a curve."""
     content = page_runs.binary()
     level = content["levels"]["image"]
-    (tn, fp), (fn, tp) = level["confusion"]["counts"]
-    level["confusion"]["counts"] = [[tn + 3, fp - 3], [fn + 1, tp - 1]]
-    level["figures"]["sensitivity"] = page_runs.figure((tp - 1) / (tp + fn), tp + fn)
-    page = page_of(tmp_path, content)
-    cells = page.of("td")
-    start = cells.index(str(tn))
-    assert cells[start : start + 2] == [str(tn), str(fp)]
-    assert [str(tn + 3), str(fp - 3)] == cells[start + 6 : start + 8]
-    assert any("at the operating point" in text for text in page.of("caption"))
-    assert f"it finds {100 * tp / (tp + fn):.1f} %" in page.text
-    assert "Decisions here are for the most probable class" in page.text
-    level["clinic"]["figures"] |= {
-        "sensitivity": page_runs.figure(tn / (tn + fp), tn + fp),
-        "specificity": page_runs.figure(tp / (tp + fn), tp + fn),
-    }
-    first = run_confusions.confusions(level, 0)[0]  # the other class is sought
-    assert [[text for text, _ in row] for _, row, _ in first.rows] == [
-        [str(tn), str(fp)],
-        [str(fn), str(tp)],
+    level["clinic"] |= {"threshold": None, "thresholds": [0.2, 0.41234]}
+    curve = {"fpr": [0, 0.25, 1], "sensitivity": [0, 0.8, 1]}
+    level["curves"]["malignant"]["folds"] = [
+        {"fold": k, **curve, "point": {"fpr": 0.25, "sensitivity": 0.8}} for k in range(2)
     ]
-    level["n"] += 1
-    assert len(run_confusions.confusions(level, 0)) == 1
-    level["clinic"]["figures"]["sensitivity"] = page_runs.figure(0.5, 0) | {"value": None}
-    assert len(run_confusions.confusions(level, 0)) == 1
+    page = page_of(tmp_path, content)
+    assert "from a probability of 0.2 and 0.412 on, in each fold its own (chosen on" in page.text
+    assert "The test in the clinic at the folds' own thresholds 0.2 and 0.412" in page.of("caption")
+    roc, precision = (
+        next(x for x in page.labels("svg") if x.startswith(kind)) for kind in ("ROC", "Precision")
+    )
+    assert "fold 1 at sensitivity 0.800, specificity 0.750" in roc
+    assert "operating point" not in roc + precision
 
 
 @pytest.mark.parametrize(
@@ -612,7 +609,7 @@ def test_a_scatter_of_classes_that_nobody_is_in() -> None:
     none = run_figures.reliability("x", {key: [] for key in [*bins, "count"]}, {})
     assert "<circle" not in none.svg
     counts = {"names": ["a", "b"], "counts": [[0, 0], [1, 3]]}
-    matrix = run_confusions.confusions({"confusion": counts}, None)[0]
+    matrix = run_confusions.confusions({"confusion": counts})[0]
     assert matrix.rows[0] == ("a", [("0", 0.0), ("0", 0.0)], "0")
     tables = run_confusions.label_table({"per_label": {"a": [[0, 0], [1, 1]]}})
     assert tables is not None
