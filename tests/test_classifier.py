@@ -9,6 +9,7 @@ import jobs
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import medcnn
@@ -82,6 +83,35 @@ def test_classify_leaves_the_mode_alone_and_needs_no_graph() -> None:
     torch.testing.assert_close(probs, module.eval()(IMAGES).double().softmax(1))
     torch.testing.assert_close(module.classify(IMAGES), probs)
     torch.testing.assert_close(probs.sum(1), torch.ones(5).double())
+
+
+def test_classify_takes_arrays_and_refuses_what_cannot_be_0_to_1() -> None:
+    module = classifier().eval()
+    torch.testing.assert_close(module.classify(IMAGES.numpy()), module.classify(IMAGES))
+    for images, words in (
+        (IMAGES * 255, r"images hold 0\S* … 25\S+: give them in 0 … 1; classifier.read\(path\)"),
+        ((255 * IMAGES).byte(), "images are torch.uint8: give floating point in 0 … 1"),
+        (IMAGES * 3 - 1.5, r"images hold -1\.\S+ … 1\.\S+"),
+        (torch.full_like(IMAGES, torch.nan), "images hold nan"),
+        (IMAGES[:, 0], r"the shape \(5, 28, 28\): give \(N, 2, height, width\)"),
+    ):
+        with pytest.raises(UserError, match=words):
+            module.classify(images)
+    assert module.class_names == ["a", "b", "c"]
+    assert module.threshold is None  # as of more than two classes
+    assert module.decide(torch.tensor([[0.2, 0.5, 0.3]])).tolist() == [1]
+
+
+def test_a_file_is_read_as_in_training(phantom_run: Path, tmp_path: Path) -> None:
+    module = medcnn.load(phantom_run / "checkpoints" / "best.ckpt")
+    samples = medcnn.assemble.make_source(module.card["config"]["dataset"])
+    image = samples.images[torch.arange(1)]
+    Image.fromarray(image[0, 0].numpy()).save(tmp_path / "film.png")
+    read = module.read(tmp_path / "film.png")
+    torch.testing.assert_close(read, image / 255)
+    assert module.classify(read).shape == (1, 3)
+    with pytest.raises(UserError, match=f"{tmp_path / 'none.png'} "):
+        module.read(tmp_path / "none.png")
 
 
 def test_outside_training_the_head_works_in_full_precision() -> None:

@@ -255,6 +255,8 @@ def test_any_path_is_read_as_it_was_typed() -> None:
 def test_what_is_quoted_or_null_stays(argument: str) -> None:
     assert cli.quote_text(argument) == argument
     assert cli.quote_text("seed=1") == "seed=1"
+    for key in ("evaluation.operating_point", "seed"):
+        assert cli.quote_text(f"{key}=0.3,1") == f"{key}=0.3,1"  # of a sweep
     assert cli.quote_text("--help") == "--help"
     assert cli.quote_text("checkpoint=") == "checkpoint="
 

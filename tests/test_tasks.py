@@ -12,8 +12,8 @@ from sklearn import metrics as sk
 
 import medcnn
 from medcnn.errors import UserError
-from medcnn.results import table_file
 from medcnn.explain import explain_split
+from medcnn.results import table_file
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
