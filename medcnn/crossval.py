@@ -122,7 +122,7 @@ def _pool_predictions(
     """Write the pooled predictions, their figures, and the folds side by side."""
     from medcnn.checkpoint import read_checkpoint
     from medcnn.evaluated import analysis_of, flat
-    from medcnn.evaluation.predictions import TEXT
+    from medcnn.evaluation.columns import TEXT
     from medcnn.few import one_class_lines
     from medcnn.results import headline
 
