@@ -12,6 +12,7 @@ from PIL import Image
 import medcnn
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
+from medcnn.results import headline
 
 PROBS = ["prob:normal", "prob:nodule", "prob:effusion"]
 
@@ -55,6 +56,7 @@ def test_calibrated_and_with_the_threshold(tmp_path: Path) -> None:
     root = jobs.write_medmnist(tmp_path, "breastmnist", 2)
     data = ("dataset=breastmnist", "dataset.download=false", f"dataset.root='{root}'")
     run = jobs.train(tmp_path / "run", *jobs.PLAIN, *data, "model=lenet", "cam.n=0")
+    _one_number_everywhere(run)
     jobs.evaluate(tmp_path / "warm", best(run), "calibration=temperature")
     told = pd.read_csv(tmp_path / "warm" / "predictions.csv")
     images = np.load(root / "breastmnist.npz")["test_images"]
@@ -67,8 +69,26 @@ def test_calibrated_and_with_the_threshold(tmp_path: Path) -> None:
     probs = [column for column in told if column.startswith("prob:")]
     np.testing.assert_allclose(table[probs], told[probs], atol=1e-5)
     np.testing.assert_allclose(table["threshold"], told["threshold"], atol=1e-7)
+    assert table["decision"].tolist() == told["decision"].tolist()
     with pytest.raises(UserError, match="go with whole images"):
         jobs.predict(best(run), *where, "overwrite=true", "calibration=isotonic", "dense=true")
+
+
+def _one_number_everywhere(run: Path) -> None:
+    """Line, metrics.json, predictions.csv and page say the same of decisions: at the threshold."""
+    table, metrics = pd.read_csv(run / "predictions.csv"), jobs.metrics(run)
+    positive = "malignant"
+    called = table[f"prob:{positive}"] >= table["threshold"]
+    assert table["decision"].eq(positive).tolist() == called.tolist()
+    ill = table["label"] == positive
+    expected = {"accuracy": (called == ill).mean(), "sensitivity": called[ill].mean()}
+    page = (run / "report.html").read_text()
+    for name, value in expected.items():
+        for key in (f"test/{name}", f"test/clinic/{name}"):
+            assert metrics[key]["value"] == pytest.approx(value, abs=1e-12)
+        assert metrics[f"test/{name}"] == metrics[f"test/clinic/{name}"]  # bounds, too
+        assert f"{name} {value:.3f}" in headline(metrics)
+        assert f"{100 * value:.1f} %" in page
 
 
 def test_one_file_and_a_pattern(phantom_run: Path, pictures: Path, tmp_path: Path) -> None:

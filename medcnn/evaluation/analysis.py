@@ -8,8 +8,8 @@ import numpy as np
 from medcnn.errors import UserError
 from medcnn.evaluation.at_operating_point import at_operating_point
 from medcnn.evaluation.calibration_figures import calibration_figures
-from medcnn.evaluation.class_curves import curves_by_class
-from medcnn.evaluation.figures_with_intervals import figures_with_intervals
+from medcnn.evaluation.class_curves import CURVES_AT_MOST, curves_by_class
+from medcnn.evaluation.figures_with_intervals import MANY, figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.selective import coverage_risk, most_confident_errors
 from medcnn.evaluation.subgroups import subgroups
@@ -18,6 +18,7 @@ from medcnn.objective import UNKNOWN
 FORMAT = 1
 POINTS_AT_MOST = 2_000  # of a scatter plot, and of a selective curve
 WORST = 12  # errors that are listed
+NAMED = 10  # classes that a sentence names
 FEW = 30  # samples of the smaller class below which bootstrap intervals are too narrow
 
 
@@ -178,10 +179,18 @@ def _warnings(predictions: Predictions) -> list[str]:
         return notes
     counts = _counts(known)
     missing = [name for name, count in counts.items() if count == 0]
+    if len(counts) > MANY:
+        notes.append(
+            f"{len(counts):,} classes: with more than {MANY}, intervals by bootstrap, calibration "
+            "class by class and the confusion matrix are left out, and curves are those of "
+            f"{CURVES_AT_MOST} classes."
+        )
     if not len(known):
         notes.append("No label is known, so that no figure is defined.")
     elif missing:
-        notes.append(f"No sample of {', '.join(missing)}: figures that need one are undefined.")
+        more = f" and {len(missing) - NAMED:,} others" if len(missing) > NAMED else ""
+        names = f"{', '.join(missing[:NAMED])}{more}"
+        notes.append(f"No sample of {names}: figures that need one are undefined.")
     smallest = min((count for count in counts.values() if count), default=FEW)
     if smallest < FEW:
         notes.append(
@@ -206,8 +215,13 @@ def _counts(known: Predictions) -> dict[str, int]:
     return dict(zip(known.class_names, counts.tolist(), strict=True))
 
 
-def _confusion(known: Predictions) -> dict[str, Any]:
-    """Counts, rows truth, columns decision; of several labels two by two for each."""
+def _confusion(known: Predictions) -> dict[str, Any] | None:
+    """Counts, rows truth, columns decision; of several labels two by two for each.
+
+    None of more than `MANY` classes, whose pairs are too many to write down.
+    """
+    if known.task != "multilabel" and len(known.class_names) > MANY:
+        return None
     if known.task != "multilabel":
         size = len(known.class_names)
         counts = np.bincount(known.labels * size + known.decisions, minlength=size**2)

@@ -15,6 +15,7 @@ from medcnn.evaluation.calibration import (
     top_label,
 )
 from medcnn.evaluation.figures import Figure
+from medcnn.evaluation.figures_with_intervals import MANY
 from medcnn.evaluation.intervals import Interval, group_numbers, resample_counts
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.evaluation.recalibration import check_labels, check_probs
@@ -44,7 +45,8 @@ def calibration_figures(
 
     The top label is the most probable class; class-wise is each class against the rest (M. Kull et
     al., "Beyond temperature scaling", NeurIPS 2019). A mean is undefined where one of its parts is.
-    A regression has no such figures.
+    A regression has no such figures. Of more than `MANY` classes there are no class-wise ones, and
+    of as many labels the ECEs alone, without bounds.
 
     The ECEs have percentile intervals from a bootstrap of the groups (patients), slopes and
     intercepts Wald's (see `calibration_line`) where they are no means. **The ECE is biased upwards,
@@ -84,7 +86,10 @@ def calibration_figures(
         column = [1 if positive is None else positive]
         return figures(given[:, column], truth[:, column])
     confidence, right = top_label(given, classes)
-    top, classwise = figures(confidence[:, None], right[:, None]), figures(given, truth)
+    top = figures(confidence[:, None], right[:, None])
+    if len(class_names) > MANY:
+        return top
+    classwise = figures(given, truth)
     return top | {f"{key}_classwise": figure for key, figure in classwise.items()}
 
 
@@ -99,7 +104,8 @@ def _figures(
 ) -> dict[str, Figure]:
     """The figures of columns (N, L), as means over them, with bounds where there are."""
     known = np.ones_like(truth) if known is None else known
-    members = group_numbers(groups, len(scores))
+    many = scores.shape[1] > MANY
+    members = np.zeros(len(scores), np.int64) if many else group_numbers(groups, len(scores))
     sums = _group_sums(scores, truth, known, members)
     bounds = zip(_from_sums(sums.sum(0)), *_bootstrap(sums, resamples, seed), strict=True)
     found = dict(zip(("ece", "ece_mass"), (Interval(*b) for b in bounds), strict=True))
@@ -108,9 +114,10 @@ def _figures(
             scores[there, k], truth[there, k], None if groups is None else groups[there]
         )
         for k, there in enumerate(known.T)
+        if not many
     ]
     for key in ("slope", "intercept"):
-        parts = [getattr(line, key) for line in lines]
+        parts = [getattr(line, key) for line in lines] or [Interval(math.nan)]
         mean = Interval(float(np.mean([part.value for part in parts])))
         found[f"calibration_{key}"] = parts[0] if len(parts) == 1 else mean
     return {key: _figure(interval, len(scores)) for key, interval in found.items()}

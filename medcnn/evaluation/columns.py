@@ -72,6 +72,11 @@ def numbers(
 ) -> NDArray[np.float64]:
     """(N, K) of the columns ``<column>:<name>``, or of the only column; NaN where empty."""
     columns = [f"{column}:{name}" for name in names] if several or len(names) > 1 else [column]
+    for name in columns:
+        column_of(table, name)  # must be there
+    found = table[columns]
+    if all(isinstance(kind, np.dtype) and kind.kind in "iuf" for kind in found.dtypes):
+        return found.to_numpy(float, copy=True)  # at once, for there may be thousands
     return np.stack([numbers_in(table, name) for name in columns], axis=1)
 
 

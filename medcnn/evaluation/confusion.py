@@ -126,10 +126,29 @@ def mcc(confusion: ArrayLike) -> Float64s:
         0.704
     """
     counts = _counts(confusion)
-    true, called, n = counts.sum(-1), counts.sum(-2), counts.sum((-2, -1))
-    covariance = n * _hits(counts).sum(-1) - (true * called).sum(-1)
+    return mcc_of_sums(_hits(counts).sum(-1), counts.sum(-1), counts.sum(-2))
+
+
+def mcc_of_sums(hits: ArrayLike, true: ArrayLike, called: ArrayLike) -> Float64s:
+    """`mcc` without the matrix, whose K² cells are too many where there are thousands of classes.
+
+    Args:
+        hits: (…) right decisions.
+        true: (…, K) samples of each class.
+        called: (…, K) decisions for each class.
+    """
+    hits, true, called = (np.asarray(sums, np.float64) for sums in (hits, true, called))
+    n = true.sum(-1)
+    covariance = n * hits - (true * called).sum(-1)
     spread = (n**2 - (true**2).sum(-1)) * (n**2 - (called**2).sum(-1))
     return _ratio(covariance, np.sqrt(spread))
+
+
+def kappa_of_sums(hits: ArrayLike, true: ArrayLike, called: ArrayLike) -> Float64s:
+    """`cohen_kappa` without weights, of what `mcc_of_sums` takes."""
+    hits, true, called = (np.asarray(sums, np.float64) for sums in (hits, true, called))
+    n = true.sum(-1)
+    return 1 - _ratio((n - hits) * n, n**2 - (true * called).sum(-1))
 
 
 def cohen_kappa(confusion: ArrayLike, weights: Literal["quadratic"] | None = None) -> Float64s:

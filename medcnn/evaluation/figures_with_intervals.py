@@ -15,6 +15,8 @@ from medcnn.evaluation.proportions import proportion_interval
 from medcnn.evaluation.resampling import bootstrap_figures
 from medcnn.objective import UNKNOWN
 
+MANY = 500  # classes, beyond which a bootstrap of their means would take minutes and gigabytes
+
 
 def figures_with_intervals(
     predictions: Predictions,
@@ -33,7 +35,7 @@ def figures_with_intervals(
     AUROCs of one class have a score interval with DeLong's variance (`auroc_interval`); accuracy,
     and sensitivity and specificity of one class, Wilson's (`proportion_interval`), both with
     patients as clusters where they have several samples; all others a percentile bootstrap over
-    patients (`bootstrap_figures`).
+    patients (`bootstrap_figures`), with more than `MANY` classes none.
 
     Args:
         predictions: What was said.
@@ -58,7 +60,7 @@ def figures_with_intervals(
     figures |= _more(predictions)
     if not by_class:
         figures = {name: figure for name, figure in figures.items() if "/" not in name}
-    if resamples and predictions.known.any():
+    if resamples and predictions.known.any() and len(predictions.class_names) <= MANY:
         known = predictions.where(predictions.known)
         bounds = bootstrap_figures(
             known.probs, known.labels, known.decisions, known.patients,
@@ -82,10 +84,12 @@ def _more(predictions: Predictions) -> dict[str, Figure]:
         tables = [_table(*_of_label(known, k), 2) for k in range(len(known.class_names))]
         values = {"mcc": float(np.mean([confusion.mcc(table) for table in tables]))}
     else:
-        table = _table(known.labels, known.decisions, len(known.class_names))
-        values = {"mcc": float(confusion.mcc(table))}
+        sides = (known.labels, known.decisions)
+        sums = [np.bincount(side, minlength=len(known.class_names)) for side in sides]
+        hits = (known.labels == known.decisions).sum()
+        values = {"mcc": float(confusion.mcc_of_sums(hits, *sums))}
         if predictions.task != "ordinal":  # `evaluate` has that
-            values["kappa"] = float(confusion.cohen_kappa(table))
+            values["kappa"] = float(confusion.kappa_of_sums(hits, *sums))
     values["brier"] = brier(known.probs, known.labels)
     if predictions.task != "binary":
         values["micro_auroc"] = micro_auroc(known.probs, known.labels)

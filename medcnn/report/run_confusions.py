@@ -85,4 +85,4 @@ def label_table(values: Record | None, labels: Record | None = None) -> Table | 
     head = ["present, found", "present, missed", "absent, cleared", "absent, called"]
     where = " at its operating point (0.5 where there is none)" if labels else ""
     caption = f"Calls by label{where}, in counts and in shares of those present or absent"
-    return Table(caption, head, rows)
+    return Table(caption, head, rows).shortened

@@ -24,6 +24,7 @@ from medcnn.report.run_words import (
 
 SPLITS = ("train", "val", "test", "holdout", "new")
 MOST_CELLS = 12  # classes of a confusion matrix whose cells are written out
+MOST_ROWS = 200  # classes or labels of a table
 MOST_GROUPS = 12  # values of a column such as site
 
 
@@ -48,6 +49,14 @@ class Table(NamedTuple):
     caption: str
     head: list[str]
     rows: list[Row]
+
+    @property
+    def shortened(self) -> "Table":
+        """The first `MOST_ROWS` rows, and that there are more."""
+        if len(self.rows) <= MOST_ROWS:
+            return self
+        caption = f"{self.caption}: the first {MOST_ROWS} of {len(self.rows):,}"
+        return self._replace(caption=f"{caption}; metrics.json has all", rows=self.rows[:MOST_ROWS])
 
 
 def figure_cell(key: str, figure: Record | None) -> Cell:
@@ -168,7 +177,8 @@ def class_table(level: Record, names: Sequence[str]) -> Table | None:
         Row(str(name), [figure_cell(key, figures.get(f"{key}/{name}")) for key in keys])
         for name in found
     ]
-    return Table("By class", [words_of(key).title for key in keys], rows) if rows else None
+    head = [words_of(key).title for key in keys]
+    return Table("By class", head, rows).shortened if rows else None
 
 
 def clinic_table(level: Record) -> Table | None:
@@ -203,7 +213,7 @@ def _clinic_by_label(labels: Record) -> Table:
         for name, one in labels.items()
     ]
     head = ["threshold", *(words_of(key).title for key in keys)]
-    return Table("The test in the clinic, each label at its own threshold", head, rows)
+    return Table("The test in the clinic, each label at its own threshold", head, rows).shortened
 
 
 def errors_table(errors: Sequence[Record], level: str) -> Table | None:

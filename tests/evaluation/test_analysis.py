@@ -245,6 +245,24 @@ def test_one_sample_and_a_hundred_classes() -> None:
     assert len(many["curves"]) == 20
 
 
+def test_thousands_of_classes_leave_out_what_takes_too_long() -> None:
+    """And say so; the figures themselves and their closed intervals are there."""
+    content = analyse({"image": classes(700, 601)}, QUICK, {})
+    level = content["levels"]["image"]
+    assert level["confusion"] is None
+    assert "601 classes: with more than 500, intervals by bootstrap" in content["notes"][0]
+    made = classes(700, 601)
+    figures = level["figures"]
+    for name, of in (("mcc", metrics.matthews_corrcoef), ("kappa", metrics.cohen_kappa_score)):
+        assert figures[name]["value"] == pytest.approx(of(made.labels, made.decisions), abs=1e-12)
+        assert figures[name]["low"] is None
+    assert figures["accuracy"]["low"] < figures["accuracy"]["high"]
+    assert figures["auroc/c7"]["low"] is not None
+    assert "ece" in figures
+    assert "ece_classwise" not in figures
+    json.dumps(content, allow_nan=False)
+
+
 def test_folds_have_thresholds_of_their_own() -> None:
     made = binary()
     table = made.table.assign(threshold=0.0)
@@ -252,6 +270,18 @@ def test_folds_have_thresholds_of_their_own() -> None:
     at = analyse_level(all_called, QUICK)["clinic"]["figures"]
     assert at["sensitivity"]["value"] == 1
     assert at["specificity"]["value"] == 0
+    fold = np.arange(120) // 40
+    table = made.table.assign(fold=fold, threshold=0.3 + 0.1 * fold)
+    pooled = Predictions.of(table, task="binary", class_names=["well", "ill"], positive=1)
+    level = analyse_level(pooled, QUICK)
+    assert level["clinic"]["threshold"] is None
+    assert level["clinic"]["thresholds"] == pytest.approx([0.3, 0.4, 0.5])  # that were applied
+    for curve in level["curves"]["ill"]["folds"]:
+        point = curve["point"]  # lies on the curve of its fold
+        at_point = np.interp(point["fpr"], curve["fpr"], curve["sensitivity"])
+        upright = curve["sensitivity"][np.isclose(curve["fpr"], point["fpr"])]
+        ends = [*upright, at_point]
+        assert min(ends) - 1e-9 <= point["sensitivity"] <= max(ends) + 1e-9
 
 
 def test_patients_are_judged_by_what_their_images_say_together() -> None:
