@@ -72,8 +72,8 @@ def write_results(
     if "study" in samples.table:
         levels["study"] = studies_table(samples, objective, collected, aggregate, point)
     for level, whole in levels.items():
-        for name, part in whole.groupby("split", sort=False):
-            write_csv(run / table_file(level, None if name == split else str(name)), part)
+        for name, rows in whole.groupby("split", sort=False):
+            write_csv(run / table_file(level, None if name == split else str(name)), rows)
     for line in (alone := one_class_lines(table[table["split"] == split])):
         note(line)
     metrics: dict[str, Any] = {}

@@ -6,6 +6,7 @@ import jobs
 import pytest
 import torch
 
+from medcnn import explain_files
 from medcnn.classifier import Classifier
 from medcnn.evidence.gallery import caption, decision_told
 from medcnn.objective import Objective, Task
@@ -55,3 +56,10 @@ def test_two_classes_are_decided_at_the_threshold() -> None:
     before = classifier("binary", None, ["well", "ill"])
     assert decision_told(before, probs, 0) == ("well", pytest.approx(0.7))
     assert before.threshold == 0.5
+
+
+def test_the_table_of_maps_of_files_names_all_labels_that_are_called() -> None:
+    row = explain_files._row(classifier("multilabel", POINTS), torch.tensor([0.7, 0.2, 0.6]), 0)
+    assert row == {
+        "predicted": "oedema;rare", "explained": "mass", "probability": pytest.approx(0.7),
+    }  # fmt: skip
