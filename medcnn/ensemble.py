@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medcnn.checkpoint import load as load_one
 from medcnn.classifier import Card, Classifier
+from medcnn.data.intensity import TRAINING
 from medcnn.errors import UserError
+from medcnn.evaluation.operating import threshold_of, thresholds_of
 from medcnn.files import write_json
+from medcnn.inputs import read_images
 from medcnn.objective import Objective
 from medcnn.rundir import RunDir
 
@@ -76,8 +80,36 @@ class Ensemble(nn.Module):
             member.calibrate(how)  # type: ignore[operator]
         self.calibration = how
 
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the K classes, labels or targets, in the order of the probabilities."""
+        return list(self.card["class_names"])
+
+    @property
+    def threshold(self) -> float | dict[str, float] | None:
+        """As `Classifier.threshold`, of the mean."""
+        return threshold_of(self.operating_point, self.objective, self.class_names)
+
+    def decide(self, probs: Tensor) -> Tensor:
+        """As `Classifier.decide`, at the operating point of the mean."""
+        return self.objective.decide(probs, thresholds_of(self.operating_point, self.class_names))
+
+    def read(self, path: str | Path) -> Tensor:
+        """Return the images of a file as `classify` takes them; see `Classifier.read`.
+
+        Raises:
+            UserError: The file can't be used, or each member prepares it in a way of its own.
+        """
+        ranges = {tuple(member.card["intensity_range"]) for member in self.members}  # type: ignore[index]
+        if len(ranges) > 1 and (self.card["image_spec"] or {}).get("intensity") == TRAINING:
+            raise UserError(
+                f"{path}: with dataset.intensity={TRAINING} each member prepares it in a way of "
+                "its own; use python -m medcnn.predict"
+            )
+        return read_images(Path(path), self.card)
+
     @torch.inference_mode()
-    def classify(self, images: Tensor) -> Tensor:
+    def classify(self, images: Tensor | NDArray[Any]) -> Tensor:
         """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode."""
         return torch.stack([member.classify(images) for member in self.members]).mean(0)  # type: ignore[operator]
 
