@@ -26,8 +26,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
 
     Where the training chose an operating point, the decision is made at its threshold, which is
     there too: the positive class is called where its probability reaches that; of several labels
-    each has one. An ensemble has the one that a cross-validation
-    chose for it, or none.
+    each has one. An ensemble has the one that a cross-validation chose for it, or none.
 
     With ``tta=flips`` the mean over mirror images, along the axes that the training mirrored.
 
