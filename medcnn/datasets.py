@@ -22,7 +22,7 @@ from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
 from medcnn.data.stored import StoredImages
-from medcnn.errors import UserError, check_path, check_whole_number
+from medcnn.errors import UserError, check_path
 from medcnn.notes import note
 from medcnn.objective import Task
 from medcnn.problems import audit_data, pseudonym_key, report_files, tell_findings
@@ -109,7 +109,7 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
     keys = ("dataset", "splits", "folds", "fold") if own else ()
     settings = {key: plain(cfg.get(key)) for key in SETTINGS}
     settings |= {
-        "near_duplicates": None,
+        "near_duplicates": False,
         "strict": False,
         "splits": None,
         "folds": None,
@@ -153,11 +153,9 @@ def _check(cfg: DictConfig) -> None:
     check_path("cache.folder", cfg.cache.folder)
     if cfg.on_error not in ("stop", "skip"):
         raise UserError(f"on_error={cfg.on_error}: choose stop or skip")
-    for key in ("strict", "pseudonymise"):
+    for key in ("strict", "pseudonymise", "near_duplicates"):
         if not isinstance(cfg[key], bool):
             raise UserError(f"{key}={cfg[key]}: choose true or false")
-    if cfg.near_duplicates is not None:
-        check_whole_number("near_duplicates", cfg.near_duplicates, 0, 32)
 
 
 def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from medcnn.data.audit import audit
 from medcnn.data.audit_report import findings_table, raise_errors, summary_lines
-from medcnn.data.duplicates import content_hashes, perceptual_hashes
+from medcnn.data.duplicates import content_hashes, near_duplicates
 from medcnn.data.files import Problem
 from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.errors import UserError, check_path
@@ -62,23 +62,19 @@ def audit_data(data: "DataSet", cfg: DictConfig) -> None:
 
     The sample table gets a column ``content_hash``, by which an image is known under another name.
     """
-    samples, distance = data.samples, cfg.near_duplicates
+    samples = data.samples
     found = contents(data)
     hide = partial(pseudonym, key=pseudonym_key(cfg), kind=CONTENT) if cfg.pseudonymise else str
     samples.table[CONTENT] = [None if one is None else hide(one) for one in found]
-    if data.facts:
-        facts = zip(data.facts, data.slices, strict=True)
-        hashes = np.array([fact["perceptual"][k] for fact, k in facts], np.uint64)
-    else:
-        hashes = np.empty(0, np.uint64) if distance is None else perceptual_hashes(samples.images)
+    splits = samples.table["split"].tolist()
+    near = near_duplicates(samples.images, splits) if cfg.near_duplicates else None
     data.findings = audit(
         samples.table,
         samples.task,
         samples.label_columns,
         samples.class_names,
         content=found,
-        perceptual=None if distance is None else hashes,
-        distance=distance or 0,
+        near=near,
         strict=cfg.strict,
     )
 

@@ -130,7 +130,7 @@ def epoch_seconds(overrides: list[str], run: Path, epochs: int) -> list[float]:
     """Seconds of each epoch of a training but the first, in which features are computed."""
     from medcnn.train import train
 
-    extras = ["logger=none", "cam.n=0", "near_duplicates=null", "trainer.accelerator=cpu"]
+    extras = ["logger=none", "cam.n=0", "near_duplicates=false", "trainer.accelerator=cpu"]
     extras += [f"paths.run='{run}'", f"trainer.max_epochs={epochs + 1}"]
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         train(hydra.compose("train", [*extras, *overrides]), [])

@@ -30,7 +30,7 @@ from medcnn.rundir import RunDir
 from medcnn.train import train
 
 NARROW = ("model=resnet", "model.width=0.25")
-QUIET = ("logger=none", "cam.n=0", "near_duplicates=null", "trainer.accelerator=cpu")
+QUIET = ("logger=none", "cam.n=0", "near_duplicates=false", "trainer.accelerator=cpu")
 STRENGTHS = (0.5, 0.7, 0.85, 0.95, 1.0)
 SMALL_CT = ("dataset.size=24", "dataset.patients=300", "model.width=0.125", "trainer.max_epochs=20")
 MARKED = ("dataset=phantom", "dataset.size=48", "dataset.shortcut=0.5", "dataset.seed=1")

@@ -142,7 +142,7 @@ def chosen(overrides: list[str]) -> tuple[str, str]:
 def compose(*overrides: str) -> Any:
     """The config of a training, on this machine's CPU, without extras."""
     HydraConfig.instance().cfg = None
-    extras = ["logger=none", "cam.n=0", "near_duplicates=null", "trainer.accelerator=cpu"]
+    extras = ["logger=none", "cam.n=0", "near_duplicates=false", "trainer.accelerator=cpu"]
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose("train", [*extras, *overrides])
 

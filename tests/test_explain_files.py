@@ -42,7 +42,7 @@ def volume_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nibabel.Nifti1Image(values, affine).to_filename(folder / f"v{n}.nii.gz")
         rows.append({"image": f"v{n}.nii.gz", "label": n % 2, "patient": n})
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
-    options = (*jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=null")
+    options = (*jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=false")
     data = (
         "dataset=csv",
         f"dataset.path='{folder / 'table.csv'}'",

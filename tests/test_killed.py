@@ -43,7 +43,7 @@ def options(folder: Path, cache: str, table: str = "table") -> list[str]:
         "dataset=csv",
         f"dataset.path={folder / table}.csv",
         "dataset.size=28",
-        "near_duplicates=null",
+        "near_duplicates=false",
         f"cache.folder={folder / cache}",
     ]
 

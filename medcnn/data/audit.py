@@ -9,9 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcnn.data.duplicates import BITS, NO_HASH, near_pairs
 from medcnn.data.samples import ALL_SPLITS, SPLITS
-from medcnn.errors import check_whole_number
 from medcnn.objective import UNKNOWN, Task
 
 Severity = Literal["error", "warning", "note"]
@@ -69,15 +67,14 @@ def audit(
     class_names: Sequence[str],
     *,
     content: Sequence[Hashable | None] | None = None,
-    perceptual: Sequence[int | None] | NDArray[np.uint64] | None = None,
-    distance: int | None = 2,
+    near: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None,
     strict: bool = False,
 ) -> list[Finding]:
     """Looks for leaks between the splits, and for labels that can't be right.
 
     - A patient in two splits: an error.
-    - For each image of val and test, one with the same content in an earlier split, and else the
-      one that looks most like it, if it is near enough: a warning, in strict mode an error.
+    - For each image of val and test, one with the same content in an earlier split, or one of
+      which it is a copy: a warning, in strict mode an error.
     - Images of the same content with different labels, in whatever split: a warning.
     - Patients with several different labels where a sample has one class: a note, since patients
       recover and fall ill; in multi-label data and regression that is not looked at.
@@ -91,18 +88,11 @@ def audit(
         class_names: Names of the classes, or of the targets.
         content: (N,) hashes of the images' content, None for an image of one grey, which is
             nobody's duplicate; see `medcnn.data.duplicates.content_hashes`. None: not looked at.
-        perceptual: (N,) of `medcnn.data.duplicates.perceptual_hashes`, None or 0 for an image of
-            one grey. None: not looked at.
-        distance: Bits of 64 in which the perceptual hashes of near-duplicates differ at most; None
-            for not looking. Half of a hash's bits are set, so two differ in an even number: 3 is
-            no more than 2.
+        near: Of `medcnn.data.duplicates.near_duplicates`; None: not looked for.
         strict: Duplicates in two splits are errors.
 
     Returns:
         In the order of `KINDS`.
-
-    Raises:
-        UserError: `distance` is no whole number in 0 … 64.
     """
     labels = table[list(label_columns)].to_numpy(dtype=float)
     audited = _Audited(
@@ -117,10 +107,8 @@ def audit(
     findings = _shared_patients(audited)
     if content is not None:
         findings += _identical(audited, content, severity)
-    if perceptual is not None and distance is not None:
-        check_whole_number("near_duplicates", distance, least=0, most=BITS)
-        hashes = np.array([NO_HASH if h is None else int(h) for h in perceptual], np.uint64)
-        findings += _near(audited, hashes, distance, severity, findings)
+    if near is not None:
+        findings += _near(audited, near, severity, findings)
     if content is not None:
         findings += _relabelled(audited, content)
     if task not in ("multilabel", "regression"):
@@ -168,18 +156,16 @@ def _identical(
 
 def _near(
     audited: _Audited,
-    hashes: NDArray[np.uint64],
-    distance: int,
+    near: tuple[NDArray[np.int64], NDArray[np.float64]],
     severity: Severity,
     before: Sequence[Finding],
 ) -> list[Finding]:
-    """The pairs of `near_pairs`, but for images that have an identical one in that split."""
+    """The pairs of near-duplicates, but for images that have an identical one in that split."""
     identical = {(f.row, f.other_split) for f in before if f.kind == IDENTICAL}
     findings = []
-    pairs, distances = near_pairs(hashes, audited.splits.tolist(), distance)
-    for (row, other), bits in zip(pairs.tolist(), distances.tolist(), strict=True):
+    for (row, other), agreement in zip(near[0].tolist(), near[1].tolist(), strict=True):
         if (row, audited.splits[other]) not in identical:
-            detail = f"their perceptual hashes differ in {bits} of {BITS} bits (limit {distance})"
+            detail = f"laid over each other, their structures correlate by {agreement:.2f}"
             findings.append(audited.pair(NEAR, severity, detail, row, other))
     return findings
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from medcnn.data.audit import IDENTICAL, KINDS, NEAR, PATIENT, Finding, Severity
-from medcnn.data.duplicates import BITS
 from medcnn.errors import UserError
 
 OF_SPLITS = (PATIENT, IDENTICAL, NEAR)  # which images of two splits have between them
@@ -41,30 +40,24 @@ def findings_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataF
     return pd.DataFrame(rows, columns=columns)
 
 
-def summary_lines(
-    findings: Sequence[Finding], table: pd.DataFrame, distance: int | None
-) -> list[str]:
-    """One line for each kind of finding, how many and the first; and how near near-duplicates are.
+def summary_lines(findings: Sequence[Finding], table: pd.DataFrame, near: bool) -> list[str]:
+    """One line for each kind of finding, how many and the first; and a line on near-duplicates.
 
     Args:
         findings: Of `audit`.
         table: That was audited, or a copy of it with pseudonyms.
-        distance: That near-duplicates were sought with; None if they weren't.
+        near: Whether near-duplicates were looked for.
     """
     lines = []
     for kind in KINDS:
         of_kind = [f for f in findings if f.kind == kind]
         if of_kind:
             lines.append(f"{of_kind[0].severity}: {_count(of_kind, table)}")
-    if distance is None:
-        lines.append("near-duplicate images were not looked for")
-    else:
-        found = len({f.row for f in findings if f.kind == NEAR})
-        lines.append(
-            f"near-duplicates: {found} of the images of val and test have one in an earlier split "
-            f"(perceptual hashes that differ in at most {distance} of {BITS} bits)"
-        )
-    return lines
+    if not near:
+        return [*lines, "near-duplicate images were not looked for"]
+    found = len({f.row for f in findings if f.kind == NEAR})
+    what = "of the images of val and test are copies of one in an earlier split"
+    return [*lines, f"near-duplicates: {found} {what}"]
 
 
 def _count(findings: Sequence[Finding], table: pd.DataFrame) -> str:

@@ -1,8 +1,9 @@
-"""Images that are the same, or nearly so: hashes of their content and of their look."""
+"""Images that are the same in every pixel, or copies of each other."""
 
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +11,51 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcnn.data.image import Array
+from medcnn.data.overlay import agreement, align, local_contrast
 from medcnn.data.samples import ALL_SPLITS, Images
+from medcnn.progress import Progress
 
-BITS = 64
-NO_HASH = 0  # of an image of one grey; any other image has its first bit, or about half of all, set
-_VALUES = 1 << 24  # that are hashed at a time
-_BITS_OF = np.array([n.bit_count() for n in range(1 << 16)], np.uint8)
+_VALUES = 1 << 24  # that are looked at at a time
+INNER = 0.93  # share of an edge that a copy may have kept, to begin with
+ROWS = 256  # of the later split that are compared at a time
+NEVER = 2.0  # an agreement that no pair reaches
+STEPS = 127 / 3  # of local contrast as a whole number of 8 bits
+
+
+class Look(NamedTuple):
+    """One look at a pair of images, closer than the one before.
+
+    Args:
+        side: Pixels an edge.
+        width: Of the neighbourhood of `medcnn.data.overlay.local_contrast`.
+        steps: By which the images are laid over each other better than before.
+        kept: Agreement that a pair needs to be looked at more closely.
+        found: Agreement from which on a pair are copies.
+    """
+
+    side: int
+    width: int
+    steps: int
+    kept: float
+    found: float
+
+
+def looks_at(size: Sequence[int]) -> list[Look]:
+    """The looks at images of a size, the coarsest first; where the limits come from: docs/data.md.
+
+    Args:
+        size: (H, W) or (D, H, W).
+    """
+    side = min(size)
+    if len(size) == 3:
+        looks = [Look(min(side, 8), 3, 6, 0.6, NEVER), Look(min(side, 16), 3, 4, 0.6, 0.85)]
+        return [*looks, Look(32, 3, 4, NEVER, 0.5)] if side >= 32 else looks
+    first = Look(min(side, 16), 5, 6, 0.6, NEVER)
+    if side < 24:  # so little detail that look-alikes agree
+        return [first, Look(side, 3, 4, NEVER, 0.95)]
+    if side < 48:
+        return [first, Look(side, 3, 4, NEVER, 0.8)]
+    return [first, Look(32, 3, 4, 0.6, 0.92), Look(min(side, 96), 5, 4, NEVER, 0.8)]
 
 
 def content_hashes(images: Images) -> list[bytes | None]:
@@ -38,24 +77,133 @@ def content_hashes(images: Images) -> list[bytes | None]:
     return digests
 
 
-def perceptual_hashes(images: Images) -> NDArray[np.uint64]:
-    """64 bits a picture or volume, of which similar ones share most.
+def near_duplicates(
+    images: Images, splits: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For each image of val and test that is a copy of one of an earlier split, that image.
 
-    The hash of the discrete cosine transform (C. Zauner, "Implementation and benchmarking of
-    perceptual image hash functions", 2010), in the form of ``imagehash.phash``: the mean of the
-    channels is brought to 32×32 pixels and transformed (type II), and each of the lowest 8×8
-    frequencies, the constant one included, gives a bit: 1 above their median. Volumes, for which
-    there is no such convention: 16×16×16 voxels and the lowest 4×4×4 frequencies. Brightness,
-    contrast and size hardly matter; a mirrored, turned or shifted copy gets another hash.
+    A copy may have been saved again (JPEG), scaled, cut by some per cent of each edge, or shown in
+    another window; a mirrored or turned one is none, nor is another film of the same patient. The
+    coarsest look picks a few candidates for each image, of all images in earlier splits (train for
+    val; train and val for test; all three for holdout); closer looks judge these.
 
     Args:
-        images: (N, C, H, W) or (N, C, D, H, W), any real data type.
+        images: (N, C, *spatial).
+        splits: (N,) names of splits.
 
     Returns:
-        (N,) uint64, the first bit the lowest frequency; `NO_HASH` for an image of one grey.
+        (M, 2) rows, the image of the later split first, in the order of the splits and then of the
+        rows: at most one pair an image. And (M,) how far they agree, see `Look`.
     """
-    hashes = [_hash(values.double().mean(1)) for values in _chunks(images)]
-    return np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
+    looks = looks_at(images.shape[2:])
+    names = np.asarray(splits, dtype=object)
+    members = [np.flatnonzero(names == split) for split in ALL_SPLITS]
+    searched = [(members[k], np.concatenate(members[:k])) for k in range(1, len(ALL_SPLITS))]
+    searched = [(later, earlier) for later, earlier in searched if len(later) and len(earlier)]
+    pairs, agreements = [np.empty((0, 2), np.int64)], [np.empty(0)]
+    if not searched:
+        return pairs[0], agreements[0]
+    maps = _maps(images, looks[:2])
+    total = sum(len(later) for later, _ in searched)
+    with Progress("images compared with those of earlier splits", total) as progress:
+        for later, earlier in searched:
+            known = maps[0][torch.from_numpy(earlier)]
+            whole, inner = _unit(known), _unit(_inner(known))
+            for rows in np.array_split(later, math.ceil(len(later) / ROWS)):
+                candidates, stretch = _candidates(maps[0], rows, earlier, whole, inner)
+                found, how_far = _judged(images, maps, looks, candidates, stretch)
+                pairs.append(found)
+                agreements.append(how_far)
+                progress.advance(len(rows))
+    return np.concatenate(pairs), np.concatenate(agreements)
+
+
+def _maps(images: Images, looks: Sequence[Look]) -> list[Tensor]:
+    """Local contrast (N, *sides) of all images for each look, as whole numbers of 8 bits."""
+    maps: list[list[Tensor]] = [[] for _ in looks]
+    with Progress("images looked at for copies", int(images.shape[0])) as progress:
+        for values in _chunks(images):
+            grey = values.float().mean(1)
+            for parts, look in zip(maps, looks, strict=True):
+                contrast = local_contrast(grey, look.side, look.width)
+                parts.append((contrast * STEPS).round().to(torch.int8))
+            progress.advance(len(values))
+    return [torch.cat(parts) for parts in maps]
+
+
+def _candidates(
+    maps: Tensor, rows: NDArray[np.int64], earlier: NDArray[np.int64], whole: Tensor, inner: Tensor
+) -> tuple[NDArray[np.int64], Tensor]:
+    """The pairs (P, 2) that look most alike, and by how much the other image is stretched, (P,).
+
+    An image is compared as it is, and without its edges, in case that either is a copy of the
+    other's inner part.
+    """
+    own = maps[torch.from_numpy(rows)]
+    ways = (
+        (_unit(own), whole, 1.0, 2),
+        (_unit(_inner(own)), whole, 1 / INNER, 1),
+        (_unit(own), inner, INNER, 1),
+    )
+    pairs, stretches = [], []
+    for ours, theirs, stretch, most in ways:
+        nearest = (ours @ theirs.T).topk(min(most, len(theirs)), dim=1).indices
+        for column in nearest.T.numpy():
+            pairs.append(np.stack([rows, earlier[column]], 1))
+            stretches.append(torch.full((len(rows),), stretch))
+    return np.concatenate(pairs), torch.cat(stretches)
+
+
+def _judged(
+    images: Images,
+    maps: Sequence[Tensor],
+    looks: Sequence[Look],
+    pairs: NDArray[np.int64],
+    stretch: Tensor,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Those pairs that are copies, the best of each image, and how far they agree."""
+    dims = len(images.shape) - 2
+    place = torch.stack([stretch, torch.zeros_like(stretch)], 1)[..., None].repeat(1, 1, dims)
+    found, how_far = [], []
+    for k, look in enumerate(looks):
+        if len(pairs) == 0:
+            break
+        if k < len(maps):
+            fixed, moving = (maps[k][torch.from_numpy(side)] / STEPS for side in pairs.T)
+        else:
+            fixed, moving = (_contrast(images, side, look) for side in pairs.T)
+        place = align(fixed, moving, place, look.steps)
+        agree = agreement(fixed, moving, place).double().numpy()
+        found.append(pairs[agree >= look.found])
+        how_far.append(agree[agree >= look.found])
+        kept = (agree >= look.kept) & (agree < look.found)
+        pairs, place = pairs[kept], place[torch.from_numpy(kept)]
+    copies, agreements = np.concatenate(found), np.concatenate(how_far)
+    order = np.lexsort((copies[:, 1], -agreements, copies[:, 0]))
+    copies, agreements = copies[order], agreements[order]
+    _, first = np.unique(copies[:, 0], return_index=True)
+    return copies[first], agreements[first]
+
+
+def _contrast(images: Images, rows: NDArray[np.int64], look: Look) -> Tensor:
+    """Local contrast of the images of some rows."""
+    grey = images[torch.from_numpy(rows)].float().mean(1)
+    return local_contrast(grey, look.side, look.width)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    """Maps as vectors (N, pixels) of length 1 whose products are correlations; 0 for flat ones."""
+    values = maps.flatten(1).float()
+    return F.normalize(values - values.mean(1, keepdim=True))
+
+
+def _inner(maps: Tensor) -> Tensor:
+    """The inner part of maps, enlarged to their size."""
+    values = maps[:, None].float()
+    dims = maps.ndim - 1
+    turn = torch.eye(dims, dims + 1) * INNER
+    grid = F.affine_grid(turn.expand(len(maps), -1, -1), list(values.shape), align_corners=False)
+    return F.grid_sample(values, grid, padding_mode="border", align_corners=False)[:, 0]
 
 
 def _chunks(images: Images) -> Iterator[Tensor]:
@@ -64,92 +212,3 @@ def _chunks(images: Images) -> Iterator[Tensor]:
     size = min(4096, max(1, _VALUES // max(1, math.prod(images.shape[1:]))))
     for start in range(0, count, size):
         yield images[torch.arange(start, min(start + size, count))]
-
-
-def _hash(grey: Tensor) -> NDArray[np.uint64]:
-    """Hashes (B,) of images (B, *spatial) float64."""
-    dims = grey.ndim - 1
-    side, kept = (32, 8) if dims == 2 else (16, 4)
-    size = (side,) * dims
-    if dims == 2:
-        low = F.interpolate(grey[:, None], size, mode="bicubic", antialias=True)[:, 0]
-    else:  # PyTorch has no antialiased resampling of volumes
-        low = F.interpolate(grey[:, None], size, mode="area")[:, 0]
-    basis = _cosines(side, kept)
-    for _ in range(dims):  # transform the first spatial axis, and put it last
-        low = torch.tensordot(low, basis, dims=([1], [1]))
-    low = low.flatten(1)
-    largest = low.abs().amax(1, keepdim=True).clamp(min=1e-300)
-    low = (low / largest * 2**30).round()  # what is zero but for rounding errors counts as zero
-    bits = (low > low.quantile(0.5, dim=1, keepdim=True)).numpy()
-    hashes = np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
-    flat = grey.flatten(1)
-    hashes[(flat.amax(1) == flat.amin(1)).numpy()] = NO_HASH
-    return hashes
-
-
-def _cosines(side: int, kept: int) -> Tensor:
-    """The lowest `kept` rows (kept, side) of the DCT-II, without a norm."""
-    frequency, place = torch.arange(kept).double()[:, None], torch.arange(side).double()
-    return torch.cos(math.pi * frequency * (2 * place + 1) / (2 * side))
-
-
-def near_pairs(
-    hashes: NDArray[np.uint64], splits: Sequence[str], distance: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each image of val and test, the image of an earlier split that looks most like it.
-
-    Exact: every image is compared with every image of the earlier splits (train for val; train and
-    val for test; all three for holdout). Of several equally near ones the one with the lowest hash
-    counts, and of those with that hash the first.
-
-    Args:
-        hashes: (N,) of `perceptual_hashes`; those that are `NO_HASH` are left out.
-        splits: (N,) names of splits.
-        distance: Bits in which two hashes may differ, 0 … 64.
-
-    Returns:
-        (M, 2) rows, the image of the later split first, in the order of the splits and then of the
-        rows: at most one pair for an image and an earlier split. And (M,), the bits they differ in.
-    """
-    hashes, names = np.asarray(hashes, np.uint64), np.asarray(splits, dtype=object)
-    found = [(np.empty((0, 2), np.int64), np.empty(0, np.int64))]
-    members = [np.flatnonzero((names == split) & (hashes != NO_HASH)) for split in ALL_SPLITS]
-    for later in range(1, len(ALL_SPLITS)):
-        for earlier in range(later):
-            found.append(_nearest(hashes, members[later], members[earlier], distance))
-    pairs, distances = zip(*found, strict=True)
-    return np.concatenate(pairs), np.concatenate(distances)
-
-
-def _nearest(
-    hashes: NDArray[np.uint64], rows: Array, others: Array, distance: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The nearest of the other rows for each row, where it is near enough."""
-    if len(rows) == 0 or len(others) == 0:
-        return np.empty((0, 2), np.int64), np.empty(0, np.int64)
-    wanted, back = np.unique(hashes[rows], return_inverse=True)
-    known, first = np.unique(hashes[others], return_index=True)
-    place, bits = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int64)
-    for k, value in enumerate(wanted):  # one against all: the differences stay in the CPU's cache
-        differing = count_bits(known ^ value)
-        place[k] = differing.argmin()
-        bits[k] = differing[place[k]]
-    near = bits[back] <= distance
-    pairs = np.stack([rows, others[first[place[back]]]], axis=1)
-    return pairs[near].astype(np.int64), bits[back][near]
-
-
-def count_bits(values: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """How many bits are set in each number, (N,) of (N,)."""
-    if hasattr(np, "bitwise_count"):
-        counts: NDArray[np.uint8] = np.bitwise_count(values)
-        return counts
-    return _count_bits_by_table(values)
-
-
-def _count_bits_by_table(values: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """The same for numpy 1, in four parts of 16 bits."""
-    parts = np.ascontiguousarray(values).view(np.uint16).reshape(-1, 4)
-    total: NDArray[np.uint8] = _BITS_OF[parts].sum(axis=1, dtype=np.uint8)
-    return total

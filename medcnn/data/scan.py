@@ -18,7 +18,7 @@ from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.intensity import percentiles
 from medcnn.errors import UserError
 
-FORMAT = 2  # raised whenever the same file is prepared in another way
+FORMAT = 3  # raised whenever the same file is prepared in another way
 LIBRARIES = (
     "monai",
     "nibabel",
@@ -222,8 +222,7 @@ def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, 
         uint8 of 0 and 1 with C left out; and facts for JSON: ``shape`` (of the file, spatial),
         ``channels``, ``dtype``, ``spacing``, ``affine`` (of a volume, see `Image`),
         ``modality``, ``value_range``, ``window``, ``notes`` (see `Image`), ``extremes`` and
-        ``percentiles`` (of what was measured, not of padding), and for each slice ``digests`` and
-        ``perceptual`` hashes.
+        ``percentiles`` (of what was measured, not of padding), and for each slice ``digests``.
 
     Raises:
         UserError: The reason why the file can't be used, without its path.
@@ -257,14 +256,9 @@ def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[A
 
 
 def _facts(image: Image, images: Array) -> Facts:
-    import torch
-
-    from medcnn.data.duplicates import perceptual_hashes
-
     values = image.values
     flat = images.reshape(len(images), -1)
     constant = flat.min(1) == flat.max(1)
-    hashes = perceptual_hashes(torch.from_numpy(images))
     return {
         "shape": list(values.shape[1:]),
         "channels": int(values.shape[0]),
@@ -278,7 +272,6 @@ def _facts(image: Image, images: Array) -> Facts:
         "digests": [
             None if c else sha256(s).hexdigest() for s, c in zip(images, constant, strict=True)
         ],
-        "perceptual": hashes.tolist(),
     }
 
 

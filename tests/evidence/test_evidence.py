@@ -239,7 +239,7 @@ def test_folds_are_pooled(tmp_path: Path) -> None:
 
 def test_regression_and_multilabel_have_what_fits(tmp_path: Path) -> None:
     run = jobs.train(
-        tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=null",
+        tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=false",
         trust=[jobs.NUMBERS],
         dataset={"_target_": jobs.NUMBERS, "sizes": [24, 12, 12], "name": "n"},
     )  # fmt: skip
@@ -274,7 +274,7 @@ def test_others_must_fit(phantom_run: Path, tmp_path: Path) -> None:
 def test_several_labels_have_no_lesion_of_their_own(tmp_path: Path) -> None:
     data = jobs.banded(24, "multilabel", masks=torch.ones(36, 28, 28, dtype=torch.bool))
     run = jobs.train(
-        tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=null",
+        tmp_path / "run", *jobs.PLAIN, "model=lenet", "cam.n=0", "near_duplicates=false",
         trust=["jobs.banded"],
         dataset={"_target_": "jobs.banded", "rows": 24, "task": "multilabel", "name": "n"},
     )  # fmt: skip
