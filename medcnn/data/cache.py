@@ -8,8 +8,10 @@ A folder holds one sub-folder a chain (how files are prepared, by which library 
     <chain>/use.lock       shared by the processes that use them
 
 An image counts from the moment that the index is committed, after its bytes have reached the disk;
-what a killed process wrote beyond is overwritten by the next. Paths and their names are kept as
-hashes only, since they can tell who a patient is.
+what a killed process wrote beyond is overwritten by the next. The index keeps a checksum of each
+file's images. They are looked at whenever a pack was touched by anything but us (its size and times
+tell), and what was cut off or overwritten is forgotten, and so prepared anew. Paths and their names
+are kept as hashes only, since they can tell who a patient is.
 """
 
 import fcntl
@@ -18,24 +20,20 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
 import numpy as np
 
-from medcnn.data.formats import data_file
+from medcnn.data.cache_index import DamagedError, damaged, open_index
+from medcnn.data.identity import status_of
 from medcnn.data.image import Array
 from medcnn.errors import UserError
 
-TABLES = """
-CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content TEXT);
-CREATE TABLE IF NOT EXISTS images (
-    content TEXT PRIMARY KEY, kind TEXT, slot INTEGER, count INTEGER, facts TEXT
-);
-"""
 Facts = dict[str, Any]
 
 
@@ -71,24 +69,67 @@ class Cache:
         text = json.dumps(chain, sort_keys=True)
         self.root = Path(folder).expanduser()
         self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:24]
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._use = (self.folder / "use.lock").open("w")
-        except OSError as error:
-            raise UserError(
-                f"cache.folder={folder} can't be written to: {error.strerror}"
-            ) from error
-        fcntl.flock(self._use, fcntl.LOCK_SH)
-        os.utime(self.folder)  # when it was last used
-        self._index = sqlite3.connect(self.folder / "index.sqlite", timeout=60)
-        self._index.executescript(TABLES)
         self._packs: dict[str, IO[bytes]] = {}
         self._ends: dict[str, int] = {}
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._use = (self.folder / "use.lock").open("w")
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+            os.utime(self.folder)  # when it was last used
+            self._index = self._open_index()
+            self._forget_damaged()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say in one line that the disk can't be written to."""
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(
+                f"cache.folder={self.root} can't be written to: {reason}; choose another folder, "
+                "or make room"
+            ) from error
+
+    def _open_index(self) -> sqlite3.Connection:
+        """The index; a new one, without any image, in place of one that is damaged."""
+        path = self.folder / "index.sqlite"
+        with suppress(DamagedError):
+            return open_index(path)
+        with self._locked():
+            with suppress(DamagedError):  # another process may have replaced it meanwhile
+                return open_index(path)
+            print(f"the cache's {path} is damaged: images are prepared anew", flush=True)
+            for file in (*self.folder.glob("*.bin"), *self.folder.glob("index.sqlite*")):
+                file.unlink()  # whoever uses it still has it
+            return open_index(path)
+
+    def _forget_damaged(self) -> None:
+        """Leave out images whose bytes are no longer those that were written."""
+        stamps = dict(self._index.execute("SELECT kind, stamp FROM packs"))
+        for kind, stamp in stamps.items():
+            now = self._pack_stamp(kind)
+            if stamp == now:
+                continue
+            lost = damaged(self._index, kind, self.folder / f"{kind}.bin", _item_size(kind))
+            if lost:
+                pack = self.folder / f"{kind}.bin"
+                print(f"the cache's {pack} is damaged: {len(lost)} files are read anew", flush=True)
+            with suppress(BlockingIOError), self._locked(wait=bool(lost)):
+                query = "DELETE FROM images WHERE content = ? AND slot = ?"
+                self._index.executemany(query, lost)
+                self._index.execute("UPDATE packs SET stamp = ? WHERE kind = ?", (now, kind))
+                self._index.commit()
+
+    def _pack_stamp(self, kind: str) -> str | None:
+        path = self.folder / f"{kind}.bin"
+        return status_of(path) if path.exists() else None
 
     def close(self) -> None:
         """Let go of the folder, which may then be cleared."""
         for pack in self._packs.values():
-            pack.close()
+            with suppress(OSError):  # of a full disk, which was said when it was written to
+                pack.close()
         self._packs.clear()
         self._index.close()
         self._use.close()
@@ -130,15 +171,17 @@ class Cache:
         """
         if self.entry(content) is not None:
             return
-        kind, slot, count = None, 0, 0
+        kind, slot, count, checksum = None, 0, 0, 0
         if images is not None:
             count = len(images)
             kind = f"{images.dtype}-{'x'.join(map(str, images.shape[1:]))}"
             slot = self._end(kind)
             self._ends[kind] = slot + count
-            self._write(kind, slot, np.ascontiguousarray(images))
-        values = (content, kind, slot, count, json.dumps(facts))
-        self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?)", values)
+            images = np.ascontiguousarray(images)
+            checksum = zlib.crc32(images.data.cast("B"))
+            self._write(kind, slot, images)
+        values = (content, kind, slot, count, checksum, json.dumps(facts))
+        self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def _end(self, kind: str) -> int:
         """How many images of a kind there are; looked up once each time that `filling` begins."""
@@ -157,17 +200,18 @@ class Cache:
 
     def commit(self) -> None:
         """Make what was added count: first the bytes, then the index."""
-        for pack in self._packs.values():
+        for kind, pack in self._packs.items():
             pack.flush()
             os.fsync(pack.fileno())
+            values = (kind, self._pack_stamp(kind))
+            self._index.execute("INSERT OR REPLACE INTO packs VALUES (?, ?)", values)
         self._index.commit()
 
     def pack(self, kind: str) -> Array:
         """All images of a kind (n, C, *size), mapped from the disk, not to be written to."""
         dtype, shape = kind_of(kind)
-        item = np.dtype(dtype).itemsize * int(np.prod(shape))
         path = self.folder / f"{kind}.bin"
-        count = path.stat().st_size // item
+        count = path.stat().st_size // _item_size(kind)
         return np.memmap(path, dtype, "r", shape=(count, *shape))
 
     def file(self, kind: str) -> IO[bytes]:
@@ -175,22 +219,39 @@ class Cache:
         return (self.folder / f"{kind}.bin").open("rb")
 
     @contextmanager
-    def filling(self) -> Iterator[None]:
-        """Hold the right to add images; waits for another process that has it.
+    def filling(self) -> Iterator[bool]:
+        """Hold the right to add images; waits for another process that has it, and gives if so.
 
         Commits when the block ends, also by an exception: what is done is done.
+
+        Raises:
+            UserError: The disk is full, or can't be written to.
+        """
+        with self._writing(), self._locked() as waited:
+            self._ends.clear()  # another process may have added some
+            try:
+                yield waited
+            finally:
+                self.commit()
+
+    @contextmanager
+    def _locked(self, wait: bool = True) -> Iterator[bool]:
+        """Give whether another process had the right to add images just before.
+
+        Raises:
+            BlockingIOError: It has it still, and `wait` is false.
         """
         with (self.folder / "fill.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                waited = False
             except BlockingIOError:
+                if not wait:
+                    raise
                 print("another process prepares images with the same settings: waiting", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            self._ends.clear()  # another process may have added some
-            try:
-                yield
-            finally:
-                self.commit()
+                waited = True
+            yield waited
 
     def make_room(self, needed: int, most: int) -> None:
         """Clear chains that no process uses, the least recently used first.
@@ -233,49 +294,9 @@ def kind_of(kind: str) -> tuple[str, tuple[int, ...]]:
     return dtype, tuple(int(side) for side in shape.split("x"))
 
 
-def stamp_of(path: Path) -> str:
-    """Size and times of a file, or of the files in a folder: changes whenever they do.
-
-    Raises:
-        OSError: It isn't there or can't be looked at.
-    """
-    if path.is_dir():
-        inside = sorted(child for child in path.iterdir() if child.is_file())
-        stamps = [f"{child.name}:{stamp_of(child)}" for child in inside]
-        return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-    beside = data_file(path)
-    if beside is not None:
-        return f"{_stat(path)} {_stat(beside)}"
-    return _stat(path)
-
-
-def _stat(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
-
-
-def content_of(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files, as 64 hexadecimal digits.
-
-    Raises:
-        OSError: It can't be read.
-    """
-    if path.is_dir():
-        inside = [child for child in path.iterdir() if child.is_file()]
-        return _digest(sorted(content_of(child) for child in inside))
-    beside = data_file(path)
-    if beside is not None:
-        return _digest([_sha256(path), _sha256(beside)])
-    return _sha256(path)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest(texts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(["several files", *texts]).encode()).hexdigest()
+def _item_size(kind: str) -> int:
+    dtype, shape = kind_of(kind)
+    return np.dtype(dtype).itemsize * int(np.prod(shape))
 
 
 def _path_key(path: Path) -> str:

@@ -15,7 +15,8 @@ from medcnn.data.overlay import agreement, align, local_contrast
 from medcnn.data.samples import ALL_SPLITS, Images
 from medcnn.progress import Progress
 
-_VALUES = 1 << 24  # that are looked at at a time
+_VALUES = 1 << 24  # of images that are looked at at a time
+_PIXELS = 1 << 18  # of pairs that are laid over each other at a time
 INNER = 0.93  # share of an edge that a copy may have kept, to begin with
 ROWS = 256  # of the later split that are compared at a time
 NEVER = 2.0  # an agreement that no pair reaches
@@ -48,7 +49,7 @@ def looks_at(size: Sequence[int]) -> list[Look]:
     """
     side = min(size)
     if len(size) == 3:
-        looks = [Look(min(side, 8), 3, 6, 0.6, NEVER), Look(min(side, 16), 3, 4, 0.6, 0.85)]
+        looks = [Look(min(side, 8), 3, 6, 0.6, NEVER), Look(min(side, 16), 3, 4, 0.75, 0.85)]
         return [*looks, Look(32, 3, 4, NEVER, 0.5)] if side >= 32 else looks
     first = Look(min(side, 16), 5, 6, 0.6, NEVER)
     if side < 24:  # so little detail that look-alikes agree
@@ -164,16 +165,17 @@ def _judged(
     """Those pairs that are copies, the best of each image, and how far they agree."""
     dims = len(images.shape) - 2
     place = torch.stack([stretch, torch.zeros_like(stretch)], 1)[..., None].repeat(1, 1, dims)
-    found, how_far = [], []
+    found, how_far = [np.empty((0, 2), np.int64)], [np.empty(0)]
     for k, look in enumerate(looks):
-        if len(pairs) == 0:
-            break
-        if k < len(maps):
-            fixed, moving = (maps[k][torch.from_numpy(side)] / STEPS for side in pairs.T)
-        else:
-            fixed, moving = (_contrast(images, side, look) for side in pairs.T)
-        place = align(fixed, moving, place, look.steps)
-        agree = agreement(fixed, moving, place).double().numpy()
+        agree = np.empty(len(pairs))
+        for part in torch.arange(len(pairs)).split(max(1, _PIXELS // look.side**dims)):
+            sides = pairs[part.numpy()].T
+            if k < len(maps):
+                fixed, moving = (maps[k][torch.from_numpy(rows)] / STEPS for rows in sides)
+            else:
+                fixed, moving = (_contrast(images, rows, look) for rows in sides)
+            place[part] = align(fixed, moving, place[part], look.steps)
+            agree[part.numpy()] = agreement(fixed, moving, place[part]).numpy()
         found.append(pairs[agree >= look.found])
         how_far.append(agree[agree >= look.found])
         kept = (agree >= look.kept) & (agree < look.found)

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medcnn.data.cache import Cache, Entry, Facts, content_of, stamp_of
+from medcnn.data.cache import Cache, Entry, Facts
+from medcnn.data.identity import content_of, stamp_of
 from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.intensity import percentiles
 from medcnn.errors import UserError
+from medcnn.progress import progress
 
 FORMAT = 3  # raised whenever the same file is prepared in another way
 LIBRARIES = (
@@ -34,7 +36,6 @@ LIBRARIES = (
     "torch",
 )
 COMMIT_SECONDS = 2.0  # what a killed process loses at most
-NOTICE_SECONDS = 10.0  # between lines that say how far it is
 WHAT = ("size", "channels", "spacing", "orientation", "frame", "slices", "allow_missing_geometry")
 
 
@@ -80,23 +81,35 @@ def scan(
     """
     entries: dict[Path, Entry] = {}
     todo: list[Path] = []
-    for path in dict.fromkeys(paths):
-        found = _look_up(cache, path, root)
+    folders: dict[Path, Path] = {}
+    for path in progress(dict.fromkeys(paths), "files looked up in the cache"):
+        found = _look_up(cache, path, root, folders)
         if found is None:
             todo.append(path)
         else:
             entries[path] = found
     if todo:
-        with cache.filling():
-            _fill(cache, todo, root, spec, kind, disk, entries)
+        with cache.filling() as waited:
+            if waited:  # another process may have added them
+                again = {path: _look_up(cache, path, root, folders) for path in todo}
+                entries |= {path: entry for path, entry in again.items() if entry is not None}
+                todo = [path for path in todo if path not in entries]
+            _fill(cache, todo, spec, kind, disk, entries)
     return [entries[path] for path in paths]
 
 
-def _look_up(cache: Cache, path: Path, root: Path) -> Entry | None:
-    """What is known of a file that wasn't touched; what speaks against it; else None."""
+def _look_up(cache: Cache, path: Path, root: Path, folders: dict[Path, Path]) -> Entry | None:
+    """What is known of a file that wasn't touched; what speaks against it; else None.
+
+    Args:
+        cache: Of the same chain.
+        path: Of the file.
+        root: Folder that it has to lie in.
+        folders: Where the folders that were met so far lie, their links followed.
+    """
     try:
         stamp = stamp_of(path)
-        if not path.resolve().is_relative_to(root):
+        if not _followed(path, folders).is_relative_to(root):
             return _refusal("lies outside of dataset.root, through a symbolic link")
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode) and not any(child.is_file() for child in path.iterdir()):
@@ -111,6 +124,15 @@ def _look_up(cache: Cache, path: Path, root: Path) -> Entry | None:
     return cache.entry(content) if content else None
 
 
+def _followed(path: Path, folders: dict[Path, Path]) -> Path:
+    """Where a path leads once links are followed; a folder of many files is followed once."""
+    if path.is_symlink() or path.name in ("", "..") or path.is_dir():
+        return path.resolve()
+    if path.parent not in folders:
+        folders[path.parent] = path.parent.resolve()
+    return folders[path.parent] / path.name
+
+
 def _refusal(reason: str) -> Entry:
     return Entry(None, 0, 0, {"error": reason})
 
@@ -118,31 +140,22 @@ def _refusal(reason: str) -> Entry:
 def _fill(
     cache: Cache,
     paths: list[Path],
-    root: Path,
     spec: ImageSpec,
     kind: str,
     disk: int,
     entries: dict[Path, Entry],
 ) -> None:
     """Reads files with as many threads as there are cores, and adds them to cache and entries."""
-    found = {path: _look_up(cache, path, root) for path in paths}  # by another process, meanwhile
-    entries |= {path: entry for path, entry in found.items() if entry is not None}
-    paths = [path for path in paths if path not in entries]
-    start = said = saved = time.monotonic()
+    saved = time.monotonic()
     room = False
-    for done, (path, read) in enumerate(_read_all(cache, paths, spec, kind), 1):
+    for path, read in progress(_read_all(cache, paths, spec, kind), "files read", len(paths)):
         if read.images is not None and not room:
             cache.make_room(read.images.nbytes * len(paths), disk)
             room = True
         entries[path] = _keep(cache, path, read)
-        now = time.monotonic()
-        if now - saved > COMMIT_SECONDS:
+        if time.monotonic() - saved > COMMIT_SECONDS:
             cache.commit()
             saved = time.monotonic()
-        if now - said > NOTICE_SECONDS:
-            left = (now - start) / done * (len(paths) - done)
-            print(f"{done} of {len(paths)} files read, {left:.0f} s left", flush=True)
-            said = now
 
 
 def _keep(cache: Cache, path: Path, read: Read) -> Entry:

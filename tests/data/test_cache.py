@@ -1,13 +1,17 @@
+import errno
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from medcnn.data.cache import Cache, content_of, kind_of, stamp_of
+from medcnn.data.cache import Cache, kind_of
+from medcnn.data.identity import content_of, stamp_of
 from medcnn.errors import UserError
 
 
@@ -172,3 +176,95 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_kinds_tell_type_and_shape() -> None:
     assert kind_of("uint16-3x8x9") == ("uint16", (3, 8, 9))
+
+
+def filled(folder: Path) -> Path:
+    """A cache with five images; gives its pack."""
+    with Cache(folder, {}) as cache:
+        with cache.filling():
+            for k in range(5):
+                cache.add(f"{k}", image(10 + k), {})
+        return cache.folder / "uint8-1x4x6.bin"
+
+
+def cut_off(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zero_the_second(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(24)
+        file.write(bytes(24))
+
+
+@pytest.mark.parametrize(
+    ("harm", "left"),
+    [(cut_off, {"0", "1"}), (zero_the_second, {"0", "2", "3", "4"}), (Path.unlink, set())],
+)
+def test_damaged_images_are_forgotten_and_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Any, left: set[str]
+) -> None:
+    pack = filled(tmp_path)
+    harm(pack)
+    with Cache(tmp_path, {}) as cache:
+        assert cache.contents() == left
+        assert f"{pack} is damaged: {5 - len(left)} files are read anew" in capsys.readouterr().out
+        with cache.filling():
+            for k in range(5):
+                cache.add(f"{k}", image(10 + k), {})
+    with Cache(tmp_path, {}) as cache:
+        slots = [entry.slot for k in range(5) if (entry := cache.entry(f"{k}"))]
+        assert cache.pack("uint8-1x4x6")[slots, 0, 0, 0].tolist() == [10, 11, 12, 13, 14]
+        assert capsys.readouterr().out == ""
+
+
+def test_a_cache_that_was_copied_is_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = filled(tmp_path)
+    os.utime(pack, (1, 1))
+    with Cache(tmp_path, {}) as cache:
+        assert len(cache.contents()) == 5
+    monkeypatch.setattr("medcnn.data.cache.damaged", lambda *_: pytest.fail("checked again"))
+    Cache(tmp_path, {}).close()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+def test_a_damaged_index_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], share: float
+) -> None:
+    index = filled(tmp_path).with_name("index.sqlite")
+    with index.open("r+b") as file:
+        if share:
+            file.truncate(int(share * index.stat().st_size))
+        else:
+            file.write(b"not a database" * 100)
+    with Cache(tmp_path, {}) as cache:
+        assert cache.contents() == set()
+        assert f"{index} is damaged: images are prepared anew" in capsys.readouterr().out
+        with cache.filling():
+            cache.add("new", image(3), {})
+        assert cache.pack("uint8-1x4x6").shape[0] == 1
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Cache(tmp_path, {}) as cache:
+        monkeypatch.setattr(os, "fsync", full)
+        with (
+            pytest.raises(UserError, match=r"cache.folder=.* written to: No space left on device"),
+            cache.filling(),
+        ):
+            cache.add("a", image(1), {})
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        "medcnn.data.cache.open_index", lambda _: _raise(sqlite3.OperationalError("disk is full"))
+    )
+    with pytest.raises(UserError, match=r"can't be written to: disk is full; choose another"):
+        Cache(tmp_path / "other", {})
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from PIL import Image as Picture
 
+import medcnn.progress
 from medcnn.data import scan as scanning
 from medcnn.data.cache import Cache, Entry
 from medcnn.data.image import Image, ImageSpec
@@ -196,9 +197,14 @@ def test_a_cache_that_is_too_small_is_refused(tmp_path: Path) -> None:
 def test_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(scanning, "NOTICE_SECONDS", 0.0)
+    def slow(path: Path, *arguments: Any) -> Any:
+        time.sleep(0.1)
+        return read_file(path, *arguments)
+
+    monkeypatch.setattr(scanning, "read_file", slow)
+    monkeypatch.setattr(medcnn.progress, "SECONDS", 0.02)
     look(tmp_path, pictures(tmp_path, 3))
-    assert "2 of 3 files read, " in capsys.readouterr().out
+    assert "of 3 files read" in capsys.readouterr().out
 
 
 def fill_slowly(root: Path, paths: list[Path]) -> None:

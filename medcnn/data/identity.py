@@ -1,0 +1,53 @@
+"""What tells one file from another: cheaply by its size and times, truly by its content."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from medcnn.data.formats import data_file
+
+
+def stamp_of(path: Path) -> str:
+    """Size and times of a file, or of the files in a folder: changes whenever they do.
+
+    Raises:
+        OSError: It isn't there or can't be looked at.
+    """
+    if path.is_dir():
+        inside = sorted(child for child in path.iterdir() if child.is_file())
+        stamps = [f"{child.name}:{stamp_of(child)}" for child in inside]
+        return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
+    beside = data_file(path)
+    if beside is not None:
+        return f"{status_of(path)} {status_of(beside)}"
+    return status_of(path)
+
+
+def status_of(path: Path) -> str:
+    """Size, times and number of one file."""
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+
+
+def content_of(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: It can't be read.
+    """
+    if path.is_dir():
+        inside = [child for child in path.iterdir() if child.is_file()]
+        return _digest(sorted(content_of(child) for child in inside))
+    beside = data_file(path)
+    if beside is not None:
+        return _digest([_sha256(path), _sha256(beside)])
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(["several files", *texts]).encode()).hexdigest()
