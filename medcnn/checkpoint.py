@@ -1,19 +1,40 @@
 """The way back from a checkpoint to its classifier."""
 
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from medcnn import __version__
 from medcnn.assemble import make_classifier
 from medcnn.classifier import CARD_KEYS, Classifier
 from medcnn.data.formats.values import MAX_VALUES
 from medcnn.errors import UserError
+from medcnn.files import replacing
 from medcnn.nets.base import SMALL_IMAGE
 from medcnn.nets.weights import check_finite
+
+
+class WholeFiles(TorchCheckpointIO):
+    """How Lightning saves checkpoints: each is whole, or the one before it stands."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Save a checkpoint in place of the one before it."""
+        save(checkpoint, Path(path))
+
+
+def save(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint file, which takes its place once the disk has all of it."""
+    buffer = io.BytesIO()  # on a full disk torch.save itself raises no OSError
+    torch.save(checkpoint, buffer)
+    with replacing(path) as new:
+        new.write_bytes(buffer.getbuffer())
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -29,7 +50,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"checkpoint={path}: there is no such file")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except PermissionError as error:
+        raise UserError(f"checkpoint={path}: permission denied") from error
     except Exception as error:  # whatever unpickling raises on a file that is something else
         raise UserError(f"{path} is not a checkpoint, or a damaged one") from error
     card = checkpoint.get("medcnn") if isinstance(checkpoint, dict) else None

@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medcnn.checkpoint import read_checkpoint
+from medcnn.checkpoint import read_checkpoint, save
 from medcnn.classifier import Classifier
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation.operating import choose_threshold, parse_rule
 from medcnn.evaluation.recalibration import fit_isotonic, fit_temperature
 from medcnn.few import operating_point_lines
-from medcnn.files import replacing
 from medcnn.objective import Objective, known
 from medcnn.rundir import RunDir
 
@@ -129,5 +128,4 @@ def keep(path: Path, choices: dict[str, Any]) -> None:
     """Put choices into a checkpoint, which is whole at any time."""
     content = read_checkpoint(path)
     content["medcnn"]["choices"] = choices
-    with replacing(path) as new:
-        torch.save(content, new)
+    save(content, path)

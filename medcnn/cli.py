@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medcnn.config import conf_dir
-from medcnn.errors import UserError
+from medcnn.errors import UserError, system_error
 from medcnn.guard import guarded_loader
+from medcnn.interruption import interruptible
 from medcnn.notes import visible
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
@@ -69,7 +70,7 @@ def main(task: Task, config_name: str) -> None:
         decorate = hydra.main(
             version_base="1.3", config_path=str(conf_dir()), config_name=config_name
         )
-        with guarded_loader():
+        with guarded_loader(), interruptible():
             decorate(lambda cfg: _run(task, cfg, failures))()
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -96,7 +97,10 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # Python flushes it at its end
         failures.append("nobody reads what is printed any more: stopped")
         return float("nan")
-    except (UserError, OmegaConfBaseException) as error:
+    except (UserError, OmegaConfBaseException, OSError) as raised:
+        error = system_error(raised) if isinstance(raised, OSError) else raised
+        if error is None:
+            raise
         message = str(error) if isinstance(error, UserError) else explain_error(error, "")
         if in_sweep():
             _say(message, 2)

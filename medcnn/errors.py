@@ -1,6 +1,13 @@
 """The one error that is meant for the person at the keyboard."""
 
+import errno
 from pathlib import Path
+
+OF_THE_USER = (  # errors of the system that somebody at this machine can put right
+    "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ENOTDIR", "EISDIR",
+    "EIO", "ESTALE", "EMFILE", "ENFILE",
+)  # fmt: skip
+FULL = ("ENOSPC", "EDQUOT")
 
 
 class UserError(ValueError):
@@ -8,6 +15,34 @@ class UserError(ValueError):
 
     The command line prints the message alone and exits with code 2.
     """
+
+
+class InterruptedRunError(UserError):
+    """A run that something outside has stopped, and that can go on: its checkpoint is whole."""
+
+
+def disk_full(error: OSError) -> bool:
+    """Whether a disk has no more space, or none for this user."""
+    return errno.errorcode.get(error.errno or 0) in FULL
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in its own words, as ``no space left on device``."""
+    words = error.strerror or str(error)
+    return words[:1].lower() + words[1:]
+
+
+def system_error(error: OSError) -> UserError | None:
+    """What to say of an error of the system; None where nobody at this machine can help it.
+
+    >>> print(system_error(PermissionError(13, "Permission denied", "table.csv")))
+    table.csv: permission denied
+    """
+    if errno.errorcode.get(error.errno or 0) not in OF_THE_USER:
+        return None
+    name = error.filename if error.filename is not None else "a file"
+    way = ": make room, and run the same command again" if disk_full(error) else ""
+    return UserError(f"{name}: {reason(error)}{way}")
 
 
 def check_path(key: str, value: object) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from medcnn.errors import UserError
+from medcnn.errors import UserError, reason
 
 FORMULA = re.compile(r"'?[=+\-@]")  # how a cell begins that a spreadsheet runs, or one made inert
 _for_spreadsheets: ContextVar[bool] = ContextVar("for_spreadsheets", default=False)
@@ -23,15 +24,43 @@ _for_spreadsheets: ContextVar[bool] = ContextVar("for_spreadsheets", default=Fal
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path``, with the same ending, to write to.
 
-    It takes the place of ``path`` when the block ends, and is removed when the block fails.
+    It takes the place of ``path`` when the block ends, once the disk has all of it, and is removed
+    when the block fails.
+
+    Raises:
+        OSError: The system's, with ``path`` as its file name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}-{uuid.uuid4().hex}{path.suffix}")
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # else a crash could leave the new name with half a file
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def check_folder(key: str, folder: Path) -> None:
+    """Raise UserError unless files can be made in a folder, or in what there is of it.
+
+    To be asked before long work whose result goes there.
+
+    Args:
+        key: What named the folder, as ``output=maps``.
+        folder: Need not exist; it is not made.
+    """
+    there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise UserError(f"{key} can't be written: {there}: {reason(error)}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -42,7 +71,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, indented; NaN and infinity, which JSON lacks, are refused."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON as `write_json` writes it."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -> None:

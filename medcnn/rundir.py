@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from medcnn.claims import alone_in, living, owner
 from medcnn.config import check_yaml
-from medcnn.errors import UserError
-from medcnn.files import write_json
+from medcnn.errors import UserError, disk_full
+from medcnn.files import json_text, write_json
 
 FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
 RESULTS = (
@@ -70,6 +71,11 @@ class RunDir:
         return status if isinstance(status, dict) else {}
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What status.json says of the run, without its state and process."""
+        return {k: v for k, v in self.status.items() if k not in ("state", *owner())}
+
+    @property
     def finished(self) -> bool:
         """Whether the run in this folder came to its end."""
         return self.status.get("state") == "finished"
@@ -77,22 +83,37 @@ class RunDir:
     def claim(self, overwrite: bool) -> None:
         """Take the folder for a new run; one that failed before it trained is no obstacle.
 
-        What was there is kept aside until `let_go` or `give_back`.
+        From then on its status is "running", and no other process can take it. What was there is
+        kept aside until `let_go` or `give_back`.
 
         Raises:
             UserError: It holds a run, or files by the names that a run writes, and `overwrite` is
                 false; or another process is at work in it; or it can't be made.
         """
-        there = self.refuse_if_taken(overwrite)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if there:
-                self.let_go()
-                self._replaced.mkdir()
-            for name in there:
-                (self / name).rename(self._replaced / name)
+            with alone_in(self.path):
+                there = self.refuse_if_taken(overwrite)
+                if there:
+                    self.let_go()
+                    self._replaced.mkdir()
+                for name in there:
+                    (self / name).rename(self._replaced / name)
+                self.set_status("running")
         except OSError as error:
             raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
+
+    def go_on(self) -> None:
+        """Take the folder of an unfinished run, to go on with it.
+
+        Raises:
+            UserError: Another process is at work in it; or it can't be written to.
+        """
+        try:
+            with alone_in(self.path):
+                self.refuse_if_busy()
+                self.set_status("running", **self.facts)
+        except OSError as error:
+            raise UserError(f"resume={self.path} can't be written to: {error.strerror}") from error
 
     def refuse_if_taken(self, overwrite: bool) -> list[str]:
         """Raise UserError where `claim` would; else give what it would keep aside."""
@@ -101,7 +122,8 @@ class RunDir:
         there = [name for name in OURS if (self / name).exists()]
         if there == ["problems.csv"]:  # of data that could not be used
             return there
-        nothing_to_lose = state == "failed" and not self.last.exists()
+        ended_early = state == "failed" or (state is not None and not self._trains)
+        nothing_to_lose = ended_early and state != "finished" and not self.last.exists()
         if there and not overwrite and not nothing_to_lose:
             if state == "finished":
                 raise UserError(
@@ -121,6 +143,15 @@ class RunDir:
                 "removes nothing there; choose another paths.run"
             )
         return there
+
+    @property
+    def _trains(self) -> bool:
+        """Whether this is the folder of a training run, which can go on."""
+        try:
+            self.read_config()
+        except UserError:
+            return False
+        return True
 
     @property
     def _replaced(self) -> Path:
@@ -145,15 +176,19 @@ class RunDir:
     def refuse_if_busy(self) -> None:
         """Raise UserError if a living process on this machine trains in this folder."""
         status = self.status
-        same_host = status.get("state") == "running" and status.get("host") == platform.node()
         pid = status.get("pid")
-        if same_host and isinstance(pid, int) and pid != os.getpid() and _alive(pid):
+        if status.get("state") == "running" and pid != os.getpid() and living(status):
             raise UserError(f"{self.path} is in use: process {pid} is training there")
 
     def set_status(self, state: str, **facts: Any) -> None:
         """Write status.json: running, interrupted, failed or finished, and further facts."""
-        status = {"state": state, "host": platform.node(), "pid": os.getpid(), **facts}
-        write_json(self / "status.json", status)
+        path, content = self / "status.json", {"state": state, **owner(), **facts}
+        try:
+            write_json(path, content)
+        except OSError as error:
+            if not disk_full(error) or not path.exists():
+                raise
+            path.write_text(json_text(content), encoding="utf-8")  # takes no more of the disk
 
     def read_config(self) -> Any:
         """The config of the training run in this folder.
@@ -197,13 +232,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -2,8 +2,10 @@
 
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -13,8 +15,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcnn import cli
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import InterruptedRunError, UserError, check_whole_number, disk_full, reason
 from medcnn.files import for_spreadsheets, read_csv, write_csv, write_json, write_text
+from medcnn.interruption import requeue
 from medcnn.progress import Progress
 from medcnn.rundir import RunDir, environment
 
@@ -50,6 +53,9 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         UserError: Anything that the user can put right.
         KeyboardInterrupt: With a message that says how to go on.
     """
+    from medcnn.distributed import refuse_launchers
+
+    refuse_launchers()
     cfg, run, undo = _open_run(cfg)
     for_spreadsheets(cfg.get("spreadsheet", False))
     job = train_in
@@ -59,6 +65,12 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         job = cross_validate
     try:
         return recorded(run, partial(job, cfg, run, trust), undo)
+    except KeyboardInterrupt:
+        queued = requeue() if cfg.trainer.get("requeue") else None
+        more = "" if queued is None else f"; {queued}"
+        raise KeyboardInterrupt(f"interrupted; {_how_to_go_on(run)}{more}") from None
+    except InterruptedRunError as stop:
+        raise UserError(f"{stop}; {_how_to_go_on(run)}") from stop
     finally:
         _summarise_sweep(run)
 
@@ -72,25 +84,41 @@ def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) ->
         undo: Called if the job fails.
 
     Raises:
-        KeyboardInterrupt: With a message that says how to go on.
+        InterruptedRunError: The disk is full, or another process of the run was ended.
     """
-    start = time.perf_counter()
-    facts: dict[str, Any] = {"overrides": cli.task_overrides()}
+    start = time.perf_counter() - run.facts.get("seconds", 0)
+    facts: dict[str, Any] = {"overrides": _overrides(run)}
     run.set_status("running", **facts)
+
+    def note(state: str, **further: Any) -> None:
+        run.set_status(state, seconds=time.perf_counter() - start, **further, **facts)
+
     try:
         best = job()
     except KeyboardInterrupt:
-        run.set_status("interrupted", seconds=time.perf_counter() - start, **facts)
-        raise KeyboardInterrupt(_how_to_go_on(run)) from None
+        note("interrupted")
+        raise
     except Exception as error:
-        seconds, text = time.perf_counter() - start, " ".join(str(error).split())
-        run.set_status("failed", seconds=seconds, error=text, **facts)
+        if isinstance(error, OSError) and disk_full(error):
+            error = InterruptedRunError(f"{error.filename or run.path}: {reason(error)}")
+        text = " ".join(str(error).split())
+        if isinstance(error, InterruptedRunError):
+            with suppress(OSError):  # then it says "running", of a process that is gone
+                note("interrupted", error=text)
+            raise error from error.__cause__
+        note("failed", error=text)
         undo()
         raise
-    facts["best"] = best if isfinite(best) else None
-    run.set_status("finished", seconds=time.perf_counter() - start, **facts)
+    note("finished", best=best if isfinite(best) else None)
     run.let_go()
     return best
+
+
+def _overrides(run: RunDir) -> list[str]:
+    """What command lines set for a run: the one that began it, and those that went on with it."""
+    given = [*run.facts.get("overrides", []), *cli.task_overrides()]
+    by_key = {one.lstrip("+").partition("=")[0]: one for one in given}
+    return [one for key, one in by_key.items() if key != "resume"]
 
 
 def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
@@ -110,7 +138,6 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
     """The stored config of an unfinished run, with what the command line may change of it."""
     cfg = run.read_config()
     stored = OmegaConf.to_yaml(cfg)
-    run.refuse_if_busy()
     if run.finished:
         raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
     for override in cli.task_overrides():
@@ -125,6 +152,7 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
             )
         OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
     cfg.paths.run = str(run.path)
+    run.go_on()
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))  # the other processes read it
     return cfg, run, partial(write_text, run / "config.yaml", stored)
 
@@ -148,18 +176,21 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     from medcnn.datasets import in_memory, open_data
     from medcnn.distributed import other_processes
     from medcnn.problems import problems_table
-    from medcnn.trainer import processes, uses_gpu
+    from medcnn.trainer import check_accelerator, device, processes
 
     check_numbers(cfg)
+    check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
+    world = processes(cfg.trainer)
+    _check_last(run)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = open_data(cfg, trust, folder=run.path)  # files are read by one process
     samples = data.samples
     write_csv(run / "problems.csv", problems_table(data, cfg))
     _check_unchanged(run, samples)
-    if processes(cfg.trainer) == 1:  # several share what the disk cache has in memory
+    if world == 1:  # several share what the disk cache has in memory
         in_memory(samples, cfg.cache.memory)
     _settle_transfer(cfg, run, trust, samples)
-    with other_processes(run, processes(cfg.trainer), trust):
+    with other_processes(run, world, trust):
         classifier, best = fit_and_test(cfg, run, trust, samples)
     from medcnn.choices import choose_and_keep
     from medcnn.config import plain
@@ -185,7 +216,7 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.explain import explain_split, interval
 
-        classifier.to("cuda" if uses_gpu(cfg.trainer.accelerator) else "cpu")
+        classifier.to(device(cfg.trainer))
         with Progress("maps"):
             scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
         write_json(run / "metrics.json", metrics | scores)
@@ -208,6 +239,24 @@ def _settle_transfer(cfg: DictConfig, run: RunDir, trust: list[str], samples: "S
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
     if line is not None:
         print(line, flush=True)
+
+
+def _check_last(run: RunDir) -> None:
+    """Raise UserError if the checkpoint that a run would go on from can't be used."""
+    from medcnn.checkpoint import read_checkpoint
+
+    if not run.last.exists():
+        return
+    run.last.open("rb").close()  # no permission is another matter
+    try:
+        read_checkpoint(run.last)
+    except UserError as error:
+        use = f"{run.best.name} can be used: python -m medcnn.evaluate checkpoint={run.best}"
+        best = use if run.best.exists() else "there is no best.ckpt"
+        raise UserError(
+            f"{run.last} is damaged, so that the training can't go on; {best}; overwrite=true "
+            "begins anew"
+        ) from error
 
 
 def _check_unchanged(run: RunDir, samples: "Samples") -> None:
@@ -268,7 +317,8 @@ def fit_and_test(
     _guarded(trainer.fit, classifier, data, ckpt_path=resume_from, weights_only=True)
     weights = run.best if run.best.exists() else run.last
     classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
-    _guarded(trainer.test, classifier, data, verbose=False)
+    # named, so that Lightning looks for no other
+    _guarded(trainer.test, classifier, data, ckpt_path=weights, weights_only=True, verbose=False)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
@@ -332,15 +382,19 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
 
 
 def _how_to_go_on(run: RunDir) -> str:
-    return f"interrupted; go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"
+    return f"go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"
 
 
 def _summarise_sweep(run: RunDir) -> None:
-    """Bring the summary.csv of a sweep up to date."""
-    if cli.in_sweep():
+    """Bring the summary.csv of a sweep up to date, also where a job of it went on by itself."""
+    sweep = Path(run.path).parent
+    if cli.in_sweep() or (sweep / "summary.csv").exists():
         from medcnn.report import write_summary
 
-        write_summary(Path(run.path).parent)
+        try:
+            write_summary(sweep)
+        except OSError as error:  # not to stand before what the run has to say
+            print(f"medcnn: {sweep / 'summary.csv'}: {reason(error)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

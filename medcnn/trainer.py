@@ -9,9 +9,18 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
-from medcnn.callbacks import BatchNormStatistics, EpochLines, History, LastCheckpoint, ProgressBar
+from medcnn.callbacks import (
+    BatchNormStatistics,
+    EpochLines,
+    History,
+    LastCheckpoint,
+    OwnSignals,
+    ProgressBar,
+)
+from medcnn.checkpoint import WholeFiles
 from medcnn.classifier import Classifier
 from medcnn.config import instantiate, plain
 from medcnn.errors import UserError, check_whole_number
@@ -24,6 +33,7 @@ for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren'
     logging.getLogger(_library).setLevel(logging.ERROR)
 
 MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -39,14 +49,17 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
     """
     _check_limits(cfg.trainer)
+    check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
     ours = (*_OURS, *LIMITS)
     options = {key: value for key, value in cfg.trainer.items() if key not in ours}
     try:
         return pl.Trainer(
             **{str(key): value for key, value in options.items()},
-            devices=processes(cfg.trainer),
+            devices=_devices(cfg.trainer),
             precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
-            default_root_dir=run.path,
+            # Lightning would load any hpc_ckpt_*.ckpt that lies there; a new run's is empty
+            default_root_dir=run.best.parent,
+            plugins=[LightningEnvironment(), WholeFiles()],
             callbacks=_callbacks(cfg, run, trust),
             logger=_loggers(cfg, run, trust),
             profiler=_profiler(cfg.trainer.profiler, run),
@@ -65,7 +78,7 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
 # reads memory that was never written; nothing here does.
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
-_OURS = ("devices", "precision", "channels_last", "threads", "profiler")
+_OURS = ("devices", "precision", "channels_last", "threads", "profiler", "requeue")
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")  # see DataModule
 
 
@@ -83,11 +96,14 @@ def _check_limits(trainer: DictConfig) -> None:
 
 def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
     """A Trainer for one pass over data: one process, no files."""
+    check_accelerator("accelerator", accelerator)
     try:
         return pl.Trainer(
             accelerator=accelerator,
             devices=1,
             precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
+            default_root_dir=os.devnull,  # no folder, so that there is no hpc_ckpt_*.ckpt in it
+            plugins=[LightningEnvironment()],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -100,17 +116,60 @@ def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
         raise UserError(f"accelerator={accelerator}: {error}") from error
 
 
+def check_accelerator(key: str, accelerator: Any) -> None:
+    """Raise UserError unless this machine has what ``accelerator`` asks for.
+
+    Args:
+        key: What it is called in the config.
+        accelerator: One of `ACCELERATORS`.
+    """
+    if accelerator not in ACCELERATORS:
+        raise UserError(f"{key}={accelerator}: choose one of {', '.join(ACCELERATORS)}")
+    there = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerator in ("gpu", "cuda") and not there:
+        raise UserError(
+            f"{key}={accelerator}: torch finds no supported GPU on this machine; auto or cpu "
+            "trains without one"
+        )
+
+
 def processes(trainer: DictConfig) -> int:
-    """How many processes the trainer config asks for."""
-    devices = trainer.devices
+    """How many processes the trainer config asks for.
+
+    Raises:
+        UserError: ``devices`` is neither a number of processes, nor a list of this machine's GPUs.
+    """
+    devices = plain(trainer.devices)
+    gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" else 0
     if devices == "auto":
-        gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" else 0
         if gpus == 0 and trainer.strategy == "ddp":
             raise UserError("trainer.devices=auto counts GPUs and there is none; on the CPU set it")
         return max(1, gpus)
-    if not isinstance(devices, int) or devices < 1:
-        raise UserError(f"trainer.devices={devices}: a number of processes, or auto")
+    if isinstance(devices, list):
+        whole = all(isinstance(one, int) and not isinstance(one, bool) for one in devices)
+        if not devices or not whole or len(set(devices)) < len(devices):
+            raise UserError(f"trainer.devices={devices}: name each GPU once by its number, from 0")
+        if min(devices) < 0 or max(devices) >= gpus:
+            has = f"has {gpus}, numbered from 0" if gpus else "has none"
+            raise UserError(f"trainer.devices={devices} picks GPUs, of which this job {has}")
+        return len(devices)
+    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 1:
+        raise UserError(f"trainer.devices={devices}: a number of processes, GPUs as [0,1], or auto")
     return devices
+
+
+def _devices(trainer: DictConfig) -> int | list[int]:
+    """As Lightning takes it: GPUs that are named, else how many devices."""
+    devices = plain(trainer.devices)
+    count = processes(trainer)
+    return devices if isinstance(devices, list) else count
+
+
+def device(trainer: DictConfig) -> torch.device:
+    """Where the first process of a training computes."""
+    devices = plain(trainer.devices)
+    first = devices[0] if isinstance(devices, list) else 0
+    return torch.device("cuda", first) if uses_gpu(trainer.accelerator) else torch.device("cpu")
 
 
 def uses_gpu(accelerator: str) -> bool:
@@ -169,14 +228,8 @@ def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Callb
         enable_version_counter=False,
     )
     shown: Callback = ProgressBar() if ProgressBar.useful() else EpochLines()
-    return [
-        BatchNormStatistics(),
-        *chosen,
-        best,
-        LastCheckpoint(run.last),
-        History(run / "metrics.csv"),
-        shown,
-    ]
+    ours = [LastCheckpoint(run.last), History(run / "metrics.csv"), OwnSignals(), shown]
+    return [BatchNormStatistics(), *chosen, best, *ours]
 
 
 def _profiler(name: str | None, run: RunDir) -> Profiler | None:
@@ -207,6 +260,7 @@ def autocast(classifier: "Classifier | Ensemble") -> torch.autocast:
 
 def device_of(accelerator: str) -> torch.device:
     """The device that an accelerator setting means: auto, cpu or gpu."""
+    check_accelerator("accelerator", accelerator)
     if accelerator not in ("auto", "cpu") and not uses_gpu(accelerator):
-        raise UserError(f"accelerator={accelerator}: this machine has none")
+        raise UserError(f"accelerator={accelerator}: this machine has no CUDA GPU")
     return torch.device("cuda" if uses_gpu(accelerator) else "cpu")

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jobs
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -15,7 +17,7 @@ import medcnn.datasets
 import medcnn.train
 from medcnn import distributed
 from medcnn.distributed import other_processes
-from medcnn.errors import UserError
+from medcnn.errors import InterruptedRunError, UserError
 from medcnn.rundir import RunDir
 
 NAMES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
@@ -116,6 +118,57 @@ def test_a_process_that_hangs_is_stopped(
     assert clean()
 
 
+DIE = "import os; os.kill(os.getpid(), 9)"
+
+
+def test_a_process_that_is_killed_ends_the_run(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(monkeypatch, HANG, DIE)
+    with (
+        pytest.raises(InterruptedRunError, match=r"was ended by SIGKILL; see .*rank2\.log"),
+        other_processes(run, 3, []),
+    ):
+        raise RuntimeError("connection closed by peer")
+    assert clean()
+
+
+def test_waiting_for_a_process_that_is_gone_ends(
+    run: RunDir,
+    children: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As torch waits, within which no exception of ours is heard of."""
+    ended = threading.Event()
+    codes: list[int] = []
+    monkeypatch.setattr(distributed, "GRACE", 0)
+    monkeypatch.setattr(os, "_exit", lambda code: (codes.append(code), ended.set()))
+    run.set_status("running", overrides=["seed=1"])
+    play(monkeypatch, HANG, DIE)
+    with pytest.raises(InterruptedRunError), other_processes(run, 3, []):
+        ended.wait(20)
+    assert children[0].returncode < 0
+    assert codes == [2]
+    assert run.status["state"] == "interrupted"
+    assert "ended by SIGKILL" in run.facts["error"]
+    assert run.facts["overrides"] == ["seed=1"]
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert said.endswith(f"go on with: python -m medcnn.train resume={run.path}\n")
+
+
+def test_the_others_end_when_the_first_is_gone(run: RunDir) -> None:
+    waiting = "from medcnn.distributed import _end_with_the_first as end; end()"
+    environment = {**os.environ, "PYTHONPATH": str(jobs.ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", waiting], stdin=subprocess.PIPE, env=environment
+    ) as child:
+        assert child.stdin is not None
+        child.stdin.close()
+        assert child.wait(60) == distributed.GONE
+
+
 def fail_among(run: RunDir, error: BaseException) -> None:
     with other_processes(run, 3, []):
         os.environ["WORLD_SIZE"] = "3"  # as Lightning sets it
@@ -129,6 +182,7 @@ def test_the_others_are_stopped_when_this_one_fails(
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
 ) -> None:
+    monkeypatch.setattr(distributed, "DYING", 0.2)
     play(monkeypatch, HANG, HANG)
     with pytest.raises(type(error), match="x"):
         fail_among(run, error)
@@ -148,15 +202,21 @@ def test_a_failed_run_leaves_its_process_group(run: RunDir) -> None:
     assert not torch.distributed.is_initialized()
 
 
-@pytest.mark.parametrize("world", [1, 2])
-def test_torchrun_is_refused(
-    run: RunDir, children: list[object], monkeypatch: pytest.MonkeyPatch, world: int
+@pytest.mark.parametrize(
+    ("name", "way"), [("LOCAL_RANK", "run it without torchrun"), ("SLURM_PROCID", "without srun")]
+)
+def test_processes_that_others_start_are_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
 ) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(UserError, match="run it without torchrun"), other_processes(run, world, []):
-        pass
-    assert children == []
-    assert os.environ["LOCAL_RANK"] == "1"
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(UserError, match=way):
+        jobs.train(tmp_path / "run", *jobs.QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_first_task_of_slurm_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    distributed.refuse_launchers()
 
 
 def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import jobs
 import pandas as pd
 import pytest
 import torch
+from test_interruption import scontrol
 
 import medcnn.train
 from medcnn import nets
@@ -75,6 +76,18 @@ def test_another_seed_gives_another_run(stateful_run: Path, tmp_path: Path) -> N
     other = jobs.train(tmp_path / "other", *STATEFUL, "seed=1", trust=TRUST)
     weights = (jobs.checkpoint(run)["state_dict"] for run in (stateful_run, other))
     assert not jobs.same_weights(*weights)
+
+
+def signalled(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int, number: int) -> None:
+    """Let a signal come within a training step."""
+    step = Classifier.training_step
+
+    def interrupted(self: Classifier, images: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if (self.current_epoch, index) == (epoch, batch):
+            os.kill(os.getpid(), number)
+        return step(self, images, index)
+
+    monkeypatch.setattr(Classifier, "training_step", interrupted)
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
@@ -190,6 +203,42 @@ def test_resume_takes_only_what_may_change(
     assert jobs.command(monkeypatch, medcnn.train.train, "train", f"resume={run}", *more) == 0
     assert pd.read_csv(run / "metrics.csv")["epoch"].tolist() == [1, 2]
     assert len(list((run / "cams").glob("*.npy"))) == 2
+
+
+def test_a_signal_of_slurm_interrupts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a checkpoint of Lightning's own in the run directory, which nothing may load."""
+    run = tmp_path / "run"
+    asked = scontrol(tmp_path, monkeypatch)
+    slurm = {"NTASKS": 2, "NTASKS_PER_NODE": 2, "JOB_ID": 17, "JOB_NAME": "x", "PROCID": 0}
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    run.mkdir()
+    (run / "hpc_ckpt_1.ckpt").write_text("of another training")
+    with monkeypatch.context() as patch:
+        signalled(patch, 1, 0, signal.SIGUSR1)
+        options = (*jobs.QUICK, "trainer.requeue=true", f"paths.run={run}")
+        assert jobs.command(monkeypatch, medcnn.train.train, "train", *options) == 130
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == (
+        f"medcnn: interrupted; go on with: python -m medcnn.train resume={shlex.quote(str(run))}; "
+        "SLURM job 17 is back in the queue"
+    )
+    assert asked.read_text() == "requeue 17\n"
+    assert jobs.status(run)["state"] == "interrupted"
+    resume(run)
+    monkeypatch.chdir(run)  # where evaluate would look for one
+    checkpoint = f"checkpoint={run / 'checkpoints' / 'best.ckpt'}"
+    assert (
+        jobs.evaluate(tmp_path / "again", checkpoint)["test/auroc"]
+        == (jobs.metrics(run)["test/auroc"])
+    )
+    assert [path.name for path in tmp_path.rglob("hpc_ckpt*")] == ["hpc_ckpt_1.ckpt"]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    plain = jobs.train(tmp_path / "plain", *jobs.QUICK)
+    assert_same_run(run, plain)
 
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")

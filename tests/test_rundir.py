@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from conftest import fill, needs_root
 
 from medcnn import rundir
 from medcnn.errors import UserError
@@ -39,11 +41,18 @@ def pretend(run: RunDir, state: str, **facts: object) -> None:
 def test_a_new_folder_is_made_and_named(run: RunDir) -> None:
     run.claim(overwrite=False)
     assert run.path.is_dir()
-    assert list(run.path.iterdir()) == []
+    assert [path.name for path in run.path.iterdir()] == ["status.json"]
+    assert run.status["state"] == "running"
     assert run / "metrics.csv" == run.path / "metrics.csv"
     assert run.best == run.path / "checkpoints" / "best.ckpt"
     assert run.last == run.path / "checkpoints" / "last.ckpt"
-    run.claim(overwrite=False)  # an empty folder can be taken
+
+
+def test_a_folder_that_nothing_was_written_to_can_be_taken(run: RunDir) -> None:
+    run.path.mkdir(parents=True)
+    run.claim(overwrite=False)
+    pretend(run, "running")  # killed before it wrote its config
+    run.claim(overwrite=False)
 
 
 def test_an_existing_folder_of_other_files_is_taken(run: RunDir) -> None:
@@ -59,8 +68,10 @@ def test_status(run: RunDir) -> None:
     status = run.status
     assert status == {
         "state": "running", "host": platform.node(), "pid": os.getpid(), "overrides": ["seed=1"],
+        "started": psutil.Process().create_time(),
     }  # fmt: skip
     assert not run.finished
+    assert run.facts == {"overrides": ["seed=1"]}
     run.set_status("finished", seconds=1.5)
     assert run.finished
     assert run.status["seconds"] == 1.5
@@ -85,7 +96,7 @@ def test_a_finished_run_is_kept_unless_it_is_to_be_replaced(run: RunDir) -> None
     assert (run / "metrics.json").exists()
     run.claim(overwrite=True)
     run.let_go()
-    assert list(run.path.iterdir()) == []
+    assert [path.name for path in run.path.iterdir()] == ["status.json"]
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
@@ -107,7 +118,8 @@ def test_a_run_that_failed_before_it_trained_is_no_obstacle(run: RunDir) -> None
     (run / "notes.txt").write_text("mine")
     run.claim(overwrite=False)
     run.let_go()
-    assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
+    assert {path.name for path in run.path.iterdir()} == {"notes.txt", "status.json"}
+    assert run.status["state"] == "running"
 
 
 def test_files_by_the_names_of_ours_are_not_lost(run: RunDir) -> None:
@@ -141,7 +153,7 @@ def test_overwriting_deletes_what_a_run_writes_and_nothing_else(
     run.claim(overwrite=True)
     run.let_go()
     left = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
-    assert left == set(kept)
+    assert left == {*kept, "status.json"}
     assert beside.read_text() == "mine"
 
 
@@ -162,7 +174,7 @@ def test_what_a_link_leads_to_is_not_deleted(run: RunDir, tmp_path: Path) -> Non
     (run / "config.yaml").symlink_to(elsewhere / "old.ckpt")
     run.claim(overwrite=True)
     run.let_go()
-    assert list(run.path.iterdir()) == []
+    assert [path.name for path in run.path.iterdir()] == ["status.json"]
     assert (elsewhere / "old.ckpt").read_text() == "mine"
 
 
@@ -190,12 +202,27 @@ def test_only_a_living_process_of_this_machine_keeps_a_folder(
         run.refuse_if_busy()
 
 
-def test_a_process_of_someone_else_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(pid: int, signal: int) -> None:
-        raise PermissionError
+def test_going_on_keeps_what_is_known_of_the_run(run: RunDir, other_process: int) -> None:
+    pretend(run, "interrupted", overrides=["seed=1"], seconds=3)
+    run.go_on()
+    assert run.status["pid"] == os.getpid()
+    assert run.facts == {"overrides": ["seed=1"], "seconds": 3}
+    pretend(run, "running", pid=other_process)
+    with pytest.raises(UserError, match="in use"):
+        run.go_on()
 
-    monkeypatch.setattr(os, "kill", forbidden)
-    assert rundir._alive(1)
+
+@needs_root
+def test_the_status_is_written_to_a_full_disk(small_disk: Path) -> None:
+    run = RunDir(small_disk / "run")
+    run.claim(overwrite=False)
+    fill(small_disk)
+    run.set_status("interrupted", error="no space left on device", overrides=["seed=1"])
+    assert run.status["state"] == "interrupted"
+    assert run.facts["overrides"] == ["seed=1"]
+    assert {path.name for path in run.path.iterdir()} == {"status.json"}
+    with pytest.raises(UserError, match="can't be made: No space left on device"):
+        RunDir(small_disk / "new" / "run").claim(overwrite=False)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -187,8 +187,8 @@ def test_numbers_are_checked_first(tmp_path: Path, override: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("trainer.accelerator=gpu", "trainer: No supported gpu"),
-        ("trainer.accelerator=abacus", "trainer: .*abacus"),
+        ("trainer.accelerator=gpu", "trainer.accelerator=gpu: torch finds no supported GPU"),
+        ("trainer.accelerator=tpu", "trainer.accelerator=tpu: choose one of auto, cpu, gpu"),
         ("trainer.devices=0", "trainer.devices=0: a number of processes"),
         ("trainer.devices=many", "trainer.devices=many: a number of processes"),
         ("trainer=ddp", "trainer.devices=auto counts GPUs and there is none"),

@@ -1,8 +1,10 @@
 """Hardware settings, and two real processes."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +12,27 @@ from typing import Any
 import jobs
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
+import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 
 import medcnn
 from medcnn.errors import UserError
 from medcnn.results import table_file
-from medcnn.trainer import autocast, processes, resolve_precision, set_threads, uses_gpu
+from medcnn.rundir import RunDir
+from medcnn.trainer import (
+    autocast,
+    bare_trainer,
+    device,
+    device_of,
+    make_trainer,
+    processes,
+    resolve_precision,
+    set_threads,
+    uses_gpu,
+)
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -33,9 +48,43 @@ def test_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert processes(settings(devices="auto")) == 1
     with pytest.raises(UserError, match="counts GPUs and there is none; on the CPU set it"):
         processes(settings(devices="auto", strategy="ddp"))
-    for devices in (0, -1, "all", [0, 1]):
-        with pytest.raises(UserError, match="a number of processes, or auto"):
+    for devices in (0, -1, "all", True):
+        with pytest.raises(UserError, match=r"a number of processes, GPUs as \[0,1\], or auto"):
             processes(settings(devices=devices))
+
+
+def test_gpus_by_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    picked = settings(devices=[2, 0], accelerator="auto")
+    assert processes(picked) == 2
+    assert device(picked) == torch.device("cuda", 2)
+    assert device(settings(devices=2, accelerator="gpu")) == torch.device("cuda", 0)
+    for devices in ([], [1, 1], ["a"], [True]):
+        with pytest.raises(UserError, match="name each GPU once by its number"):
+            processes(settings(devices=devices, accelerator="gpu"))
+    for devices, accelerator, has in (
+        ([4], "gpu", "has 4"),
+        ([-1], "gpu", "has 4"),
+        ([0], "cpu", "has none"),
+    ):
+        with pytest.raises(UserError, match=f"picks GPUs, of which this job {has}"):
+            processes(settings(devices=devices, accelerator=accelerator))
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(pl, "Trainer", lambda **options: asked.update(options))
+    options = (*jobs.QUICK, "trainer.devices=[1]", "trainer.accelerator=gpu")
+    make_trainer(jobs.compose("train", *options), RunDir(tmp_path), [])
+    assert asked["devices"] == [1]
+    assert asked["accelerator"] == "gpu"
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "tpu", "hpu", "abacus", None])
+def test_hardware_that_is_not_there(accelerator: str | None) -> None:
+    if accelerator in ("gpu", "cuda") and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    for ask in (lambda: device_of(accelerator), lambda: bare_trainer(accelerator, "32-true")):
+        with pytest.raises(UserError, match=f"^accelerator={accelerator}: (torch finds no|choose)"):
+            ask()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +164,8 @@ def two(job: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = (*TWO, *(option for option in job if option != "trainer.accelerator=cpu"))
     command = [sys.executable, "-m", "medcnn.train", *settings, f"paths.run={run}"]
     environment = {**os.environ, "PYTHONPATH": str(jobs.ROOT)}
+    slurm = {"NTASKS": 2, "NTASKS_PER_NODE": 2, "JOB_ID": 1, "PROCID": 0, "LOCALID": 0}
+    environment |= {f"SLURM_{name}": str(value) for name, value in slurm.items()}  # of a batch job
     subprocess.run(command, check=True, cwd=run.parent, env=environment, timeout=300)
     return run
 
@@ -125,6 +176,50 @@ def test_two_processes_finish_one_run(two: Path) -> None:
     assert (two / "logs" / "rank1.log").exists()
     assert pd.read_csv(two / "metrics.csv")["epoch"].tolist() == [1, 2, 3]
     assert [path.name for path in two.rglob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "whose", "when"),
+    [
+        (signal.SIGKILL, "second", "training"),
+        pytest.param(signal.SIGTERM, "second", "training", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "second", "starting", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "first", "training", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "first", "starting", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_of_two_processes_ends_when_one_does(
+    number: int, whose: str, when: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    options = (*jobs.QUICK, *TWO, "trainer.max_epochs=100000", f"paths.run={run}")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "medcnn.train", *options],
+        env={**os.environ, "PYTHONPATH": str(jobs.ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = {"training": run / "metrics.csv", "starting": run / "logs" / "rank1.log"}[when]
+    end = time.monotonic() + 200
+    while not until.exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    (second,) = psutil.Process(first.pid).children()
+    os.kill({"first": first, "second": second}[whose].pid, number)
+    _, error = first.communicate(timeout=60)
+    assert not second.is_running()
+    name = signal.Signals(number).name
+    says, code = {
+        "first": ("interrupted", 130),
+        "second": (
+            f"a process of this run was ended by {name}; see {run / 'logs' / 'rank1.log'}",
+            2,
+        ),
+    }[whose]
+    assert first.returncode == code
+    assert error == f"medcnn: {says}; go on with: python -m medcnn.train resume={run}\n"
+    assert jobs.status(run)["state"] == "interrupted"
+    if when == "training":
+        assert jobs.checkpoint(run, "last")["epoch"] >= 0
 
 
 def test_two_processes_see_each_row_once(two: Path) -> None:

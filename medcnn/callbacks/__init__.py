@@ -5,6 +5,7 @@ from medcnn.callbacks.history import History
 from medcnn.callbacks.last import LastCheckpoint
 from medcnn.callbacks.maps import MapsInTensorBoard
 from medcnn.callbacks.progress import EpochLines, ProgressBar
+from medcnn.callbacks.signals import OwnSignals
 
 __all__ = [
     "BatchNormStatistics",
@@ -12,5 +13,6 @@ __all__ = [
     "History",
     "LastCheckpoint",
     "MapsInTensorBoard",
+    "OwnSignals",
     "ProgressBar",
 ]

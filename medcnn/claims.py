@@ -1,0 +1,98 @@
+"""Whose a folder is: one process at a time, as long as it lives."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from medcnn.errors import UserError
+
+LOCK = ".claim"
+WRITTEN = 10  # seconds in which whoever made a lock has written its name into it
+LATER = 60  # seconds after which a process of the same number must be another one
+
+
+def owner() -> dict[str, Any]:
+    """This process, as `living` finds it again: host, number and start (seconds since 1970)."""
+    return {
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "started": psutil.Process().create_time(),
+    }
+
+
+def living(owner: Mapping[str, Any]) -> bool:
+    """Whether a process that `owner` described still runs on this machine.
+
+    Its number alone doesn't tell: once it has ended, another program may have that number.
+    """
+    pid, started = owner.get("pid"), owner.get("started")
+    if owner.get("host") != platform.node() or not isinstance(pid, int):
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return not isinstance(started, int | float) or process.create_time() < started + LATER
+    except psutil.AccessDenied:
+        return True
+    except (psutil.NoSuchProcess, ValueError, OverflowError):
+        return False
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for the same out of a folder, inside the block.
+
+    Args:
+        folder: Made where it is missing.
+
+    Raises:
+        UserError: Another process is at work in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / LOCK
+    if lock.exists() and _abandoned(lock):
+        lock.unlink(missing_ok=True)
+    try:
+        file = lock.open("x", encoding="utf-8")
+    except FileExistsError as error:
+        raise UserError(
+            f"{folder} is in use by {_name(lock)}; if that has ended, delete {lock}"
+        ) from error
+    try:
+        with file:
+            json.dump(owner(), file)
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _read(lock: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _abandoned(lock: Path) -> bool:
+    """Whether whoever made a lock on this machine is gone."""
+    content = _read(lock)
+    if content:
+        return content.get("host") == platform.node() and not living(content)
+    try:
+        return time.time() - lock.stat().st_mtime > WRITTEN
+    except FileNotFoundError:
+        return True
+
+
+def _name(lock: Path) -> str:
+    content = _read(lock)
+    return f"process {content.get('pid', '?')} on {content.get('host', '?')}"

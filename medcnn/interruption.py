@@ -1,0 +1,52 @@
+"""Signals that end a job: each interrupts it as Ctrl-C does, so that it can go on later."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# A closed terminal, a batch system's time limit (as `sbatch --signal=USR1@120`) and its end.
+NAMES = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGTERM")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
+_received: list[int] = []
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the first of `SIGNALS` raise KeyboardInterrupt inside the block; further ones do nothing.
+
+    Signals that this process was started to ignore, as SIGHUP by nohup, stay ignored.
+    """
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        if not _received:
+            _received.append(number)
+            raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    for number in heeded:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
+        _received.clear()
+
+
+def requeue() -> str | None:
+    """Have SLURM put this job back into its queue, if SIGUSR1 ended it; says what came of it."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or signal.SIGUSR1 not in _received:
+        return None
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, stdout=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"SLURM job {job} can't be put back into the queue: {error}"
+    return f"SLURM job {job} is back in the queue"
