@@ -44,14 +44,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: There is no such file, or it isn't a checkpoint of medcnn.
     """
     path = Path(path)
-    if path.is_dir():
-        hint = path / "checkpoints" / "best.ckpt"
-        raise UserError(f"checkpoint={path} is a folder; a run's checkpoint is {hint}")
-    if not path.exists():
-        raise UserError(f"checkpoint={path}: there is no such file")
     try:
+        if path.is_dir():
+            hint = path / "checkpoints" / "best.ckpt"
+            raise UserError(f"checkpoint={path} is a folder; a run's checkpoint is {hint}")
         with path.open("rb") as file:
             checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"checkpoint={path}: there is no such file") from error
     except PermissionError as error:
         raise UserError(f"checkpoint={path}: permission denied") from error
     except Exception as error:  # whatever unpickling raises on a file that is something else

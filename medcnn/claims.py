@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     Raises:
         UserError: Another process is at work in it.
     """
+    new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
     if lock.exists() and _abandoned(lock):
@@ -72,6 +73,9 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
+        if new:
+            with suppress(OSError):
+                folder.rmdir()  # nothing was written to it
 
 
 def _read(lock: Path) -> dict[str, Any]:

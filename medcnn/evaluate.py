@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from medcnn import cli
 from medcnn.config import plain
 from medcnn.errors import UserError, check_whole_number
-from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
+from medcnn.files import check_folder, for_spreadsheets, write_csv, write_json, write_text
 from medcnn.notes import note
 from medcnn.rundir import RunDir, environment
 
@@ -77,6 +77,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
             raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
     run.refuse_if_taken(cfg.overwrite)
     for_spreadsheets(cfg.get("spreadsheet", False))
+    check_folder(f"paths.run={run.path}", run.path)
     data, notes = open_tested(members, paths, cfg, trust, folder=run.path)
     samples, notes = data.samples, [*notes, *few]
     for line in notes:

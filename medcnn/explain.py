@@ -25,7 +25,7 @@ from medcnn.evidence.plan import GROUPS, Job, measured, methods_of
 from medcnn.evidence.store import Parts
 from medcnn.evidence.summary import Record
 from medcnn.evidence.verdicts import verdicts
-from medcnn.files import write_csv, write_json
+from medcnn.files import check_folder, write_csv, write_json
 from medcnn.notes import note
 from medcnn.progress import Progress
 from medcnn.report import write_cam_page
@@ -49,6 +49,7 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
     methods, notes = methods_of(explainers[0], plain(cfg.methods))
     samples = explainers[0].samples
     folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{_plain_name(samples)}-{cfg.split}")
+    check_folder(f"output={folder}", folder)
     jobs = [
         _job(cfg, explainer, methods, folder / "parts" / str(k), trust, members)
         for k, explainer in enumerate(explainers)

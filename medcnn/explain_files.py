@@ -23,7 +23,7 @@ from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.gallery import decision_told
 from medcnn.evidence.plan import methods_of
-from medcnn.files import replacing, write_csv
+from medcnn.files import check_folder, replacing, write_csv
 from medcnn.inputs import Input, as_asked, decode_as, prepared_input
 from medcnn.notes import visible
 from medcnn.report import (
@@ -63,6 +63,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     volumes = spec.spatial_dims == 3 or spec.slices is not None
     paths = list_images(cfg.image, volumes=volumes, key="image")
     output = Path(cfg.output or "maps")
+    check_folder(f"output={output}", output)
     rows: Rows = []
     failed = 0
     for path, name in zip(paths, _names(paths), strict=True):

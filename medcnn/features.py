@@ -15,6 +15,7 @@ from medcnn.data.image import ImageSpec
 from medcnn.data.image_files import list_images, stem
 from medcnn.datasets import spec_of
 from medcnn.errors import UserError, check_whole_number
+from medcnn.files import check_folder
 from medcnn.inputs import as_asked, read_input
 from medcnn.kernels import CLASSIC, grey, respond
 from medcnn.nets.seam import Permute
@@ -49,6 +50,7 @@ def main(cfg: DictConfig, trust: list[str]) -> list[Path]:
     output = Path(cfg.output or run / "features" / stem(path))
     if output.exists() and not output.is_dir():
         raise UserError(f"output={output} is a file; give a folder")
+    check_folder(f"output={output}", output)
     image = read_image(path, spec, classifier.card)
     steps = feature_maps(classifier, image, stages)
     net = getattr(classifier.net, "name", type(classifier.net).__name__)

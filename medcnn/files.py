@@ -55,8 +55,10 @@ def check_folder(key: str, folder: Path) -> None:
         key: What named the folder, as ``output=maps``.
         folder: Need not exist; it is not made.
     """
-    there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    there = folder.absolute()
     try:
+        while not there.exists():
+            there = there.parent
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(bytes(4096))
     except OSError as error:

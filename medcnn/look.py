@@ -9,13 +9,14 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig
 
+from medcnn.claims import alone_in
 from medcnn.config import instantiate
 from medcnn.data.audit_report import raise_errors, summary_lines
 from medcnn.data.batches import unit_intensity
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, SPLITS, Samples
 from medcnn.datasets import DataSet, open_data
 from medcnn.errors import check_whole_number
-from medcnn.files import for_spreadsheets, write_csv, write_json
+from medcnn.files import check_folder, for_spreadsheets, write_csv, write_json
 from medcnn.notes import shortened, visible
 from medcnn.objective import UNKNOWN
 from medcnn.problems import audit_data, problems_table
@@ -41,11 +42,17 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     Raises:
         UserError: The data can't be trained on as they are; at the end, when all is written.
     """
-    from medcnn.report.data_pictures import contact_sheet, intensity_histogram
-
     check_whole_number("n", cfg.n, least=1, most=MOST)
     for_spreadsheets(cfg.get("spreadsheet", False))
     folder = Path(cfg.output)
+    check_folder(f"output={folder}", folder)
+    with alone_in(folder):
+        _look(cfg, trust, folder)
+
+
+def _look(cfg: DictConfig, trust: list[str], folder: Path) -> None:
+    from medcnn.report.data_pictures import contact_sheet, intensity_histogram
+
     data = open_data(cfg, trust, folder=folder, checked=False)
     audit_data(data, cfg)
     samples = data.samples

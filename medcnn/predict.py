@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from medcnn import cli
 from medcnn.errors import UserError, check_whole_number
-from medcnn.files import for_spreadsheets, write_csv
+from medcnn.files import check_folder, for_spreadsheets, write_csv
 from medcnn.notes import note, visible
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     output = Path(cfg.output)
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")
+    check_folder(f"output={output}", output.parent)
     if cfg.checkpoint is None or cfg.ensemble:
         _, together, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
         loaded: Classifier | Ensemble = Ensemble(together, choices).eval()

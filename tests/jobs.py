@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,20 @@ def command(monkeypatch: Any, task: cli.Task, root: str, *arguments: str) -> int
     finally:
         signal.signal(signal.SIGINT, handler)
     return 0
+
+
+def call_at(monkeypatch: Any, epoch: int, batch: int, happening: Callable[[], object]) -> None:
+    """Let something happen at the start of a training step."""
+    from medcnn.classifier import Classifier
+
+    step = Classifier.training_step
+
+    def interrupted(self: Any, images: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        if (self.current_epoch, index) == (epoch, batch):
+            happening()
+        return step(self, images, index)
+
+    monkeypatch.setattr(Classifier, "training_step", interrupted)
 
 
 def metrics(run: Path) -> dict[str, Any]:

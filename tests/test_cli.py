@@ -1,5 +1,7 @@
+import errno
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -328,6 +330,24 @@ def test_interrupted(command: Command) -> None:
     assert command(task) == (130, "", ["medcnn: go on with: resume=x"])
     messages = []
     assert command(task, "-m", "seed=1,2") == (130, "", ["medcnn: interrupted"])
+
+
+def test_a_signal_interrupts(command: Command) -> None:
+    def task(cfg: DictConfig, trust: list[str]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert command(task) == (130, "", ["medcnn: interrupted"])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
+def test_what_the_system_refuses_is_one_line(command: Command, number: int) -> None:
+    def task(cfg: DictConfig, trust: list[str]) -> None:
+        raise OSError(number, os.strerror(number), "out.csv")
+
+    code, _, lines = command(task)
+    assert code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("medcnn: out.csv: ")
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(command: Command) -> None:

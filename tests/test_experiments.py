@@ -1,6 +1,8 @@
 """Everything that conf/ offers runs: each model, objective, recipe and debug mode; sweeps."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +310,26 @@ def test_a_sweep_is_compared_in_one_table(tmp_path: Path, monkeypatch: pytest.Mo
         "summary.csv",
         "multirun.yaml",
     }
+
+
+def test_a_job_of_a_sweep_that_goes_on_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        jobs.call_at(patch, 0, 1, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert sweep(monkeypatch, tmp_path, "seed=3,4") == 130
+    table = pd.read_csv(tmp_path / "summary.csv")
+    assert table["state"].tolist() == ["interrupted"]
+    job = tmp_path / table["run"][0]
+    more = (f"resume={job}", "trainer.log_every_n_steps=3")
+    assert jobs.command(monkeypatch, medcnn.train.train, "train", *more) == 0
+    again = pd.read_csv(tmp_path / "summary.csv")
+    assert again["state"].tolist() == ["finished"]
+    assert again["seed"].tolist() == [3]
+    assert again["trainer.log_every_n_steps"].tolist() == [3]
+    assert again["seconds"][0] > table["seconds"][0]
+    assert "resume" not in again
+    assert again["test_auroc"][0] == jobs.metrics(job)["test/auroc"]["value"]
 
 
 def test_a_failing_job_is_recorded_and_the_rest_goes_on(

@@ -1,11 +1,15 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from disks import fill, forbidden
 
+from medcnn.errors import UserError, system_error
 from medcnn.files import (
+    check_folder,
     for_spreadsheets,
     read_csv,
     read_sample_table,
@@ -40,6 +44,42 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fail_half_way(path, KeyboardInterrupt())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_disk_has_all_of_a_file_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append((tmp_path / "a").exists()))
+    write_text(tmp_path / "a", "text")
+    assert synced == [False]
+
+
+def test_a_full_disk_is_named_by_the_file_that_was_asked_for(small_disk: Path) -> None:
+    path = small_disk / "table.csv"
+    write_text(path, "old")
+    fill(small_disk)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/table\.csv'") as caught:
+        write_csv(path, pd.DataFrame({"a": range(5000)}))
+    assert str(system_error(caught.value)).startswith(f"{path}: no space left on device: make room")
+    assert path.read_text() == "old"
+    with pytest.raises(UserError, match=r"output=b\.csv can't be written: .*: no space left"):
+        check_folder("output=b.csv", small_disk / "new")
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_folder("output=maps", tmp_path / "new" / "maps")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(UserError, match=r"output=x can't be written: .*: not a directory"):
+        check_folder("output=x", tmp_path / "file" / "x")
+    with forbidden(tmp_path), pytest.raises(UserError, match=r"output=x .*: permission denied"):
+        check_folder("output=x", tmp_path / "new")
+
+
+def test_errors_that_nobody_here_can_help() -> None:
+    assert system_error(FileNotFoundError(2, "No such file", "a")) is None
+    assert system_error(OSError("a reader's own")) is None
 
 
 def test_two_writers_do_not_meet(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image as Picture
 
 from medcnn import look as looking
+from medcnn.claims import alone_in
 from medcnn.data.phantom import phantom
 from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.data.samples import Samples
@@ -411,3 +412,9 @@ def test_the_command_ends_with_two_and_one_line_at_a_leak(tmp_path: Path) -> Non
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("medcnn: the splits leak: patient in two splits: 1, 9.png")
     assert (tmp_path / "what is in it" / "samples.png").exists()
+
+
+def test_a_folder_is_for_one_look_at_a_time(tmp_path: Path) -> None:
+    options = (*jobs.PHANTOM, f"output={tmp_path}")
+    with alone_in(tmp_path), pytest.raises(UserError, match="in use by process"):
+        look(jobs.compose("data", *options), [])

@@ -14,6 +14,7 @@ import jobs
 import pandas as pd
 import pytest
 import torch
+from disks import fill
 from test_interruption import scontrol
 
 import medcnn.train
@@ -78,28 +79,13 @@ def test_another_seed_gives_another_run(stateful_run: Path, tmp_path: Path) -> N
     assert not jobs.same_weights(*weights)
 
 
-def signalled(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int, number: int) -> None:
-    """Let a signal come within a training step."""
-    step = Classifier.training_step
-
-    def interrupted(self: Classifier, images: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        if (self.current_epoch, index) == (epoch, batch):
-            os.kill(os.getpid(), number)
-        return step(self, images, index)
-
-    monkeypatch.setattr(Classifier, "training_step", interrupted)
-
-
 def interrupt(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
     """Let Ctrl-C be pressed within a training step."""
-    step = Classifier.training_step
 
-    def interrupted(self: Classifier, images: dict[str, torch.Tensor], index: int) -> torch.Tensor:
-        if (self.current_epoch, index) == (epoch, batch):
-            raise KeyboardInterrupt
-        return step(self, images, index)
+    def press() -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Classifier, "training_step", interrupted)
+    jobs.call_at(monkeypatch, epoch, batch, press)
 
 
 def interrupt_test(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +203,7 @@ def test_a_signal_of_slurm_interrupts(
     run.mkdir()
     (run / "hpc_ckpt_1.ckpt").write_text("of another training")
     with monkeypatch.context() as patch:
-        signalled(patch, 1, 0, signal.SIGUSR1)
+        jobs.call_at(patch, 1, 0, lambda: os.kill(os.getpid(), signal.SIGUSR1))
         options = (*jobs.QUICK, "trainer.requeue=true", f"paths.run={run}")
         assert jobs.command(monkeypatch, medcnn.train.train, "train", *options) == 130
     error = capsys.readouterr().err.splitlines()[-1]
@@ -271,6 +257,45 @@ def test_ctrl_c(devices: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.Mo
     assert jobs.status(run)["state"] == "interrupted"
     done = pd.read_csv(run / "metrics.csv")["epoch"].tolist()
     assert done == list(range(1, len(done) + 1))
+
+
+def test_a_full_disk_interrupts(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small_disk / "run"
+    ballast: list[Path] = []
+    with monkeypatch.context() as patch:
+        jobs.call_at(patch, 1, 0, lambda: ballast.append(fill(small_disk)))
+        with pytest.raises(UserError, match=r"no space left on device; go on with: .* resume="):
+            jobs.train(run, *jobs.QUICK)
+    assert jobs.status(run)["state"] == "interrupted"
+    assert "no space left on device" in jobs.status(run)["error"]
+    assert jobs.checkpoint(run, "last")["epoch"] == 0  # whole
+    with pytest.raises(UserError, match=r"resume=.* can't be written to: No space left on device"):
+        resume(run)
+    ballast[0].unlink()
+    resume(run)
+    assert_same_run(run, jobs.train(tmp_path / "whole", *jobs.QUICK))
+    assert not list(run.rglob(".*"))
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, 0)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.train(run, *jobs.QUICK)
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    best = run / "checkpoints" / "best.ckpt"
+    with pytest.raises(UserError, match=rf"last\.ckpt is damaged.*best\.ckpt can be used.*{best}"):
+        resume(run)
+    jobs.evaluate(tmp_path / "as said", f"checkpoint={best}")
+    best.unlink()
+    with pytest.raises(UserError, match=r"is damaged.*there is no best\.ckpt"):
+        resume(run)
 
 
 def files(run: Path) -> dict[str, bytes]:

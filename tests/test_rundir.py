@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import fill, needs_root
+from disks import fill
 
 from medcnn import rundir
 from medcnn.errors import UserError
@@ -212,7 +212,6 @@ def test_going_on_keeps_what_is_known_of_the_run(run: RunDir, other_process: int
         run.go_on()
 
 
-@needs_root
 def test_the_status_is_written_to_a_full_disk(small_disk: Path) -> None:
     run = RunDir(small_disk / "run")
     run.claim(overwrite=False)

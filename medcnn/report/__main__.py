@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig
 
 from medcnn import cli
 from medcnn.errors import UserError, check_path
-from medcnn.files import replacing
+from medcnn.files import check_folder, replacing
 from medcnn.report.compare_page import write_comparison
 from medcnn.report.model_card import write_model_card
 from medcnn.report.run_page import write_run_page
@@ -31,6 +31,10 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
     given = list(cfg.runs) if isinstance(cfg.runs, ListConfig) else [cfg.runs]
     output = None if cfg.output is None else html_file(cfg.output)
     runs, notes = found_runs(given)
+    if len(runs) == 1:
+        check_folder(f"runs={runs[0]}", runs[0])
+    if output is not None:
+        check_folder(f"output={output}", output.parent)
     if len(runs) == 1:
         written = of_one(runs[0], output)
     else:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from disks import fill
 
 from medcnn.data.cache import Cache, kind_of
 from medcnn.data.identity import content_of, stamp_of
@@ -172,6 +173,28 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cache.folder=.* can't be written to"):
         Cache(tmp_path / "file" / "cache", {})
+
+
+def test_a_full_disk_is_said(small_disk: Path) -> None:
+    ballast = fill(small_disk)
+    with pytest.raises(UserError, match=r"cache.folder=.* can't be written to: .* full"):
+        Cache(small_disk / "cache", {})
+    ballast.unlink()
+    large = np.zeros((1, 1, 2000, 2000), np.uint8)
+    with Cache(small_disk / "cache", {}) as cache:
+        with cache.filling():
+            cache.add("a", image(1), {})
+        fill(small_disk)
+        with (
+            pytest.raises(UserError, match=r"cache.folder=.* can't be written to: no space left"),
+            cache.filling(),
+        ):
+            cache.add("b", large, {})
+        ballast.unlink()
+    with Cache(small_disk / "cache", {}) as cache, cache.filling():
+        assert cache.entry("a") is not None
+        assert cache.entry("b") is None
+        cache.add("b", large, {})
 
 
 def test_kinds_tell_type_and_shape() -> None:
