@@ -88,12 +88,12 @@ def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) ->
     """
     start = time.perf_counter() - run.facts.get("seconds", 0)
     facts: dict[str, Any] = {"overrides": _overrides(run)}
-    run.set_status("running", **facts)
 
     def note(state: str, **further: Any) -> None:
         run.set_status(state, seconds=time.perf_counter() - start, **further, **facts)
 
     try:
+        run.set_status("running", **facts)
         best = job()
     except KeyboardInterrupt:
         note("interrupted")
@@ -129,8 +129,14 @@ def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
     with open_dict(cfg):
         cfg.paths.run = str(run.path)
     OmegaConf.resolve(cfg)
+    text = OmegaConf.to_yaml(cfg)
     run.claim(cfg.overwrite)
-    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
+    try:
+        write_text(run / "config.yaml", text)
+    except BaseException:  # a signal, among others
+        run.set_status("failed", error="ended before it began")
+        run.give_back()
+        raise
     return cfg, run, run.give_back
 
 
@@ -152,8 +158,13 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
             )
         OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
     cfg.paths.run = str(run.path)
+    text = OmegaConf.to_yaml(cfg)
     run.go_on()
-    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))  # the other processes read it
+    try:
+        write_text(run / "config.yaml", text)  # the other processes read it
+    except BaseException:
+        run.set_status("interrupted", **run.facts)
+        raise
     return cfg, run, partial(write_text, run / "config.yaml", stored)
 
 

@@ -129,7 +129,7 @@ def check_accelerator(key: str, accelerator: Any) -> None:
     if accelerator in ("gpu", "cuda") and not there:
         raise UserError(
             f"{key}={accelerator}: torch finds no supported GPU on this machine; auto or cpu "
-            "trains without one"
+            "goes without one"
         )
 
 

@@ -21,6 +21,7 @@ from sklearn.metrics import (
 import medcnn.train
 from medcnn.config import conf_dir
 from medcnn.errors import UserError
+from medcnn.rundir import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,20 @@ def test_a_run_that_failed_before_it_trained_is_no_obstacle(tmp_path: Path) -> N
     assert jobs.status(tmp_path / "run")["state"] == "failed"
     assert "class_weights" in jobs.status(tmp_path / "run")["error"]
     jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.max_epochs=1")
+
+
+def test_a_run_that_is_ended_as_it_begins_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(medcnn.train, "write_text", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.train(tmp_path / "run", *jobs.QUICK)
+    assert jobs.status(tmp_path / "run")["state"] == "failed"
+    RunDir(tmp_path / "run").claim(overwrite=False)
 
 
 @pytest.mark.parametrize(
