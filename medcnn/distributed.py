@@ -6,7 +6,6 @@ variables that Lightning (and torchrun) use.
 """
 
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medcnn.errors import InterruptedRunError, UserError
+from medcnn.resuming import how_to_go_on
 from medcnn.rundir import RunDir
 
 PATIENCE = 60  # seconds for the others to end once the first is done
@@ -95,8 +95,7 @@ def _watch(run: RunDir, children: list[subprocess.Popen[bytes]], done: threading
     with suppress(OSError):
         for one in own:  # of a fold also the cross-validation
             one.set_status("interrupted", **{**one.facts, "error": str(lost)})
-    way = f"go on with: python -m medcnn.train resume={shlex.quote(str(own[-1].path))}"
-    print(f"medcnn: {lost}; {way}", file=sys.stderr, flush=True)
+    print(f"medcnn: {lost}; {how_to_go_on(own[-1])}", file=sys.stderr, flush=True)
     os._exit(GONE)
 
 

@@ -18,6 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+import medcnn.resuming
 import medcnn.train
 from medcnn.config import conf_dir
 from medcnn.errors import UserError
@@ -174,7 +175,7 @@ def test_a_run_that_is_ended_as_it_begins_is_no_obstacle(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(medcnn.train, "write_text", interrupt)
+        patch.setattr(medcnn.resuming, "write_text", interrupt)
         with pytest.raises(KeyboardInterrupt):
             jobs.train(tmp_path / "run", *jobs.QUICK)
     assert jobs.status(tmp_path / "run")["state"] == "failed"
