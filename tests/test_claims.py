@@ -64,7 +64,10 @@ def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
         ):
             pass
         assert (folder / LOCK).exists()
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()  # nothing was written to it
+    with alone_in(folder):
+        (folder / "result").touch()
+    assert [path.name for path in folder.iterdir()] == ["result"]
 
 
 def test_a_lock_is_only_kept_for_the_living(tmp_path: Path) -> None:
