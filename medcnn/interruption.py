@@ -38,6 +38,12 @@ def interruptible() -> Iterator[None]:
         _received.clear()
 
 
+def raise_if_received() -> None:
+    """Raise KeyboardInterrupt again, of a signal whose first one went unheard in some library."""
+    if _received:
+        raise KeyboardInterrupt
+
+
 def requeue() -> str | None:
     """Have SLURM put this job back into its queue, if SIGUSR1 ended it; says what came of it."""
     job = os.environ.get("SLURM_JOB_ID")

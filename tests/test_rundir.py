@@ -252,7 +252,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     facts = environment(precision="bf16-mixed")
     assert set(facts) == {
         "command", "time", "python", "platform", "libraries", "cpu", "gpus", "torch_threads",
-        "precision",
+        "waiting_threads", "precision",
     }  # fmt: skip
     assert facts["command"][1:] == ["train.py", "seed=1"]
     assert facts["precision"] == "bf16-mixed"

@@ -196,6 +196,7 @@ def test_a_run_of_two_processes_ends_when_one_does(
     first = subprocess.Popen(
         [sys.executable, "-m", "medcnn.train", *options],
         env={**os.environ, "PYTHONPATH": str(jobs.ROOT)},
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from medcnn.interruption import SIGNALS
+from medcnn.interruption import SIGNALS, raise_if_received
 
 
 class OwnSignals(Callback):
@@ -30,3 +30,9 @@ class OwnSignals(Callback):
                 signal.signal(number, handler)
 
     on_test_start = on_train_start
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop where a library swallowed what a signal raised."""
+        raise_if_received()
