@@ -102,7 +102,7 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
     Raises:
         UserError: The image is not what the network wants, or doesn't say how it lies.
     """
-    values, points, _ = _lay_out(image, spec)
+    values, points, _ = own_grid(image, spec)
     values = _channels(values, spec.channels)
     shape = values.shape[1:]
     prepared = values
@@ -122,7 +122,7 @@ def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
     Raises:
         UserError: As of `prepare`.
     """
-    values, points, _ = _lay_out(image, spec)
+    values, points, _ = own_grid(image, spec)
     sides = values.shape[-spec.spatial_dims :]
     if spec.spacing is None:
         return tuple(sides)
@@ -143,7 +143,7 @@ def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
     Raises:
         UserError: As of `prepare`.
     """
-    values, points, _ = _lay_out(mask, spec)
+    values, points, _ = own_grid(mask, spec)
     shape = values.shape[1:]
     found: Array = np.any(values > 0, axis=0, keepdims=True)
     for axis, along in enumerate(points):
@@ -161,7 +161,7 @@ def prepared_affine(image: Image, spec: ImageSpec) -> Array | None:
     Raises:
         UserError: As of `prepare`.
     """
-    _, points, affine = _lay_out(image, spec)
+    _, points, affine = own_grid(image, spec)
     if affine is None:
         return None
     return affine @ _matrix(points)
@@ -187,12 +187,16 @@ def orient(values: Array, affine: Array, orientation: str) -> tuple[Array, Array
     return np.moveaxis(turned, -1, 0), moved
 
 
-def _lay_out(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array | None]:
-    """The part of an image that is used, as a volume turned like the result.
+def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array | None]:
+    """The part of an image that `prepare` looks at, in its own voxels, turned like the result.
 
     Returns:
         Values (C, D, H, W), of a picture with D = 1, of slices only those that are taken; the
-        points to take along D, H and W; and the affine of the values.
+        points that `prepare` takes along D, H and W; and the affine of the values, None where they
+        don't say how they lie.
+
+    Raises:
+        UserError: As of `prepare`.
     """
     if image.spatial_dims == 2:
         if spec.spatial_dims == 3:

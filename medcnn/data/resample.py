@@ -1,6 +1,6 @@
 """Values at evenly spaced points along one axis of an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +91,29 @@ def nearest(values: Array, axis: int, points: Points) -> Array:
         return voxels
 
     return _each(values, axis, points, closest)
+
+
+def to_own_grid(map_: Array, points: Sequence[Points], shape: Sequence[int]) -> Array:
+    """Take a map from the grid of a network's input back to the file's own grid.
+
+    Linear, with antialiasing where the voxels of the file are the larger ones. Zero where the
+    network didn't look.
+
+    Args:
+        map_: One axis for each of `points`.
+        points: That the input was made of, as of `medcnn.data.geometry.own_grid`.
+        shape: Of the own grid, along the same axes.
+
+    Returns:
+        float32 of that shape.
+    """
+    back = np.array(map_, np.float32)
+    for axis, (taken, length) in enumerate(zip(points, shape, strict=True)):
+        wanted = Points(-taken.first / taken.step, 1 / taken.step, length)
+        beyond = wanted.outside(back.shape[axis])
+        back = np.array(interpolate(back, axis, wanted), np.float32)
+        np.moveaxis(back, axis, 0)[beyond] = 0
+    return back
 
 
 def _each(values: Array, axis: int, points: Points, take: Callable[[Array, Array], Array]) -> Array:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medcnn.data.geometry import orient, prepared_affine
+from medcnn.data.geometry import orient, own_grid, slice_numbers
 from medcnn.data.image import Image, ImageSpec
-from medcnn.data.resample import NEARLY, Points, interpolate
+from medcnn.data.resample import to_own_grid
 from medcnn.errors import UserError
 from medcnn.files import replacing
 from medcnn.report.cam_scale import Array
@@ -32,25 +32,22 @@ def map_to_source(map_: Array, image: Image, spec: ImageSpec) -> Array:
     """
     from nibabel.orientations import aff2axcodes
 
-    moved = prepared_affine(image, spec)
-    if moved is None or image.affine is None:
+    values, points, affine = own_grid(image, spec)
+    if affine is None or image.affine is None:
         raise UserError("doesn't say how it lies in the patient, so no map can be laid over it")
-    values, affine = orient(image.values[:1], image.affine, spec.orientation)
-    matrix = np.linalg.inv(moved) @ affine  # from voxels of the file to those of the input
     size = spec.size if spec.slices is None else (len(map_), *spec.size)
     if np.shape(map_) != size:
         raise UserError(f"map of shape {np.shape(map_)}: its network's input is {size}")
-    back = np.asarray(map_, np.float32)[None]
-    for axis, length in enumerate(values.shape[1:]):
-        points = Points(float(matrix[axis, 3]), float(matrix[axis, axis]), length)
-        beyond = points.outside(back.shape[axis + 1])
-        if axis == 0 and spec.slices is not None:
-            places = points.places()
-            beyond |= np.abs(places - places.round()) > NEARLY
-        back = np.array(interpolate(back, axis + 1, points))
-        np.moveaxis(back, axis + 1, 0)[beyond] = 0
+    shape = values.shape[1:]
+    if spec.slices is None:
+        back = to_own_grid(map_, points, shape)
+    else:
+        taken = [to_own_grid(one, points[1:], shape[1:]) for one in map_]
+        depth = orient(image.values[:1], image.affine, spec.orientation)[0].shape[1]
+        back = np.zeros((depth, *shape[1:]), np.float32)
+        back[list(slice_numbers(depth, spec.slices))] = taken
     letters = "".join(aff2axcodes(image.affine))
-    return np.ascontiguousarray(orient(back, affine, letters)[0][0], np.float32)
+    return np.ascontiguousarray(orient(back[None], affine, letters)[0][0])
 
 
 def write_nifti(map_: Array, out: Path, *, affine: Array) -> None:
