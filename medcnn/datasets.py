@@ -18,6 +18,7 @@ from medcnn.data.image import ImageSpec
 from medcnn.data.intensity import TRAINING, training_percentiles
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
+from medcnn.data.originals import Originals
 from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
@@ -196,11 +197,17 @@ def _open_files(
             intensity_range=_shared_range(listing.spec) or opened.ranges,
             masks=opened.masks,
             spec=asdict(listing.spec),
+            originals=_originals(listing, table, opened.slices),
         ),
         opened.problems,
         facts=opened.facts,
         slices=opened.slices,
     )
+
+
+def _originals(listing: Listing, table: pd.DataFrame, slices: list[int]) -> Originals:
+    masks = table["mask"].fillna("").tolist() if "mask" in table else [""] * len(table)
+    return Originals(listing.root, table["image"].tolist(), masks, slices, listing.spec)
 
 
 def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:

@@ -1,7 +1,8 @@
 """The maps of single files: pictures, arrays, and of volumes maps in the space of the patient."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from medcnn import cam
 from medcnn.classifier import Classifier
 from medcnn.config import plain
 from medcnn.data.batches import unit_intensity
-from medcnn.data.geometry import prepared_affine
-from medcnn.data.image import Image, ImageSpec
+from medcnn.data.image import Image, ImageSpec, Range
 from medcnn.data.image_files import list_images, stem
 from medcnn.datasets import spec_of
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.gallery import decision_told
+from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.files import check_folder, replacing, write_csv
 from medcnn.inputs import Input, as_asked, decode_as, prepared_input
@@ -43,10 +44,12 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
 
     Of each file, in ``output``: ``<name>-<method>.png`` (the image beside the map over it) and
     ``.npy`` (raw, at the size of the network's input). Of a volume the picture is of the three
-    planes through the maximum; ``<name>-<method>-slices.png`` shows slices, and
+    planes through the maximum; ``<name>-<method>-slices.png`` shows slices (for a network of
+    pictures each slice has its own, ``-slice_007.png``), and
     ``<name>-<method>.nii.gz`` has the map on the grid of the file, to be opened over it in a
-    viewer. The map explains the decided class; of slices each its own. A file that can't be read is
-    named, and the rest goes on.
+    viewer. The name is the file's own, in subfolders as the files are in theirs; ``maps.csv`` says
+    which file each picture is of. The map explains the decided class; of slices each its own. A
+    file that can't be read is named, and the rest goes on.
 
     Args:
         cfg: As composed from conf/explain.yaml.
@@ -66,7 +69,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     check_folder(f"output={output}", output)
     rows: Rows = []
     failed = 0
-    for path, name in zip(paths, _names(paths), strict=True):
+    for path, name in zip(paths, output_names(paths), strict=True):
         try:
             decoded = decode_as(path, spec)
             item = prepared_input(decoded, spec, classifier.card["in_channels"])
@@ -77,8 +80,12 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
             failed += 1
             continue
         for method in methods:
-            for row in _explain(maps, item, decoded, spec, method, output / name, size, cfg.scale):
-                rows.append({"image": str(path), "method": method, **row})
+            out = output / name
+            for row in _explain(maps, item, decoded, spec, method, out, size, cfg.scale, path.name):
+                picture = row.pop("picture").relative_to(output)
+                rows.append(
+                    {"image": str(path), "method": method, **row, "picture": picture.as_posix()}
+                )
     for note in notes:
         print(note)
     table = pd.DataFrame(rows)
@@ -99,22 +106,21 @@ def _explain(
     out: Path,
     batch_size: int,
     scale: Any,
+    name: str,
 ) -> Iterator[dict[str, Any]]:
     """Write the files of one image and method; a row a slice."""
     own = maps.classifier.card["intensity_range"]
-    pair = torch.tensor([item.pair or own]).float().expand(len(item.stored), 2)
-    images = unit_intensity(item.stored, pair).to(maps.classifier.device)
+    pair = item.pair or own
+    ranges = torch.tensor([pair]).float().expand(len(item.stored), 2)
+    images = unit_intensity(item.stored, ranges).to(maps.classifier.device)
     found = [maps.decisions(part, method) for part in images.split(batch_size)]
     probs, decided, raw = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
     array = raw.numpy() if spec.slices is not None else raw[0].numpy()
     base = out.with_name(f"{out.name}-{method}")
     with replacing(base.with_name(f"{base.name}.npy")) as path:
         np.save(path, array)
-    lies = prepared_affine(decoded, spec)
-    spacing = None if lies is None else np.linalg.norm(lies[:3, :3], axis=0).tolist()
-    options = {"scale": scale_of(method, scale), "spacing": spacing}
-    options["orientation"] = None if lies is None else spec.orientation
-    _pictures(maps, images.cpu(), probs, decided, raw, base, options)
+    items = _items(maps, decoded, spec, pair, (probs, decided, raw), name)
+    pictures = _pictures(items, base, scale_of(method, scale))
     if array.ndim == 3 and decoded.affine is not None:
         affine = decoded.affine
         write_nifti(
@@ -125,7 +131,8 @@ def _explain(
     for k, label in enumerate(decided.tolist()):
         place = {"slice": k} if spec.slices is not None else {}
         row = _row(maps.classifier, probs[k], label)
-        yield {**place, **row, "empty": bool(cam.is_empty(raw[k : k + 1]))}
+        row |= {"empty": bool(cam.is_empty(raw[k : k + 1])), "picture": pictures[k]}
+        yield {**place, **row}
 
 
 def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
@@ -139,42 +146,62 @@ def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
     return {"predicted": names[label], told_as: float(probs[label])}
 
 
-def _pictures(
+def _items(
     maps: ClassifierMaps,
-    images: Tensor,
-    probs: Tensor,
-    decided: Tensor,
-    raw: Tensor,
-    base: Path,
-    options: dict[str, Any],
-) -> None:
-    """PNG files of one image: of a picture one, of a volume planes and slices."""
-    names = maps.classifier.class_names
-    regression = maps.classifier.objective.task == "regression"
+    decoded: Image,
+    spec: ImageSpec,
+    pair: Range,
+    found: tuple[Tensor, Tensor, Tensor],
+    name: str,
+) -> list[GalleryItem]:
+    """What is drawn of one image, of slices of each."""
+    probs, decided, raw = found
+    classifier, items = maps.classifier, []
     for k, label in enumerate(decided.tolist()):
-        told, probability = decision_told(maps.classifier, probs[k], label)
-        item = GalleryItem(
-            image=images[k].movedim(0, -1).squeeze(-1).numpy(),
-            map=raw[k].numpy(),
-            mask=None,
-            true="not known",
-            predicted=f"{names[label]} {told}" if regression else told,
-            probability=probability,
-            correct=None,
+        told, probability = decision_told(classifier, probs[k], label)
+        part = f"{name}, slice {k}" if spec.slices is not None else name
+        grid = on_own_grid(decoded, spec, pair, raw[k].numpy(), number=k)
+        items.append(
+            GalleryItem(
+                name=part,
+                **grid,
+                true="not known",
+                predicted=told,
+                probability=probability,
+                correct=None,
+            )
         )
-        several = f"-slice{k}" if len(raw) > 1 else ""
-        picture = base.with_name(f"{base.name}{several}.png")
-        if raw.dim() == 3:
-            overlay(item, picture, scale=options["scale"])
+    return items
+
+
+def _pictures(items: Sequence[GalleryItem], base: Path, scale: Any) -> list[Path]:
+    """Draw one image, each slice by itself, and of a volume planes and slices; gives the files."""
+    digits = max(3, len(str(len(items) - 1)))  # the same for all, so that names sort as slices lie
+    pictures = []
+    for k, item in enumerate(items):
+        several = f"-slice_{k:0{digits}}" if len(items) > 1 else ""
+        pictures.append(picture := base.with_name(f"{base.name}{several}.png"))
+        if item.map.ndim == 2:
+            overlay(item, picture, scale=scale)
             continue
-        draw_planes(item, picture, **options)
-        draw_mosaic(item, base.with_name(f"{base.name}-slices.png"), **options)
+        draw_planes(item, picture, scale=scale)
+        draw_mosaic(item, base.with_name(f"{base.name}-slices.png"), scale=scale)
+    return pictures
 
 
-def _names(paths: list[Path]) -> list[str]:
-    """A name for each file, of its own stem; with its folder's where two are the same."""
-    names = [stem(path) for path in paths]
-    return [
-        f"{path.parent.name}_{name}" if names.count(name) > 1 else name
-        for path, name in zip(paths, names, strict=True)
-    ]
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each file, no two alike: its path below the folder that all are in.
+
+    Without the endings, unless some file differs from another by its ending alone.
+
+    >>> output_names([Path("in/a/x.png"), Path("in/b/x.png")])
+    ['a/x', 'b/x']
+    >>> output_names([Path("in/x.png"), Path("in/x.dcm")])
+    ['x.png', 'x.dcm']
+    """
+    absolute = [path.absolute() for path in paths]
+    top = os.path.commonpath([path.parent for path in absolute])
+    places = [path.relative_to(top) for path in absolute]
+    names = [place.with_name(stem(place)).as_posix() for place in places]
+    distinct = len(set(names)) == len(names)
+    return names if distinct else [place.as_posix() for place in places]

@@ -73,7 +73,7 @@ def _look(cfg: DictConfig, trust: list[str], folder: Path) -> None:
     rows = shown_rows(samples, cfg.n)
     images = _unit(samples, rows)
     versions = [augment(images, rows, epoch) for epoch in range(VERSIONS)] if augment else []
-    names = [label_of(samples, row) for row in rows.tolist()]
+    names = [f"row {row}: {label_of(samples, row)}" for row in rows.tolist()]
     masks = None if samples.masks is None else samples.masks[rows]
     contact_sheet([images, *versions], names, folder / "samples.png", masks)
     values = {split: _values(samples, split) for split in SPLITS}

@@ -228,7 +228,7 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     from medcnn.few import validation_lines
     from medcnn.nets import Net, coarse_map_warning
     from medcnn.notes import note, shortened
-    from medcnn.report.fonts import lacking
+    from medcnn.report.figure_files import lacking
 
     net = classifier.net
     counts = samples.table["split"].value_counts()
@@ -241,7 +241,7 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     )
     if signs := lacking(samples.class_names):
         note(
-            f"no font of this machine has {signs[:8]}, which figures show as boxes: install one "
+            f"no font of this machine has {signs[:8]}, which figures show as codes: install one "
             "(such as fonts-noto-cjk)"
         )
     name = classifier.card["config"]["model"].get("name", type(net).__name__)

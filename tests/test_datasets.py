@@ -22,6 +22,7 @@ from medcnn.data.image import ImageSpec
 from medcnn.data.memory import available_memory
 from medcnn.data.phantom import phantom
 from medcnn.data.pseudonyms import load_key, pseudonym
+from medcnn.data.row_names import names_of_rows
 from medcnn.datasets import (
     DataSet,
     data_config,
@@ -501,6 +502,9 @@ def test_pseudonyms_take_the_place_of_names(tmp_path: Path) -> None:
     assert "notes" not in found
     image = pseudonym("Meyer-3/scan-Quentin-3.png", key)
     assert found.loc[3, ["image", "label", "split"]].tolist() == [image, 1, "train"]
+    assert names_of_rows(found, [3]) == [f"row 3 · {image}"]
+    assert data.samples.originals is not None  # pictures are drawn of the files all the same
+    assert data.samples.originals.read(3)[0].values.shape[0] == 1
     assert found["patient"].tolist() == [
         pseudonym(f"Zacharias {k // 2}", key, "patient") for k in range(12)
     ]

@@ -1,6 +1,7 @@
 """Class activation maps in TensorBoard, as the training goes on."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from medcnn import cam
 from medcnn.data.batches import unit_intensity
+from medcnn.data.row_names import names_of_rows
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError, check_whole_number
 from medcnn.nets.base import evaluating
 from medcnn.objective import known
+
+if TYPE_CHECKING:
+    from medcnn.report import GalleryItem
 
 
 class MapsInTensorBoard(Callback):
@@ -66,7 +71,8 @@ class MapsInTensorBoard(Callback):
             return
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        from medcnn.report.cam_gallery import GalleryItem, gallery_figure
+        from medcnn.report.cam_gallery import gallery_figure
+        from medcnn.report.figure_files import legible
 
         samples: Samples = trainer.datamodule.samples  # type: ignore[attr-defined]
         rows, targets = _chosen(samples, self.n)
@@ -83,18 +89,12 @@ class MapsInTensorBoard(Callback):
                 stage=self.stage,
                 objective=classifier.objective,
             ).cpu()
-        items = [
-            GalleryItem(
-                image=images[k].movedim(0, -1).squeeze(-1).cpu().numpy(),
-                map=maps[k].numpy(),
-                mask=None if samples.masks is None else samples.masks[rows[k : k + 1]][0].numpy(),
-                **_caption(classifier, samples.labels[row], probs[k], int(targets[k])),
-            )
-            for k, row in enumerate(rows.tolist())
-        ]
+        items = _items(classifier, samples, rows, targets, images, probs, maps)
         scale: Any = "signed" if self.method in cam.SIGNED else "own"
         title = f"{self.method} of the true class, {when}"
-        canvas = FigureCanvasAgg(gallery_figure(items, title=title, scale=scale))
+        figure = gallery_figure(items, title=title, scale=scale)
+        legible(figure)
+        canvas = FigureCanvasAgg(figure)
         canvas.draw()
         picture = np.asarray(canvas.buffer_rgba())[..., :3]
         writer.add_image("maps", picture, trainer.global_step, dataformats="HWC")
@@ -121,6 +121,22 @@ def _chosen(samples: Samples, n: int) -> tuple[Tensor, Tensor]:
         labels = torch.zeros(len(rows), dtype=torch.long)
     chosen = samples.spread(rows[there], n)
     return chosen, labels[torch.searchsorted(rows, chosen)]
+
+
+def _items(
+    classifier: Any, samples: Samples, rows: Tensor, targets: Tensor, *found: Tensor
+) -> Iterator["GalleryItem"]:
+    """What is drawn of rows (n,), of which images, probabilities and maps were `found`."""
+    from medcnn.evidence.own_grid import item_of_row
+    from medcnn.report import GalleryItem
+
+    masks = None if samples.masks is None else samples.masks[rows].bool()
+    for k, name in enumerate(names_of_rows(samples.table, rows.tolist())):
+        row, lesion = int(rows[k]), None if masks is None else masks[k]
+        image, probs, map_ = (values[k] for values in found)
+        picture = item_of_row(samples, row, image, map_, lesion)
+        words = _caption(classifier, samples.labels[row], probs, int(targets[k]))
+        yield GalleryItem(name=name, **picture, **words)
 
 
 def _caption(classifier: Any, label: Tensor, probs: Tensor, target: int) -> dict[str, Any]:

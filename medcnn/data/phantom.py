@@ -137,6 +137,7 @@ def phantom(
         class_names=CLASSES,
         intensity_range=CT_RANGE if spatial_dims == 3 else (0.0, float(2**bits - 1)),
         masks=torch.from_numpy(masks),
+        orientation="SPL" if spatial_dims == 3 else None,
     )
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from medcnn.data.originals import Originals
 from medcnn.errors import UserError
 from medcnn.objective import UNKNOWN, Task, known
 
@@ -49,6 +50,9 @@ class Samples:
             or where every image has its own, (N, 2) float32.
         masks: (N, *spatial) bool, True on the lesion (all False where there is none), or None.
         spec: How the files were made into images, as plain values; None where there are no files.
+        originals: The files, for pictures of them; None where there are none.
+        orientation: Of volumes without files the directions in which their axes run, as of
+            `medcnn.data.image.ImageSpec`; None where nobody knows.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Samples:
     intensity_range: tuple[float, float] | Tensor = (0.0, 255.0)
     masks: Images | None = None
     spec: dict[str, Any] | None = None
+    originals: Originals | None = None
+    orientation: str | None = None
 
     def __post_init__(self) -> None:
         self.table = self.table.reset_index(drop=True)

@@ -1,6 +1,6 @@
 """The images of a gallery, with their maps and what was decided."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from medcnn.classifier import Classifier
+from medcnn.data.row_names import names_of_rows
 from medcnn.evidence.explainer import Batch, Explainer, scale_of
+from medcnn.evidence.own_grid import item_of_row
 from medcnn.files import replacing
 from medcnn.objective import known
 from medcnn.report import GalleryItem, gallery
@@ -33,10 +35,12 @@ def draw_gallery(
         batch_size: Images at a time.
         scale: What the colours span: own, or the same (low, high) for all.
     """
-    items: list[GalleryItem] = []
-    for explainer, rows in shown:
-        for batch in explainer.batches(rows, batch_size):
-            items += _items(explainer, batch, method, raw)
+    items = (
+        item
+        for explainer, rows in shown
+        for batch in explainer.batches(rows, batch_size)
+        for item in _items(explainer, batch, method, raw)
+    )
     explainer, rows = shown[0]
     samples = explainer.samples
     what = {
@@ -44,29 +48,41 @@ def draw_gallery(
         "multilabel": "the most probable label",
     }.get(samples.task, "the decided class")
     split = samples.table["split"].iloc[int(rows[0])]
-    title = f"{samples.name}, {split}: {method} of {what}"
+    at = threshold_of(explainer.classifier.operating_point) if len(shown) == 1 else ""
+    title = f"{samples.name}, {split}: {method} of {what}{at}"
     gallery(items, out, title=title, scale=scale_of(method, scale))
 
 
-def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Sequence[GalleryItem]:
+def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Iterator[GalleryItem]:
     """The pictures of a batch; the raw maps are kept."""
-    samples = explainer.samples
     probs, decided = explainer.decided(batch.images)
     maps = explainer.maps(batch, decided, method).cpu()
-    labels, masks = samples.labels[batch.rows], explainer.lesions(batch, decided)
-    items = []
-    for k, row in enumerate(batch.rows.tolist()):
+    for row, map_ in zip(batch.rows.tolist(), maps, strict=True):
         with replacing(raw / f"{row}.npy") as path:
-            np.save(path, maps[k].numpy())
-        items.append(
-            GalleryItem(
-                image=batch.images[k].movedim(0, -1).squeeze(-1).cpu().numpy(),
-                map=maps[k].numpy(),
-                mask=None if masks is None else masks[k].cpu().numpy(),
-                **caption(explainer.classifier, labels[k], probs[k].cpu(), int(decided[k])),
-            )
-        )
-    return items
+            np.save(path, map_.numpy())
+    return items_of(explainer, batch, probs, decided, maps)
+
+
+def items_of(
+    explainer: Explainer, batch: Batch, probs: Tensor, decided: Tensor, maps: Tensor
+) -> Iterator[GalleryItem]:
+    """The images of a batch with their maps, on the grids of their files, one by one.
+
+    Args:
+        explainer: Whose decisions they are.
+        batch: The images.
+        probs: (N, K).
+        decided: (N,) the class that each map explains.
+        maps: (N, *spatial), raw.
+    """
+    samples, rows = explainer.samples, batch.rows.tolist()
+    labels = samples.labels[batch.rows]
+    masks = explainer.lesions(batch, decided)
+    for k, name in enumerate(names_of_rows(samples.table, rows)):
+        lesion = None if masks is None else masks[k]
+        picture = item_of_row(samples, rows[k], batch.images[k], maps[k], lesion)
+        words = caption(explainer.classifier, labels[k], probs[k].cpu(), int(decided[k]))
+        yield GalleryItem(name=name, **picture, **words)
 
 
 def caption(classifier: Classifier, label: Tensor, probs: Tensor, chosen: int) -> dict[str, Any]:
@@ -119,3 +135,12 @@ def _names(names: Sequence[str], label: Tensor) -> str:
         return names[int(label)] if known(label) else "unknown"
     found = [name for name, there in zip(names, label, strict=True) if there == 1]
     return ", ".join(found) or ("none" if known(label).all() else "unknown")
+
+
+def threshold_of(point: Mapping[str, Any] | None) -> str:
+    """Where a decision was made, to be put behind it; nothing where there is no operating point."""
+    if point is None:
+        return ""
+    if "labels" in point:
+        return " (each label at its own threshold)"
+    return f" (at the threshold {point['threshold']:.3g})"

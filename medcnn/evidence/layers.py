@@ -13,10 +13,15 @@ from torch import Tensor
 
 from medcnn import cam
 from medcnn.evidence.explainer import Explainer
-from medcnn.evidence.gallery import caption
+from medcnn.evidence.gallery import items_of
 from medcnn.files import replacing, write_json
+from medcnn.report import GalleryItem
+from medcnn.report.cam_item import Panel, slice_panel
+from medcnn.report.cam_scale import peak
+from medcnn.report.cam_views import main_view, views
 
-LARGEST = 256  # pixels along the longer side of a picture
+LARGEST = 320  # pixels along the longer side of a picture
+SLICES = 32  # of a volume, that are kept to be scrolled through
 FILE = "layers.json"
 
 
@@ -25,8 +30,8 @@ def write_layers(
 ) -> None:
     """Write ``layers.json`` and a picture each of some images, their maps and their lesions.
 
-    The map is that of the decided class, 0 … 255 from zero to its maximum. Of a volume the pictures
-    show the plane, along the first axis, through the map's maximum.
+    The map is that of the decided class, 0 … 255 from zero to its maximum. Of a volume there are
+    pictures of three planes; that of the axial one holds slices below each other.
 
     Args:
         explainer: What gives images and maps.
@@ -39,17 +44,11 @@ def write_layers(
     for kind, part in rows.items():
         for batch in explainer.batches(part, batch_size) if len(part) else ():
             probs, decided, maps = explainer.decisions(batch.images, method)
-            labels = explainer.samples.labels[batch.rows]
-            masks = explainer.lesions(batch, decided)
             empty, shown = cam.is_empty(maps).tolist(), cam.normalise(maps).cpu()
-            for k, row in enumerate(batch.rows.tolist()):
-                layers = {"image": batch.images[k].cpu(), "map": shown[k]}
-                if masks is not None and masks[k].any():
-                    layers["mask"] = masks[k].cpu().float()
-                words = caption(explainer.classifier, labels[k], probs[k].cpu(), int(decided[k]))
-                files = {"mask": None, **_write(layers, folder, row)}
-                facts = {"row": row, "kind": kind, "method": method, "empty": empty[k]}
-                records.append(facts | files | words)
+            items = items_of(explainer, batch, probs, decided, shown)
+            for row, item, nothing in zip(batch.rows.tolist(), items, empty, strict=True):
+                facts = {"row": row, "kind": kind, "method": method, "empty": nothing}
+                records.append(facts | write_pictures(item, folder, row) | _words(item))
     write_json(folder / FILE, records)
 
 
@@ -61,24 +60,77 @@ def worst_rows(evaluation: Path) -> Tensor:
     return torch.tensor([error["row"] for error in image.get("errors", [])], dtype=torch.int64)
 
 
-def _write(layers: dict[str, Tensor], folder: Path, row: int) -> dict[str, Any]:
-    """Write the pictures of one image; their names within the folder."""
-    if layers["map"].dim() == 3:
-        plane = int(layers["map"].flatten(1).amax(1).argmax())
-        layers = {name: values[..., plane, :, :] for name, values in layers.items()}
-    names = {}
-    for name, values in layers.items():
-        names[name] = f"layers/{row}.png" if name == "image" else f"layers/{row}-{name}.png"
-        picture = Image.fromarray(_bytes(values))
-        picture.thumbnail((LARGEST, LARGEST))
-        with replacing(folder / names[name]) as path:
-            picture.save(path)
-    return names
+def _words(item: GalleryItem) -> dict[str, Any]:
+    return {
+        key: getattr(item, key) for key in ("name", "true", "predicted", "probability", "correct")
+    }
 
 
-def _bytes(values: Tensor) -> NDArray[np.uint8]:
-    """(H, W) or (C, H, W) in 0 … 1 → (H, W) or (H, W, 3) in 0 … 255."""
-    whole = (values.clamp(0, 1) * 255).round().byte()
-    if whole.dim() == 3:
-        whole = whole.movedim(0, -1) if len(whole) == 3 else whole[0]
-    return np.ascontiguousarray(whole.numpy())
+def write_pictures(item: GalleryItem, folder: Path, row: int) -> dict[str, Any]:
+    """Write the pictures of one image.
+
+    Returns:
+        What `medcnn.report.run_maps.Pane` tells of them: ``image``, ``map``, ``mask`` (names within
+        the folder) and ``ratio``; of a volume a list of such, ``planes``.
+    """
+    if item.map.ndim == 2:
+        down, right = item.steps
+        panel = Panel(item.image, item.map, item.mask, None, "", down / right)
+        return _write([panel], folder / "layers", str(row))
+    main, at = main_view(item.orientation), peak(item.map)
+    planes = sorted(views(item.orientation), key=lambda view: view.across != main.across)
+    found = []
+    for view in planes:
+        depth = item.map.shape[view.across]
+        numbers = [at[view.across]]
+        if view == main:
+            numbers = _spread(depth, numbers[0])
+        panels = [slice_panel(item, view, number, None) for number in numbers]
+        stem = f"{row}-{view.name.replace(' ', '-')}"
+        place = {"name": view.name, "ends": list(view.ends), "depth": depth, "slices": numbers}
+        place |= {"shown": numbers.index(at[view.across]), "up": view.up}
+        place["width"] = item.map.shape[view.columns] * item.steps[view.columns]
+        found.append(place | _write(panels, folder / "layers", stem))
+    return {"planes": found}
+
+
+def _spread(depth: int, through: int) -> list[int]:
+    """Slices evenly from the first to the last, one of them moved to where the maximum is."""
+    numbers = np.linspace(0, depth - 1, min(SLICES, depth)).round().astype(int)
+    numbers[np.abs(numbers - through).argmin()] = through
+    return [int(number) for number in numbers]
+
+
+def _write(panels: list[Panel], folder: Path, stem: str) -> dict[str, Any]:
+    """Write image, map and mask of slices, below each other; see `write_pictures`."""
+    first = panels[0]
+    size = _size(first.map.shape, first.ratio)
+    layers = {"image": [panel.image for panel in panels], "map": [panel.map for panel in panels]}
+    if first.mask is not None and any(np.any(panel.mask) for panel in panels):
+        layers["mask"] = [np.asarray(panel.mask, np.float32) for panel in panels]
+    files: dict[str, Any] = {"ratio": 1 / first.ratio, "mask": None}
+    for name, slices in layers.items():
+        file = folder / (f"{stem}.png" if name == "image" else f"{stem}-{name}.png")
+        strip = np.concatenate([_bytes(one, size) for one in slices])
+        with replacing(file) as path:
+            Image.fromarray(strip).save(path)
+        files[name] = f"{folder.name}/{file.name}"
+    return files
+
+
+def _size(shape: tuple[int, ...], ratio: float) -> tuple[int, int]:
+    """Width and height of a picture; a small one keeps its own pixels, whatever their form."""
+    height, width = shape
+    if max(shape) <= LARGEST:
+        return width, height
+    tall, wide = (ratio, 1.0) if ratio < 1 else (1.0, 1 / ratio)
+    return max(1, round(LARGEST * wide)), max(1, round(LARGEST * tall))
+
+
+def _bytes(values: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W) or (H, W, 3) in 0 … 1 → the same in 0 … 255, of this width and height."""
+    whole = np.ascontiguousarray((values.clip(0, 1) * 255).round().astype(np.uint8))
+    picture = Image.fromarray(whole)
+    return np.asarray(
+        picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
+    )

@@ -1,11 +1,11 @@
 """Run directories to pictures and tables."""
 
 from medcnn.report.cam_gallery import gallery
+from medcnn.report.cam_item import GalleryItem
 from medcnn.report.cam_nifti import map_to_source, write_nifti
-from medcnn.report.cam_overlay import GalleryItem, overlay
+from medcnn.report.cam_overlay import overlay
 from medcnn.report.cam_page import write_page as write_cam_page
 from medcnn.report.cam_volume import draw_mosaic, draw_planes
-from medcnn.report.fonts import add_fallbacks
 from medcnn.report.model_card import write_model_card
 from medcnn.report.run_page import write_run_page
 from medcnn.report.summary import summary_table, write_summary
@@ -26,5 +26,3 @@ __all__ = [
     "write_run_page",
     "write_summary",
 ]
-
-add_fallbacks()

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +13,35 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from medcnn.errors import UserError
-from medcnn.files import replacing
+from medcnn.report.cam_item import GalleryItem, Panel, panel
 from medcnn.report.cam_overlay import (
     HALO,
     OUTLINE,
-    GalleryItem,
-    Panel,
     Sheet,
     draw_image,
     draw_overlay,
-    panel,
 )
 from medcnn.report.cam_scale import Scale, colours, is_signed
+from medcnn.report.figure_files import save_figure
 
-CELL_WIDTH, GAP, CAPTION = 4.0, 0.1, 0.52  # inches, as all lengths here
+CELL_WIDTH, GAP, CAPTION = 4.0, 0.1, 0.72  # inches, as all lengths here
 LINE, FOOTER = 0.26, 0.72
 PICTURE = (CELL_WIDTH - 3 * GAP) / 2  # width of one picture; two and their gaps fill a cell
 WRONG_FRAME: dict[str, Any] = {"fill": False, "linestyle": "--", "linewidth": 1.8, "edgecolor": "k"}
 
 
 def gallery(
-    items: Sequence[GalleryItem], out: Path, *, title: str, columns: int = 4, scale: Scale = "own"
+    items: Iterable[GalleryItem], out: Path, *, title: str, columns: int = 4, scale: Scale = "own"
 ) -> None:
     """Draws the sheet, 400 pixels a column.
 
     Left the image, right its map over it. The outline of the true lesion is drawn where it is
     known. Wrong decisions have a dashed frame and say so. An empty map isn't painted but labelled.
-    Of a volume the axial slice (the first axis) through the map's maximum is shown.
+    Of a volume the axial slice through the map's maximum is shown. Pixels are as wide and as high
+    as `GalleryItem.spacing` says.
 
     Args:
-        items: At least one.
+        items: At least one; taken one by one, so that not all volumes are in memory.
         out: The PNG file to write.
         title: Above the sheet.
         columns: Items in a row.
@@ -54,39 +53,36 @@ def gallery(
             mask that differ in shape.
     """
     figure = gallery_figure(items, title=title, columns=columns, scale=scale)
-    with replacing(out) as path:
-        figure.savefig(path)
+    save_figure(figure, out)
 
 
 def gallery_figure(
-    items: Sequence[GalleryItem], *, title: str, columns: int = 4, scale: Scale = "own"
+    items: Iterable[GalleryItem], *, title: str, columns: int = 4, scale: Scale = "own"
 ) -> Figure:
     """The sheet of `gallery`, not yet in a file."""
-    if not items or columns < 1:
-        raise UserError(f"gallery: nothing to draw ({len(items)} items in {columns} columns)")
-    columns = min(columns, len(items))
-    rows = math.ceil(len(items) / columns)
     panels = [panel(item, scale) for item in items]
-    height, width = panels[0].image.shape[:2]
-    picture = PICTURE * min(max(height / width, 0.5), 2.0)
+    if not panels or columns < 1:
+        raise UserError(f"gallery: nothing to draw ({len(panels)} items in {columns} columns)")
+    columns = min(columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    picture = PICTURE * min(max(0.5, *(shown.ratio for shown in panels)), 2.0)
     cell = CAPTION + picture + GAP
     size_x = max(columns * CELL_WIDTH, 6.0)
     lines = textwrap.wrap(title, width=int(size_x / 0.13)) or [""]
     header = 0.25 + LINE * len(lines)
     size = (size_x, header + rows * cell + FOOTER)
     sheet = Sheet.of(*size)
-    for index, (item, shown) in enumerate(zip(items, panels, strict=True)):
+    for index, shown in enumerate(panels):
         row, column = divmod(index, columns)
         x, y = column * CELL_WIDTH, size[1] - header - row * cell
-        _draw_item(sheet, item, shown, (x, y), picture, scale)
+        _draw_item(sheet, shown, (x, y), picture, scale)
     _draw_title(sheet, lines)
-    _draw_legend(sheet, items, scale)
+    _draw_legend(sheet, panels, scale)
     return sheet.figure
 
 
 def _draw_item(
     sheet: Sheet,
-    item: GalleryItem,
     shown: Panel,
     corner: tuple[float, float],
     picture: float,
@@ -97,8 +93,8 @@ def _draw_item(
     left, bottom = x + GAP, y - CAPTION - picture
     draw_image(sheet.axes(left, bottom, PICTURE, picture), shown)
     draw_overlay(sheet.axes(left + PICTURE + GAP, bottom, PICTURE, picture), shown, scale)
-    _caption(sheet, item, shown.note, left, y)
-    if item.wrong:
+    _caption(sheet, shown, left, y)
+    if shown.wrong:
         frame = Rectangle(
             ((x + 0.3 * GAP) / sheet.size[0], (bottom - 0.6 * GAP) / sheet.size[1]),
             (CELL_WIDTH - 0.6 * GAP) / sheet.size[0],
@@ -108,15 +104,14 @@ def _draw_item(
         sheet.figure.add_artist(frame)
 
 
-def _caption(sheet: Sheet, item: GalleryItem, note: str, left: float, top: float) -> None:
+def _caption(sheet: Sheet, shown: Panel, left: float, top: float) -> None:
     style = {"fontsize": 9, "va": "top"}
-    true, predicted = item.captions
-    sheet.text(left, top - 0.08, true, **style)
-    sheet.text(left, top - 0.28, predicted, **style)
+    for k, line in enumerate(shown.captions):
+        sheet.text(left, top - 0.08 - 0.2 * k, line, **style)
     right = left + CELL_WIDTH - 2 * GAP
-    sheet.text(right, top - 0.08, note, ha="right", color="#555555", **style)
-    if item.wrong:
-        sheet.text(right, top - 0.28, "wrong", ha="right", weight="bold", **style)
+    sheet.text(right, top - 0.28, shown.note, ha="right", color="#555555", **style)
+    if shown.wrong:
+        sheet.text(right, top - 0.48, "wrong", ha="right", weight="bold", **style)
 
 
 def _draw_title(sheet: Sheet, lines: list[str]) -> None:
@@ -124,7 +119,7 @@ def _draw_title(sheet: Sheet, lines: list[str]) -> None:
     sheet.text(GAP, sheet.size[1] - 0.12, "\n".join(lines), **style)
 
 
-def _draw_legend(sheet: Sheet, items: Sequence[GalleryItem], scale: Scale) -> None:
+def _draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale) -> None:
     """At the foot: the scale of the maps, and what outline and frame mean."""
     low, high, meaning = _ends(scale)
     style = {"fontsize": 10, "va": "center"}
@@ -137,11 +132,11 @@ def _draw_legend(sheet: Sheet, items: Sequence[GalleryItem], scale: Scale) -> No
     bar.imshow(np.linspace(0, 1, 257)[None], cmap=colours(is_signed(scale)), aspect="auto")
     sheet.text(start + 1.9, 0.51, f"{high}    {meaning}", **style)
     handles: list[Artist] = []
-    if any(item.mask is not None and item.mask.any() for item in items):
+    if any(shown.mask is not None and shown.mask.any() for shown in panels):
         line = Line2D([], [], color=OUTLINE, linewidth=1.4, path_effects=HALO)
         line.set_label("outline of the true lesion")
         handles.append(line)
-    if any(item.wrong for item in items):
+    if any(shown.wrong for shown in panels):
         handles.append(Rectangle((0, 0), 1, 1, label="wrong decision", **WRONG_FRAME))
     if handles:
         corner = (0, 0.02 / sheet.size[1])

@@ -1,7 +1,7 @@
 """An image with its class activation map over it, and what its colours mean."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,60 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from medcnn.data.geometry import LUMA
-from medcnn.errors import UserError
-from medcnn.files import replacing
-from medcnn.report.cam_scale import Array, Scale, colours, is_signed, meaning, peak, span
+from medcnn.report.cam_item import GalleryItem, Panel, panel
+from medcnn.report.cam_scale import Array, Scale, colours, is_signed, meaning
+from medcnn.report.figure_files import save_figure
 
 DPI = 100
 GAP, SIDE = 0.12, 3.4  # inches, as all lengths here: between things, and the width of a picture
-CAPTION, FOOTER, BAR = 0.55, 0.62, (GAP, 0.32, 2.2)  # the last: left and lower edge, width
+CAPTION, FOOTER, BAR = 0.77, 0.62, (GAP, 0.32, 2.2)  # the last: left and lower edge, width
 OUTLINE = "#56e0e0"
 HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="black")]
-
-
-@dataclass
-class GalleryItem:
-    """An image, its map, and what was decided.
-
-    Args:
-        image: (H, W) or (H, W, 3) in [0, 1]; of a volume (D, H, W).
-        map: Raw map, (H, W) or (D, H, W), high for important.
-        mask: True on the lesion, of the map's shape; None where it isn't known.
-        true: Name of the true class; in regression the true value.
-        predicted: Name of the class that was decided on; in regression the predicted value.
-        probability: Of the predicted class, in [0, 1]; None in regression.
-        correct: Whether the decision is right; None where nobody knows, and in regression.
-    """
-
-    image: Array
-    map: Array
-    mask: Array | None
-    true: str
-    predicted: str
-    probability: float | None
-    correct: bool | None
-
-    @property
-    def wrong(self) -> bool:
-        """Whether the decision is known to be wrong."""
-        return self.correct is not None and not self.correct
-
-    @property
-    def captions(self) -> tuple[str, str]:
-        """A line of the truth and one of the decision."""
-        share = "" if self.probability is None else f" {self.probability:.2f}"
-        return f"true: {shorten(self.true)}", f"predicted: {shorten(self.predicted)}{share}"
-
-
-@dataclass
-class Panel:
-    """What is drawn of an item, in two dimensions."""
-
-    image: Array  # (H, W) or (H, W, 3) in [0, 1]
-    map: Array  # (H, W), raw
-    mask: Array | None
-    bounds: tuple[float, float] | None  # raw values at the ends of the colours; None: empty
-    note: str  # which slice of a volume; on a scale shared by all the map's own maximum
 
 
 def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
@@ -72,7 +27,8 @@ def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
 
     An image in colour is grey below the map, so that all colour there is the map's. The outline of
     the true lesion is drawn where it is known. An empty map isn't painted but labelled. Of a volume
-    the slice (of the first axis) through the map's maximum is shown.
+    the axial slice through the map's maximum is shown. Pixels are as wide and as high as
+    `GalleryItem.spacing` says.
 
     Args:
         item: The image.
@@ -86,37 +42,13 @@ def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
         UserError: A scale of another kind, or an image, map and mask that differ in shape.
     """
     shown = panel(item, scale)
-    height, width = shown.image.shape[:2]
-    tall = SIDE * min(max(height / width, 0.4), 2.5)
+    tall = SIDE * min(max(shown.ratio, 0.4), 2.5)
     sheet = Sheet.of(2 * SIDE + 3 * GAP, CAPTION + tall + FOOTER)
     draw_image(sheet.axes(GAP, FOOTER, SIDE, tall), shown)
     draw_overlay(sheet.axes(SIDE + 2 * GAP, FOOTER, SIDE, tall), shown, scale)
     draw_caption(sheet, item, shown.note)
     draw_bar(sheet, BAR, shown.bounds, scale)
     sheet.save(out)
-
-
-def panel(item: GalleryItem, scale: Scale) -> Panel:
-    """What is drawn of an item; of a volume the slice through the map's maximum."""
-    check_shapes(item)
-    bounds, note = span(item.map, scale), ""
-    image, map_, mask = np.asarray(item.image), np.asarray(item.map), item.mask
-    if map_.ndim == 3:
-        z = peak(map_, scale)[0]
-        note = f"slice {z + 1} of {len(map_)}"
-        image, map_, mask = image[z], map_[z], None if mask is None else mask[z]
-    if bounds is not None and not isinstance(scale, str):
-        note += f"{', ' if note else ''}maximum {item.map.max():.3g}"
-    return Panel(image, map_, mask, bounds, note)
-
-
-def check_shapes(item: GalleryItem) -> None:
-    """Raise UserError unless image, map and mask fit each other."""
-    image, shape = np.shape(item.image), np.shape(item.map)
-    if image not in (shape, (*shape, 3)) or len(shape) not in (2, 3):
-        raise UserError(f"picture of a map: image {image} and map {shape} differ in shape")
-    if item.mask is not None and item.mask.shape != shape:
-        raise UserError(f"picture of a map: mask {item.mask.shape} and map {shape} differ in shape")
 
 
 @dataclass
@@ -134,8 +66,7 @@ class Sheet:
 
     def save(self, out: Path) -> None:
         """Writes the PNG file."""
-        with replacing(out) as path:
-            self.figure.savefig(path)
+        save_figure(self.figure, out)
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
         """Axes with this lower left corner."""
@@ -147,33 +78,33 @@ class Sheet:
         self.figure.text(x / self.size[0], y / self.size[1], text, parse_math=False, **style)
 
 
-def draw_image(axes: Axes, shown: Panel, aspect: float = 1.0) -> None:
+def draw_image(axes: Axes, shown: Panel) -> None:
     """Draws the image, with the outline of its lesion."""
     axes.set_axis_off()
     show: dict[str, Any] = {
         "cmap": "gray",
         "vmin": 0,
         "vmax": 1,
-        "interpolation": "nearest",
-        "aspect": aspect,
+        "interpolation": "antialiased",
+        "aspect": shown.aspect,
     }
     axes.imshow(shown.image, **show)
     if shown.mask is not None and shown.mask.any():
         _outline(axes, shown.mask)
 
 
-def draw_overlay(axes: Axes, shown: Panel, scale: Scale, aspect: float = 1.0) -> None:
+def draw_overlay(axes: Axes, shown: Panel, scale: Scale) -> None:
     """Draws the image in grey, its map, and the outline of its lesion."""
     grey = shown.image if shown.image.ndim == 2 else shown.image @ np.array(LUMA)
-    draw_image(axes, Panel(grey, shown.map, shown.mask, shown.bounds, shown.note), aspect)
+    draw_image(axes, replace(shown, image=grey))
     if shown.bounds is None:
         box = {"facecolor": "white", "edgecolor": "black", "boxstyle": "round"}
         style: dict[str, Any] = {"ha": "center", "va": "center", "bbox": box}
         axes.text(0.5, 0.5, "empty map", transform=axes.transAxes, **style)
         return
     low, high = shown.bounds
-    show: dict[str, Any] = {"vmin": low, "vmax": high, "interpolation": "nearest", "aspect": aspect}
-    axes.imshow(shown.map, cmap=colours(is_signed(scale)), **show)
+    show: dict[str, Any] = {"vmin": low, "vmax": high, "interpolation": "antialiased"}
+    axes.imshow(shown.map, cmap=colours(is_signed(scale)), aspect=shown.aspect, **show)
 
 
 def _outline(axes: Axes, mask: Array) -> None:
@@ -188,14 +119,14 @@ def _outline(axes: Axes, mask: Array) -> None:
 
 
 def draw_caption(sheet: Sheet, item: GalleryItem, note: str) -> None:
-    """In the upper left corner truth and decision; in the right one a note, and if it was wrong."""
+    """Left what the captions of an item say, right a note, and whether the decision was wrong."""
     top, right = sheet.size[1], sheet.size[0] - GAP
     for k, line in enumerate(item.captions):
         sheet.text(GAP, top - 0.08 - 0.22 * k, line, fontsize=10, va="top")
-    sheet.text(right, top - 0.08, note, fontsize=10, va="top", ha="right", color="#555555")
+    sheet.text(right, top - 0.3, note, fontsize=10, va="top", ha="right", color="#555555")
     if item.wrong:
         style = {"va": "top", "ha": "right", "weight": "bold"}
-        sheet.text(right, top - 0.3, "wrong", fontsize=10, **style)
+        sheet.text(right, top - 0.52, "wrong", fontsize=10, **style)
 
 
 def draw_bar(
@@ -217,8 +148,3 @@ def draw_bar(
     bar.get_xticklabels()[-1].set_horizontalalignment("right")
     for k, line in enumerate(meaning(bounds, scale)):
         sheet.text(x + width + GAP, y + 0.14 - 0.2 * k, line, **style)
-
-
-def shorten(name: str, longest: int = 30) -> str:
-    """A name with its end cut off where it is too long."""
-    return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcnn.files import replacing
+from medcnn.report.figure_files import save_figure
 
 LESION = "#ffd400"
 PER_ROW = 2  # samples side by side
@@ -49,8 +49,7 @@ def contact_sheet(
                 _outline(ax, _picture(masks[k][None], at))
             title = _short(name) if j == 0 else f"augmented {j}"
             ax.set_title(title, fontsize=8, parse_math=False)
-    with replacing(out) as path:
-        figure.savefig(path)
+    save_figure(figure, out)
 
 
 def _slice(image: Tensor, mask: Tensor | None) -> int:
@@ -96,5 +95,4 @@ def intensity_histogram(values: Mapping[str, NDArray[Any]], out: Path) -> None:
     axes.set_xlabel("intensity, as the network receives it before normalisation")
     axes.set_ylabel("share of pixels")
     axes.legend()
-    with replacing(out) as path:
-        figure.savefig(path)
+    save_figure(figure, out)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from medcnn.files import replacing
 from medcnn.kernels import Kernel
+from medcnn.report.figure_files import save_figure
 
 DPI = 110
 MOST_FILTERS = 64
@@ -80,8 +80,7 @@ class _Page:
             self.text(x + 0.18, y + share * (height - 0.09), text, fontsize=8)
 
     def save(self, out: Path) -> None:
-        with replacing(out) as path:
-            self.figure.savefig(path)
+        save_figure(self.figure, out)
 
 
 def draw_filters(weight: Tensor, out: Path, *, title: str) -> None:

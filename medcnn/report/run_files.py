@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -14,6 +15,8 @@ from medcnn.files import read_csv, read_sample_table
 from medcnn.objective import TASKS
 
 FORMAT = 1
+FIRST = "fold-0"  # of a cross-validation
+SAMPLES = 16  # of all folds, whose maps are shown
 
 
 class RunFiles(NamedTuple):
@@ -24,10 +27,11 @@ class RunFiles(NamedTuple):
         samples: Of samples.csv.
         problems: Of problems.csv.
         epochs: Of metrics.csv, one row an epoch and indexed by it.
-        environment: Of environment.json.
+        environment: Of environment.json; of a cross-validation that of its first fold.
         status: Of status.json.
         config: Of config.yaml.
-        layers: Of cams/layers.json.
+        layers: Of cams/layers.json; of a cross-validation of its folds. ``folder`` says where in
+            the run directory the pictures lie.
     """
 
     evaluation: dict[str, Any]
@@ -46,16 +50,39 @@ def read_run(run: Path) -> RunFiles:
     Raises:
         UserError: No evaluation.json there, or one of another kind.
     """
+    evaluation = _evaluation(run / "evaluation.json")
     return RunFiles(
-        evaluation=_evaluation(run / "evaluation.json"),
+        evaluation=evaluation,
         samples=_table(run / "samples.csv", read_sample_table),
         problems=_table(run / "problems.csv"),
         epochs=_epochs(_table(run / "metrics.csv")),
-        environment=_json(run / "environment.json", {}),
+        environment=_json(run / "environment.json", _json(run / FIRST / "environment.json", {})),
         status=_json(run / "status.json", {}),
         config=_yaml(run / "config.yaml"),
-        layers=_json(run / "cams" / "layers.json", []),
+        layers=_layers(run, "cams") or _layers_of_folds(run, evaluation),
     )
+
+
+def _layers(run: Path, folder: str) -> list[dict[str, Any]]:
+    records = _json(run / folder / "layers.json", [])
+    return [{**record, "folder": folder} for record in records if isinstance(record, dict)]
+
+
+def _layers_of_folds(run: Path, evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Samples of every fold, evenly, and the worst errors of all, by the fold that tested them."""
+    folds = sorted(run.glob("fold-*"), key=lambda path: int(path.name.removeprefix("fold-")))
+    found = [_layers(run, f"{fold.name}/cams") for fold in folds]
+    errors = {
+        record["row"]: record for each in found for record in each if record.get("kind") == "error"
+    }
+    worst = evaluation["levels"].get("image", {}).get("errors") or []
+    chosen = [errors[one["row"]] for one in worst if one.get("row") in errors]
+    for each in found:
+        samples = [record for record in each if record.get("kind") == "sample"]
+        share = min(len(samples), max(1, SAMPLES // len(found)))
+        at = np.linspace(0, len(samples) - 1, share).round().astype(int)
+        chosen += [samples[k] for k in at]
+    return chosen
 
 
 def _evaluation(path: Path) -> dict[str, Any]:

@@ -19,16 +19,67 @@ SMALL = 100  # pixels, below which single ones are to be seen
 METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++"}
 
 
+class Pane(NamedTuple):
+    """A picture with its map and the outline of its lesion; of a volume slices of one plane.
+
+    The slices lie below each other, as high as one picture each.
+
+    Args:
+        name: Of the plane; empty for a picture.
+        image: As a data URI.
+        map: As a data URI, grey; empty where there is nothing to paint.
+        outlines: Of each slice with a lesion its number in the picture, and path data on the grid
+            of the mask.
+        grid: Width and height of a slice of the mask.
+        size: Width and height of a slice of the image, in pixels.
+        ratio: Its width by its height, as it is shown.
+        width: Its width by that of the other planes.
+        slices: Numbers of the slices, from 0.
+        depth: How many the volume has.
+        shown: Which of `slices` is shown first: that through the map's maximum.
+        ends: What lies at the top and at the left: S, A or R of the patient; empty if unknown.
+        up: Whether the index of the first plane's slices grows upwards here.
+        colour: Whether the image is in colour.
+    """
+
+    name: str
+    image: str
+    map: str
+    outlines: list[tuple[int, str]]
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    ratio: float
+    width: float
+    slices: list[int]
+    depth: int
+    shown: int
+    ends: tuple[str, str]
+    up: bool
+    colour: bool
+
+    @property
+    def small(self) -> bool:
+        """Whether its single pixels are to be seen."""
+        return max(self.size) < SMALL
+
+    @property
+    def note(self) -> str:
+        """Which plane and slice is shown first."""
+        return f"{self.name}, slice {self.slices[self.shown] + 1} of {self.depth}"
+
+    @property
+    def cut(self) -> float:
+        """How far through the volume that slice lies."""
+        return (self.slices[self.shown] + 0.5) / self.depth
+
+
 class Layers(NamedTuple):
-    """An image, its map and the outline of its lesion.
+    """An image, its map and what was decided.
 
     Args:
         row: Of the sample table.
-        image: As a data URI.
-        map: As a data URI, grey; empty where there is nothing to paint.
-        outline: Path data on the grid of the mask; empty where there is no lesion.
-        grid: Width and height of the mask.
-        size: Width and height of the image.
+        name: The row and the file.
+        panes: One of a picture, of a volume one a plane.
         true: Name of the class.
         predicted: The decision, with its probability where there is one.
         wrong: Whether the decision is known to be wrong.
@@ -36,28 +87,25 @@ class Layers(NamedTuple):
     """
 
     row: int
-    image: str
-    map: str
-    outline: str
-    grid: tuple[int, int]
-    size: tuple[int, int]
+    name: str
+    panes: list[Pane]
     true: str
     predicted: str
     wrong: bool
     label: str
 
     @property
-    def small(self) -> bool:
-        """Whether its single pixels are to be seen."""
-        return max(self.size) < SMALL
+    def outlined(self) -> bool:
+        """Whether the outline of a lesion is drawn."""
+        return any(pane.outlines for pane in self.panes)
 
 
 def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Layers]:
     """The maps of a kind, at most 24.
 
     Args:
-        records: Of ``layers.json``.
-        folder: That their paths start from.
+        records: Of ``layers.json``, each perhaps with the ``folder`` that its paths start from.
+        folder: That those start from.
         kind: sample or error.
     """
     found: list[Layers] = []
@@ -70,28 +118,54 @@ def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Laye
 
 def _layers(record: Record, folder: Path) -> Layers | None:
     """None where a picture is missing."""
-    image, map_ = (_open(folder, record.get(key)) for key in ("image", "map"))
-    if image is None or "row" not in record:
+    parts, folder = record.get("planes") or [record], folder / record.get("folder", "")
+    read = [_pane(part, folder, bool(record.get("empty"))) for part in parts]
+    if "row" not in record or None in read:
         return None
-    mask = _open(folder, record.get("mask"))
-    lesion = None if mask is None else np.asarray(mask.convert("L")) >= 128
-    grey = None if map_ is None or record.get("empty") else map_.convert("L")
+    panes, where = zip(*(one for one in read if one is not None), strict=True)
     probability = record.get("probability")
     predicted = str(record.get("predicted", "?"))
     if probability is not None:
         predicted += f" {probability:.2f}"
     return Layers(
         row=int(record["row"]),
-        image=_uri(image.convert("L" if image.mode in ("L", "1", "I;16") else "RGB")),
-        map="" if grey is None else _uri(grey),
-        outline="" if lesion is None else outline(lesion),
-        grid=(1, 1) if mask is None else mask.size,
-        size=image.size,
+        name=str(record.get("name") or f"row {record['row']}"),
+        panes=list(panes),
         true=str(record.get("true", "?")),
         predicted=predicted,
         wrong=record.get("correct") is False,
-        label=_label(record, predicted, grey, lesion),
+        label=_label(record, predicted, where[0] if len(where) == 1 else None),
     )
+
+
+def _pane(part: Record, folder: Path, empty: bool) -> tuple[Pane, str | None] | None:
+    """A pane, and where its map lies in words; None where the picture is missing."""
+    image, map_, mask = (_open(folder, part.get(key)) for key in ("image", "map", "mask"))
+    if image is None:
+        return None
+    slices = [int(number) for number in part.get("slices") or [0]]
+    grey = None if map_ is None or empty else map_.convert("L")
+    image = image.convert("L" if image.mode in ("L", "1", "I;16") else "RGB")
+    width, height = image.width, image.height // len(slices)
+    lesion = None if mask is None else np.asarray(mask.convert("L")) >= 128
+    lesions = [] if lesion is None else np.split(lesion, len(slices))
+    pane = Pane(
+        name=str(part["name"]) if "slices" in part else "",
+        image=_uri(image, len(slices)),
+        map="" if grey is None else _uri(grey, len(slices)),
+        outlines=[(k, outline(one)) for k, one in enumerate(lesions) if one.any()],
+        grid=(1, 1) if mask is None else (mask.width, mask.height // len(slices)),
+        size=(width, height),
+        ratio=float(part.get("ratio") or width / height),
+        width=float(part.get("width") or 1),
+        slices=slices,
+        depth=int(part.get("depth") or 1),
+        shown=int(part.get("shown") or 0),
+        ends=tuple(part.get("ends") or ("", "")),
+        up=bool(part.get("up")),
+        colour=image.mode == "RGB",
+    )
+    return pane, None if grey is None else _on_map(grey, lesion)
 
 
 def _open(folder: Path, name: Any) -> Image.Image | None:
@@ -106,31 +180,33 @@ def _open(folder: Path, name: Any) -> Image.Image | None:
         return None
 
 
-def _uri(picture: Image.Image) -> str:
-    """As PNG, shrunk where it is large, without whatever else its file said."""
+def _uri(picture: Image.Image, slices: int) -> str:
+    """Without whatever else its file said, shrunk where it is large, as JPEG where it is long."""
     bare = Image.fromarray(np.asarray(picture))
-    bare.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    bare.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    bare.thumbnail((SIDE, SIDE * slices), Image.Resampling.LANCZOS)
+    stream, kind = io.BytesIO(), "jpeg" if slices > 1 and bare.width >= SMALL else "png"
+    bare.save(stream, kind, optimize=True, **({"quality": 85} if kind == "jpeg" else {}))
+    return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _label(
-    record: Record, predicted: str, grey: Image.Image | None, lesion: NDArray[np.bool_] | None
-) -> str:
+def _label(record: Record, predicted: str, where: str | None) -> str:
     method = str(record.get("method", ""))
     verdict = {True: ", right", False: ", wrong"}.get(record.get("correct"), "")  # type: ignore[arg-type]
     text = f"Row {record['row']}: true {record.get('true', '?')}, predicted {predicted}{verdict}."
     name = METHODS.get(method, method)
-    if grey is None:
+    if where is None:
         return f"{text} The map is empty." if record.get("empty") else text
+    return f"{text} {name} map over it, {where}.".replace("  ", " ")
+
+
+def _on_map(grey: Image.Image, lesion: NDArray[np.bool_] | None) -> str:
     values = np.asarray(grey, np.float64)
-    text += f" {name} map over it, highest {_where(values)}".replace("  ", " ")
+    text = f"highest {_where(values)}"
     if lesion is not None and lesion.any():
         inside = Image.fromarray(lesion).resize(grey.size, Image.Resampling.NEAREST)
         share = values[np.asarray(inside)].sum() / max(values.sum(), 1)
         text += f"; {100 * share:.0f} % of it on the lesion"
-    return f"{text}."
+    return text
 
 
 def _where(values: NDArray[np.float64]) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from medcnn import __version__
+from medcnn.data.row_names import names_of_rows
 from medcnn.files import write_text
 from medcnn.report import (
     run_confusions,
@@ -71,8 +72,9 @@ def write_run_page(run: Path) -> Path:
 
     That is ``evaluation.json`` and, where they are there, samples.csv, problems.csv, metrics.csv,
     environment.json, status.json, config.yaml and ``cams/layers.json`` with its pictures. The page
-    holds all it needs. It shows no path, no name of a patient, a person or a machine; an image is
-    named by its row of samples.csv.
+    holds all it needs. It shows no path of a machine, and no column with a patient's or a person's
+    name; an image is named by its row of samples.csv and its file there, a pseudonym with
+    pseudonymise=true.
 
     Raises:
         UserError: No evaluation.json there, or one of another kind.
@@ -84,14 +86,14 @@ def write_run_page(run: Path) -> Path:
 
 
 def _content(files: RunFiles, run: Path) -> dict[str, Any]:
-    evaluation, cams = files.evaluation, run / "cams"
+    evaluation = files.evaluation
     data = run_privacy.without_paths(str(evaluation.get("data", "a data set")))
     shared = run_summary.shared_patients(files)
-    samples, errors = (run_maps.read_layers(files.layers, cams, k) for k in ("sample", "error"))
+    samples, errors = (run_maps.read_layers(files.layers, run, k) for k in ("sample", "error"))
     content: dict[str, Any] = {
         "title": f"Test report: {data}",
         "subtitle": _subtitle(files),
-        "levels": _levels(evaluation),
+        "levels": _levels(evaluation, _names(files)),
         "warnings": run_summary.warnings(files),
         "data": run_tables.data_table(files),
         "audit": "No patient is in more than one split." if shared == 0 else "",
@@ -100,9 +102,10 @@ def _content(files: RunFiles, run: Path) -> dict[str, Any]:
         "learning": [] if files.epochs is None else run_figures.learning(files.epochs),
         "samples": samples,
         "errors": errors,
-        "lesions": any(layers.outline for layers in [*samples, *errors]),
+        "lesions": any(layers.outlined for layers in [*samples, *errors]),
         "wrong": any(layers.wrong for layers in [*samples, *errors]),
         "methods": _methods(files),
+        "decided": _decided(evaluation),
         "colour_tables": run_maps.colour_tables(),
         "colour_bar": run_maps.colour_bar(),
         "command": run_privacy.command(files.environment.get("command") or []),
@@ -136,14 +139,27 @@ def _subtitle(files: RunFiles) -> str:
     return " · ".join(map(run_privacy.without_paths, parts))
 
 
-def _levels(evaluation: Record) -> list[Level]:
+def _names(files: RunFiles) -> dict[int, str]:
+    """Which images the worst errors are."""
+    errors = files.evaluation["levels"].get("image", {}).get("errors") or []
+    rows = [int(error["row"]) for error in errors if "row" in error]
+    if files.samples is None or "image" not in files.samples:
+        return {}
+    there = [row for row in rows if row < len(files.samples)]
+    return dict(zip(there, names_of_rows(files.samples, there), strict=True))
+
+
+def _levels(evaluation: Record, image_names: dict[int, str]) -> list[Level]:
     levels = evaluation["levels"]
     names = [name for name in evaluation.get("level_names") or ORDER if name in levels]
     names += [name for name in levels if name not in names]
-    return [_level(evaluation, name, levels[name]) for name in names]
+    return [
+        _level(evaluation, name, levels[name], image_names if name == "image" else {})
+        for name in names
+    ]
 
 
-def _level(evaluation: Record, name: str, level: Record) -> Level:
+def _level(evaluation: Record, name: str, level: Record, names: dict[int, str]) -> Level:
     figures = run_summary.figures_of(level)
     clinic = (level.get("clinic") or {}).get("figures") or {}
     labels = (level.get("clinic") or {}).get("labels") or {}
@@ -201,7 +217,7 @@ def _level(evaluation: Record, name: str, level: Record) -> Level:
         ),
         by_class=run_tables.class_table(level, evaluation["class_names"]),
         drawn=_drawn(evaluation, len(curves)) if curves else "",
-        errors=run_tables.errors_table(level.get("errors") or [], name),
+        errors=run_tables.errors_table(level.get("errors") or [], name, names),
     )
 
 
@@ -233,6 +249,19 @@ def _prevalence(level: Record, figures: Record, name: str) -> float | None:
     """Of the samples of which the class is known."""
     counts, n = level.get("counts") or {}, figures.get(f"auroc/{name}", level).get("n")
     return counts[name] / n if name in counts and n else None
+
+
+def _decided(evaluation: Record) -> str:
+    """At which threshold the decisions beside maps were made; empty for the usual one."""
+    point = evaluation.get("operating_point") or {}
+    if evaluation.get("folds") and point:
+        return "Decisions are those at the operating point of each fold."
+    if "labels" in point:
+        return "Decisions are those at the operating point of each label."
+    threshold = point.get("threshold")
+    if threshold is None:
+        return ""
+    return f"Decisions are those at the operating point, from a probability of {threshold:.3g} on."
 
 
 def _methods(files: RunFiles) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -216,8 +217,10 @@ def _clinic_by_label(labels: Record) -> Table:
     return Table("The test in the clinic, each label at its own threshold", head, rows).shortened
 
 
-def errors_table(errors: Sequence[Record], level: str) -> Table | None:
-    """The most confident mistakes; the image is named by its row alone."""
+def errors_table(
+    errors: Sequence[Record], level: str, names: Mapping[int, str] = MappingProxyType({})
+) -> Table | None:
+    """The most confident mistakes; `names` says which image a row is."""
     rows = []
     for error in errors:
         confidence = error.get("confidence")
@@ -227,6 +230,7 @@ def errors_table(errors: Sequence[Record], level: str) -> Table | None:
             Cell(str(error.get("predicted", "?"))),
             Cell(sure),
         ]
-        rows.append(Row(str(error.get("row", NOTHING)), cells))
+        row = error.get("row", NOTHING)
+        rows.append(Row(names.get(row, str(row)), cells))
     caption = f"{plural(len(rows), level)} with the most confident mistakes"
     return Table(caption, ["true", "predicted", "confidence"], rows) if rows else None

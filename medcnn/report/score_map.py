@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from medcnn.files import replacing
+from medcnn.data.geometry import LUMA
+from medcnn.report.figure_files import save_figure
 
 Array = NDArray[Any]
 SHOWN = 5  # classes
@@ -41,8 +42,9 @@ def draw_score_map(
     across = 3.2 * width / height
     figure = Figure(figsize=((across + 0.2) * (1 + len(order)) + 1.0, 3.8), layout="constrained")
     axes = figure.subplots(1, 1 + len(order), squeeze=False)[0]
-    for ax in axes:
-        ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    grey = picture if picture.ndim == 2 else picture @ np.array(LUMA)  # colour is the scores' alone
+    for k, ax in enumerate(axes):
+        ax.imshow(grey if k else picture, cmap="gray", vmin=0, vmax=1)
         ax.set_xticks([])
         ax.set_yticks([])
     frame = Rectangle((0, 0), window[1], window[0], fill=False, edgecolor=OUTLINE, linewidth=2)
@@ -63,8 +65,7 @@ def draw_score_map(
         ax.set_ylim(height - 0.5, -0.5)
         ax.set_title(f"{names[k]}, at most {scores[k].max():.2f}", fontsize=9, parse_math=False)
     figure.colorbar(drawn, ax=list(axes), label="probability" if shares else "prediction")
-    with replacing(out) as path:
-        figure.savefig(path, dpi=100)
+    save_figure(figure, out, dpi=100)
 
 
 def extent(

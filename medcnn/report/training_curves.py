@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from medcnn.errors import UserError
-from medcnn.files import replacing
+from medcnn.report.figure_files import save_figure
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}
 MONITORED = {"val/r2": "R²", "val/auroc": "AUROC"}  # of a regression, of classes
@@ -55,8 +55,7 @@ def curves(metrics_csv: Path, out: Path) -> None:
         else:
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
             axes.set_yticks([])
-    with replacing(out) as path:
-        figure.savefig(path)
+    save_figure(figure, out)
 
 
 def _read(metrics_csv: Path) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Maps in TensorBoard: a whole training with them, and what the callback does to a net."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,9 +113,9 @@ def items(monkeypatch: pytest.MonkeyPatch) -> list[GalleryItem]:
     seen: list[GalleryItem] = []
     draw = cam_gallery.gallery_figure
 
-    def keep(items: list[GalleryItem], **options: Any) -> Any:
+    def keep(items: Iterable[GalleryItem], **options: Any) -> Any:
         seen.extend(items)
-        return draw(items, **options)
+        return draw(seen, **options)
 
     monkeypatch.setattr(cam_gallery, "gallery_figure", keep)
     return seen

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import medcnn
 from medcnn.datasets import data_config, open_data
 from medcnn.evidence import Explainer
-from medcnn.evidence.layers import worst_rows, write_layers
+from medcnn.evidence.layers import worst_rows, write_layers, write_pictures
+from medcnn.report import GalleryItem
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +49,29 @@ def test_pictures_are_the_images_and_their_maps(explainer: Explainer, tmp_path: 
         assert record["kind"] == "sample"
 
 
-def test_of_a_volume_the_plane_of_the_maximum(
-    explainer: Explainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = explainer.samples.rows("test")[:1]
-    volume, maps = torch.zeros(1, 1, 4, 6, 6), torch.zeros(1, 4, 6, 6)
-    volume[0, 0, 2], maps[0, 2, 1, 1] = 0.5, 3.0
-    batch = explainer.batch(rows)._replace(images=volume, masks=maps.bool())
-    monkeypatch.setattr(explainer, "batches", lambda *_: [batch])
-    decided = torch.zeros(1, dtype=torch.int64)
-    answer = (torch.tensor([[0.7, 0.2, 0.1]]), decided, maps)
-    monkeypatch.setattr(explainer, "decisions", lambda *_: answer)
-    write_layers(explainer, {"error": rows}, "gradcam", tmp_path, 1)
-    (record,) = json.loads((tmp_path / "layers.json").read_text())
-    assert (np.asarray(Image.open(tmp_path / record["image"])) == 128).all()
-    for name in ("map", "mask"):
-        shown = np.asarray(Image.open(tmp_path / record[name]))
-        assert shown.shape == (6, 6)
-        assert shown[1, 1] == 255
-        assert shown.sum() == 255
+def test_of_a_volume_three_planes_and_slices_to_scroll_through(tmp_path: Path) -> None:
+    """SPL of 40 × 6 × 9 voxels; the pixels are looked up in the volume by hand."""
+    values = np.random.default_rng(0).random((40, 6, 9))
+    map_ = np.zeros(values.shape)
+    map_[11, 1, 7] = 1.0
+    item = GalleryItem(
+        values, map_, map_ > 0, "a", "b", 0.7, False, "row 5", (3.0, 2.0, 1.0), "SPL"
+    )
+    axial, coronal, sagittal = write_pictures(item, tmp_path, 5)["planes"]
+    assert [one["name"] for one in (axial, coronal, sagittal)] == ["axial", "coronal", "sagittal"]
+    assert len(axial["slices"]) == 32
+    assert axial["slices"][::31] == [0, 39]
+    assert axial["slices"][axial["shown"]] == 11
+    whole = (values * 255).round().astype(np.uint8)
+    found = {key: np.asarray(Image.open(tmp_path / axial[key])) for key in ("image", "map", "mask")}
+    assert np.array_equal(found["image"], whole[axial["slices"]].reshape(-1, 9))
+    for key in ("map", "mask"):
+        assert np.argwhere(found[key]).tolist() == [[6 * axial["shown"] + 1, 7]]
+    for plane, expected in ((coronal, whole[::-1, 1]), (sagittal, whole[::-1, :, 7])):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / plane["image"])), expected)
+    ratios = [plane["ratio"] for plane in (axial, coronal, sagittal)]
+    np.testing.assert_allclose(ratios, [9 / 12, 9 / 120, 12 / 120])  # mm
+    assert [plane["width"] for plane in (axial, coronal, sagittal)] == [9, 9, 12]
 
 
 def test_a_run_has_them_with_its_worst_errors(phantom_run: Path) -> None:
@@ -80,12 +84,15 @@ def test_a_run_has_them_with_its_worst_errors(phantom_run: Path) -> None:
 
 
 def test_large_pictures_are_made_smaller_and_colour_stays(tmp_path: Path) -> None:
-    from medcnn.evidence.layers import _write
-
-    layers = {"image": torch.rand(3, 400, 200), "map": torch.rand(400, 200)}
-    names = _write(layers, tmp_path, 7)
-    assert Image.open(tmp_path / names["image"]).size == (128, 256)
-    assert Image.open(tmp_path / names["image"]).mode == "RGB"
+    map_ = np.random.default_rng(0).random((400, 200))
+    item = GalleryItem(np.stack([map_] * 3, -1), map_, None, "a", "b", 0.7, True)
+    files = write_pictures(item, tmp_path, 7)
+    picture = Image.open(tmp_path / files["image"])
+    assert (picture.size, picture.mode) == ((160, 320), "RGB")
+    item.spacing = (0.5, 1.0)
+    files = write_pictures(item, tmp_path, 7)
+    assert Image.open(tmp_path / files["map"]).size == (320, 320)
+    assert files["ratio"] == 1
 
 
 def test_no_evaluation_no_errors(tmp_path: Path) -> None:

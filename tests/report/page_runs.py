@@ -11,6 +11,9 @@ from PIL import Image, PngImagePlugin
 from scipy.ndimage import gaussian_filter
 from sklearn import metrics
 
+from medcnn.evidence.layers import write_pictures
+from medcnn.report import GalleryItem
+
 Json = dict[str, Any]
 SECRET = "Mustermann"  # a name that no page may show
 HOME = f"/home/{SECRET}"
@@ -355,7 +358,7 @@ def samples_table(evaluation: Json) -> pd.DataFrame:
     splits = rng.choice(["train", "val", "test"], patients, p=[0.5, 0.12, 0.38])
     table = pd.DataFrame(
         {
-            "image": [f"{HOME}/{SECRET}-{k}.png" for k in range(2 * patients)],
+            "image": [f"{HOME}/film-{k}.png" for k in range(2 * patients)],
             "patient": np.repeat([f"{SECRET}-{k}" for k in range(patients)], 2),
             "split": np.repeat(splits, 2),
             "sex": np.repeat(rng.choice(["F", "M"], patients), 2),
@@ -415,6 +418,21 @@ def make_maps(cams: Path, count: int, size: int) -> None:
                 "empty": k == 7,
             }
         )
+    write(cams / "layers.json", records)
+
+
+def add_volume_and_colour(cams: Path) -> None:
+    """A volume of 6 mm slices, each in a grey of its own, with a map on slice 5; a red picture."""
+    values, map_ = np.zeros((10, 40, 30)), np.zeros((10, 40, 30))
+    values += np.arange(10)[:, None, None] / 10
+    map_[4, 20, 15] = 1.0
+    words = {"true": "benign", "predicted": "benign", "probability": 0.7, "correct": True}
+    volume = GalleryItem(values, map_, map_ > 0, spacing=(6, 1, 1), orientation="SPL", **words)
+    red = GalleryItem(np.tile([0.8, 0.1, 0.1], (30, 30, 1)), map_[4, :30], None, **words)
+    records = json.loads((cams / "layers.json").read_text())
+    for row, item in ((90, volume), (91, red)):
+        facts = {"row": row, "kind": "sample", "method": "gradcam", "empty": False}
+        records.append(facts | write_pictures(item, cams, row) | {"name": f"row {row} · x"} | words)
     write(cams / "layers.json", records)
 
 

@@ -102,7 +102,7 @@ def test_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "outline of the true lesion" in right
     assert "outline of the true lesion" not in texts([item(mask=None)], tmp_path, monkeypatch)
     long = texts([item(true="x" * 60)], tmp_path, monkeypatch)
-    assert f"true: {'x' * 29}…" in long
+    assert f"true: {'x' * 43}…" in long
 
 
 def test_wrong_decision_has_a_dashed_frame(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from medcnn.errors import UserError
 from medcnn.report import GalleryItem, gallery, overlay
 from medcnn.report import cam_overlay as module
-from medcnn.report.cam_overlay import panel
+from medcnn.report.cam_item import panel
 from medcnn.report.cam_scale import colours, peak, span
 
 
@@ -200,3 +200,13 @@ def test_a_gallery_with_one_scale(tmp_path: Path, texts: list[str]) -> None:
         assert set(expected) <= set(texts)
     with pytest.raises(UserError, match="choose own, signed"):
         gallery([item()], tmp_path / "x.png", title="Maps", scale=(2.0, 1.0))
+
+
+def test_a_large_picture_is_thinned_out_and_does_not_stay_in_memory() -> None:
+    large = item((3000, 2000))
+    shown = panel(large, "own")
+    assert shown.image.shape == shown.map.shape == (1000, 667)
+    assert shown.image.base is None
+    assert shown.bounds == (0.0, 2.0)  # of the whole map
+    volume = item((20, 30, 40))
+    assert panel(volume, "own").map.base is None

@@ -84,10 +84,10 @@ def test_a_whole_page(tmp_path: Path) -> None:
     )
     assert shown.of("h1") == ["Evidence: phantom"]
     assert shown.of("h2") == [
+        "Maps",  # pictures before tables
         "Localisation",
         "Reliance",
         "Faithfulness",
-        "Galleries",
         "How it was made",
     ]
     assert shown.of("p")[:3] == [

@@ -11,17 +11,17 @@ from PIL import Image as Picture
 
 from medcnn.errors import UserError
 from medcnn.report import GalleryItem, draw_mosaic, draw_planes
-from medcnn.report.cam_volume import views
+from medcnn.report.cam_views import views
 
 
 def volume(**changes: Any) -> GalleryItem:
     """SPL of 6 × 8 × 10 whose maximum is at (1, 2, 7)."""
     map_ = np.zeros((6, 8, 10), np.float32)
     map_[1, 2, 7] = 3.0
-    mask = map_ > 0
-    return replace(
-        GalleryItem(np.full(map_.shape, 0.4), map_, mask, "tumour", "tumour", 0.9, True), **changes
+    item = GalleryItem(
+        np.full(map_.shape, 0.4), map_, map_ > 0, "tumour", "tumour", 0.9, True, orientation="SPL"
     )
+    return replace(item, **changes)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def pictures(figure: Figure) -> list[Axes]:
 
 
 def test_planes_go_through_the_maximum(tmp_path: Path, figures: list[Figure]) -> None:
-    draw_planes(volume(), tmp_path / "x.png", spacing=(4.0, 2.0, 1.0))
+    draw_planes(volume(spacing=(4.0, 2.0, 1.0)), tmp_path / "x.png")
     (figure,) = figures
     names = {"axial, slice 2 of 6", "coronal, slice 3 of 8", "sagittal, slice 8 of 10"}
     assert names | {"true: tumour", "through the map's maximum"} <= texts(figure)
@@ -77,8 +77,8 @@ def test_planes_go_through_the_maximum(tmp_path: Path, figures: list[Figure]) ->
 def test_planes_of_an_empty_map_and_of_an_unknown_orientation(
     tmp_path: Path, figures: list[Figure]
 ) -> None:
-    empty = volume(map=np.zeros((6, 8, 10), np.float32), mask=None)
-    draw_planes(empty, tmp_path / "x.png", orientation=None)
+    empty = volume(map=np.zeros((6, 8, 10), np.float32), mask=None, orientation=None)
+    draw_planes(empty, tmp_path / "x.png")
     told = texts(figures[0])
     assert {"across axis 1, slice 4 of 6", "through the middle", "empty map"} <= told
     assert not {"S", "A", "R"} & told
@@ -106,16 +106,16 @@ def test_the_patient_is_seen_the_same_way_in_every_orientation(orientation: str)
 def test_mosaic(tmp_path: Path, figures: list[Figure]) -> None:
     deep = np.zeros((60, 8, 10), np.float32)
     deep[30:32, 2, 7] = 3.0
-    item = volume(image=np.full(deep.shape, 0.4), map=deep, mask=None)
-    draw_mosaic(item, tmp_path / "x.png", spacing=(4.0, 2.0, 1.0))
+    changes = {"image": np.full(deep.shape, 0.4), "map": deep, "mask": None}
+    draw_mosaic(volume(**changes, spacing=(4.0, 2.0, 1.0)), tmp_path / "x.png")
     axes = pictures(figures[0])
     assert len(axes) == 25
     assert {"slice 1 of 60", "slice 60 of 60", "axial"} <= texts(figures[0])
     assert all(ax.images[1].get_clim() == (0.0, 3.0) for ax in axes)  # one scale, also where zero
-    draw_mosaic(volume(), tmp_path / "x.png", orientation="AIR", scale="signed", slices=3)
+    draw_mosaic(volume(orientation="AIR"), tmp_path / "x.png", scale="signed", slices=3)
     assert {"slice 1 of 8", "slice 8 of 8"} <= texts(figures[1])
     assert len(pictures(figures[1])) == 3
-    draw_mosaic(volume(), tmp_path / "x.png", orientation=None)
+    draw_mosaic(volume(orientation=None), tmp_path / "x.png")
     assert "across axis 1" in texts(figures[2])
     assert len(pictures(figures[2])) == 6
 
@@ -133,6 +133,6 @@ def test_bad_input(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"of volumes, not of a map \(4, 4\)"):
             draw(flat, tmp_path / "x.png")
         with pytest.raises(UserError, match="give 3 numbers above 0"):
-            draw(volume(), tmp_path / "x.png", spacing=(1.0, 0.0, 1.0))
+            draw(volume(spacing=(1.0, 0.0, 1.0)), tmp_path / "x.png")
     with pytest.raises(UserError, match="slices=0"):
         draw_mosaic(volume(), tmp_path / "x.png", slices=0)

@@ -116,12 +116,21 @@ def test_structure(binary: tuple[Page, dict[str, Any]]) -> None:
     assert len(page.source) < 3e6
 
 
+def test_worst_errors_name_their_files(tmp_path: Path) -> None:
+    content = page_runs.binary()
+    errors = content["levels"]["image"]["errors"]
+    page = page_of(tmp_path, content)
+    rows = [error["row"] for error in errors]
+    assert len(rows) > 1
+    assert {f"row {row} · film-{row}.png" for row in rows} <= set(page.of("th"))
+    assert "image" in page.of("th")
+
+
 def test_nothing_personal(binary: tuple[Page, dict[str, Any]], tmp_path: Path) -> None:
     content = binary[1] | {"data": f"{page_runs.HOME}/breast", "notes": [f"see {page_runs.HOME}/x"]}
     for page in (binary[0], page_of(tmp_path, content, maps=2)):
         assert page_runs.SECRET not in page.source
         assert "/home" not in page.source
-        assert ".png" not in page.source
         for uri in re.findall(r"base64,([^\"]*)", page.source):
             assert page_runs.SECRET.encode() not in base64.b64decode(uri)
     assert str(tmp_path) not in page.source
@@ -513,6 +522,23 @@ def test_warnings(tmp_path: Path) -> None:
     assert "Images by split" not in Page(write_run_page(run).read_text()).of("caption")
 
 
+def test_a_cross_validation_shows_the_maps_and_the_environment_of_its_folds(
+    tmp_path: Path,
+) -> None:
+    """Samples of both folds; of their errors (row 14 and 19 of 10 each) the pooled worst alone."""
+    content = page_runs.binary()
+    content["levels"]["image"]["errors"] = [{"row": 19, "true": "a", "predicted": "b"}]
+    run = page_runs.make_run(tmp_path, content)
+    for fold in ("fold-0", "fold-1"):
+        page_runs.make_maps(run / fold / "cams", 10, 16)
+    (run / "environment.json").rename(run / "fold-0" / "environment.json")
+    page = Page(write_run_page(run).read_text(encoding="utf-8"))
+    assert {"Maps", "Worst errors", "How to reproduce"} <= set(page.of("h2"))
+    assert "2.14.1" in page.of("dd")  # torch
+    shown = [a["alt"].split(":")[0] for tag, a in page.tags if a.get("class") == "under"]
+    assert shown == 2 * [f"Row {row}" for row in (10, 11, 12, 13, 15, 16, 17, 18)] + ["Row 19"]
+
+
 def test_files_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
     run = page_runs.make_run(tmp_path, page_runs.binary(), maps=3)
     (run / "environment.json").write_text("[]")
@@ -685,12 +711,12 @@ def test_large_pictures_are_shrunk_and_colour_is_kept(tmp_path: Path) -> None:
     Image.new("RGB", (900, 450), (200, 30, 40)).save(tmp_path / "a.png")
     record = {"row": 1, "image": "a.png", "map": "a.png", "mask": None, "empty": True}
     (layers,) = run_maps.read_layers([record, {"image": "a.png"}], tmp_path, "sample")
-    picture = Image.open(io.BytesIO(base64.b64decode(layers.image.split(",")[1])))
+    picture = Image.open(io.BytesIO(base64.b64decode(layers.panes[0].image.split(",")[1])))
     assert picture.size == (320, 160)
     assert picture.mode == "RGB"
-    assert layers.map == ""
+    assert layers.panes[0].map == ""
     assert layers.label.endswith("The map is empty.")
-    assert not layers.small
+    assert not layers.panes[0].small
     assert len(run_maps.read_layers([record] * 40, tmp_path, "sample")) == 24
     middle = np.zeros((9, 9), np.uint8)
     middle[4, 4] = 255
@@ -698,4 +724,4 @@ def test_large_pictures_are_shrunk_and_colour_is_kept(tmp_path: Path) -> None:
     record = {"row": 1, "image": "m.png", "map": "m.png", "mask": "m.png", "method": "new"}
     (layers,) = run_maps.read_layers([record], tmp_path, "sample")
     assert "new map over it, highest in the middle; 100 % of it on the lesion." in layers.label
-    assert layers.small
+    assert layers.panes[0].small

@@ -40,6 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.new("L", (8, 8)).save(layers / "0-mask.png")
     steps = np.tile(np.array([0, 32, 64, 102, 128, 153, 204, 255], np.uint8), (8, 1))
     Image.fromarray(steps).save(layers / "0-map.png")
+    page_runs.add_volume_and_colour(run / "cams")
     return write_run_page(run)
 
 
@@ -140,6 +141,36 @@ def test_sliders_work_on_all_maps_by_keyboard(browser: Any, report: Path) -> Non
     assert (steps(page)[-1] == full[-1]).all()
     put(page, "threshold", 0)
     assert (steps(page) == full).all()
+    page.context.close()
+
+
+def test_a_volume_is_scrolled_by_keyboard(browser: Any, report: Path) -> None:
+    """Each slice has a grey of its own; the other planes say where it lies."""
+    page = opened(browser, report)
+    put(page, "opacity", 0)
+    axial, coronal, sagittal = (f".volume .pane >> nth={k}" for k in range(3))
+    heights = [page.locator(pane).bounding_box() for pane in (axial, coronal, sagittal)]
+    ratios = [box["height"] / box["width"] for box in heights]
+    assert ratios == pytest.approx([40 / 30, 60 / 30, 60 / 40], rel=0.01)  # mm
+    assert heights[0]["width"] / heights[2]["width"] == pytest.approx(30 / 40, rel=0.01)
+    slider = page.locator(".scroll input")
+    assert slider.get_attribute("aria-valuetext") == "slice 5 of 10"
+    for key, number in (("ArrowRight", 6), ("Home", 1), ("End", 10)):
+        slider.press(key)
+        assert slider.get_attribute("aria-valuetext") == f"slice {number} of 10"
+        assert page.locator(".scroll output").inner_text() == f"slice {number} of 10"
+        grey = pixels(page, axial)[-20:-10, 40:60]
+        assert np.abs(grey - 255 * (number - 1) / 10).max() <= 2
+        line, box = (page.locator(f"{coronal} >> {it}").bounding_box() for it in ("i", ".under"))
+        assert line["y"] - box["y"] == pytest.approx((10.5 - number) / 10 * box["height"], abs=2)
+    page.context.close()
+
+
+def test_an_image_in_colour_stands_beside_its_map(browser: Any, report: Path) -> None:
+    page = opened(browser, report)
+    plain, under = (pixels(page, f".colour .picture >> nth={k}")[-15, -15] for k in (0, 1))
+    assert np.abs(plain - [204, 26, 26]).max() <= 2
+    assert np.ptp(under) <= 2
     page.context.close()
 
 

@@ -1,0 +1,41 @@
+"""The files behind a sample table, of which pictures are drawn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medcnn.data.image import Image, ImageSpec
+from medcnn.data.listing import SEPARATOR
+
+
+@dataclass(frozen=True)
+class Originals:
+    """Where the images of a sample table came from; nothing of it is ever printed or written.
+
+    Args:
+        root: Folder of the files.
+        images: (N,) file of each row, relative to `root`.
+        masks: (N,) files of each row's lesions, with `SEPARATOR` between them; empty for none.
+        slices: (N,) which of its file's slices a row is.
+        spec: How files became inputs.
+    """
+
+    root: Path
+    images: list[str]
+    masks: list[str]
+    slices: list[int]
+    spec: ImageSpec
+
+    def read(self, row: int) -> tuple[Image, list[Image]]:
+        """Read the image of a row and the masks of its lesions.
+
+        Raises:
+            UserError: A file that can't be read any more.
+        """
+        masks = [self._decoded(name) for name in self.masks[row].split(SEPARATOR) if name]
+        return self._decoded(self.images[row]), masks
+
+    def _decoded(self, name: str) -> Image:
+        from medcnn.data.formats import decode
+
+        anyway, frame = self.spec.allow_missing_geometry, self.spec.frame
+        return decode(self.root / name, allow_missing_geometry=anyway, frame=frame)
