@@ -27,7 +27,7 @@ from medcnn.evidence.summary import Record
 from medcnn.evidence.verdicts import verdicts
 from medcnn.files import check_folder, write_csv, write_json
 from medcnn.notes import note
-from medcnn.progress import Progress
+from medcnn.progress import Progress, saying
 from medcnn.report import write_cam_page
 from medcnn.report.cam_scale import check_scale
 from medcnn.seen import open_tested
@@ -99,6 +99,7 @@ def chosen_groups(given: Any) -> list[str]:
     return asked
 
 
+@saying("maps")
 def explain_split(
     classifier: Classifier,
     samples: Samples,
@@ -225,6 +226,7 @@ def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
     return Explainer(classifier, first.samples, stage=first.stage, smooth=first.smooth)
 
 
+@saying("galleries")
 def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
     """One sheet a method, of images spread over classes (and folds)."""
     if not cfg.n:

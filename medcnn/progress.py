@@ -3,14 +3,17 @@
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import suppress
-from typing import Self, TypeVar
+from functools import wraps
+from typing import ParamSpec, Self, TypeVar
 
 SECONDS = 8.0  # between the lines in a log; short work says nothing
 REDRAW_SECONDS = 0.5  # on a terminal
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Progress:
@@ -85,6 +88,20 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
         for item in items:
             yield item
             counted.advance()
+
+
+def saying(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Say, while a decorated function runs for long, what it does; see `Progress`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            with Progress(what):
+                return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
 
 
 def _duration(seconds: float) -> str:

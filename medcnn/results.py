@@ -20,6 +20,7 @@ from medcnn.few import one_class_lines
 from medcnn.files import write_csv, write_json
 from medcnn.notes import note
 from medcnn.objective import UNKNOWN, Objective, Task, known
+from medcnn.progress import saying
 from medcnn.rundir import RunDir
 
 HEADLINE = ("auroc", "accuracy", "sensitivity", "specificity")
@@ -28,6 +29,7 @@ TITLES = {"auroc": "AUROC", "r2": "R²", "mae": "MAE", "rmse": "RMSE"}
 STUDY = ["split", "patient", "study"]  # what the slices of a volume have in common
 
 
+@saying("figures and their intervals")
 def write_results(
     run: RunDir,
     samples: Samples,

@@ -10,7 +10,6 @@ from medcnn import cli
 from medcnn.errors import InterruptedRunError, UserError, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
 from medcnn.interruption import requeue
-from medcnn.progress import Progress
 from medcnn.resuming import (
     check_last,
     check_unchanged,
@@ -118,17 +117,10 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     from medcnn.results import headline, write_results
 
     how, rule = plain(cfg.evaluation), cfg.evaluation.operating_point
-    with Progress("figures and their intervals"):
-        notes = choose_and_keep(run, classifier, samples, rule)
-        metrics = write_results(
-            run,
-            samples,
-            classifier,
-            classifier.tested,
-            cfg.aggregate,
-            evaluation=how,
-            notes=notes,
-        )
+    notes = choose_and_keep(run, classifier, samples, rule)
+    metrics = write_results(
+        run, samples, classifier, classifier.tested, cfg.aggregate, evaluation=how, notes=notes
+    )
     for line in notes:
         note(line)
     curves(run / "metrics.csv", run / "curves.png")
@@ -136,14 +128,12 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         from medcnn.explain import explain_split, interval
 
         classifier.to(device(cfg.trainer))
-        with Progress("maps"):
-            scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
+        scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
         write_json(run / "metrics.json", metrics | scores)
         for name, score in scores.items():
             print(f"{name} {interval(score)}, n = {score['n']}")
-    with Progress("page"):
-        write_run_page(run.path)
-        write_model_card(run.path)
+    write_run_page(run.path)
+    write_model_card(run.path)
     print(f"{run.path}: {headline(metrics)}", flush=True)
     return best
 

@@ -12,6 +12,7 @@ from medcnn.classifier import Classifier
 from medcnn.data.batches import DataModule
 from medcnn.datasets import own_range
 from medcnn.errors import UserError
+from medcnn.progress import Progress
 
 
 def collect(
@@ -30,14 +31,16 @@ def collect(
         (n, outputs), of several ``views`` (V, n, K).
     """
     views, tested = [], {}
-    for member in members:
-        own_range(data.samples, member.card)
-        for mirrored in subsets(axes):
-            member.mirrored = mirrored
-            trainer.test(member, data, verbose=False)
-            tested = member.tested
-            views.append(member.probs(tested["logits"]))
-        member.mirrored = ()
+    with Progress("passes over the images", len(members) * 2 ** len(axes)) as passes:
+        for member in members:
+            own_range(data.samples, member.card)
+            for mirrored in subsets(axes):
+                member.mirrored = mirrored
+                trainer.test(member, data, verbose=False)
+                tested = member.tested
+                views.append(member.probs(tested["logits"]))
+                passes.advance()
+            member.mirrored = ()
     stacked = torch.stack(views)
     found: dict[str, Any] = {key: tested[key] for key in ("row", "label")}
     found |= {"logits": tested["logits"]} if len(views) == 1 else {"views": stacked}

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import medcnn.progress
-from medcnn.progress import Progress, progress
+from medcnn.progress import Progress, progress, saying
 
 
 class Terminal(io.StringIO):
@@ -52,3 +52,17 @@ def test_a_terminal_gets_one_line_that_is_redrawn_and_cleared(
     assert shown.startswith("\r1 of 2 files read, 0 s left\x1b[K\r")
     assert shown.endswith("\r\x1b[K")
     assert "\n" not in shown
+
+
+def test_a_function_says_what_it_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(medcnn.progress, "SECONDS", 0.02)
+
+    @saying("intervals")
+    def twice(number: int) -> int:
+        time.sleep(0.1)
+        return 2 * number
+
+    assert twice(4) == 8
+    assert "intervals: 0 s" in capsys.readouterr().out.splitlines()

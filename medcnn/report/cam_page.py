@@ -10,6 +10,7 @@ from typing import Any
 from medcnn import __version__
 from medcnn.errors import UserError
 from medcnn.files import write_text
+from medcnn.progress import saying
 from medcnn.report.cam_words import GROUPS, ROWS, Words, words_of
 from medcnn.report.pages import environment
 
@@ -66,6 +67,7 @@ class Section:
     has_best: bool
 
 
+@saying("page")
 def write_page(folder: Path) -> Path:
     """Writes ``index.html`` into the folder of an explanation, from what lies there.
 

@@ -8,6 +8,7 @@ from typing import Any
 from medcnn import __version__
 from medcnn.errors import UserError
 from medcnn.files import write_text
+from medcnn.progress import saying
 from medcnn.report.compare_figures import CLASSES, STYLES, curve_charts, history_charts
 from medcnn.report.compare_seeds import seed_table
 from medcnn.report.compare_sweep import differing, in_words
@@ -28,6 +29,7 @@ from medcnn.report.runs import Run, distinct_names, read_run
 TOLD = 4  # pairs that differ which the summary names
 
 
+@saying("comparison")
 def write_comparison(runs: Sequence[Path], out: Path, *, notes: Sequence[str] = ()) -> Path:
     """Writes a page that compares finished runs; it holds all it needs.
 

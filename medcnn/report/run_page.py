@@ -8,6 +8,7 @@ import yaml
 from medcnn import __version__
 from medcnn.data.row_names import names_of_rows
 from medcnn.files import write_text
+from medcnn.progress import saying
 from medcnn.report import (
     run_confusions,
     run_figures,
@@ -67,6 +68,7 @@ class Level(NamedTuple):
     errors: run_tables.Table | None
 
 
+@saying("page")
 def write_run_page(run: Path) -> Path:
     """Writes ``report.html`` into a run directory, from what lies there.
 
