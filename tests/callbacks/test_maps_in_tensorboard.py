@@ -82,6 +82,7 @@ class Setting:
         card: dict[str, Any] = {
             "class_names": samples.class_names,
             "positive": samples.positive,
+            "in_channels": samples.in_channels,
             "input_size": samples.input_size,
             "normalise": "zscore",
             "mean": [0.5],
