@@ -1,7 +1,8 @@
 """The maps of single files: pictures, arrays, and of volumes maps in the space of the patient."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,9 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     ``.npy`` (raw, at the size of the network's input). Of a volume the picture is of the three
     planes through the maximum; ``<name>-<method>-slices.png`` shows slices, and
     ``<name>-<method>.nii.gz`` has the map on the grid of the file, to be opened over it in a
-    viewer. The map explains the decided class; of slices each its own. A file that can't be read is
-    named, and the rest goes on.
+    viewer. The name is the file's own, in subfolders as the files are in theirs; ``maps.csv`` says
+    which file each picture is of. The map explains the decided class; of slices each its own. A
+    file that can't be read is named, and the rest goes on.
 
     Args:
         cfg: As composed from conf/explain.yaml.
@@ -65,7 +67,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     output = Path(cfg.output or "maps")
     rows: Rows = []
     failed = 0
-    for path, name in zip(paths, _names(paths), strict=True):
+    for path, name in zip(paths, output_names(paths), strict=True):
         try:
             decoded = decode_as(path, spec)
             item = prepared_input(decoded, spec, classifier.card["in_channels"])
@@ -77,7 +79,8 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
             continue
         for method in methods:
             for row in _explain(maps, item, decoded, spec, method, output / name, size, cfg.scale):
-                rows.append({"image": str(path), "method": method, **row})
+                picture = row.pop("picture").relative_to(output)
+                rows.append({"image": str(path), "method": method, **row, "picture": picture.as_posix()})
     for note in notes:
         print(note)
     table = pd.DataFrame(rows)
@@ -113,7 +116,7 @@ def _explain(
     spacing = None if lies is None else np.linalg.norm(lies[:3, :3], axis=0).tolist()
     options = {"scale": scale_of(method, scale), "spacing": spacing}
     options["orientation"] = None if lies is None else spec.orientation
-    _pictures(maps, images.cpu(), probs, decided, raw, base, options)
+    pictures = _pictures(maps, images.cpu(), probs, decided, raw, base, options)
     if array.ndim == 3 and decoded.affine is not None:
         affine = decoded.affine
         write_nifti(
@@ -124,7 +127,8 @@ def _explain(
     for k, label in enumerate(decided.tolist()):
         place = {"slice": k} if spec.slices is not None else {}
         row = _row(maps.classifier, probs[k], label)
-        yield {**place, **row, "empty": bool(cam.is_empty(raw[k : k + 1]))}
+        row |= {"empty": bool(cam.is_empty(raw[k : k + 1])), "picture": pictures[k]}
+        yield {**place, **row}
 
 
 def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
@@ -146,8 +150,9 @@ def _pictures(
     raw: Tensor,
     base: Path,
     options: dict[str, Any],
-) -> None:
-    """PNG files of one image: of a picture one, of a volume planes and slices."""
+) -> list[Path]:
+    """Draw one image, each slice by itself, and of a volume planes and slices; gives the files."""
+    pictures = []
     names = maps.classifier.class_names
     regression = maps.classifier.objective.task == "regression"
     for k, label in enumerate(decided.tolist()):
@@ -162,18 +167,28 @@ def _pictures(
             correct=None,
         )
         several = f"-slice{k}" if len(raw) > 1 else ""
-        picture = base.with_name(f"{base.name}{several}.png")
+        pictures.append(picture := base.with_name(f"{base.name}{several}.png"))
         if raw.dim() == 3:
             overlay(item, picture, scale=options["scale"])
             continue
         draw_planes(item, picture, **options)
         draw_mosaic(item, base.with_name(f"{base.name}-slices.png"), **options)
+    return pictures
 
 
-def _names(paths: list[Path]) -> list[str]:
-    """A name for each file, of its own stem; with its folder's where two are the same."""
-    names = [stem(path) for path in paths]
-    return [
-        f"{path.parent.name}_{name}" if names.count(name) > 1 else name
-        for path, name in zip(paths, names, strict=True)
-    ]
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each file, no two alike: its path below the folder that all are in.
+
+    Without the endings, unless some file differs from another by its ending alone.
+
+    >>> output_names([Path("in/a/x.png"), Path("in/b/x.png")])
+    ['a/x', 'b/x']
+    >>> output_names([Path("in/x.png"), Path("in/x.dcm")])
+    ['x.png', 'x.dcm']
+    """
+    absolute = [path.absolute() for path in paths]
+    top = os.path.commonpath([path.parent for path in absolute])
+    places = [path.relative_to(top) for path in absolute]
+    names = [place.with_name(stem(place)).as_posix() for place in places]
+    distinct = len(set(names)) == len(names)
+    return names if distinct else [place.as_posix() for place in places]
