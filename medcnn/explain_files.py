@@ -80,7 +80,9 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
         for method in methods:
             for row in _explain(maps, item, decoded, spec, method, output / name, size, cfg.scale):
                 picture = row.pop("picture").relative_to(output)
-                rows.append({"image": str(path), "method": method, **row, "picture": picture.as_posix()})
+                rows.append(
+                    {"image": str(path), "method": method, **row, "picture": picture.as_posix()}
+                )
     for note in notes:
         print(note)
     table = pd.DataFrame(rows)
