@@ -22,7 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from medcnn.config import conf_dir
 from medcnn.errors import UserError
 from medcnn.guard import guarded_loader
-from medcnn.notes import visible
+from medcnn.terminal import nobody_reads_on, say, terminal
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint",
@@ -63,6 +63,15 @@ def main(task: Task, config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach us
     sys.argv[1:] = [quote_text(full_key(argument)) for argument in sys.argv[1:]]
     _quiet()
+    code = 0
+    with terminal():
+        code = _exit_code(task, config_name)
+    if code:
+        sys.exit(code)
+
+
+def _exit_code(task: Task, config_name: str) -> int:
+    """Run the task; what goes wrong is said in one line."""
     failures: list[str] = []
     try:
         check_options(sys.argv[1:])
@@ -73,13 +82,12 @@ def main(task: Task, config_name: str) -> None:
             decorate(lambda cfg: _run(task, cfg, failures))()
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.exit(_say(str(interrupt) or "interrupted", 130))
+        return say(str(interrupt) or "interrupted", 130)
     except UserError as error:
-        sys.exit(_say(str(error), 2))
+        return say(str(error), 2)
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(_say(explain_error(error, config_name), 2))
-    if failures:
-        sys.exit(_say(failures[-1], 2))
+        return say(explain_error(error, config_name), 2)
+    return say(failures[-1], 2) if failures else 0
 
 
 def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
@@ -93,13 +101,13 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
             raise UserError("trust= is taken from the command line only, but a config file sets it")
         return task(cfg, trust)
     except BrokenPipeError:  # as of `| head`, once it has what it wants
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # Python flushes it at its end
+        nobody_reads_on()
         failures.append("nobody reads what is printed any more: stopped")
         return float("nan")
     except (UserError, OmegaConfBaseException) as error:
         message = str(error) if isinstance(error, UserError) else explain_error(error, "")
         if in_sweep():
-            _say(message, 2)
+            say(message, 2)
             message = f"{len(failures) + 1} job(s) of the sweep failed; see its summary.csv"
         failures.append(message)
         return float("nan")
@@ -189,8 +197,11 @@ def check_options(argv: list[str]) -> None:
     """Refuse options that Hydra doesn't know, and those that would replace medcnn's own configs.
 
     Raises:
-        UserError: Such an option.
+        UserError: Such an option, or text that the locale can't name a file by.
     """
+    for argument in argv:
+        if not argument.isascii() and sys.getfilesystemencoding() != "utf-8":
+            raise UserError(f"{argument}: this locale has ASCII alone; set PYTHONUTF8=1 before")
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{message}; values are set with key=value, options come first: see --help")
@@ -259,13 +270,6 @@ def _flatten(node: Any, prefix: str) -> Iterator[str]:
         yield prefix + str(key)
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
-
-
-def _say(message: str, code: int) -> int:
-    """Print one line on stderr; the exit code comes back."""
-    line = " ".join(message.split())
-    print(visible(f"medcnn: {line}"), file=sys.stderr, flush=True)
-    return code
 
 
 def _quiet() -> None:

@@ -1,6 +1,5 @@
 """``python -m medcnn.predict``: classify new images."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,8 @@ from omegaconf import DictConfig
 from medcnn import cli
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv
-from medcnn.notes import note, visible
+from medcnn.notes import note
+from medcnn.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,9 +140,9 @@ def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, In
         try:
             items[path] = read_input(path, spec, channels)
             for note in items[path].notes:
-                print(visible(f"medcnn: {path} {note}"), file=sys.stderr)
+                say(f"{path} {note}")
         except UserError as error:
-            print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
+            say(f"{path} {error}")
     return items
 
 

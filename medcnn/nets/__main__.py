@@ -1,6 +1,5 @@
 """``python -m medcnn.nets``: all nets in a table, or the layers of one."""
 
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from medcnn.nets.base import Net, stage_shapes, times
 from medcnn.nets.describe import Facts, build_on_meta, count_macs, facts, published_input
 from medcnn.nets.receptive_field import stage_fields
 from medcnn.nets.variants import VARIANTS, pretrained_file
+from medcnn.terminal import say, terminal
 
 HELP = """\
 python -m medcnn.nets
@@ -52,22 +52,15 @@ def main(arguments: list[str]) -> int:
         Exit code: 0 done, 2 something that the user can put right (one line on stderr), 130
         interrupted.
     """
-    try:
-        for line in answer(arguments):
-            print(line, flush=True)
-    except UserError as error:
-        return say(str(error), 2)
-    except KeyboardInterrupt:
-        return say("interrupted", 130)
-    except BrokenPipeError:  # as of `| head`, once it has what it wants
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # Python flushes it at its end
+    with terminal():
+        try:
+            for line in answer(arguments):
+                print(line, flush=True)
+        except UserError as error:
+            return say(str(error), 2)
+        except KeyboardInterrupt:
+            return say("interrupted", 130)
     return 0
-
-
-def say(message: str, code: int) -> int:
-    """Print one line on stderr; the exit code comes back."""
-    print(f"medcnn: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    return code
 
 
 def answer(arguments: list[str]) -> Iterator[str]:
