@@ -1,6 +1,5 @@
 """From a config to samples: the source, its files, its splits, and the audit of all that."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn.assemble import make_source
+from medcnn.checks import parse_bytes
 from medcnn.config import plain
 from medcnn.data.audit import Finding
 from medcnn.data.cache import Facts
@@ -28,7 +28,6 @@ from medcnn.objective import Task
 from medcnn.problems import audit_data, pseudonym_key, report_files, tell_findings
 
 SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclass
@@ -132,21 +131,6 @@ def in_memory(samples: Samples, memory: str | int) -> None:
         images.to_memory()
     else:
         print(f"{images.nbytes / 1e9:.2f} GB of images are read from the disk cache as needed")
-
-
-def parse_bytes(key: str, value: str | int) -> int:
-    """A number of bytes such as 64MB or 50 GB, in powers of 1000.
-
-    >>> parse_bytes("cache.memory", "64MB")
-    64000000
-
-    Raises:
-        UserError: Anything else.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip(), re.IGNORECASE)
-    if match is None:
-        raise UserError(f"{key}={value}: give a size such as 500MB or 20GB")
-    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 def _check(cfg: DictConfig) -> None:

@@ -104,7 +104,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
                     probs.append(part)
                     read.append(path)
                 else:
-                    print(visible(f"medcnn: {path} {NAN}"), file=sys.stderr)
+                    say(f"{path} {NAN}")
     if not read:
         raise UserError(
             f"images={cfg.images}: none of {len(paths)} files could be read or classified"
@@ -139,8 +139,8 @@ def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, In
     for path in paths:
         try:
             items[path] = read_input(path, spec, channels)
-            for note in items[path].notes:
-                say(f"{path} {note}")
+            for line in items[path].notes:
+                say(f"{path} {line}")
         except UserError as error:
             say(f"{path} {error}")
     return items

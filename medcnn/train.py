@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from medcnn import cli
+from medcnn.checks import check_values
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import for_spreadsheets, read_csv, write_csv, write_json, write_text
 from medcnn.progress import Progress
@@ -24,16 +25,6 @@ if TYPE_CHECKING:
 # What may change when a run goes on, but for what the learning-rate schedule is laid out over.
 RESUMABLE = ("trainer", "callbacks", "logger", "cam")
 SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accumulate_grad_batches")
-WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys of the config: least, most
-    "seed": (0, 2**32 - 1),
-    "batch_size": (1, None),
-    "folds": (2, 100),
-    "overfit_batches": (0, None),
-    "cam.n": (0, None),
-    "trainer.max_epochs": (1, None),
-    "trainer.accumulate_grad_batches": (1, None),
-    "trainer.log_every_n_steps": (1, None),
-}
 
 
 def train(cfg: DictConfig, trust: list[str]) -> float:
@@ -130,12 +121,11 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
 
 
 def check_numbers(cfg: DictConfig) -> None:
-    """Raise UserError at a number of the config that is none, or out of range."""
+    """Raise UserError at a value of the config that can't be, such as a number out of range."""
     from medcnn.config import plain
     from medcnn.evaluated import check_settings
 
-    for key, (least, most) in WHOLE_NUMBERS.items():
-        check_whole_number(key, OmegaConf.select(cfg, key), least, most)
+    check_values(cfg, "train")
     check_settings(plain(cfg.evaluation))
     if cfg.fold not in (None, "all"):
         check_whole_number("fold", cfg.fold, 0, cfg.folds - 1)

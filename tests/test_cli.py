@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
+from medcnn.arguments import AS_TYPED, quote_text
 from medcnn.errors import UserError
 
 Result = tuple[int, str, list[str]]  # exit code, stdout, lines of stderr
@@ -245,20 +246,20 @@ def test_any_path_is_read_as_it_was_typed() -> None:
     for path in NASTY + paths:
         if "${" in path:
             continue  # an interpolation, as in paths.run=${paths.runs}/mine
-        key = draw.choice(cli.AS_TYPED)
-        assert parser.parse_override(cli.quote_text(f"{key}={path}")).value() == path
+        key = draw.choice(AS_TYPED)
+        assert parser.parse_override(quote_text(f"{key}={path}")).value() == path
 
 
 @pytest.mark.parametrize(
     "argument", ["checkpoint='a b'", 'checkpoint="a b"', "checkpoint='a','b'", "output=null"]
 )
 def test_what_is_quoted_or_null_stays(argument: str) -> None:
-    assert cli.quote_text(argument) == argument
-    assert cli.quote_text("seed=1") == "seed=1"
+    assert quote_text(argument) == argument
+    assert quote_text("seed=1") == "seed=1"
     for key in ("evaluation.operating_point", "seed"):
-        assert cli.quote_text(f"{key}=0.3,1") == f"{key}=0.3,1"  # of a sweep
-    assert cli.quote_text("--help") == "--help"
-    assert cli.quote_text("checkpoint=") == "checkpoint="
+        assert quote_text(f"{key}=0.3,1") == f"{key}=0.3,1"  # of a sweep
+    assert quote_text("--help") == "--help"
+    assert quote_text("checkpoint=") == "checkpoint="
 
 
 # Sweeps and ends
@@ -377,8 +378,8 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
 
 def test_quoting_of_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.quote_text("runs=['a',\"b\"]") == "runs=['a',\"b\"]"
-    assert cli.quote_text("ensemble=[lr=0.1, my run]") == "ensemble=['lr=0.1','my run']"
-    assert cli.quote_text("seeds=[]") == "seeds=[]"
+    assert quote_text("runs=['a',\"b\"]") == "runs=['a',\"b\"]"
+    assert quote_text("ensemble=[lr=0.1, my run]") == "ensemble=['lr=0.1','my run']"
+    assert quote_text("seeds=[]") == "seeds=[]"
     (tmp_path / "[a,b]").mkdir()
-    assert cli.quote_text("runs=[a,b]") == "runs='[a,b]'"
+    assert quote_text("runs=[a,b]") == "runs='[a,b]'"

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from PIL import Image as Picture
 
 from medcnn import datasets
+from medcnn.checks import parse_bytes
 from medcnn.config import plain
 from medcnn.data import scan as scanning
 from medcnn.data.audit import IDENTICAL, NEAR, PATIENT
@@ -27,7 +28,6 @@ from medcnn.datasets import (
     data_config,
     in_memory,
     open_data,
-    parse_bytes,
     spec_of,
 )
 from medcnn.errors import UserError

@@ -302,7 +302,7 @@ def test_no_group_calls_a_foreign_target(
 @pytest.mark.parametrize(
     "text",
     [
-        "dataset: {_target_: '${strange}', command: touch MARK}\nstrange: os.system",
+        "dataset: {_target_: '${paths.data}', command: touch MARK}\npaths: {data: os.system}",
         "dataset: {_target_: '${oc.decode:os.system}', command: touch MARK}",
         "dataset: {_target_: [os.system], command: touch MARK}",
         "dataset: {_target_: {_target_: os.system}, command: touch MARK}",

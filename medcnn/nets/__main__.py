@@ -70,11 +70,14 @@ def answer(arguments: list[str]) -> Iterator[str]:
         UserError: Arguments that can't be, or that don't fit the net.
     """
     names = [argument for argument in arguments if "=" not in argument]
-    wrong = [name for name in names if name.startswith("-")] or names[1:]
+    dashed = [argument for argument in arguments if argument.startswith("-")]
+    wrong = dashed or names[1:]
     if "--help" in arguments or "-h" in arguments:
         yield HELP
     elif wrong:
-        raise UserError(f"{wrong[0]}: give one name and option=value; see --help")
+        key = wrong[0].lstrip("-").partition("=")[0]
+        hint = f"NAME {key}=…, without dashes" if dashed else "one name and option=value"
+        raise UserError(f"{wrong[0]}: give {hint}; see --help")
     elif names:
         settings = [argument for argument in arguments if "=" in argument]
         yield from layers(names[0], read_settings(settings))
