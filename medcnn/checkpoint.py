@@ -11,7 +11,7 @@ from medcnn import __version__
 from medcnn.assemble import make_classifier
 from medcnn.classifier import CARD_KEYS, Classifier
 from medcnn.data.formats.values import MAX_VALUES
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_checkpoint
 from medcnn.nets.base import SMALL_IMAGE
 from medcnn.nets.weights import check_finite
 
@@ -26,8 +26,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if path.is_dir():
         hint = path / "checkpoints" / "best.ckpt"
         raise UserError(f"checkpoint={path} is a folder; a run's checkpoint is {hint}")
-    if not path.exists():
-        raise UserError(f"checkpoint={path}: there is no such file")
+    check_checkpoint(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling raises on a file that is something else

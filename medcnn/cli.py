@@ -81,6 +81,10 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
                 raise UserError(
                     f"{key}= is taken from the command line only, but a config file sets it"
                 )
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise UserError(f"{key} is missing: add {key}=… to the command line")
+        if "torch" not in sys.modules:  # which takes seconds
+            print(f"medcnn {HydraConfig.get().job.config_name}: loading PyTorch", flush=True)
         return task(cfg, trust)
     except BrokenPipeError:  # as of `| head`, once it has what it wants
         nobody_reads_on()

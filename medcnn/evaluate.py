@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
 from medcnn.config import plain
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError, check_checkpoint, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
 from medcnn.notes import note
 from medcnn.rundir import RunDir, environment
@@ -40,6 +40,8 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     Raises:
         UserError: Anything that the user can put right.
     """
+    if cfg.checkpoint is not None:
+        check_checkpoint(cfg.checkpoint)
     from medcnn.assemble import check_fits
     from medcnn.data.batches import DataModule
     from medcnn.data.samples import ALL_SPLITS, NEW

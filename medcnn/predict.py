@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from medcnn import cli
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError, check_checkpoint, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv
 from medcnn.notes import note
 from medcnn.terminal import say
@@ -40,6 +40,8 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     Raises:
         UserError: Anything that the user can put right.
     """
+    if cfg.checkpoint is not None:
+        check_checkpoint(cfg.checkpoint)
     import numpy as np
     import torch
 

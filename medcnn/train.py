@@ -173,7 +173,7 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         note(line)
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
-        from medcnn.explain import explain_split, interval
+        from medcnn.evidence.of_split import explain_split, interval
 
         classifier.to("cuda" if uses_gpu(cfg.trainer.accelerator) else "cpu")
         with Progress("maps"):
@@ -243,7 +243,7 @@ def fit_and_test(
     fresh = not run.last.exists()
     classifier = make_classifier(card, trust, fresh=fresh, **make_training(cfg, samples, trust))
     if cfg.cam.n > 0 and classifier.spatial:
-        from medcnn.explain import check_explainable
+        from medcnn.evidence.of_split import check_explainable
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)

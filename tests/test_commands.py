@@ -1,5 +1,7 @@
 """``python -m medcnn`` lists the commands."""
 
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -25,3 +27,12 @@ def test_a_command_needs_its_dot(capsys: pytest.CaptureFixture[str]) -> None:
         "medcnn: train: write python -m medcnn.train, with a dot\n"
         "medcnn: fit: python -m medcnn lists the commands\n"
     )
+
+
+def test_arguments_are_read_before_heavy_libraries_are_loaded() -> None:
+    commands = ("train", "data.__main__", "evaluate", "predict", "explain", "features")
+    code = f"import sys\n{''.join(f'import medcnn.{name}; ' for name in commands)}"
+    code += "print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "pytorch_lightning", "monai", "torchvision", "matplotlib", "sklearn", "scipy"}
+    assert not heavy & set(found.stdout.split())
