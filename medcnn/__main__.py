@@ -3,6 +3,7 @@
 import sys
 
 from medcnn import __version__
+from medcnn.lacking import lacking
 from medcnn.terminal import say, terminal
 
 COMMANDS = {
@@ -26,11 +27,10 @@ def main(arguments: list[str]) -> int:
     with terminal():
         if arguments and arguments[0] not in ("-h", "--help"):
             command = f"python -m medcnn.{arguments[0]}"
-            known = arguments[0] in COMMANDS
-            hint = (
-                f"write {command}, with a dot" if known else "python -m medcnn lists the commands"
-            )
-            return say(f"{arguments[0]}: {hint}", 2)
+            hint = f"{arguments[0]}: python -m medcnn lists the commands"
+            if arguments[0] in COMMANDS:
+                hint = f"{arguments[0]}: write {command}, with a dot"
+            return say(lacking(arguments[0]) or hint, 2)
         print(f"medcnn {__version__}\n")
         for name, line in COMMANDS.items():
             print(f"  python -m medcnn.{name:9} {line}")

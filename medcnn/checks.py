@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from medcnn.config import conf_dir
 from medcnn.errors import UserError, check_whole_number
+from medcnn.lacking import lacking
 
 METHODS = (  # of medcnn.cam, whose import takes seconds
     *("cam", "gradcam", "gradcampp", "hirescam", "xgradcam", "layercam", "scorecam", "ablationcam"),
@@ -87,6 +88,9 @@ def check_config(cfg: DictConfig, root: str) -> None:
     """
     known = known_keys(root)
     for key in _unknown(cfg, known, ""):
+        sentence = lacking(key, OmegaConf.select(cfg, key, throw_on_missing=False))
+        if sentence is not None:
+            raise UserError(f"there is no key {key}: {sentence}")
         names = list(dict.fromkeys([*known, *_flat(known, "")]))
         raise UserError(f"there is no key {key}{nearest(key, names)}")
     check_values(cfg, root)
@@ -120,7 +124,7 @@ def _check_of(key: str, root: str, kinds: set[type]) -> Callable[[str, Any], Non
 def _choose(key: str, value: Any, known: Sequence[Any]) -> None:
     if not any(value == word and type(value) is type(word) for word in known):  # True == 1
         words = ", ".join(str(word).lower() for word in known)
-        raise UserError(f"{key}={value}: choose one of {words}")
+        raise UserError(f"{key}={value}: {lacking(value) or f'choose one of {words}'}")
 
 
 def _some(key: str, value: Any, known: Sequence[str]) -> None:

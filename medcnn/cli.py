@@ -21,6 +21,7 @@ from medcnn.checks import nearest
 from medcnn.config import conf_dir
 from medcnn.errors import UserError
 from medcnn.guard import guard_environment, guarded_loader
+from medcnn.lacking import lacking
 from medcnn.terminal import nobody_reads_on, say, terminal
 
 COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or changes something
@@ -143,7 +144,8 @@ def explain_error(error: Exception, config_name: str) -> str:
         if not group:
             return f"there is no config {choice}, which a defaults list names"
         options = [str(o) for o in error.options or () if not str(o).startswith("_")]
-        return f"{group}={choice}: no such {group}{nearest(choice, options)}"
+        near = f"no such {group}{nearest(choice, options)}"
+        return f"{group}={choice}: {lacking(choice) or near}"
     if isinstance(error, MissingMandatoryValue):
         key = getattr(error, "full_key", None) or str(error).rpartition(": ")[2]
         return f"{key} is missing: add {key}=… to the command line"
@@ -156,6 +158,12 @@ def explain_error(error: Exception, config_name: str) -> str:
     match = re.match(r"Could not override '([^']+)'", text)
     if match:
         key = match.group(1).lstrip("+~")
+        values = [
+            v for k, _, v in (word.partition("=") for word in sys.argv) if k.strip("+~") == key
+        ]
+        sentence = lacking(key, *values)
+        if sentence is not None:
+            return f"there is no key {key}: {sentence}"
         return f"there is no key {key}{nearest(key, _known_keys(config_name))}"
     return text
 

@@ -92,6 +92,11 @@ def refused(result: Result, *words: str) -> None:
         ("datset=phantom", ("no key datset", "mean dataset or")),
         ("experimnt=shortcut", ("no key experimnt", "experiment")),
         ("zzzzqq=1", ("there is no key zzzzqq",)),
+        ("+zzzzqq=1", ("there is no key zzzzqq",)),
+        ("cam.method=gradcamm", ("cam.method=gradcamm: choose one of",)),
+        ("objective.loss=focal", ("no key objective.loss: there is no such loss yet (focal)",)),
+        ("augment=mixup", ("augment=mixup: there is no mixing of training images yet",)),
+        ("trainer=slurm", ("trainer=slurm: there is no job on several machines yet",)),
         ("seed=[1", ("can't read 'seed=[1'", "quotes")),
         ("seed", ("can't read 'seed'",)),
         ("model=lenet,vgg", ("Ambiguous value for argument 'model=lenet,vgg'",)),
@@ -303,11 +308,49 @@ def test_a_whole_sweep_ends_with_zero(command: Command, task: Recorder) -> None:
     assert jobs_run == [(1, "lenet"), (1, "mlp"), (2, "lenet"), (2, "mlp")]
 
 
-def test_an_unknown_choice_ends_a_sweep_before_its_first_job(
-    command: Command, task: Recorder
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("model=lenet,resnt", "model=resnt: no such model (did you mean resnet"),
+        ("batch_size=8,0", "batch_size=0: give a whole number, at least 1"),
+        ("seed=1,2 +no_such_key=1", "there is no key no_such_key"),
+    ],
+)
+def test_what_cannot_be_ends_a_sweep_before_its_first_job(
+    command: Command, task: Recorder, arguments: str, words: str
 ) -> None:
-    refused(command(task, "-m", "model=lenet,resnt"), "model=resnt", "mean resnet")
+    refused(command(task, "-m", *arguments.split()), words)
     assert task.configs == []
+
+
+def test_each_job_of_a_sweep_has_its_place(command: Command, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def task(cfg: DictConfig, trust: list[str]) -> None:
+        where = cfg.output if "output" in cfg else cli.sweep_run_dir()
+        seen.append(str(where).removeprefix(f"{tmp_path}/"))
+
+    def places(*arguments: str, root: str = "train") -> list[str]:
+        seen.clear()
+        result = command(task, "-m", *arguments, root=root)
+        assert result[0] == 0, result
+        return seen
+
+    models = "model=lenet,vgg"
+    assert places(models, "paths.run=X, [a]") == [
+        "X, [a]/0-phantom-lenet",
+        "X, [a]/1-phantom-vgg",
+    ]
+    assert places(models, "paths.run=my/${model.name}") == ["my/lenet", "my/vgg"]
+    predict = ("checkpoint=c", "images=i", "tta=none,flips")
+    assert places(*predict, "output=a b.csv", root="predict") == ["a b-0.csv", "a b-1.csv"]
+    assert places(*predict, root="predict") == ["predictions-0.csv", "predictions-1.csv"]
+    assert places(*predict, "output=${tta}.csv", root="predict") == ["none.csv", "flips.csv"]
+    explain = ("checkpoint=c", "methods=cam,gradcam")
+    assert places(*explain, "output=maps", root="explain") == ["maps/0", "maps/1"]
+    first, second = places("augment=none,light", root="data")
+    assert (Path(first).name, Path(second).name) == ("0", "1")
+    refused(command(task, "-m", *explain, root="explain"), "give output=…")
 
 
 def test_the_folder_of_a_job_is_known_only_in_a_sweep(command: Command, tmp_path: Path) -> None:
