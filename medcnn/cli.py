@@ -22,6 +22,7 @@ from medcnn.config import conf_dir
 from medcnn.errors import UserError
 from medcnn.guard import guard_environment, guarded_loader
 from medcnn.lacking import lacking
+from medcnn.private import without_paths
 from medcnn.terminal import nobody_reads_on, say, terminal
 
 COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or changes something
@@ -112,12 +113,12 @@ def sweep_run_dir() -> str | None:
 
 
 def task_overrides() -> list[str]:
-    """What the command line set, as Hydra's override strings."""
+    """What the command line set, as Hydra's override strings; without hidden paths of data."""
     if not HydraConfig.initialized():
         return []
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(overrides, list)
-    return overrides
+    return [without_paths(override) for override in overrides]
 
 
 def trusted(overrides: list[str]) -> list[str]:

@@ -25,6 +25,7 @@ from medcnn.data.stored import StoredImages
 from medcnn.errors import UserError, check_path
 from medcnn.notes import note
 from medcnn.objective import Task
+from medcnn.private import revealed
 from medcnn.problems import audit_data, pseudonym_key, report_files, tell_findings
 
 SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
@@ -58,6 +59,7 @@ def open_data(
     folder: Path | None = None,
     card: Mapping[str, Any] | None = None,
     checked: bool = True,
+    quiet: bool = False,
 ) -> DataSet:
     """The data set that a config describes, split and audited.
 
@@ -69,16 +71,18 @@ def open_data(
         folder: Where problems.csv is written if the data can't be used; None for nowhere.
         card: Of a checkpoint, whose classes and preparation of files the data are to have.
         checked: Whether to audit, and to print what was found.
+        quiet: Name no file, as in a process whose first one has done so.
 
     Raises:
         UserError: Files that can't be used with on_error=stop, a patient in two splits, duplicates
             in two splits with strict=true; or a source, split or cache that can't be used.
     """
+    cfg = revealed(cfg)
     _check(cfg)
     source = make_source(_with_classes(cfg.dataset, card), trust)
     official = official_tests(source.table)
     if isinstance(source, Listing):
-        data = _open_files(source, cfg, card, folder)
+        data = _open_files(source, cfg, card, folder, quiet)
     else:
         table = source.table
         table["split"] = _splits(table, source.task, source.label_columns, cfg)
@@ -151,13 +155,17 @@ def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _open_files(
-    listing: Listing, cfg: DictConfig, card: Mapping[str, Any] | None, folder: Path | None
+    listing: Listing,
+    cfg: DictConfig,
+    card: Mapping[str, Any] | None,
+    folder: Path | None,
+    quiet: bool,
 ) -> DataSet:
     if card is not None:
         listing.spec = spec_of(card, listing.spec)
     opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
     if opened.problems:
-        report_files(opened.problems, len(listing.table), cfg, folder)
+        report_files(opened.problems, len(listing.table), cfg, folder, quiet)
     if opened.images is None:
         raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
     if grey := opened.images.grey:

@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medcnn.errors import UserError
+from medcnn.private import without_paths
 from medcnn.rundir import RunDir
+from medcnn.terminal import say
 
 PATIENCE = 60  # seconds for the others to end once the first is done
 
@@ -90,7 +92,11 @@ def main() -> None:
 
     run, trust = RunDir(sys.argv[1]), sys.argv[2:]
     cfg = run.read_config()
-    fit_and_test(cfg, run, trust, open_data(cfg, trust, checked=False).samples)
+    try:  # what this prints goes to a file of the run
+        data = open_data(cfg, trust, checked=False, quiet=True)
+        fit_and_test(cfg, run, trust, data.samples)
+    except UserError as error:
+        sys.exit(say(without_paths(str(error)), 2))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,18 @@ DIGITS = 16  # of such a hash: of a million images two share one once in 40 mill
 SHOWN = 5  # problems that are printed; all are in problems.csv
 
 
-def report_files(problems: list[Problem], total: int, cfg: DictConfig, folder: Path | None) -> None:
-    """Name files that can't be used; stop, unless they may be left out.
+def report_files(
+    problems: list[Problem],
+    total: int,
+    cfg: DictConfig,
+    folder: Path | None,
+    quiet: bool = False,
+) -> None:
+    """Name files that can't be used, unless it is to be quiet; stop, unless they may be left out.
 
     The error, which ends up in files of the run, holds no path of an image.
     """
-    for problem in problems[:SHOWN]:
+    for problem in [] if quiet else problems[:SHOWN]:
         say(f"{problem.image} {problem.reason}")
     where = ""
     if folder is not None:

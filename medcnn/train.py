@@ -16,6 +16,7 @@ from medcnn import cli
 from medcnn.checks import check_values
 from medcnn.errors import UserError, check_whole_number
 from medcnn.files import for_spreadsheets, read_csv, write_csv, write_json, write_text
+from medcnn.private import hide_paths, without_paths
 from medcnn.progress import Progress
 from medcnn.rundir import RunDir, environment
 
@@ -74,7 +75,7 @@ def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) ->
         run.set_status("interrupted", seconds=time.perf_counter() - start, **facts)
         raise KeyboardInterrupt(_how_to_go_on(run)) from None
     except Exception as error:
-        seconds, text = time.perf_counter() - start, " ".join(str(error).split())
+        seconds, text = time.perf_counter() - start, without_paths(" ".join(str(error).split()))
         run.set_status("failed", seconds=seconds, error=text, **facts)
         undo()
         raise
@@ -92,6 +93,7 @@ def _open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
     with open_dict(cfg):
         cfg.paths.run = str(run.path)
     OmegaConf.resolve(cfg)
+    hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise is True else None)
     run.claim(cfg.overwrite)
     write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
     return cfg, run, run.give_back
