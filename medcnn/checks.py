@@ -219,7 +219,7 @@ def _merge(tree: dict[str, Any], content: Mapping[str, Any]) -> None:
 
 
 def _unknown(node: DictConfig, known: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    for key in node:
+    for key in map(str, node):
         name = f"{prefix}{key}"
         if key not in known:
             yield name

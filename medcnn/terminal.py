@@ -48,7 +48,7 @@ def terminal() -> Iterator[None]:
         if getattr(stream, "errors", None) in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     if None not in streams:  # closed by the shell
-        sys.stdout, sys.stderr = map(Gate, streams)  # type: ignore[assignment]
+        sys.stdout, sys.stderr = map(Gate, streams)
     try:
         with suppress(BrokenPipeError):
             yield

@@ -44,7 +44,7 @@ def test_each_kind_of_value() -> None:
         ("train", "cache.memory=lots", "cache.memory=lots: give a size such as"),
         ("train", "cache.disk=auto", "cache.disk=auto: give a size such as"),
         ("train", "trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: give a number ab"),
-        ("train", "trainer.accelerator=tpu", "trainer.accelerator=tpu: choose one of auto"),
+        ("train", "trainer.accelerator=ipu", "trainer.accelerator=ipu: choose one of auto"),
         ("train", "trainer.deterministic=1", "trainer.deterministic=1: choose one of true"),
         ("train", "trainer.limit_val_batches=few", "trainer.limit_val_batches=few: give a share"),
         ("train", "transfer.head_lr=high", "transfer.head_lr=high: give a number"),
