@@ -429,3 +429,26 @@ def test_a_checkpoint_is_not_a_program(use: Callable[..., Result], mark: Path) -
     assert (code, len(lines)) == (2, 1)
     assert "a.ckpt is not a checkpoint" in lines[0]
     assert not mark.exists()
+
+
+def test_no_checkpoint_and_no_run_directory_reads_the_environment(
+    use: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, mark: Path, phantom_run: Path
+) -> None:
+    monkeypatch.setenv("SECRET", "mean")
+    refused = "${oc.env:SECRET}: a config file may not read the environment"
+    content = jobs.checkpoint(phantom_run)
+    content["medcnn"]["config"]["dataset"]["seed"] = "${oc.env:SECRET}"
+    torch.save(content, mark.with_name("a.ckpt"))
+    code, lines = use(evaluate, {}, "checkpoint=a.ckpt", root="evaluate")
+    assert (code, len(lines)) == (2, 1)
+    assert refused in lines[0]
+    run = mark.with_name("run")
+    run.mkdir()
+    cfg = OmegaConf.load(phantom_run / "config.yaml")
+    cfg.dataset.seed = "${oc.env:SECRET}"
+    OmegaConf.save(cfg, run / "config.yaml")
+    (run / "status.json").write_text('{"state": "interrupted"}')
+    code, lines = use(train, {}, f"resume={run}")
+    assert (code, len(lines)) == (2, 1)
+    assert refused in lines[0]
+    assert not [file for file in run.rglob("*") if file.is_file() and b"mean" in file.read_bytes()]

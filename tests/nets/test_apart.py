@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
@@ -66,7 +65,8 @@ class Arithmetic(nn.Module):
         self.linear = nn.Linear(4, 2)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.linear(F.relu(self.conv(images)).mean((2, 3)))
+        maps = self.conv(images)
+        return self.linear(maps.mean((2, 3))) if maps.mean() < 9 else self.linear(maps.amax((2, 3)))
 
 
 def test_features_and_head_have_to_be_the_whole_net() -> None:
@@ -76,6 +76,21 @@ def test_features_and_head_have_to_be_the_whole_net() -> None:
     torch.testing.assert_close(halves.head(halves.features(IMAGES)), net(IMAGES))
     net.norm = nn.Identity()
     assert apart(net, IMAGES) is net
+
+
+def test_arithmetic_between_the_modules() -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.densenet121(num_classes=5).eval()
+    halves = apart(net, IMAGES)
+    torch.testing.assert_close(halves.head(halves.features(IMAGES).clone()), net(IMAGES))
+    shared = {id(tensor) for tensor in net.state_dict(keep_vars=True).values()}
+    both = nn.ModuleList([halves.features, halves.head]).state_dict(keep_vars=True)
+    assert {id(tensor) for tensor in both.values()} == shared
+    targets = torch.tensor([3, 0])
+    maps = net.features(IMAGES).relu()  # by a function, which is of the features
+    weights = net.classifier.weight[targets] / maps[0, 0].numel()
+    expected = torch.einsum("nkhw,nk->nhw", maps, weights).relu().detach()
+    torch.testing.assert_close(explain(net, IMAGES, targets, size=None), expected)
 
 
 def test_a_net_that_cannot_be_taken_apart_says_what_it_lacks() -> None:
