@@ -368,7 +368,7 @@ SECRETS = {
 def test_no_file_reads_the_environment(
     use: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setenv("SECRET", "mean")
+    monkeypatch.setenv("SECRET", "hunter2")
     seen: list[str] = []
 
     def task(cfg: DictConfig, trust: list[str]) -> None:
@@ -434,7 +434,7 @@ def test_a_checkpoint_is_not_a_program(use: Callable[..., Result], mark: Path) -
 def test_no_checkpoint_and_no_run_directory_reads_the_environment(
     use: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, mark: Path, phantom_run: Path
 ) -> None:
-    monkeypatch.setenv("SECRET", "mean")
+    monkeypatch.setenv("SECRET", "hunter2")
     refused = "${oc.env:SECRET}: a config file may not read the environment"
     content = jobs.checkpoint(phantom_run)
     content["medcnn"]["config"]["dataset"]["seed"] = "${oc.env:SECRET}"
@@ -451,4 +451,4 @@ def test_no_checkpoint_and_no_run_directory_reads_the_environment(
     code, lines = use(train, {}, f"resume={run}")
     assert (code, len(lines)) == (2, 1)
     assert refused in lines[0]
-    assert not [file for file in run.rglob("*") if file.is_file() and b"mean" in file.read_bytes()]
+    assert not [file for file in run.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
