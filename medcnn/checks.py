@@ -39,6 +39,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "on_error": ("stop", "skip"),
     "precision": PRECISIONS,
     "pseudonymise": (True, False),
+    "split": ("train", "val", "test", "new", "holdout"),
     "splits.method": ("auto", "column", "patient", "site"),
     "trainer.accelerator": ACCELERATORS,
     "trainer.deterministic": (True, False, "warn"),

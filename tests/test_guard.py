@@ -451,4 +451,6 @@ def test_no_checkpoint_and_no_run_directory_reads_the_environment(
     code, lines = use(train, {}, f"resume={run}")
     assert (code, len(lines)) == (2, 1)
     assert refused in lines[0]
-    assert not [file for file in run.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
+    assert not [
+        file for file in run.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()
+    ]
