@@ -57,7 +57,6 @@ WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys: least, most
     "folds": (2, 100),
     "limit": (1, None),
     "n": (0, None),
-    "near_duplicates": (0, 32),
     "overfit_batches": (0, None),
     "sample": (1, None),
     "seed": (0, 2**32 - 1),
@@ -76,7 +75,7 @@ OF_ROOT: dict[tuple[str, str], tuple[int, int | None]] = {("data", "n"): (1, 500
 NULLABLE = ("near_duplicates",)  # though the default is not null
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 OF_LIGHTNING = ("trainer", "callbacks", "logger")  # its Trainer knows more keys than conf/ has
-SEVERAL_KINDS = ("trainer.devices",)  # a number or a word
+SEVERAL_KINDS = ("trainer.devices", "near_duplicates")  # a number or a word
 
 
 def check_config(cfg: DictConfig, root: str) -> None:

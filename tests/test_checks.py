@@ -4,9 +4,9 @@ import jobs
 import pytest
 
 from medcnn import checks
+from medcnn.answers import CALIBRATIONS
 from medcnn.cam import METHODS
 from medcnn.checks import CHOICES, LISTS, check_config, known_keys
-from medcnn.classifier import CALIBRATIONS
 from medcnn.errors import UserError
 from medcnn.evidence.plan import GROUPS
 from medcnn.normalise import KINDS
@@ -31,7 +31,7 @@ def test_the_defaults_pass(root: str) -> None:
 
 
 def test_each_kind_of_value() -> None:
-    cfg = jobs.compose("train", "near_duplicates=null", "trainer.devices=auto", "cache.memory=2 GB")
+    cfg = jobs.compose("train", "trainer.devices=auto", "cache.memory=2 GB")
     check_config(cfg, "train")
     cfg = jobs.compose("explain", "methods=[cam,gradcam]", "scores=all", "limit=3", "scores=[]")
     check_config(cfg, "explain")
