@@ -72,10 +72,9 @@ WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys: least, most
     "transfer.unfreeze": (0, None),
 }
 OF_ROOT: dict[tuple[str, str], tuple[int, int | None]] = {("data", "n"): (1, 500)}
-NULLABLE = ("near_duplicates",)  # though the default is not null
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 OF_LIGHTNING = ("trainer", "callbacks", "logger")  # its Trainer knows more keys than conf/ has
-SEVERAL_KINDS = ("trainer.devices", "near_duplicates")  # a number or a word
+SEVERAL_KINDS = ("trainer.devices",)  # a number or a word
 
 
 def check_config(cfg: DictConfig, root: str) -> None:
@@ -102,7 +101,7 @@ def check_values(cfg: DictConfig, root: str) -> None:
         if check is None or not _has(cfg, key):
             continue
         value = OmegaConf.select(cfg, key)
-        if value is not None or not (None in defaults or key in NULLABLE):
+        if value is not None or None not in defaults:
             check(key, value)
 
 
