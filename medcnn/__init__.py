@@ -1,6 +1,7 @@
 """Train medical image classifiers, test them, and see the evidence for each decision."""
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -22,3 +23,9 @@ def __getattr__(name: str) -> Any:
 
         return load
     raise AttributeError(f"module 'medcnn' has no attribute {name!r}")
+
+
+if sys.argv[:1] == ["-m"]:  # while Python looks for the module of python -m medcnn.NAME
+    from medcnn.lacking import refuse_command
+
+    refuse_command(sys.orig_argv)

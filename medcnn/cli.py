@@ -6,12 +6,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -19,35 +16,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from medcnn.arguments import check_options, full_key, places_of_jobs, quote_text
+from medcnn.checks import nearest
 from medcnn.config import conf_dir
 from medcnn.errors import UserError, system_error
-from medcnn.guard import guarded_loader
+from medcnn.guard import guard_environment, guarded_loader
 from medcnn.interruption import interruptible
-from medcnn.notes import visible
+from medcnn.lacking import lacking
+from medcnn.private import without_paths
+from medcnn.terminal import nobody_reads_on, say, terminal
 
-AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
-    "checkpoint",
-    "random_labels",
-    "image",
-    "images",
-    "output",
-    "resume",
-    "dataset.root",
-    "dataset.path",
-    "dataset.patient",
-    "dataset.separator",
-    "model.weights",
-    "cache.folder",
-    "paths.pseudonym_key",
-    "paths.data",
-    "paths.runs",
-    "paths.run",
-)
-RULES = ("evaluation.operating_point",)  # keys of words that may hold an equals sign
-LISTS = ("ensemble", "runs", "seeds")  # keys of a path, or of several in brackets
-SHORT = {  # what may be written without the group before it
-    key: f"dataset.{key}" for key in ("spatial_dims", "frame", "slices", "allow_missing_geometry")
-}
+COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or changes something
 Task = Callable[[DictConfig, list[str]], Any]
 
 
@@ -64,9 +43,20 @@ def main(task: Task, config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach us
     sys.argv[1:] = [quote_text(full_key(argument)) for argument in sys.argv[1:]]
     _quiet()
+    guard_environment(sys.argv[1:])
+    code = 0
+    with terminal():
+        code = _exit_code(task, config_name)
+    if code:
+        sys.exit(code)
+
+
+def _exit_code(task: Task, config_name: str) -> int:
+    """Run the task; what goes wrong is said in one line."""
     failures: list[str] = []
     try:
         check_options(sys.argv[1:])
+        sys.argv[1:] = places_of_jobs(sys.argv[1:], config_name)
         decorate = hydra.main(
             version_base="1.3", config_path=str(conf_dir()), config_name=config_name
         )
@@ -74,13 +64,12 @@ def main(task: Task, config_name: str) -> None:
             decorate(lambda cfg: _run(task, cfg, failures))()
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.exit(_say(str(interrupt) or "interrupted", 130))
+        return say(str(interrupt) or "interrupted", 130)
     except UserError as error:
-        sys.exit(_say(str(error), 2))
+        return say(str(error), 2)
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(_say(explain_error(error, config_name), 2))
-    if failures:
-        sys.exit(_say(failures[-1], 2))
+        return say(explain_error(error, config_name), 2)
+    return say(failures[-1], 2) if failures else 0
 
 
 def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
@@ -90,11 +79,18 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
     """
     trust = trusted(task_overrides())
     try:
-        if cfg.get("trust") and not trust:
-            raise UserError("trust= is taken from the command line only, but a config file sets it")
+        for key in COMMAND_LINE_ONLY:
+            if cfg.get(key) and not _commanded(key):
+                raise UserError(
+                    f"{key}= is taken from the command line only, but a config file sets it"
+                )
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise UserError(f"{key} is missing: add {key}=… to the command line")
+        if "torch" not in sys.modules:  # which takes seconds
+            print(f"medcnn {HydraConfig.get().job.config_name}: loading PyTorch", flush=True)
         return task(cfg, trust)
     except BrokenPipeError:  # as of `| head`, once it has what it wants
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # Python flushes it at its end
+        nobody_reads_on()
         failures.append("nobody reads what is printed any more: stopped")
         return float("nan")
     except (UserError, OmegaConfBaseException, OSError) as raised:
@@ -103,8 +99,9 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
             raise
         message = str(error) if isinstance(error, UserError) else explain_error(error, "")
         if in_sweep():
-            _say(message, 2)
-            message = f"{len(failures) + 1} job(s) of the sweep failed; see its summary.csv"
+            say(message, 2)
+            message = f"{len(failures) + 1} job(s) of the sweep failed"
+            message += "; see its summary.csv" if HydraConfig.get().job.name == "train" else ""
         failures.append(message)
         return float("nan")
 
@@ -120,12 +117,12 @@ def sweep_run_dir() -> str | None:
 
 
 def task_overrides() -> list[str]:
-    """What the command line set, as Hydra's override strings."""
+    """What the command line set, as Hydra's override strings; without hidden paths of data."""
     if not HydraConfig.initialized():
         return []
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(overrides, list)
-    return overrides
+    return [without_paths(override) for override in overrides]
 
 
 def trusted(overrides: list[str]) -> list[str]:
@@ -139,79 +136,10 @@ def trusted(overrides: list[str]) -> list[str]:
     return names
 
 
-def full_key(argument: str) -> str:
-    """Complete the key of an override that has a short form.
-
-    >>> full_key("slices=every:2")
-    'dataset.slices=every:2'
-    >>> full_key("+seed=1")
-    '+seed=1'
-    """
-    key, equals, value = argument.partition("=")
-    return f"{SHORT[key]}={value}" if equals and key in SHORT else argument
-
-
-def quote_text(argument: str) -> str:
-    """Quote the value of a key in `AS_TYPED`, so that Hydra reads it as it was typed.
-
-    So are the paths of a key in `LISTS`, one by one; a list stands in brackets, its paths apart by
-    commas, unless a folder has that very name. A rule is quoted where it holds an equals sign.
-
-    >>> quote_text("checkpoint=runs/lr=0.1 [a], é.ckpt")
-    "checkpoint='runs/lr=0.1 [a], é.ckpt'"
-    >>> quote_text("runs=[my runs/a, lr=0.1]")
-    "runs=['my runs/a','lr=0.1']"
-    >>> quote_text("evaluation.operating_point=youden,sensitivity=0.95")
-    "evaluation.operating_point=youden,'sensitivity=0.95'"
-    >>> quote_text("seed=1")
-    'seed=1'
-    """
-    key, equals, value = argument.partition("=")
-    name = key.lstrip("+")
-    if name in RULES:
-        rules = [_quoted(rule) if "=" in rule else rule for rule in value.split(",")]
-        return f"{key}{equals}{','.join(rules)}"
-    if not equals or name not in (*AS_TYPED, *LISTS):
-        return argument
-    several = re.fullmatch(r"\[(.*)\]", value, flags=re.DOTALL) if name in LISTS else None
-    if several is None or Path(value).is_dir():
-        return f"{key}={_quoted(value)}"
-    return f"{key}=[{','.join(_quoted(path.strip()) for path in several[1].split(','))}]"
-
-
-def _quoted(value: str) -> str:
-    """A value as Hydra reads it as it was typed."""
-    already = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
-    if value in ("", "null") or already:
-        return value
-    # Hydra drops one of two backslashes before a quote, and only there.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + m[2].replace("'", "\\'"), value)
-    return f"'{escaped}'"
-
-
-def check_options(argv: list[str]) -> None:
-    """Refuse options that Hydra doesn't know, and those that would replace medcnn's own configs.
-
-    Raises:
-        UserError: Such an option.
-    """
-
-    def refuse(message: str) -> NoReturn:
-        raise UserError(f"{message}; values are set with key=value, options come first: see --help")
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    options = parser.parse_args(argv)
-    for name in ("config_path", "config_name", "experimental_rerun"):
-        if getattr(options, name) is not None:
-            raise UserError(
-                f"--{name.replace('_', '-')} would replace medcnn's own configs; add yours with "
-                "--config-dir"
-            )
-    commands = ("run", "multirun", "cfg", "info", "shell_completion")
-    given = [name for name in commands if getattr(options, name)]
-    if len(given) > 1:
-        raise UserError(f"--{given[0]} and --{given[1]} don't go together")
+def _commanded(key: str) -> bool:
+    """Whether the command line sets a key, to something."""
+    keys = [override.lstrip("+").partition("=") for override in task_overrides()]
+    return any(name == key and value not in ("", "null") for name, _, value in keys)
 
 
 def explain_error(error: Exception, config_name: str) -> str:
@@ -221,10 +149,13 @@ def explain_error(error: Exception, config_name: str) -> str:
         if not group:
             return f"there is no config {choice}, which a defaults list names"
         options = [str(o) for o in error.options or () if not str(o).startswith("_")]
-        return f"{group}={choice}: no such {group}{_nearest(choice, options)}"
+        near = f"no such {group}{nearest(choice, options)}"
+        return f"{group}={choice}: {lacking(choice) or near}"
     if isinstance(error, MissingMandatoryValue):
         key = getattr(error, "full_key", None) or str(error).rpartition(": ")[2]
         return f"{key} is missing: add {key}=… to the command line"
+    if isinstance(error.__cause__, UserError):
+        return str(error.__cause__)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [repr(error)])[0]
     if isinstance(error, OverrideParseException):
@@ -232,14 +163,14 @@ def explain_error(error: Exception, config_name: str) -> str:
     match = re.match(r"Could not override '([^']+)'", text)
     if match:
         key = match.group(1).lstrip("+~")
-        return f"there is no key {key}{_nearest(key, _known_keys(config_name))}"
+        values = [
+            v for k, _, v in (word.partition("=") for word in sys.argv) if k.strip("+~") == key
+        ]
+        sentence = lacking(key, *values)
+        if sentence is not None:
+            return f"there is no key {key}: {sentence}"
+        return f"there is no key {key}{nearest(key, _known_keys(config_name))}"
     return text
-
-
-def _nearest(word: str, options: list[str]) -> str:
-    near = get_close_matches(word, options, n=3, cutoff=0.5)
-    listed = f"; there are {', '.join(options)}" if 0 < len(options) <= 30 else ""
-    return f" (did you mean {' or '.join(near)}?)" if near else listed
 
 
 def _known_keys(config_name: str) -> list[str]:
@@ -263,13 +194,6 @@ def _flatten(node: Any, prefix: str) -> Iterator[str]:
         yield prefix + str(key)
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{key}.")
-
-
-def _say(message: str, code: int) -> int:
-    """Print one line on stderr; the exit code comes back."""
-    line = " ".join(message.split())
-    print(visible(f"medcnn: {line}"), file=sys.stderr, flush=True)
-    return code
 
 
 def _quiet() -> None:

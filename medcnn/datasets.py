@@ -1,6 +1,5 @@
 """From a config to samples: the source, its files, its splits, and the audit of all that."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn.assemble import make_source
+from medcnn.checks import parse_bytes
 from medcnn.config import plain
 from medcnn.data.audit import Finding
 from medcnn.data.cache import Facts
@@ -26,10 +26,10 @@ from medcnn.data.stored import StoredImages
 from medcnn.errors import UserError, check_path
 from medcnn.notes import note
 from medcnn.objective import Task
+from medcnn.private import revealed
 from medcnn.problems import audit_data, pseudonym_key, report_files, tell_findings
 
 SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclass
@@ -60,6 +60,7 @@ def open_data(
     folder: Path | None = None,
     card: Mapping[str, Any] | None = None,
     checked: bool = True,
+    quiet: bool = False,
 ) -> DataSet:
     """The data set that a config describes, split and audited.
 
@@ -71,16 +72,18 @@ def open_data(
         folder: Where problems.csv is written if the data can't be used; None for nowhere.
         card: Of a checkpoint, whose classes and preparation of files the data are to have.
         checked: Whether to audit, and to print what was found.
+        quiet: Name no file, as in a process whose first one has done so.
 
     Raises:
         UserError: Files that can't be used with on_error=stop, a patient in two splits, duplicates
             in two splits with strict=true; or a source, split or cache that can't be used.
     """
+    cfg = revealed(cfg)
     _check(cfg)
     source = make_source(_with_classes(cfg.dataset, card), trust)
     official = official_tests(source.table)
     if isinstance(source, Listing):
-        data = _open_files(source, cfg, card, folder)
+        data = _open_files(source, cfg, card, folder, quiet)
     else:
         table = source.table
         table["split"] = _splits(table, source.task, source.label_columns, cfg)
@@ -135,21 +138,6 @@ def in_memory(samples: Samples, memory: str | int) -> None:
         print(f"{images.nbytes / 1e9:.2f} GB of images are read from the disk cache as needed")
 
 
-def parse_bytes(key: str, value: str | int) -> int:
-    """A number of bytes such as 64MB or 50 GB, in powers of 1000.
-
-    >>> parse_bytes("cache.memory", "64MB")
-    64000000
-
-    Raises:
-        UserError: Anything else.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip(), re.IGNORECASE)
-    if match is None:
-        raise UserError(f"{key}={value}: give a size such as 500MB or 20GB")
-    return int(float(match[1]) * UNITS[match[2].upper()])
-
-
 def _check(cfg: DictConfig) -> None:
     check_path("cache.folder", cfg.cache.folder)
     if cfg.on_error not in ("stop", "skip"):
@@ -168,13 +156,17 @@ def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _open_files(
-    listing: Listing, cfg: DictConfig, card: Mapping[str, Any] | None, folder: Path | None
+    listing: Listing,
+    cfg: DictConfig,
+    card: Mapping[str, Any] | None,
+    folder: Path | None,
+    quiet: bool,
 ) -> DataSet:
     if card is not None:
         listing.spec = spec_of(card, listing.spec)
     opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
     if opened.problems:
-        report_files(opened.problems, len(listing.table), cfg, folder)
+        report_files(opened.problems, len(listing.table), cfg, folder, quiet)
     if opened.images is None:
         raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
     if grey := opened.images.grey:

@@ -17,8 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medcnn.errors import InterruptedRunError, UserError
+from medcnn.private import without_paths
 from medcnn.resuming import how_to_go_on
 from medcnn.rundir import RunDir
+from medcnn.terminal import say
 
 PATIENCE = 60  # seconds for the others to end once the first is done
 GRACE = 15  # seconds for this process to notice that another one is gone, before it is ended
@@ -179,7 +181,11 @@ def main() -> None:
 
     run, trust = RunDir(sys.argv[1]), sys.argv[2:]
     cfg = run.read_config()
-    fit_and_test(cfg, run, trust, open_data(cfg, trust, checked=False).samples)
+    try:  # what this prints goes to a file of the run
+        data = open_data(cfg, trust, checked=False, quiet=True)
+        fit_and_test(cfg, run, trust, data.samples)
+    except UserError as error:
+        sys.exit(say(without_paths(str(error)), 2))
 
 
 if __name__ == "__main__":

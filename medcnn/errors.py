@@ -51,6 +51,12 @@ def check_path(key: str, value: object) -> None:
         raise UserError(f"{key}={value}: give a path")
 
 
+def check_checkpoint(path: str | Path) -> None:
+    """Raise UserError if there is nothing where a checkpoint should be."""
+    if not Path(path).exists():
+        raise UserError(f"checkpoint={path}: there is no such file")
+
+
 def check_whole_number(key: str, value: object, least: int, most: int | None = None) -> None:
     """Raise UserError unless a config's value is a whole number in a range, ends included.
 

@@ -8,9 +8,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
 from medcnn.config import plain
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError, check_checkpoint, check_whole_number
 from medcnn.files import check_folder, for_spreadsheets, write_csv, write_json, write_text
 from medcnn.notes import note
+from medcnn.private import hide_paths
 from medcnn.rundir import RunDir, environment
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     Raises:
         UserError: Anything that the user can put right.
     """
+    if cfg.checkpoint is not None:
+        check_checkpoint(cfg.checkpoint)
     from medcnn.assemble import check_fits
     from medcnn.data.batches import DataModule
     from medcnn.data.samples import ALL_SPLITS, NEW
@@ -127,10 +130,13 @@ def write_tested(
     from medcnn.results import write_results
 
     trained = classifier.card["config"]
-    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    settings = data_config(trained, cfg)
+    OmegaConf.resolve(cfg)
+    hide_paths(cfg, settings.paths.pseudonym_key if settings.pseudonymise else None)
+    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))
     write_csv(run / "samples.csv", data.samples.table, index_label="row")
-    write_csv(run / "problems.csv", problems_table(data, data_config(trained, cfg)))
+    write_csv(run / "problems.csv", problems_table(data, settings))
     metrics = write_results(
         run,
         data.samples,

@@ -66,9 +66,9 @@ def check_folder(key: str, folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file."""
+    """Write a text file in UTF-8; what is no text, as in a damaged file name, as an escape."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -87,8 +87,9 @@ def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -
         texts = [name for name in table if not is_numeric_dtype(table[name])]
         table = table.assign(**{str(name): table[name].map(_inert) for name in texts})
         table = table.rename(columns=_inert)
+    index = index_label is not None
     with replacing(path) as temporary:
-        table.to_csv(temporary, index=index_label is not None, index_label=index_label)
+        table.to_csv(temporary, index=index, index_label=index_label, errors="backslashreplace")
 
 
 def for_spreadsheets(on: object) -> None:

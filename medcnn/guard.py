@@ -1,6 +1,7 @@
 """What no config file may do: set something of Hydra itself."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from io import StringIO
@@ -16,9 +17,13 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
 
+from medcnn.checks import check_config
 from medcnn.config import check_yaml, conf_dir
 from medcnn.errors import UserError
+
+_MISSING = object()
 
 
 class GuardedLoader(ConfigLoaderImpl):
@@ -40,7 +45,8 @@ class GuardedLoader(ConfigLoaderImpl):
         """The composed config.
 
         Raises:
-            UserError: A file that sets something of ``hydra``, or one that is no config.
+            UserError: A file that sets something of ``hydra``, or one that is no config; a key that
+                medcnn doesn't have, or a value that can't be: of a sweep before its first job.
         """
         try:
             cfg = super().load_configuration(
@@ -57,6 +63,8 @@ class GuardedLoader(ConfigLoaderImpl):
                 raise UserError(
                     f"a config file sets hydra.{key}; only the command line may set hydra.*"
                 )
+        if config_name is not None:
+            check_config(cfg, config_name)
         return cfg
 
     def get_group_options(
@@ -117,3 +125,26 @@ def guarded_loader() -> Iterator[None]:
     finally:
         vars(hydra_internal)["ConfigLoaderImpl"] = ConfigLoaderImpl
         OmegaConf.load = load  # type: ignore[method-assign]
+
+
+def guard_environment(argv: Sequence[str]) -> None:
+    """Let ``${oc.env:NAME}`` read those variables alone that the user names.
+
+    They are named on the command line or in a file of conf/. A config file, run directory or
+    checkpoint of a stranger could put what any other holds into the files that a run writes.
+
+    Args:
+        argv: The command line.
+    """
+
+    def read(name: str, default: Any = _MISSING) -> Any:
+        files = (path.read_text(encoding="utf-8") for path in conf_dir().rglob("*.yaml"))
+        named = re.findall(r"\$\{\s*oc\.env\s*:\s*([^\s,}]+)", "\n".join([*argv, *files]))
+        if name not in named:
+            raise UserError(
+                f"${{oc.env:{name}}}: a config file may not read the environment; set the key on "
+                "the command line"
+            )
+        return oc.env(name) if default is _MISSING else oc.env(name, default)
+
+    OmegaConf.register_new_resolver("oc.env", read, replace=True)

@@ -1,15 +1,15 @@
 """``python -m medcnn.predict``: classify new images."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from medcnn import cli
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError, check_checkpoint, check_whole_number
 from medcnn.files import check_folder, for_spreadsheets, write_csv
-from medcnn.notes import note, visible
+from medcnn.notes import note
+from medcnn.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,8 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     Raises:
         UserError: Anything that the user can put right.
     """
+    if cfg.checkpoint is not None:
+        check_checkpoint(cfg.checkpoint)
     import numpy as np
     import torch
 
@@ -105,7 +107,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
                     probs.append(part)
                     read.append(path)
                 else:
-                    print(visible(f"medcnn: {path} {NAN}"), file=sys.stderr)
+                    say(f"{path} {NAN}")
     if not read:
         raise UserError(
             f"images={cfg.images}: none of {len(paths)} files could be read or classified"
@@ -140,10 +142,10 @@ def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, In
     for path in paths:
         try:
             items[path] = read_input(path, spec, channels)
-            for note in items[path].notes:
-                print(visible(f"medcnn: {path} {note}"), file=sys.stderr)
+            for line in items[path].notes:
+                say(f"{path} {line}")
         except UserError as error:
-            print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
+            say(f"{path} {error}")
     return items
 
 

@@ -1,6 +1,5 @@
 """What is wrong with a data set: looked for, printed, and written to problems.csv."""
 
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.errors import UserError, check_path
 from medcnn.files import write_csv
 from medcnn.notes import fresh, visible
+from medcnn.terminal import say
 
 if TYPE_CHECKING:
     from medcnn.datasets import DataSet
@@ -29,13 +29,19 @@ DIGITS = 16  # of such a hash: of a million images two share one once in 40 mill
 SHOWN = 5  # problems that are printed; all are in problems.csv
 
 
-def report_files(problems: list[Problem], total: int, cfg: DictConfig, folder: Path | None) -> None:
-    """Name files that can't be used; stop, unless they may be left out.
+def report_files(
+    problems: list[Problem],
+    total: int,
+    cfg: DictConfig,
+    folder: Path | None,
+    quiet: bool = False,
+) -> None:
+    """Name files that can't be used, unless it is to be quiet; stop, unless they may be left out.
 
     The error, which ends up in files of the run, holds no path of an image.
     """
-    for problem in problems[:SHOWN]:
-        print(visible(f"medcnn: {problem.image} {problem.reason}"), file=sys.stderr)
+    for problem in [] if quiet else problems[:SHOWN]:
+        say(f"{problem.image} {problem.reason}")
     where = ""
     if folder is not None:
         if cfg.pseudonymise:
@@ -47,7 +53,7 @@ def report_files(problems: list[Problem], total: int, cfg: DictConfig, folder: P
     message = f"{count} of {total} images can't be used{where}"
     if cfg.on_error == "stop":
         raise UserError(f"{message}; mend them, or leave them out with on_error=skip")
-    print(f"medcnn: {message}: left out", file=sys.stderr, flush=True)
+    say(f"{message}: left out")
 
 
 def files_table(problems: list[Problem]) -> pd.DataFrame:

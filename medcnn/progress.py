@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import wraps
 from typing import ParamSpec, Self, TypeVar
 
+from medcnn.terminal import behind
+
 SECONDS = 8.0  # between the lines in a log; short work says nothing
 REDRAW_SECONDS = 0.5  # on a terminal
 
@@ -69,9 +71,11 @@ class Progress:
                 while not self._over.wait(SECONDS):
                     print(self.line(), flush=True)
             elif not self._over.wait(2 * REDRAW_SECONDS):
+                out = behind(sys.stdout)
                 while not self._over.wait(REDRAW_SECONDS):
-                    print(f"\r{self.line()}\x1b[K", end="", flush=True)  # the line's rest cleared
-                print("\r\x1b[K", end="", flush=True)
+                    # The rest of the line is cleared.
+                    print(f"\r{self.line()}\x1b[K", end="", file=out, flush=True)
+                print("\r\x1b[K", end="", file=out, flush=True)
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from medcnn import cli
 from medcnn.errors import InterruptedRunError, UserError, disk_full, reason
 from medcnn.files import read_csv, write_text
+from medcnn.private import hide_paths, without_paths
 from medcnn.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
     with open_dict(cfg):
         cfg.paths.run = str(run.path)
     OmegaConf.resolve(cfg)
+    hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise is True else None)
     text = OmegaConf.to_yaml(cfg)
     run.claim(cfg.overwrite)
     try:
@@ -99,7 +101,7 @@ def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) ->
     except Exception as error:
         if isinstance(error, OSError) and disk_full(error):
             error = InterruptedRunError(f"{error.filename or run.path}: {reason(error)}")
-        text = " ".join(str(error).split())
+        text = without_paths(" ".join(str(error).split()))
         if isinstance(error, InterruptedRunError):
             with suppress(OSError):  # then it says "running", of a process that is gone
                 note("interrupted", error=text)

@@ -18,6 +18,7 @@ from medcnn.claims import alone_in, living, owner
 from medcnn.config import check_yaml
 from medcnn.errors import UserError, disk_full
 from medcnn.files import json_text, write_json
+from medcnn.private import without_paths
 
 FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
 RESULTS = (
@@ -214,7 +215,7 @@ def environment(**facts: Any) -> dict[str, Any]:
     import torch
 
     return {
-        "command": [Path(sys.executable).name, *sys.argv],
+        "command": [Path(sys.executable).name, *map(without_paths, sys.argv)],
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "platform": platform.platform(),

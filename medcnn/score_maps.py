@@ -1,6 +1,5 @@
 """Whole images to maps of scores: ``python -m medcnn.predict dense=true``."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from medcnn.files import replacing
 from medcnn.inputs import NAN, Input, read_input
 from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
-from medcnn.notes import visible
 from medcnn.report.score_map import draw_score_map
 from medcnn.results import decision_table
+from medcnn.terminal import say
 from medcnn.trainer import autocast
 
 Array = NDArray[Any]
@@ -81,7 +80,7 @@ def score_maps(
             if not probs.isfinite().all():
                 raise UserError(NAN)
         except UserError as error:
-            print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
+            say(f"{path} {error}")
             continue
         file = folder / f"{number:04d}_{stem(path)}.npy"
         with replacing(file) as place:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
+from medcnn.checks import check_values
 from medcnn.errors import InterruptedRunError, UserError, check_whole_number
 from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
 from medcnn.interruption import requeue
@@ -22,17 +23,6 @@ from medcnn.rundir import RunDir, environment
 
 if TYPE_CHECKING:
     from medcnn.data.samples import Samples
-
-WHOLE_NUMBERS: dict[str, tuple[int, int | None]] = {  # keys of the config: least, most
-    "seed": (0, 2**32 - 1),
-    "batch_size": (1, None),
-    "folds": (2, 100),
-    "overfit_batches": (0, None),
-    "cam.n": (0, None),
-    "trainer.max_epochs": (1, None),
-    "trainer.accumulate_grad_batches": (1, None),
-    "trainer.log_every_n_steps": (1, None),
-}
 
 
 def train(cfg: DictConfig, trust: list[str]) -> float:
@@ -76,12 +66,11 @@ def _job(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
 
 
 def check_numbers(cfg: DictConfig) -> None:
-    """Raise UserError at a number of the config that is none, or out of range."""
+    """Raise UserError at a value of the config that can't be, such as a number out of range."""
     from medcnn.config import plain
     from medcnn.evaluated import check_settings
 
-    for key, (least, most) in WHOLE_NUMBERS.items():
-        check_whole_number(key, OmegaConf.select(cfg, key), least, most)
+    check_values(cfg, "train")
     check_settings(plain(cfg.evaluation))
     if cfg.fold not in (None, "all"):
         check_whole_number("fold", cfg.fold, 0, cfg.folds - 1)
@@ -125,7 +114,7 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         note(line)
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
-        from medcnn.explain import explain_split, interval
+        from medcnn.evidence.of_split import explain_split, interval
 
         classifier.to(device(cfg.trainer))
         scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
@@ -179,7 +168,7 @@ def fit_and_test(
     fresh = not run.last.exists()
     classifier = make_classifier(card, trust, fresh=fresh, **make_training(cfg, samples, trust))
     if cfg.cam.n > 0 and classifier.spatial:
-        from medcnn.explain import check_explainable
+        from medcnn.evidence.of_split import check_explainable
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)

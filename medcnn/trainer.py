@@ -48,7 +48,6 @@ def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Train
     Raises:
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
     """
-    _check_limits(cfg.trainer)
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
     ours = (*_OURS, *LIMITS)
     options = {key: value for key, value in cfg.trainer.items() if key not in ours}
@@ -80,18 +79,6 @@ torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr
 
 _OURS = ("devices", "precision", "channels_last", "threads", "profiler", "requeue")
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")  # see DataModule
-
-
-def _check_limits(trainer: DictConfig) -> None:
-    for key in LIMITS:
-        value = trainer[key]
-        share = isinstance(value, float) and 0 < value <= 1
-        number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-        if not share and not number:
-            raise UserError(
-                f"trainer.{key}={value}: give a share, above 0 and up to 1.0, or a number of "
-                "batches, at least 1"
-            )
 
 
 def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:

@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn import cli
+from medcnn.arguments import AS_TYPED, quote_text
 from medcnn.errors import UserError
 
 Result = tuple[int, str, list[str]]  # exit code, stdout, lines of stderr
@@ -93,6 +94,11 @@ def refused(result: Result, *words: str) -> None:
         ("datset=phantom", ("no key datset", "mean dataset or")),
         ("experimnt=shortcut", ("no key experimnt", "experiment")),
         ("zzzzqq=1", ("there is no key zzzzqq",)),
+        ("+zzzzqq=1", ("there is no key zzzzqq",)),
+        ("cam.method=gradcamm", ("cam.method=gradcamm: choose one of",)),
+        ("objective.loss=focal", ("no key objective.loss: there is no such loss yet (focal)",)),
+        ("augment=mixup", ("augment=mixup: there is no mixing of training images yet",)),
+        ("trainer=slurm", ("trainer=slurm: there is no job on several machines yet",)),
         ("seed=[1", ("can't read 'seed=[1'", "quotes")),
         ("seed", ("can't read 'seed'",)),
         ("model=lenet,vgg", ("Ambiguous value for argument 'model=lenet,vgg'",)),
@@ -247,20 +253,20 @@ def test_any_path_is_read_as_it_was_typed() -> None:
     for path in NASTY + paths:
         if "${" in path:
             continue  # an interpolation, as in paths.run=${paths.runs}/mine
-        key = draw.choice(cli.AS_TYPED)
-        assert parser.parse_override(cli.quote_text(f"{key}={path}")).value() == path
+        key = draw.choice(AS_TYPED)
+        assert parser.parse_override(quote_text(f"{key}={path}")).value() == path
 
 
 @pytest.mark.parametrize(
     "argument", ["checkpoint='a b'", 'checkpoint="a b"', "checkpoint='a','b'", "output=null"]
 )
 def test_what_is_quoted_or_null_stays(argument: str) -> None:
-    assert cli.quote_text(argument) == argument
-    assert cli.quote_text("seed=1") == "seed=1"
+    assert quote_text(argument) == argument
+    assert quote_text("seed=1") == "seed=1"
     for key in ("evaluation.operating_point", "seed"):
-        assert cli.quote_text(f"{key}=0.3,1") == f"{key}=0.3,1"  # of a sweep
-    assert cli.quote_text("--help") == "--help"
-    assert cli.quote_text("checkpoint=") == "checkpoint="
+        assert quote_text(f"{key}=0.3,1") == f"{key}=0.3,1"  # of a sweep
+    assert quote_text("--help") == "--help"
+    assert quote_text("checkpoint=") == "checkpoint="
 
 
 # Sweeps and ends
@@ -286,12 +292,16 @@ def test_a_missing_key_in_one_job_does_not_end_the_sweep(command: Command) -> No
 
     def task(cfg: DictConfig, trust: list[str]) -> float:
         seen.append(cfg.seed)
-        return float(cfg.dataset.nothing) if cfg.seed == 1 else 0.0
+        return float(cfg.nothing) if cfg.seed == 1 else 0.0
 
-    code, _, lines = command(task, "-m", "seed=1,2", "+dataset.nothing=???")
+    code, _, lines = command(task, "-m", "seed=1,2")
     assert (code, seen) == (2, [1, 2])
-    assert "dataset.nothing is missing" in lines[0]
+    assert "nothing" in lines[0]
     assert "1 job(s)" in lines[1]
+    seen.clear()
+    code, _, lines = command(task, "-m", "seed=2,3", "+dataset.nothing=???")
+    assert (code, seen) == (2, [])
+    assert "dataset.nothing is missing" in lines[0]
 
 
 def test_a_whole_sweep_ends_with_zero(command: Command, task: Recorder) -> None:
@@ -300,11 +310,49 @@ def test_a_whole_sweep_ends_with_zero(command: Command, task: Recorder) -> None:
     assert jobs_run == [(1, "lenet"), (1, "mlp"), (2, "lenet"), (2, "mlp")]
 
 
-def test_an_unknown_choice_ends_a_sweep_before_its_first_job(
-    command: Command, task: Recorder
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("model=lenet,resnt", "model=resnt: no such model (did you mean resnet"),
+        ("batch_size=8,0", "batch_size=0: give a whole number, at least 1"),
+        ("seed=1,2 +no_such_key=1", "there is no key no_such_key"),
+    ],
+)
+def test_what_cannot_be_ends_a_sweep_before_its_first_job(
+    command: Command, task: Recorder, arguments: str, words: str
 ) -> None:
-    refused(command(task, "-m", "model=lenet,resnt"), "model=resnt", "mean resnet")
+    refused(command(task, "-m", *arguments.split()), words)
     assert task.configs == []
+
+
+def test_each_job_of_a_sweep_has_its_place(command: Command, tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def task(cfg: DictConfig, trust: list[str]) -> None:
+        where = cfg.output if "output" in cfg else cli.sweep_run_dir()
+        seen.append(str(where).removeprefix(f"{tmp_path}/"))
+
+    def places(*arguments: str, root: str = "train") -> list[str]:
+        seen.clear()
+        result = command(task, "-m", *arguments, root=root)
+        assert result[0] == 0, result
+        return seen
+
+    models = "model=lenet,vgg"
+    assert places(models, "paths.run=X, [a]") == [
+        "X, [a]/0-phantom-lenet",
+        "X, [a]/1-phantom-vgg",
+    ]
+    assert places(models, "paths.run=my/${model.name}") == ["my/lenet", "my/vgg"]
+    predict = ("checkpoint=c", "images=i", "tta=none,flips")
+    assert places(*predict, "output=a b.csv", root="predict") == ["a b-0.csv", "a b-1.csv"]
+    assert places(*predict, root="predict") == ["predictions-0.csv", "predictions-1.csv"]
+    assert places(*predict, "output=${tta}.csv", root="predict") == ["none.csv", "flips.csv"]
+    explain = ("checkpoint=c", "methods=cam,gradcam")
+    assert places(*explain, "output=maps", root="explain") == ["maps/0", "maps/1"]
+    first, second = places("augment=none,light", root="data")
+    assert (Path(first).name, Path(second).name) == ("0", "1")
+    refused(command(task, "-m", *explain, root="explain"), "give output=…")
 
 
 def test_the_folder_of_a_job_is_known_only_in_a_sweep(command: Command, tmp_path: Path) -> None:
@@ -373,7 +421,8 @@ def test_exit_codes_of_a_process(
     script = [sys.executable, "-c", MADE.format(body=body), *arguments]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
-    assert done.stdout == ""
+    begun = "medcnn train: loading PyTorch\n"  # before the task, which may load it
+    assert done.stdout == ("" if arguments else begun)
     printed = done.stderr.splitlines()
     if lines is None:
         assert "Traceback" in done.stderr
@@ -397,8 +446,8 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
 
 def test_quoting_of_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.quote_text("runs=['a',\"b\"]") == "runs=['a',\"b\"]"
-    assert cli.quote_text("ensemble=[lr=0.1, my run]") == "ensemble=['lr=0.1','my run']"
-    assert cli.quote_text("seeds=[]") == "seeds=[]"
+    assert quote_text("runs=['a',\"b\"]") == "runs=['a',\"b\"]"
+    assert quote_text("ensemble=[lr=0.1, my run]") == "ensemble=['lr=0.1','my run']"
+    assert quote_text("seeds=[]") == "seeds=[]"
     (tmp_path / "[a,b]").mkdir()
-    assert cli.quote_text("runs=[a,b]") == "runs='[a,b]'"
+    assert quote_text("runs=[a,b]") == "runs='[a,b]'"

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from PIL import Image as Picture
 
 from medcnn import datasets
+from medcnn.checks import parse_bytes
 from medcnn.config import plain
 from medcnn.data import scan as scanning
 from medcnn.data.audit import IDENTICAL, NEAR, PATIENT
@@ -28,7 +29,6 @@ from medcnn.datasets import (
     data_config,
     in_memory,
     open_data,
-    parse_bytes,
     spec_of,
 )
 from medcnn.errors import UserError
@@ -579,6 +579,16 @@ def test_a_whole_run_names_nobody(tmp_path: Path) -> None:
         assert not [n for n in names if n.encode() in content or n in path.name], path
     spread = pd.read_csv(run / "predictions.csv")
     assert spread["image"].str.fullmatch("i-[0-9a-f]{16}").all()
+    figures = jobs.evaluate(
+        tmp_path / "out" / "again", f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
+    )
+    assert figures["test/auroc"] == jobs.metrics(run)["test/auroc"]
+    for path in [*run.rglob("*"), *(tmp_path / "out" / "again").rglob("*")]:
+        if path.is_file():  # where the data lie, too
+            assert str(tmp_path / "in").encode() not in path.read_bytes(), path
+    links = tmp_path / "out" / "key.paths"
+    assert {file.read_text() for file in links.iterdir()} >= {str(tmp_path / "in" / "table.csv")}
+    assert {file.stat().st_mode & 0o077 for file in [links, *links.iterdir()]} == {0}
 
 
 # Sizes and other values

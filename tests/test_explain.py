@@ -16,7 +16,7 @@ import medcnn
 from medcnn.assemble import make_source
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.explain import explain_split, interval
+from medcnn.evidence.of_split import explain_split, interval
 
 SCRIPT = jobs.ROOT / "scripts" / "visualize_cam.py"
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from medcnn import features
+from medcnn import feature_maps as features
 from medcnn.assemble import make_source
 from medcnn.classifier import Classifier
 from medcnn.data.image import ImageSpec
@@ -37,7 +37,9 @@ def best(run: Path) -> str:
 
 def draw(*overrides: str, trust: list[str] | None = None) -> list[Path]:
     """Draw pictures in this process; gives their files back."""
-    return features.main(jobs.compose("features", "accelerator=cpu", *overrides), trust or [])
+    return features.draw_features(
+        jobs.compose("features", "accelerator=cpu", *overrides), trust or []
+    )
 
 
 @pytest.fixture(scope="module")

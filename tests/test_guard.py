@@ -16,7 +16,7 @@ import pytest
 import torch
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from medcnn import guard
 from medcnn.evaluate import evaluate
@@ -302,7 +302,7 @@ def test_no_group_calls_a_foreign_target(
 @pytest.mark.parametrize(
     "text",
     [
-        "dataset: {_target_: '${strange}', command: touch MARK}\nstrange: os.system",
+        "dataset: {_target_: '${paths.data}', command: touch MARK}\npaths: {data: os.system}",
         "dataset: {_target_: '${oc.decode:os.system}', command: touch MARK}",
         "dataset: {_target_: [os.system], command: touch MARK}",
         "dataset: {_target_: {_target_: os.system}, command: touch MARK}",
@@ -340,6 +340,60 @@ def test_what_is_trusted_is_called(use: Callable[..., Result], mark: Path, stran
     assert stranger.exists()
 
 
+@pytest.mark.parametrize("setting", ["overwrite: true", "resume: run"])
+def test_what_replaces_a_run_is_taken_from_the_command_line(
+    use: Callable[..., Result], setting: str
+) -> None:
+    task = Task()
+    key, _, value = setting.partition(": ")
+    code, lines = use(
+        task, {EXPERIMENT: f"{GLOBAL}{setting}\npaths: {{run: mine}}"}, *BY_EXPERIMENT
+    )
+    assert (code, len(lines), task.calls) == (2, 1, [])
+    assert f"{key}= is taken from the command line only" in lines[0]
+    assert use(task, {}, *BY_EXPERIMENT, f"{key}={value}")[0] == 0
+
+
+SECRETS = {
+    "plain": "aggregate: ${oc.env:SECRET}",
+    "with a default": "paths: {data: '${oc.env:SECRET,x}'}",
+    "inside a text": "paths: {data: 'x-${oc.env:SECRET}'}",
+    "by a name put together": "paths: {runs: env, data: '${oc.${paths.runs}:SECRET}'}",
+    "decoded": "paths: {runs: '\\${oc.env:SECRET}', data: '${oc.decode:${paths.runs}}'}",
+    "put together": "paths: {runs: '$', run: '{oc.env:SECRET}', data: '${.runs}${.run}'}",
+}
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_no_file_reads_the_environment(
+    use: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    seen: list[str] = []
+
+    def task(cfg: DictConfig, trust: list[str]) -> None:
+        OmegaConf.resolve(cfg)
+        seen.append(str(cfg.paths.data))
+
+    code, lines = use(task, {EXPERIMENT: GLOBAL + SECRETS[kind]}, *BY_EXPERIMENT)
+    assert (code, len(lines), seen) == (2, 1, []), seen
+    assert "${oc.env:SECRET}: a config file may not read the environment" in lines[0]
+
+
+def test_the_command_line_names_what_is_read(
+    use: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", "there")
+    seen: list[str] = []
+
+    def task(cfg: DictConfig, trust: list[str]) -> None:
+        seen.append(str(cfg.paths.data))
+
+    assert use(task, {}, "paths.data=${oc.env:PLACE}/x")[0] == 0
+    assert use(task, {}, "paths.data=${oc.env:NOT_SET,else}")[0] == 0
+    assert seen == ["there/x", "else"]
+
+
 # Checkpoints
 
 
@@ -375,3 +429,28 @@ def test_a_checkpoint_is_not_a_program(use: Callable[..., Result], mark: Path) -
     assert (code, len(lines)) == (2, 1)
     assert "a.ckpt is not a checkpoint" in lines[0]
     assert not mark.exists()
+
+
+def test_no_checkpoint_and_no_run_directory_reads_the_environment(
+    use: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, mark: Path, phantom_run: Path
+) -> None:
+    monkeypatch.setenv("SECRET", "hunter2")
+    refused = "${oc.env:SECRET}: a config file may not read the environment"
+    content = jobs.checkpoint(phantom_run)
+    content["medcnn"]["config"]["dataset"]["seed"] = "${oc.env:SECRET}"
+    torch.save(content, mark.with_name("a.ckpt"))
+    code, lines = use(evaluate, {}, "checkpoint=a.ckpt", root="evaluate")
+    assert (code, len(lines)) == (2, 1)
+    assert refused in lines[0]
+    run = mark.with_name("run")
+    run.mkdir()
+    cfg = OmegaConf.load(phantom_run / "config.yaml")
+    cfg.dataset.seed = "${oc.env:SECRET}"
+    OmegaConf.save(cfg, run / "config.yaml")
+    (run / "status.json").write_text('{"state": "interrupted"}')
+    code, lines = use(train, {}, f"resume={run}")
+    assert (code, len(lines)) == (2, 1)
+    assert refused in lines[0]
+    assert not [
+        file for file in run.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()
+    ]

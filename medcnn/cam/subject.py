@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medcnn.cam.targets import Chosen, Targets
 from medcnn.errors import UserError
+from medcnn.nets.apart import apart
 from medcnn.nets.base import Net
 from medcnn.objective import Objective
 
@@ -83,8 +84,8 @@ def make_subject(
     """Cuts a net after some of its stages.
 
     Args:
-        net: A net with ``features`` and ``head``; wrapped in DistributedDataParallel or compiled,
-            it is unwrapped.
+        net: A net with ``features`` and ``head``, or one that can be taken apart so; wrapped in
+            DistributedDataParallel or compiled, it is unwrapped.
         images: (N, C, *spatial).
         targets: See `Targets`.
         stages: Names of stages of ``net.features``, in any order; "last" for the last one.
@@ -94,9 +95,12 @@ def make_subject(
         UserError: Images that don't fit, a net without spatial activations, or no such stage.
     """
     bare: Any = unwrapped(net)
+    name = type(bare).__name__
+    if isinstance(bare, nn.Module) and images.dim() in (4, 5) and len(images):
+        bare = apart(bare, images)
     if not getattr(bare, "spatial", True) or images.dim() not in (4, 5):
         raise UserError(
-            f"{type(bare).__name__} on images of shape {tuple(images.shape)} has no spatial "
+            f"{name} on images of shape {tuple(images.shape)} has no spatial "
             "activations, so there is no class activation map; use a convolutional model"
         )
     if isinstance(bare, Net):

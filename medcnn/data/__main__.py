@@ -1,7 +1,16 @@
 """``python -m medcnn.data``: what medcnn sees in a data set, before anything is trained on it."""
 
+from omegaconf import DictConfig
+
 from medcnn import cli
-from medcnn.look import look
+
+
+def main(cfg: DictConfig, trust: list[str]) -> None:
+    """Print and write what is in a data set; see `medcnn.look.look`."""
+    from medcnn.look import look
+
+    look(cfg, trust)
+
 
 if __name__ == "__main__":
-    cli.main(look, "data")
+    cli.main(main, "data")

@@ -1,6 +1,5 @@
 """``python -m medcnn.nets``: all nets in a table, or the layers of one."""
 
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from medcnn.nets.base import Net, stage_shapes, times
 from medcnn.nets.describe import Facts, build_on_meta, count_macs, facts, published_input
 from medcnn.nets.receptive_field import stage_fields
 from medcnn.nets.variants import VARIANTS, pretrained_file
+from medcnn.terminal import say, terminal
 
 HELP = """\
 python -m medcnn.nets
@@ -52,22 +52,15 @@ def main(arguments: list[str]) -> int:
         Exit code: 0 done, 2 something that the user can put right (one line on stderr), 130
         interrupted.
     """
-    try:
-        for line in answer(arguments):
-            print(line, flush=True)
-    except UserError as error:
-        return say(str(error), 2)
-    except KeyboardInterrupt:
-        return say("interrupted", 130)
-    except BrokenPipeError:  # as of `| head`, once it has what it wants
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # Python flushes it at its end
+    with terminal():
+        try:
+            for line in answer(arguments):
+                print(line, flush=True)
+        except UserError as error:
+            return say(str(error), 2)
+        except KeyboardInterrupt:
+            return say("interrupted", 130)
     return 0
-
-
-def say(message: str, code: int) -> int:
-    """Print one line on stderr; the exit code comes back."""
-    print(f"medcnn: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    return code
 
 
 def answer(arguments: list[str]) -> Iterator[str]:
@@ -77,11 +70,14 @@ def answer(arguments: list[str]) -> Iterator[str]:
         UserError: Arguments that can't be, or that don't fit the net.
     """
     names = [argument for argument in arguments if "=" not in argument]
-    wrong = [name for name in names if name.startswith("-")] or names[1:]
+    dashed = [argument for argument in arguments if argument.startswith("-")]
+    wrong = dashed or names[1:]
     if "--help" in arguments or "-h" in arguments:
         yield HELP
     elif wrong:
-        raise UserError(f"{wrong[0]}: give one name and option=value; see --help")
+        key = wrong[0].lstrip("-").partition("=")[0]
+        hint = f"NAME {key}=…, without dashes" if dashed else "one name and option=value"
+        raise UserError(f"{wrong[0]}: give {hint}; see --help")
     elif names:
         settings = [argument for argument in arguments if "=" in argument]
         yield from layers(names[0], read_settings(settings))

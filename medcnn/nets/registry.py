@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medcnn.errors import UserError
+from medcnn.lacking import lacking
 from medcnn.nets.alexnet import alexnet
 from medcnn.nets.base import Net
 from medcnn.nets.cut import cut as cut_at
@@ -115,7 +116,8 @@ def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[st
         family, fixed = resolve(name)
         if family not in FAMILIES:
             known = list(dict.fromkeys([*FAMILIES, *VARIANTS]))
-            raise UserError(f"model.name={name}: no such net{nearest(str(name), known)}")
+            hint = lacking(name) or f"no such net{nearest(str(name), known)}"
+            raise UserError(f"model.name={name}: {hint}")
         for key, value in options.items():
             if fixed.get(key, value) != value:
                 raise UserError(f"model.{key}={value}: {name} has {key}={fixed[key]}")

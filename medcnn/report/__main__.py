@@ -11,10 +11,6 @@ from omegaconf import DictConfig, ListConfig
 from medcnn import cli
 from medcnn.errors import UserError, check_path
 from medcnn.files import check_folder, replacing
-from medcnn.report.compare_page import write_comparison
-from medcnn.report.model_card import write_model_card
-from medcnn.report.run_page import write_run_page
-from medcnn.report.runs import check_finished
 from medcnn.rundir import RunDir
 
 
@@ -38,9 +34,14 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
     if len(runs) == 1:
         written = of_one(runs[0], output)
     else:
+        from medcnn.report.compare_page import write_comparison
+
         for run in runs:
             evaluated(run)
-        written = [write_comparison(runs, output or Path("comparison.html"), notes=notes)]
+        place = Path(given[0]) if len(given) == 1 else Path()  # of a sweep, its own folder
+        out = output or place / "comparison.html"
+        check_folder(f"runs={place}", out.parent)
+        written = [write_comparison(runs, out, notes=notes)]
     if notes:
         print("\n".join(notes), file=sys.stderr)
     print("\n".join(map(str, written)), flush=True)
@@ -49,6 +50,9 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
 
 def of_one(run: Path, output: Path | None) -> list[Path]:
     """The page and the model card of a run; the page also where `output` says."""
+    from medcnn.report.model_card import write_model_card
+    from medcnn.report.run_page import write_run_page
+
     evaluated(run)
     page, card = write_run_page(run), write_model_card(run)
     if output is None or output.resolve() == page.resolve():
@@ -74,6 +78,10 @@ def found_runs(given: Sequence[Any]) -> tuple[list[Path], list[str]]:
     for value in given:
         check_path("runs", value)
         folder = Path(value)
+        if not folder.exists():
+            raise UserError(f"{folder}: there is no such folder; give the folder of a run")
+        from medcnn.report.runs import check_finished
+
         jobs = sorted(path.parent for path in folder.glob("*/status.json"))
         if (folder / "status.json").exists() or not jobs:
             check_finished(folder)

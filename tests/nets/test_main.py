@@ -114,8 +114,8 @@ def test_help(capsys: Output, arguments: list[str]) -> None:
         ("resnet18 num_classes=3", "num_classes: give NAME, input=CxHxW and classes=N"),
         ("resnet18 pretrained=true", "pretrained=true: the layers are the same without"),
         ("resnet18 resnet34", "resnet34: give one name and option=value; see --help"),
-        ("--depth resnet34", "--depth: give one name"),
-        ("resnet18 -x", "-x: give one name"),
+        ("--depth=34 resnet", "--depth=34: give NAME depth=…, without dashes"),
+        ("resnet18 -x", "-x: give NAME x=…, without dashes"),
         ("input=1x64x64", "input=1x64x64: give the name of a net before it; see --help"),
     ],
 )

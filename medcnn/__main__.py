@@ -1,0 +1,42 @@
+"""``python -m medcnn``: the commands, a line each."""
+
+import sys
+
+from medcnn import __version__
+from medcnn.lacking import lacking
+from medcnn.terminal import say, terminal
+
+COMMANDS = {
+    "train": "train a classifier, test it, and draw the evidence for its decisions",
+    "data": "what is in a data set, and every problem of it, before training",
+    "evaluate": "test a checkpoint again, with other settings, or on other data",
+    "predict": "classify new images with a checkpoint",
+    "explain": "maps of the evidence for decisions, and scores of whether to believe them",
+    "features": "the filters of a net, and what its layers make of an image",
+    "report": "the page of a run, or one that compares several",
+    "nets": "the networks, and their layers",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print the commands; gives the exit code back.
+
+    Args:
+        arguments: Without the name of the program: none, or ``--help``.
+    """
+    with terminal():
+        if arguments and arguments[0] not in ("-h", "--help"):
+            command = f"python -m medcnn.{arguments[0]}"
+            hint = f"{arguments[0]}: python -m medcnn lists the commands"
+            if arguments[0] in COMMANDS:
+                hint = f"{arguments[0]}: write {command}, with a dot"
+            return say(lacking(arguments[0]) or hint, 2)
+        print(f"medcnn {__version__}\n")
+        for name, line in COMMANDS.items():
+            print(f"  python -m medcnn.{name:9} {line}")
+        print("\nEach one says with --help what can be set.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,163 @@
+"""What is asked for that there is not yet, in the field's words, and the nearest there is."""
+
+import re
+import sys
+from collections.abc import Sequence
+
+ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest that there is
+    (
+        "focal ldam asl asymmetric labelsmoothing supcon",
+        "such loss",
+        "objective.class_weights=balanced gives rare classes their share",
+    ),
+    (
+        "mixup cutmix mosaic",
+        "mixing of training images",
+        "augment=strong moves and scales them, augment=monai applies MONAI's transforms",
+    ),
+    (
+        "randaugment autoaugment trivialaugment augmix",
+        "random choice among augmentations",
+        "augment=light, standard and strong are fixed ones",
+    ),
+    ("cutout randomerasing", "erasing of patches", "RandCoarseDropout of augment=monai does it"),
+    (
+        "slurm submitit ray dask kubernetes torchrun",
+        "job on several machines",
+        "trainer=ddp takes all GPUs of one, or CPU processes",
+    ),
+    (
+        "fsdp deepspeed horovod",
+        "splitting of a network over devices",
+        "trainer=ddp gives each device its share of every batch",
+    ),
+    (
+        "tpu hpu xla mps rocm",
+        "support of this hardware",
+        "trainer.accelerator is cpu or gpu (CUDA)",
+    ),
+    (
+        "optuna ax nevergrad hyperband bohb search tune",
+        "search for hyperparameters",
+        "-m with several values (model=lenet,vgg) trains with each and compares them",
+    ),
+    (
+        "onnx torchscript tensorrt openvino coreml tflite export",
+        "export of networks",
+        "medcnn.load(checkpoint) gives a torch.nn.Module",
+    ),
+    (
+        "serve server triton gradio fastapi",
+        "server of predictions",
+        "python -m medcnn.predict classifies files, medcnn.load tensors",
+    ),
+    (
+        "simclr moco byol mae dino pretrain",
+        "self-supervised pretraining",
+        "model.pretrained=true and model.weights=FILE start from weights",
+    ),
+    (
+        "segmentation unet nnunet detection yolo survival",
+        "such task",
+        "it classifies images, grades them, or estimates numbers",
+    ),
+    (
+        "mil abmil clam",
+        "multiple-instance learning",
+        "aggregate= puts together what a volume's slices say",
+    ),
+    (
+        "shap lime rise lrp deeplift rollout",
+        "such method of maps",
+        "methods=all takes every method that the network has",
+    ),
+    (
+        "openslide wsi svs",
+        "reader of whole slides",
+        "tiles in PNG or TIFF, with the slide as patient, are read",
+    ),
+    (
+        "webdataset tfrecord zarr hdf5 dicomweb pacs",
+        "reader of such stores",
+        "dataset=csv and dataset=folder read files",
+    ),
+    ("lion lamb lars adafactor", "such optimiser", "optimizer= is adamw, adam, sgd or rmsprop"),
+    ("clearml aim", "logger for it", "logger=tensorboard and csv write files"),
+    (
+        "conformal",
+        "conformal prediction",
+        "the page tells the accuracy on the images that it is surest of",
+    ),
+    (
+        "diagnose plan",
+        "planning of a training",
+        "python -m medcnn.data shows what is in a data set, and what is wrong",
+    ),
+    (
+        "federated",
+        "federated learning",
+        "python -m medcnn.evaluate tests a checkpoint at another place",
+    ),
+)
+OF_TIMM = {  # families that timm has, and a model of each
+    "convnext": "convnext_tiny",
+    "deit": "deit_small_patch16_224",
+    "efficientnet": "efficientnet_b0",
+    "inception": "inception_v3",
+    "mobilenet": "mobilenetv3_small_100",
+    "regnet": "regnety_002",
+    "resnext": "resnext50_32x4d",
+    "seresnet": "seresnet50",
+    "swin": "swin_tiny_patch4_window7_224",
+    "vit": "vit_small_patch16_224",
+}
+OF_LIGHTNING = {  # loggers that it has
+    "comet": "CometLogger",
+    "mlflow": "MLFlowLogger",
+    "neptune": "NeptuneLogger",
+    "wandb": "WandbLogger",
+}
+LACKING: dict[str, tuple[str, str]] = {
+    **{word: (what, nearest) for words, what, nearest in ROWS for word in words.split()},
+    **{
+        family: ("such family of its own", f"model=timm model.name={name} is timm's")
+        for family, name in OF_TIMM.items()
+    },
+    **{
+        word: (
+            "logger for it",
+            f"your own config may name pytorch_lightning.loggers.{name}, with trust= beside it",
+        )
+        for word, name in OF_LIGHTNING.items()
+    },
+}
+
+
+def lacking(*words: object) -> str | None:
+    """Return a sentence about the first thing among words that medcnn doesn't have yet, or None.
+
+    >>> lacking("mixup")[:51]
+    'there is no mixing of training images yet (mixup); '
+    >>> lacking("resnet") is None
+    True
+    """
+    for word in words:
+        parts = re.findall(r"[a-z]+", str(word).lower())
+        for part in ("".join(parts), *parts):
+            if part in LACKING:
+                what, nearest = LACKING[part]
+                return f"there is no {what} yet ({part}); {nearest}"
+    return None
+
+
+def refuse_command(argv: Sequence[str]) -> None:
+    """End the program if it was started as a command that there is not yet.
+
+    Args:
+        argv: As in `sys.orig_argv`.
+    """
+    module = argv[argv.index("-m") + 1] if "-m" in argv[:-1] else ""
+    sentence = lacking(module.removeprefix("medcnn.")) if module.startswith("medcnn.") else None
+    if sentence is not None:
+        print(f"medcnn: {sentence}", file=sys.stderr, flush=True)
+        sys.exit(2)
