@@ -32,7 +32,7 @@ import numpy as np
 from medcnn.data.cache_index import DamagedError, damaged, open_index
 from medcnn.data.identity import status_of
 from medcnn.data.image import Array
-from medcnn.errors import UserError
+from medcnn.errors import UserError, reason
 
 Facts = dict[str, Any]
 
@@ -85,9 +85,9 @@ class Cache:
         try:
             yield
         except (OSError, sqlite3.OperationalError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
+            why = reason(error) if isinstance(error, OSError) else error
             raise UserError(
-                f"cache.folder={self.root} can't be written to: {reason}; choose another folder, "
+                f"cache.folder={self.root} can't be written to: {why}; choose another folder, "
                 "or make room"
             ) from error
 

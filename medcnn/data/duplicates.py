@@ -167,6 +167,8 @@ def _judged(
     place = torch.stack([stretch, torch.zeros_like(stretch)], 1)[..., None].repeat(1, 1, dims)
     found, how_far = [np.empty((0, 2), np.int64)], [np.empty(0)]
     for k, look in enumerate(looks):
+        if len(pairs) == 0:
+            break
         agree = np.empty(len(pairs))
         for part in torch.arange(len(pairs)).split(max(1, _PIXELS // look.side**dims)):
             sides = pairs[part.numpy()].T

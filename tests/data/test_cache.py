@@ -1,8 +1,6 @@
-import errno
 import multiprocessing
 import os
 import signal
-import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -186,7 +184,9 @@ def test_a_full_disk_is_said(small_disk: Path) -> None:
             cache.add("a", image(1), {})
         fill(small_disk)
         with (
-            pytest.raises(UserError, match=r"cache.folder=.* can't be written to: "),
+            pytest.raises(
+                UserError, match=r"cache.folder=.* can't be written to: .*(full|space left)"
+            ),
             cache.filling(),
         ):
             cache.add("b", large, {})
@@ -268,26 +268,3 @@ def test_a_damaged_index_is_made_anew(
         with cache.filling():
             cache.add("new", image(3), {})
         assert cache.pack("uint8-1x4x6").shape[0] == 1
-
-
-def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with Cache(tmp_path, {}) as cache:
-        monkeypatch.setattr(os, "fsync", full)
-        with (
-            pytest.raises(UserError, match=r"cache.folder=.* written to: No space left on device"),
-            cache.filling(),
-        ):
-            cache.add("a", image(1), {})
-    monkeypatch.undo()
-    monkeypatch.setattr(
-        "medcnn.data.cache.open_index", lambda _: _raise(sqlite3.OperationalError("disk is full"))
-    )
-    with pytest.raises(UserError, match=r"can't be written to: disk is full; choose another"):
-        Cache(tmp_path / "other", {})
-
-
-def _raise(error: Exception) -> None:
-    raise error
