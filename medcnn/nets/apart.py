@@ -78,8 +78,9 @@ def _by_graph(model: nn.Module, twin: nn.Module, images: Tensor) -> Halves | Non
         below = set(nodes[place:])
         ends = all(set(node.all_input_nodes) <= below for node in nodes[place + 1 :])
         if len(shape) == maps and max(shape[2:]) > 1 and ends:
-            parts = _graph(nodes[: place + 1]), _graph(nodes[place + 1 :], nodes[place])
-            return Halves(*(fx.GraphModule(traced, part) for part in parts), spatial=True)
+            features = fx.GraphModule(traced, _graph(nodes[: place + 1]))
+            head = fx.GraphModule(traced, _graph(nodes[place + 1 :], nodes[place]))
+            return Halves(features, head, spatial=True)
     return None
 
 
