@@ -105,6 +105,12 @@ def _hydra_node(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()}
 
 
+class _NamedText(StringIO):
+    """A text with the name of its file, which YAML's messages tell."""
+
+    name = "<file>"
+
+
 @contextmanager
 def guarded_loader() -> Iterator[None]:
     """Hydra's entry point, which takes no loader, uses `GuardedLoader` inside the block.
@@ -116,7 +122,9 @@ def guarded_loader() -> Iterator[None]:
     def checked(file: Any) -> Any:
         text = file.read() if hasattr(file, "read") else Path(file).read_text(encoding="utf-8")
         check_yaml(text)
-        return load(StringIO(text))
+        stream = _NamedText(text)
+        stream.name = str(getattr(file, "name", file))
+        return load(stream)
 
     vars(hydra_internal)["ConfigLoaderImpl"] = GuardedLoader
     OmegaConf.load = checked  # type: ignore[method-assign, assignment]

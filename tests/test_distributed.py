@@ -233,7 +233,7 @@ def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         medcnn.datasets,
         "open_data",
-        lambda cfg, trust, checked: SimpleNamespace(samples=f"{cfg.dataset.name} {trust}"),
+        lambda cfg, trust, checked, quiet: SimpleNamespace(samples=f"{cfg.dataset.name} {trust}"),
     )
     distributed.main()
     ((cfg, path, trust),) = seen

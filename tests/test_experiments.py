@@ -335,10 +335,11 @@ def test_a_job_of_a_sweep_that_goes_on_by_itself(
 def test_a_failing_job_is_recorded_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sweep(monkeypatch, tmp_path, "batch_size=16,0,8") == 2
+    axes = "augment.flip=[-1],[-3],[-2]"  # a film has no front and back
+    assert sweep(monkeypatch, tmp_path, axes) == 2
     table = pd.read_csv(tmp_path / "summary.csv")
     assert table["state"].tolist() == ["finished", "failed", "finished"]
-    assert "batch_size=0" in table["error"][1]
+    assert "augment.flip" in table["error"][1]
     error = capsys.readouterr().err
     assert "1 job(s) of the sweep failed; see its summary.csv" in error
 

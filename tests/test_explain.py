@@ -150,7 +150,7 @@ def test_without_output_the_maps_lie_in_the_run_directory(
         ("smooth=1", "smooth=1"),
         ("scale=big", "scale=big"),
         ("split=holdout", "holdout split is empty"),
-        ("accelerator=gpu", "accelerator=gpu: this machine has none"),
+        ("accelerator=gpu", "accelerator=gpu: torch finds no supported GPU"),
         ("n=-3", "n=-3"),
         ("n=all", "n=all"),
         ("batch_size=0", "batch_size=0"),

@@ -298,7 +298,7 @@ def test_a_net_of_ones_own(picture: Path, tmp_path: Path) -> None:
         ("channels=0", "channels=0: give a whole number, 1 … 32"),
         ("channels=33", "channels=33"),
         ("channels=all", "channels=all"),
-        ("accelerator=gpu", "accelerator=gpu: this machine has none"),
+        ("accelerator=gpu", "accelerator=gpu: torch finds no supported GPU"),
         ("image=none.png", "image=none.png is neither"),
         ("checkpoint=none.ckpt", "checkpoint=none.ckpt: there is no such file"),
     ],

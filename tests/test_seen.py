@@ -11,7 +11,7 @@ from PIL import Image
 
 from medcnn.errors import UserError
 
-SMALL = (*jobs.PLAIN, "trainer.max_epochs=1", "model=lenet", "cam.n=0", "near_duplicates=null")
+SMALL = (*jobs.PLAIN, "trainer.max_epochs=1", "model=lenet", "cam.n=0", "near_duplicates=false")
 SIZE = "dataset.size=28"
 
 

@@ -204,7 +204,10 @@ def test_numbers_are_checked_first(tmp_path: Path, override: str) -> None:
     ("override", "message"),
     [
         ("trainer.accelerator=gpu", "trainer.accelerator=gpu: torch finds no supported GPU"),
-        ("trainer.accelerator=tpu", "trainer.accelerator=tpu: choose one of auto, cpu, gpu"),
+        (
+            "trainer.accelerator=tpu",
+            "trainer.accelerator=tpu: there is no support of this hardware yet",
+        ),
         ("trainer.accelerator=abacus", "trainer.accelerator=abacus: choose one of"),
         ("trainer.devices=0", "trainer.devices=0: a number of processes"),
         ("trainer.devices=many", "trainer.devices=many: a number of processes"),

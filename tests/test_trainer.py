@@ -217,7 +217,9 @@ def test_a_run_of_two_processes_ends_when_one_does(
         ),
     }[whose]
     assert first.returncode == code
-    assert error == f"medcnn: {says}; go on with: python -m medcnn.train resume={run}\n"
+    *notes, last = error.splitlines()
+    assert last == f"medcnn: {says}; go on with: python -m medcnn.train resume={run}"
+    assert all(line.startswith("note: ") for line in notes)
     assert jobs.status(run)["state"] == "interrupted"
     if when == "training":
         assert jobs.checkpoint(run, "last")["epoch"] >= 0

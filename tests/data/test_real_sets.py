@@ -277,6 +277,7 @@ def test_no_text_of_a_header_is_printed_or_written(dicom: Looked, data_root: Pat
     paths = " ".join(dicom.given)
     secret = {text.strip() for text in told}
     secret = {text for text in secret if len(text) > 4 and text not in paths}
+    secret = {text for text in secret if set(text) != {"0"}}  # digits of figures, too
     assert len(secret) > 300
     contents = [path.read_bytes() for path in dicom.folder.rglob("*") if path.is_file()]
     assert len(contents) > 8
@@ -303,7 +304,7 @@ def test_each_nifti_file_is_used_or_named_with_a_reason(data_root: Path, tmp_pat
     looked = files(root, tmp_path, names, "dataset.spatial_dims=3", "dataset.size=16")
     assert refused(looked) == {
         "corrupt/derived_truncated.nii.gz": "is cut short",
-        "epi_pe_ap_3.nii": "is a series of 2 volumes: save the one that is meant",
+        "epi_pe_ap_3.nii": "is a series of 2 volumes: dataset.frame=0, 1, … or centre takes one",
     }
     assert sorted([*used(looked), *refused(looked)]) == names
     assert nibabel.load(root / "epi_pe_ap_3.nii").shape[3:] == (2,)
