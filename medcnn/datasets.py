@@ -109,8 +109,7 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
         cfg: Of the test: its ``dataset`` stands for other data, which keep their own splits; null
             (or one that names none) for the data of the training, split as they were.
     """
-    own = "_target_" not in (cfg.get("dataset") or {})
-    keys = ("dataset", "splits", "folds", "fold") if own else ()
+    keys = ("dataset", "splits", "folds", "fold") if of_training(cfg) else ()
     settings = {key: plain(cfg.get(key)) for key in SETTINGS}
     settings |= {
         "near_duplicates": False,
@@ -124,6 +123,11 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
     if settings["paths"]["pseudonym_key"] is None:
         settings["paths"]["pseudonym_key"] = trained["paths"]["pseudonym_key"]
     return OmegaConf.create(settings | {key: trained[key] for key in keys})
+
+
+def of_training(cfg: DictConfig) -> bool:
+    """Return whether a test is on the data of the training, as its ``dataset`` names no source."""
+    return "_target_" not in (cfg.get("dataset") or {})
 
 
 def in_memory(samples: Samples, memory: str | int) -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from medcnn.classifier import Classifier
 from medcnn.data.pseudonyms import pseudonym
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, NEW
-from medcnn.datasets import DataSet, data_config, open_data
+from medcnn.datasets import DataSet, data_config, of_training, open_data
 from medcnn.errors import UserError
 from medcnn.files import read_csv
 from medcnn.problems import CONTENT, contents, pseudonym_key
@@ -37,7 +37,7 @@ def open_tested(
     Args:
         members: The classifiers.
         checkpoints: Their files; samples.csv of a run lies two folders up.
-        cfg: Of a test: ``dataset`` (null for the data of the training), ``split`` and the keys of
+        cfg: Of a test: ``dataset`` (see `medcnn.datasets.of_training`), ``split`` and the keys of
             `medcnn.datasets.data_config`.
         trust: Names that ``_target_`` may hold beside medcnn's own.
         folder: See `medcnn.datasets.open_data`.
@@ -61,7 +61,8 @@ def open_tested(
             ]
         tables.append(table)
     hidden = [bool(member.card["config"]["pseudonymise"]) for member in members]
-    now = data.samples.table[["image", "patient"]].astype(str)
+    wanted = ["image", "patient", "slice"]
+    now = data.samples.table.reindex(columns=wanted, fill_value="").astype(str)
     key = pseudonym_key(settings) if any(hidden) or settings.pseudonymise else None
     if key is not None and not settings.pseudonymise:
         now = _hidden(now, key)
@@ -69,7 +70,7 @@ def open_tested(
     seen = [table if key is None or secret else _hidden(table, key) for table, secret in pairs]
     then = _together(seen)
     notes: list[str] = []
-    if own := cfg.get("dataset") is None:
+    if own := of_training(cfg):
         official = "test" if settings.fold is None else HOLDOUT
         stated = official if data.official_column else None
         splits, notes = _kept(now, data.samples.table["split"], then, stated)
@@ -87,7 +88,7 @@ def open_tested(
 
 
 def samples_of(checkpoint: Path) -> pd.DataFrame | None:
-    """Columns image, patient, split and content_hash of the run that a checkpoint lies in."""
+    """Columns image, slice, patient, split and content_hash of a checkpoint's run."""
     path = checkpoint.resolve().parent.parent / "samples.csv"
     try:
         table = read_csv(path).fillna("")
@@ -95,7 +96,7 @@ def samples_of(checkpoint: Path) -> pd.DataFrame | None:
         return None
     if not {"image", "patient", "split"} <= set(table):
         return None
-    return table.reindex(columns=["split", *COLUMNS], fill_value="")
+    return table.reindex(columns=["split", "slice", *COLUMNS], fill_value="")
 
 
 def _hidden(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
@@ -112,13 +113,13 @@ def _hidden(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
 
 
 def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One row an image: what is the worst that a member did with it, as a split."""
+    """One row an image (or a slice): what is the worst that a member did with it, as a split."""
     whole = pd.concat(tables, ignore_index=True)
     order = [*ALL_SPLITS[:3], HOLDOUT] if len(tables) == 1 else [*ALL_SPLITS[:3]]
     if len(tables) > 1:
         whole["split"] = whole["split"].replace(HOLDOUT, "test")
     whole["split"] = pd.Categorical(whole["split"], order, ordered=True)
-    first = whole.sort_values("split", kind="stable").drop_duplicates("image")
+    first = whole.sort_values("split", kind="stable").drop_duplicates(["image", "slice"])
     return first.astype({"split": str}).set_index("image")
 
 
@@ -128,12 +129,12 @@ def _kept(
     """The splits of the training for the images of today, and what has changed.
 
     Args:
-        now: Images and patients.
+        now: Images, patients and slices.
         splits: As the config of the training would split them today.
         then: Of `_together`.
         stated: The split of the test images that the table itself names; None if it names none.
     """
-    before = now["image"].map(then["split"])
+    before = now["image"].map(then.loc[~then.index.duplicated(), "split"])
     new = before.isna().to_numpy()
     if new.all():
         raise UserError(
@@ -196,7 +197,9 @@ def _copies(
             "on: the figures are too good."
         )
     if now is not None:
-        before = now["image"].iloc[rows].map(then[CONTENT]).fillna("").to_numpy()
+        known = pd.Series(then[CONTENT].to_numpy(), then.index + "\n" + then["slice"])
+        names = (now["image"] + "\n" + now["slice"]).iloc[rows]
+        before = names.map(known).fillna("").to_numpy()
         if changed := int(((before != "") & (before != found.to_numpy())).sum()):
             notes.append(f"{changed} of {len(rows)} tested images have changed since the training.")
     return notes

@@ -7,9 +7,15 @@ import jobs
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+import medcnn
+from medcnn.data.samples import Samples
+from medcnn.datasets import DataSet
 from medcnn.errors import UserError
+from medcnn.problems import contents
+from medcnn.seen import _copies, _together, open_tested
 
 SMALL = (*jobs.PLAIN, "trainer.max_epochs=1", "model=lenet", "cam.n=0", "near_duplicates=false")
 SIZE = "dataset.size=28"
@@ -66,6 +72,30 @@ def test_a_table_that_has_grown_keeps_its_split(
     assert set(fresh["image"]) == set(names[32:39])
     with pytest.raises(UserError, match="the holdout split is empty"):
         evaluate(run, tmp_path / "x", "split=holdout")
+
+
+def test_maps_are_of_the_split_that_the_training_tested_on(run: Path) -> None:
+    trained, best = splits_of(run), run / "checkpoints" / "best.ckpt"
+    write_table(run.parent / "table.csv", 40)
+    cfg = jobs.compose("explain", f"checkpoint='{best}'", f"cache.folder='{run.parent}/cache'")
+    data, _ = open_tested([medcnn.load(best)], [best], cfg)
+    now = data.samples.table.set_index("image")["split"]
+    assert now[trained.index].tolist() == trained.tolist()
+    assert set(now.drop(trained.index)) == {"new"}
+
+
+def test_slices_are_compared_with_the_same_slices() -> None:
+    images = torch.randint(255, (6, 1, 4, 4), generator=torch.Generator().manual_seed(0))
+    table = pd.DataFrame({"image": list("aabbcc"), "slice": [0, 1] * 3, "label": 0})
+    table["patient"], table["split"] = table["image"], ["train", "train", *["test"] * 4]
+    data = DataSet(Samples("volumes", table, images, "multiclass", ("x", "y")))
+    then = _together([table.astype(str).assign(content_hash=contents(data))])
+    now = data.samples.table[["image", "patient", "slice"]].astype(str)
+    assert _copies(data, now, then, "test", None) == []
+    images[3], images[5] = images[1], images[5] + 1  # of b and c; the first is learnt by heart
+    copied, changed = _copies(data, now, then, "test", None)
+    assert copied.startswith("1 of 4 tested images are, pixel for pixel")
+    assert changed.startswith("2 of 4 tested images have changed")
 
 
 def test_what_was_trained_on_is_no_test(run: Path, tmp_path: Path) -> None:
