@@ -111,8 +111,8 @@ def kinds(files: Iterable[Path]) -> str:
 def _in_folder(folder: Path, volumes: bool, what: str) -> Iterable[Path]:
     files, linked = visible_files(folder, what)
     found = [path for path in files if is_image(path)]
-    parts = {data_file(path) for path in found}
-    left = [path for path in files if path not in set(found) and path not in parts]
+    taken = {*found, *map(data_file, found)}
+    left = [path for path in files if path not in taken]
     text = f"left out: {kinds(left)}" if left else ""
     if linked:
         text = "; ".join(filter(None, [text, f"{linked} linked folders aren't followed"]))

@@ -131,7 +131,7 @@ def decode_tiff(path: Path, found: Layout, frame: int | str | None = None) -> Im
     values = values[: 3 if found.photometric == RGB else 1]  # without transparency
     if len(values) == 3 and found.shape[0] > 1 and frame is None:
         raise UserError(COLOURS_STACKED)
-    if frame is not None:
+    if frame is not None and found.shape[0] > 1:
         page = pick(found.shape[0], frame, "pictures")
         values = values[:, page : page + 1]
     values = _upright(values, int(turn.value) if turn else 1)
