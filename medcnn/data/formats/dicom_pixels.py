@@ -94,9 +94,14 @@ def filled(pixels: Pixels, modality: str) -> Array:
 
     The background is the lowest of the values, of what is shown as black, and of CT the air; the
     highest where white is lower than black.
+
+    Raises:
+        UserError: There is nothing but padding.
     """
     if pixels.padding is None:
         return pixels.values
+    if pixels.padding.all():
+        raise UserError("holds padding alone: each of its pixels has the PixelPaddingValue")
     measured = pixels.values[:, ~pixels.padding]
     shown = [pair for pair in (pixels.value_range, pixels.window) if pair]
     blacks = [float(black) for black, _ in shown]

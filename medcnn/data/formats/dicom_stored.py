@@ -77,8 +77,6 @@ def padding(dataset: "Dataset", stored: Array) -> Array | None:
     if stored.dtype.kind == "i":  # some writers give −2000 as 63536
         ends = sorted(end - 2**16 if end >= 2**15 else end for end in ends)
     found = (stored >= ends[0]) & (stored <= ends[1])
-    if found.all():
-        raise UserError("holds padding alone: each of its pixels has the PixelPaddingValue")
     return found if found.any() else None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from dicom_files import header, item, write
@@ -47,8 +48,6 @@ def series(folder: Path, heights: list[float], **changed: Any) -> Path:
 
 
 def change(path: Path, **tags: Any) -> None:
-    import pydicom
-
     dataset = pydicom.dcmread(path)
     for tag, value in tags.items():
         setattr(dataset, tag, value)
@@ -86,6 +85,18 @@ def test_order_is_that_of_positions(tmp_path: Path) -> None:
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(reader.Execute()), BODY)
+
+
+def test_a_slice_of_padding_alone_is_background(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a", [0, 2.5, 5], PixelPaddingValue=4095)
+    for path in folder.iterdir():
+        if pydicom.dcmread(path).pixel_array[0, 0] == BODY[1, 0, 0]:
+            change(path, PixelData=np.full((5, 7), 4095, np.uint16).tobytes())
+    image = decode_series(folder)
+    assert image.padding is not None
+    assert image.padding[1].all()
+    assert (image.values[0, 1] == 0).all()  # black
+    np.testing.assert_array_equal(image.values[0, ::2], BODY[:3:2])
 
 
 def directory(folder: Path) -> bytes:

@@ -149,6 +149,8 @@ def test_one_page_of_several(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"holds 3 pictures, and dataset\.frame=3 is none of 0 … 2"):
         decode_picture(tmp_path / "b.tif", 3)
+    tifffile.imwrite(tmp_path / "c.tif", LARGE)  # a single page is that, as a mask's may be
+    assert decode_picture(tmp_path / "c.tif", 3).values.shape == (1, *LARGE.shape)
 
 
 def test_jpeg_of_twelve_bits(tmp_path: Path) -> None:
