@@ -86,7 +86,7 @@ def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -
     if _for_spreadsheets.get():
         texts = [name for name in table if not is_numeric_dtype(table[name])]
         table = table.assign(**{str(name): table[name].map(_inert) for name in texts})
-        table = table.rename(columns=_inert)
+        table = table.rename(index=_inert, columns=_inert)
     index = index_label is not None
     with replacing(path) as temporary:
         table.to_csv(temporary, index=index, index_label=index_label, errors="backslashreplace")

@@ -165,11 +165,14 @@ def test_cells_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
     for_spreadsheets(True)
     try:
         write_csv(tmp_path / "table.csv", table)
+        counts = pd.DataFrame({"n": [2]}, index=["=class"])
+        write_csv(tmp_path / "counts.csv", counts, index_label="")
     finally:
         for_spreadsheets(False)
     shown = (tmp_path / "table.csv").read_text().replace(",", " ").split()
     assert shown[::2] == ["patient", "'=1+1", "'+a", "-7", "'-a", "'@x", "''=x", "'a", "7"]
     assert shown[1] == "'=b"
+    assert (tmp_path / "counts.csv").read_text() == ",n\n'=class,2\n"
     read = read_csv(tmp_path / "table.csv", ["patient"])
     assert list(read) == ["patient", "=b"]
     assert read["patient"].fillna("none").tolist() == [*cells[:-1], "none"]
