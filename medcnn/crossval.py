@@ -150,7 +150,7 @@ def _pool_predictions(
         "test",
         aggregate,
         evaluation,
-        point=_mean_point(parts),
+        point=_points(parts),
         data=json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))["data"],
         notes=one_class_lines(pooled_levels["image"]),
     )
@@ -205,29 +205,20 @@ def _tested(part: RunDir) -> dict[str, float | None]:
     return {key: one["value"] for key, one in metrics.items() if key.startswith("test/")}
 
 
-def _mean_point(parts: list[RunDir]) -> dict[str, Any] | None:
-    """The mean of the folds' thresholds, each of which its own images were judged by."""
+def _points(parts: list[RunDir]) -> dict[str, Any] | None:
+    """The operating points of the folds in one: ``thresholds``, of each fold its own."""
     found = [part / "evaluation.json" for part in parts if (part / "evaluation.json").exists()]
     points = [json.loads(path.read_text(encoding="utf-8"))["operating_point"] for path in found]
     if len(found) < len(parts) or None in points:
         return None
-    facts = {"rule": points[0]["rule"], "chosen_on": "val of each fold"}
+    facts = {key: points[0][key] for key in ("rule", "chosen_on")}
     if "labels" not in points[0]:
-        return {**facts, **(_means(points) or {})}
-    labels = {name: [point["labels"].get(name) for point in points] for name in points[0]["labels"]}
-    return facts | {"labels": {name: _means(each) for name, each in labels.items()}}
-
-
-def _means(points: list[dict[str, Any] | None]) -> dict[str, float | None] | None:
-    """Over the points that are there; of a value that one of them lacks None."""
-    there = [point for point in points if point is not None]
-    if not there:
-        return None
-    found: dict[str, float | None] = {}
-    for name in ("threshold", "sensitivity", "specificity"):
-        values = [point[name] for point in there]
-        found[name] = None if None in values else sum(values) / len(values)
-    return found
+        return facts | {"thresholds": [point["threshold"] for point in points]}
+    labels = {}
+    for name in points[0]["labels"]:
+        own = [(point["labels"].get(name) or {}).get("threshold") for point in points]
+        labels[name] = {"thresholds": own} if any(one is not None for one in own) else None
+    return facts | {"labels": labels}
 
 
 def _checkpoint(part: RunDir) -> Path:

@@ -16,7 +16,7 @@ from medcnn.classifier import Classifier
 from medcnn.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError
 from medcnn.evaluation.operating import choose_threshold
-from medcnn.files import read_sample_table, write_csv
+from medcnn.files import read_sample_table, write_csv, write_json
 from medcnn.rundir import RunDir
 
 DATA = {"_target_": jobs.TOY, "sizes": [40, 8, 24]}  # of which 24 are official test images
@@ -95,7 +95,12 @@ def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None
     page, card = (run / "report.html").read_text(), (run / "MODEL_CARD.md").read_text()
     assert "mean ± SD over 3 folds" in page
     assert told in page
-    figures = json.loads((run / "evaluation.json").read_text())["levels"]["image"]["figures"]
+    content = json.loads((run / "evaluation.json").read_text())
+    figures = content["levels"]["image"]["figures"]
+    applied = pd.read_csv(run / "predictions.csv").groupby("fold")["threshold"].first().tolist()
+    assert content["operating_point"]["thresholds"] == applied  # and no mean, which nobody applied
+    assert "threshold" not in content["operating_point"]
+    assert "in each fold its own (chosen on the validation split, rule: sensitivity" in card
     ranked, pooled = (figures[key]["value"] for key in ("auroc_within_folds", "auroc"))
     assert f"AUROC is {pooled:.3f}, by ranks within each fold {ranked:.3f}; fold by fold" in page
     assert jobs.metrics(run)["test/auroc_within_folds"]["value"] == ranked
@@ -116,12 +121,16 @@ def test_names_are_pooled_as_the_text_that_they_are(tmp_path: Path) -> None:
     assert pooled["fold"].tolist() == ["0", "1"]
 
 
-def test_points_of_folds_are_averaged_where_there_are() -> None:
-    point = {"threshold": 0.2, "sensitivity": 0.5, "specificity": 1.0}
-    other = {"threshold": 0.4, "sensitivity": None, "specificity": 0.5}
-    means = {"threshold": pytest.approx(0.3), "sensitivity": None, "specificity": 0.75}
-    assert crossval._means([point, None, other]) == means
-    assert crossval._means([None, None]) is None
+def test_the_thresholds_of_folds_stay_their_own(tmp_path: Path) -> None:
+    parts = [RunDir(tmp_path / f"fold-{k}") for k in range(2)]
+    for part, threshold in zip(parts, (0.2, None), strict=True):
+        label = None if threshold is None else {"threshold": threshold}
+        point = {"rule": "youden", "chosen_on": "val", "labels": {"a": label, "b": None}}
+        write_json(part / "evaluation.json", {"operating_point": point})
+    labels = {"a": {"thresholds": [0.2, None]}, "b": None}
+    assert crossval._points(parts) == {"rule": "youden", "chosen_on": "val", "labels": labels}
+    write_json(parts[0] / "evaluation.json", {"operating_point": None})
+    assert crossval._points(parts) is None
 
 
 def test_the_figures_are_those_of_the_pooled_predictions(run: Path) -> None:

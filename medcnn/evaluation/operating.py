@@ -145,7 +145,8 @@ def thresholds_of(
 
     Args:
         point: ``threshold``; of several labels ``labels``, from each name to such a point, None
-            where there is none.
+            where there is none. Pooled folds have ``thresholds``, a list, in its place: the table
+            of predictions says which is whose.
         class_names: K names.
 
     Returns:
@@ -155,7 +156,7 @@ def thresholds_of(
         return None
     several = point.get("labels")
     points = [point] if several is None else [several.get(name) for name in class_names]
-    found = [None if one is None else one["threshold"] for one in points]
+    found = [None if one is None else one.get("threshold") for one in points]
     return [math.nan if threshold is None else float(threshold) for threshold in found]
 
 

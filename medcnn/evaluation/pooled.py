@@ -26,7 +26,7 @@ def auroc_within_folds(pooled: Predictions, *, resamples: int = 2_000, seed: int
     folds, ranks = known.table["fold"].to_numpy(), np.empty(known.probs.shape)
     for fold in np.unique(folds):
         own = folds == fold
-        ranks[own] = rankdata(known.probs[own], axis=0) / (own.sum() + 1)
+        ranks[own] = rankdata(known.scores[own], axis=0) / (own.sum() + 1)
     ranked = replace(known, probs=ranks)
     figures = figures_with_intervals(ranked, resamples=resamples, seed=seed, by_class=False)
     return figures["auroc"]

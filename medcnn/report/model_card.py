@@ -13,7 +13,7 @@ from medcnn.files import write_text
 from medcnn.report import run_privacy
 from medcnn.report.pages import environment
 from medcnn.report.run_files import RunFiles, read_run
-from medcnn.report.run_summary import folds_of, sentences, shared_patients
+from medcnn.report.run_summary import calls, folds_of, sentences, shared_patients
 from medcnn.report.run_tables import (
     Cell,
     Row,
@@ -25,7 +25,7 @@ from medcnn.report.run_tables import (
     overall_table,
     problems_table,
 )
-from medcnn.report.run_words import Record, listed, plural, thresholds_told, words_of
+from medcnn.report.run_words import Record, listed, plural, words_of
 from medcnn.report.runs import Run
 
 HUB = {  # our figures by the names that the Hugging Face hub has for them
@@ -116,8 +116,7 @@ def _content(run: Run) -> dict[str, Any]:
             ("all other figures" if key == "*" else words_of(key).title, how)
             for key, how in (evaluation.get("intervals") or {}).items()
         ],
-        "operating_point": evaluation.get("operating_point"),
-        "threshold": _threshold(run),
+        "calls": _calls(run),
         "calibration": evaluation.get("calibration_applied"),
         "data": run.data,
         "split": run.split,
@@ -249,12 +248,12 @@ def _level(evaluation: Record, name: str, level: Record) -> dict[str, Any]:
     }
 
 
-def _threshold(run: Run) -> str:
-    """That decisions were made at; of pooled folds all."""
-    clinic = next(iter(run.levels.values())).get("clinic") or {}
-    return thresholds_told(clinic) or thresholds_told(
-        run.files.evaluation.get("operating_point") or {}
-    )
+def _calls(run: Run) -> str:
+    """At which thresholds decisions were made; empty without an operating point."""
+    evaluation = run.files.evaluation
+    if not evaluation.get("operating_point"):
+        return ""
+    return calls(evaluation, next(iter(run.levels.values())))
 
 
 def _warnings(files: RunFiles) -> list[str]:

@@ -137,6 +137,12 @@ def _decisions(evaluation: Record, name: str, level: Record, figures: Record) ->
     return text
 
 
+def calls(evaluation: Record, level: Record) -> str:
+    """Where the lines between calls lie, and who drew them."""
+    several = "labels" in (evaluation.get("operating_point") or {})
+    return _points(evaluation) if several else _point(evaluation, level)
+
+
 def _point(evaluation: Record, level: Record) -> str:
     """Where the line between the two calls lies, and who drew it."""
     point = evaluation.get("operating_point") or {}
@@ -153,13 +159,16 @@ def _points(evaluation: Record) -> str:
     point = evaluation.get("operating_point") or {}
     none = [name for name, one in (point.get("labels") or {}).items() if one is None]
     rest = f"; {listed(none)}, for which none could be chosen, from 0.5" if none else ""
-    return f"Each label is called from a probability of its own on{_why(point)}{rest}."
+    folds = ", in each fold another" if evaluation.get("folds") else ""
+    return f"Each label is called from a probability of its own on{folds}{_why(point)}{rest}."
 
 
 def _why(point: Record) -> str:
     """In brackets who chose it, and how."""
     rule = RULES.get(point.get("rule", ""), str(point.get("rule", "")).replace("_", " "))
-    chosen = f"chosen on the {split_of(point['chosen_on'])} split" if point.get("chosen_on") else ""
+    where = {"out-of-fold": "images that members were not trained on"}
+    split = point.get("chosen_on")
+    chosen = f"chosen on {where.get(split, f'the {split_of(split)} split')}" if split else ""
     why = ", ".join(filter(None, [chosen, f"rule: {rule}" if rule else ""]))
     return f" ({why})" if why else ""
 

@@ -23,3 +23,13 @@ def test_folds_of_other_scales_are_ranked_each_for_itself() -> None:
     assert found["low"] is not None
     assert found["low"] < found["value"]
     assert roc_auc_score(truth, prob) < 0.75 < 0.88 < found["value"]
+
+
+def test_sure_predictions_are_told_apart() -> None:
+    """That of c is 1 to the last digit in all; what is left for the others tells them apart."""
+    rest = np.array([3e-18, 2e-18, 1e-20, 1e-22])
+    table = pd.DataFrame({"fold": 0, "prob:a": rest, "prob:b": rest, "prob:c": 1 - 2 * rest})
+    table["label"] = ["a", "b", "c", "c"]
+    pooled = Predictions.of(table, task="multiclass", class_names=("a", "b", "c"), positive=None)
+    found = auroc_within_folds(pooled, resamples=1)
+    assert found["value"] == pytest.approx((1 + 2 / 3 + 1) / 3)

@@ -95,7 +95,7 @@ def test_what_the_files_know_stands_in_the_card(tmp_path: Path) -> None:
     assert "python -m medcnn.train model=resnet dataset.root=PATH" in details
     assert "Evaluated by sex" in section(text, "Factors")
     metrics = section(text, "Metrics")
-    assert "from a probability of 0.31 on (rule: youden, chosen on the split val)" in metrics
+    assert "Called positive from a probability of 0.31 on (chosen on the" in metrics
     assert "- AUROC: DeLong, logit scale" in metrics
     assert "- all other figures: bootstrap over patients" in metrics
     assert "Probabilities are recalibrated: temperature." in metrics
