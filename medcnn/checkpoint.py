@@ -16,7 +16,10 @@ from medcnn.data.formats.values import MAX_VALUES
 from medcnn.errors import UserError
 from medcnn.files import replacing
 from medcnn.nets.base import SMALL_IMAGE
+from medcnn.nets.variants import resolve
 from medcnn.nets.weights import check_finite
+
+LARGE_STEM = {"alexnet": 63, "zfnet": 47}  # px that their imagenet stems took; others 32
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -81,9 +84,12 @@ def _check_size(path: Path, card: dict[str, Any]) -> None:
 
 def _name_stem(card: dict[str, Any]) -> None:
     """Name the stem in a card from before there was a medium one, when it held ``auto``."""
-    model = card["config"]["model"]
-    if model.get("stem") == "auto":
-        model["stem"] = "small" if max(card["input_size"]) <= SMALL_IMAGE else "imagenet"
+    model, size = card["config"]["model"], card["input_size"]
+    if model.get("_target_") != "medcnn.nets.build" or model.get("stem") != "auto":
+        return
+    least = LARGE_STEM.get(resolve(model["name"])[0], 32)
+    small = max(size) <= SMALL_IMAGE or min(size) < least
+    model["stem"] = "small" if small and not model.get("pretrained") else "imagenet"
 
 
 def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:

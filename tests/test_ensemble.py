@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import medcnn
 from medcnn.assemble import make_classifier
+from medcnn.checkpoint import _name_stem
 from medcnn.classifier import Classifier
 from medcnn.ensemble import Ensemble, load, read_ensemble, write_ensemble
 from medcnn.errors import UserError
@@ -87,6 +88,24 @@ def test_a_checkpoint_keeps_the_stem_that_it_was_trained_with(stored: str, tmp_p
     assert loaded.card["config"]["model"]["stem"] == loaded.net.stem == expected
     images = torch.rand(2, 1, 80, 80)
     assert torch.equal(loaded.classify(images), trained.classify(images))
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "stem"),
+    [
+        ({"name": "resnet18"}, [16, 96, 96], "small"),
+        ({"name": "alexnet"}, [96, 60], "small"),
+        ({"name": "vgg11"}, [96, 60], "imagenet"),
+        ({"name": "resnet18", "pretrained": True}, [64, 64], "imagenet"),
+        ({"_target_": "their.net"}, [96, 96], "auto"),
+    ],
+)
+def test_which_stem_auto_was(model: dict[str, Any], size: list[int], stem: str) -> None:
+    """Before checkpoints named it; a net of the user's may mean something else by the word."""
+    given = card(input_size=size)
+    given["config"] = {"model": {"_target_": "medcnn.nets.build", "stem": "auto", **model}}
+    _name_stem(given)
+    assert given["config"]["model"]["stem"] == stem
 
 
 # Answers
