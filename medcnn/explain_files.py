@@ -1,7 +1,6 @@
 """The maps of single files: pictures, arrays, and of volumes maps in the space of the patient."""
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.files import check_folder, replacing, write_csv
 from medcnn.inputs import Input, as_asked, decode_as, prepared_input
-from medcnn.notes import visible
 from medcnn.report import (
     GalleryItem,
     draw_mosaic,
@@ -35,6 +33,7 @@ from medcnn.report import (
     overlay,
     write_nifti,
 )
+from medcnn.terminal import say
 
 Rows = list[dict[str, Any]]
 
@@ -74,9 +73,9 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
             decoded = decode_as(path, spec)
             item = prepared_input(decoded, spec, classifier.card["in_channels"])
             for note in item.notes:
-                print(visible(f"medcnn: {path} {note}"), file=sys.stderr)
+                say(f"{path} {note}")
         except UserError as error:
-            print(visible(f"medcnn: {path} {error}"), file=sys.stderr)
+            say(f"{path} {error}")
             failed += 1
             continue
         for method in methods:

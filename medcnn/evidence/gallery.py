@@ -48,7 +48,7 @@ def draw_gallery(
         "multilabel": "the most probable label",
     }.get(samples.task, "the decided class")
     split = samples.table["split"].iloc[int(rows[0])]
-    at = threshold_of(explainer.classifier.operating_point) if len(shown) == 1 else ""
+    at = at_threshold(explainer.classifier.operating_point) if len(shown) == 1 else ""
     title = f"{samples.name}, {split}: {method} of {what}{at}"
     gallery(items, out, title=title, scale=scale_of(method, scale))
 
@@ -137,7 +137,7 @@ def _names(names: Sequence[str], label: Tensor) -> str:
     return ", ".join(found) or ("none" if known(label).all() else "unknown")
 
 
-def threshold_of(point: Mapping[str, Any] | None) -> str:
+def at_threshold(point: Mapping[str, Any] | None) -> str:
     """Where a decision was made, to be put behind it; nothing where there is no operating point."""
     if point is None:
         return ""

@@ -70,8 +70,9 @@ def _layers(run: Path, folder: str) -> list[dict[str, Any]]:
 
 def _layers_of_folds(run: Path, evaluation: dict[str, Any]) -> list[dict[str, Any]]:
     """Samples of every fold, evenly, and the worst errors of all, by the fold that tested them."""
-    folds = sorted(run.glob("fold-*"), key=lambda path: int(path.name.removeprefix("fold-")))
-    found = [_layers(run, f"{fold.name}/cams") for fold in folds]
+    found: list[list[dict[str, Any]]] = []
+    while (run / f"fold-{len(found)}").is_dir():
+        found.append(_layers(run, f"fold-{len(found)}/cams"))
     errors = {
         record["row"]: record for each in found for record in each if record.get("kind") == "error"
     }

@@ -8,7 +8,7 @@ import torch
 
 from medcnn import explain_files
 from medcnn.classifier import Classifier
-from medcnn.evidence.gallery import caption, decision_told, threshold_of
+from medcnn.evidence.gallery import at_threshold, caption, decision_told
 from medcnn.objective import Objective, Task
 
 NAMES = ["mass", "oedema", "rare"]
@@ -66,6 +66,6 @@ def test_the_table_of_maps_of_files_names_all_labels_that_are_called() -> None:
 
 
 def test_thresholds_are_said() -> None:
-    assert threshold_of({"threshold": 0.12345}) == " (at the threshold 0.123)"
-    assert threshold_of(POINTS) == " (each label at its own threshold)"
-    assert threshold_of(None) == ""
+    assert at_threshold({"threshold": 0.12345}) == " (at the threshold 0.123)"
+    assert at_threshold(POINTS) == " (each label at its own threshold)"
+    assert at_threshold(None) == ""
