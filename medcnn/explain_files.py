@@ -24,7 +24,7 @@ from medcnn.evidence.gallery import decision_told
 from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.files import check_folder, replacing, write_csv
-from medcnn.inputs import Input, as_asked, decode_as, prepared_input
+from medcnn.inputs import TOO_LARGE, Input, as_asked, decode_as, prepared_input
 from medcnn.report import (
     GalleryItem,
     draw_mosaic,
@@ -48,7 +48,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     ``<name>-<method>.nii.gz`` has the map on the grid of the file, to be opened over it in a
     viewer. The name is the file's own, in subfolders as the files are in theirs; ``maps.csv`` says
     which file each picture is of. The map explains the decided class; of slices each its own. A
-    file that can't be read is named, and the rest goes on.
+    file that can't be read, or of which the net gives NaN, is named, and the rest goes on.
 
     Args:
         cfg: As composed from conf/explain.yaml.
@@ -56,7 +56,7 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
 
     Raises:
         UserError: Anything that the user can put right; also, at the end, files that couldn't be
-            read.
+            read or explained.
     """
     maps = ClassifierMaps(classifier, stage=plain(cfg.stage), smooth=cfg.smooth)
     methods, notes = methods_of(maps, plain(cfg.methods))
@@ -70,21 +70,14 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     failed = 0
     for path, name in zip(paths, output_names(paths), strict=True):
         try:
-            decoded = decode_as(path, spec)
-            item = prepared_input(decoded, spec, classifier.card["in_channels"])
-            for note in item.notes:
-                say(f"{path} {note}")
+            found = _of_file(maps, path, spec, methods, output / name, size, cfg.scale)
         except UserError as error:
             say(f"{path} {error}")
             failed += 1
             continue
-        for method in methods:
-            out = output / name
-            for row in _explain(maps, item, decoded, spec, method, out, size, cfg.scale, path.name):
-                picture = row.pop("picture").relative_to(output)
-                rows.append(
-                    {"image": str(path), "method": method, **row, "picture": picture.as_posix()}
-                )
+        for row in found:
+            picture = row.pop("picture").relative_to(output)
+            rows.append({**row, "picture": picture.as_posix()})
     for note in notes:
         print(note)
     table = pd.DataFrame(rows)
@@ -92,8 +85,34 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
         write_csv(output / "maps.csv", table)
         print(f"{output}: maps of {len(paths) - failed} of {len(paths)} images", flush=True)
     if failed:
-        raise UserError(f"{failed} of {len(paths)} images could not be read")
+        raise UserError(f"{failed} of {len(paths)} images could not be read or explained")
     return table
+
+
+def _of_file(
+    maps: ClassifierMaps,
+    path: Path,
+    spec: ImageSpec,
+    methods: Sequence[str],
+    out: Path,
+    batch_size: int,
+    scale: Any,
+) -> Rows:
+    """Write the maps of one file; raises UserError, without its path, if it can't be used."""
+    try:
+        decoded = decode_as(path, spec)
+        item = prepared_input(decoded, spec, maps.classifier.card["in_channels"])
+        for note in item.notes:
+            say(f"{path} {note}")
+        return [
+            {"image": str(path), "method": method, **row}
+            for method in methods
+            for row in _explain(
+                maps, item, decoded, spec, method, out, batch_size, scale, path.name
+            )
+        ]
+    except MemoryError:
+        raise UserError(TOO_LARGE) from None
 
 
 def _explain(

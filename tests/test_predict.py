@@ -325,5 +325,7 @@ def test_an_image_of_which_the_net_says_nothing_is_named(
     assert capsys.readouterr().err.count("makes the net give NaN or infinite numbers") == 18
     with pytest.raises(UserError, match="none of 18 files could be used"):
         jobs.predict(f"checkpoint='{path}'", "dense=true", *given)
-    with pytest.raises(UserError, match="there is nothing that a map could explain"):
+    capsys.readouterr()
+    with pytest.raises(UserError, match="18 of 18 images could not be read or explained"):
         jobs.explain(f"checkpoint='{path}'", f"image='{pictures}'", f"output='{tmp_path / 'm'}'")
+    assert capsys.readouterr().err.count("there is nothing that a map could explain") == 18

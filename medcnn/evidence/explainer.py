@@ -77,7 +77,7 @@ class ClassifierMaps:
         """
         probs = self.probs(images)
         if not probs.isfinite().all():
-            raise UserError(f"an image {NAN}: there is nothing that a map could explain")
+            raise UserError(f"{NAN}: there is nothing that a map could explain")
         objective = self.classifier.objective
         if objective.task == "regression":
             return probs, torch.zeros(len(probs), dtype=torch.int64, device=probs.device)
@@ -156,6 +156,13 @@ class Explainer(ClassifierMaps):
         own = isinstance(masks, LabelMasks)
         found = _of_labels(masks, rows, self.truth(rows)) if own else masks[rows]
         return Batch(rows, images, found.bool().to(device))
+
+    def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `ClassifierMaps.decided`."""
+        try:
+            return super().decided(images)
+        except UserError as error:
+            raise UserError(f"an image {error}") from None
 
     def lesions(self, batch: Batch, labels: Tensor) -> Tensor | None:
         """The masks (N, *spatial) of a batch; of masks a label those of labels (N,)."""
