@@ -145,6 +145,7 @@ def write_tested(
         cfg.aggregate or trained["aggregate"],
         split=cfg.split,
         evaluation=plain(cfg.evaluation),
+        calibration=cfg.get("calibration"),  # of an ensemble its first member speaks plainly
         notes=notes,
     )
     write_run_page(run.path)

@@ -39,6 +39,7 @@ def write_results(
     *,
     split: str = "test",
     evaluation: Mapping[str, Any] | None = None,
+    calibration: str | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write ``predictions.csv``, ``evaluation.json`` and ``metrics.json``.
@@ -55,6 +56,7 @@ def write_results(
         aggregate: Slices to studies: mean, max or noisy-or (`medcnn.evaluation.studies`).
         split: What is tested: whose figures have intervals and are analysed.
         evaluation: The config group of that name; None for its defaults.
+        calibration: What the probabilities went through; None for the classifier's own.
         notes: Sentences that a reader of the figures has to know.
 
     Returns:
@@ -90,7 +92,7 @@ def write_results(
         aggregate,
         evaluation,
         point=point,
-        calibration=classifier.calibration,
+        calibration=calibration or classifier.calibration,
         data=samples.name,
         notes=[*notes, *alone],
     )

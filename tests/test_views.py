@@ -59,6 +59,13 @@ def test_an_ensemble_is_the_mean_of_its_members(runs: list[Path], tmp_path: Path
     assert figures["test/clinic/sensitivity"]["value"] is not None  # a threshold of its own
 
 
+def test_a_calibrated_ensemble_says_so(runs: list[Path], tmp_path: Path) -> None:
+    steps = ("calibration=isotonic", "evaluation.resamples=1")
+    jobs.evaluate(tmp_path / "steps", given(runs), *steps)
+    page = (tmp_path / "steps" / "report.html").read_text()
+    assert "The probabilities are corrected by isotonic regression." in page
+
+
 def test_mirrored_images_are_averaged_over(runs: list[Path], tmp_path: Path) -> None:
     jobs.evaluate(tmp_path / "flips", f"checkpoint='{runs[0]}/checkpoints/best.ckpt'", "tta=flips")
     classifier, images = looked_at(runs[0], "test")
