@@ -155,6 +155,7 @@ def _how(predictions: Predictions, settings: Settings) -> dict[str, str]:
     area, share = f"score interval with DeLong's variance{clusters}", f"Wilson{clusters}"
     if predictions.single is not None:
         how = {"auroc": area, "accuracy, sensitivity, specificity": share}
+        how["balanced_accuracy"] = "square-and-add of sensitivity and specificity"
     elif predictions.task == "multilabel":
         how = {"auroc of a class": area, "sensitivity of a class, specificity of a class": share}
     else:

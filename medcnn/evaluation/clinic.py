@@ -11,8 +11,8 @@ from medcnn.evaluation.figures import Figure
 from medcnn.evaluation.intervals import Interval, group_numbers
 from medcnn.evaluation.operating import check_share, checked
 from medcnn.evaluation.proportions import (
-    difference_interval,
     effective_sizes,
+    mean_interval,
     proportion_interval,
     ratio_interval,
 )
@@ -117,13 +117,11 @@ def _predictive_values(rates: dict[str, Interval], prevalence: float) -> dict[st
 
 def _overall(called: Bools, truth: Bools, rates: dict[str, Interval]) -> dict[str, Interval]:
     """Balanced accuracy, F1 and Matthews' correlation."""
-    sensitivity, (value, low, high) = rates["sensitivity"], rates["specificity"]
-    youden = difference_interval(sensitivity, Interval(1 - value, 1 - high, 1 - low))
     tp, fp = float((called & truth).sum()), float((called & ~truth).sum())
     fn, tn = float(truth.sum()) - tp, float((~truth).sum()) - fp
     wrong, margins = fp + fn, (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
     return {
-        "balanced_accuracy": Interval(*((bound + 1) / 2 for bound in youden)),
+        "balanced_accuracy": mean_interval(rates["sensitivity"], rates["specificity"]),
         "f1": Interval(2 * tp / (2 * tp + wrong) if tp + wrong else math.nan),
         "mcc": Interval((tp * tn - fp * fn) / math.sqrt(margins) if margins else math.nan),
     }

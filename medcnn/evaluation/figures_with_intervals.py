@@ -11,7 +11,7 @@ from medcnn.evaluation.extra import bland_altman, brier, micro_auroc
 from medcnn.evaluation.figures import Figure, evaluate
 from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.predictions import Predictions
-from medcnn.evaluation.proportions import proportion_interval
+from medcnn.evaluation.proportions import mean_interval, proportion_interval
 from medcnn.evaluation.resampling import bootstrap_figures
 from medcnn.objective import UNKNOWN
 
@@ -34,8 +34,9 @@ def figures_with_intervals(
 
     AUROCs of one class have a score interval with DeLong's variance (`auroc_interval`); accuracy,
     and sensitivity and specificity of one class, Wilson's (`proportion_interval`), both with
-    patients as clusters where they have several samples; all others a percentile bootstrap over
-    patients (`bootstrap_figures`), with more than `MANY` classes none.
+    patients as clusters where they have several samples; balanced accuracy of two classes
+    square-and-add (`mean_interval`); all others a percentile bootstrap over patients
+    (`bootstrap_figures`), with more than `MANY` classes none.
 
     Args:
         predictions: What was said.
@@ -149,6 +150,9 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
                 found[f"{name}/{names[k]}"] = interval
             if k == single:
                 found[name] = interval
+        if k == single:
+            rates = intervals["sensitivity"], intervals["specificity"]
+            found["balanced_accuracy"] = mean_interval(*rates)
     if predictions.task != "multilabel" and predictions.known.any():
         there = predictions.labels != UNKNOWN
         groups = predictions.patients[there] if predictions.clustered else None

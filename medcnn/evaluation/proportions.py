@@ -132,6 +132,20 @@ def difference_interval(first: Interval, second: Interval) -> Interval:
     return Interval(difference, difference - low, difference + high)
 
 
+def mean_interval(first: Interval, second: Interval) -> Interval:
+    """(First + second) / 2 of shares of two independent groups (square-and-add).
+
+    Of sensitivity and specificity that is the balanced accuracy.
+
+    Args:
+        first: Share of one group.
+        second: Of the other, at the same level.
+    """
+    value, low, high = second
+    youden = difference_interval(first, Interval(1 - value, 1 - high, 1 - low))
+    return Interval(*((bound + 1) / 2 for bound in youden))
+
+
 def ratio_interval(
     first: float, first_size: float, second: float, second_size: float, level: float = 0.95
 ) -> Interval:

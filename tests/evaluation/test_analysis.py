@@ -142,6 +142,14 @@ def test_figures_are_those_of_scikit_learn() -> None:
     )
 
 
+def test_a_figure_is_the_same_with_its_bounds_wherever_it_stands() -> None:
+    found = analyse_level(binary(60, patients=30), QUICK)
+    twice = found["figures"].keys() & found["clinic"]["figures"].keys()
+    assert twice >= {"sensitivity", "specificity", "accuracy", "balanced_accuracy", "f1", "mcc"}
+    for name in twice:
+        assert found["figures"][name] == pytest.approx(found["clinic"]["figures"][name]), name
+
+
 def test_the_parts_of_the_brier_score_make_it_up() -> None:
     made = binary()
     level = analyse_level(made, QUICK)
