@@ -31,13 +31,15 @@ def records(
     Returns:
         ``{"group", "method", "score", "class", "value", "low", "high", "n"}``; class is None for
         all images together. Values are None where no image has the score, bounds where fewer than
-        two patients have it.
+        two patients have it. Of the group "reliance" where no image is `comparable` nothing.
     """
     of = np.asarray(patients)
     if group == "reliance":
         whole = comparable(table)
         table, of = table[whole], of[whole]
         classes = None if classes is None else np.asarray(classes)[whole]
+        if not len(table):  # see `medcnn.evidence.verdicts`
+            return []
     parts: list[tuple[str | None, np.ndarray]] = [(None, np.full(len(table), True))]
     if classes is not None:
         classes = np.asarray(classes)

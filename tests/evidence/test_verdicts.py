@@ -77,6 +77,7 @@ def test_accuracies_of_one_sentence_are_of_the_same_images() -> None:
     nowhere = table.assign(accuracy_elsewhere_removed=np.nan)
     (only,) = verdicts(nowhere, samples())
     assert only.startswith("In none of 40 images with a known lesion is there room")
+    assert records(nowhere[["row", *columns]], "reliance", None, range(40), None) == []
 
 
 def test_right_for_the_right_reason_or_not() -> None:
