@@ -64,8 +64,9 @@ def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         _galleries(cfg, jobs, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it was") from None
+    notes += [line for line in jobs[0].left_out if all(line in job.left_out for job in jobs)]
     for job in jobs:
-        notes += [*job.left_out, *job.notes]
+        notes += job.notes
     notes += verdicts(table, samples)
     settings = _settings(cfg, samples, methods)
     result = {"settings": settings, "scores": scores, "notes": list(dict.fromkeys(notes))}

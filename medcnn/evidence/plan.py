@@ -186,10 +186,13 @@ def measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
     Args:
         jobs: One; or of a cross-validation one a fold, whose images are pooled.
     """
+    made: dict[tuple[str, str | None], list[pd.DataFrame]] = {}
+    for job in jobs:  # a fold may lack what a group needs, such as lesions
+        for group, method, part in job.tables():
+            made.setdefault((group, method), []).append(part)
     tables, found = [], []
-    for parts in zip(*(job.tables() for job in jobs), strict=True):
-        (group, method, _), *_ = parts
-        table = pd.concat([part for *_, part in parts], ignore_index=True)
+    for (group, method), parts in made.items():
+        table = pd.concat(parts, ignore_index=True)
         found += records(table, group, method, *jobs[0].of_rows(table["row"]))
         shown = table.drop(columns="candidates", errors="ignore")
         shown.insert(1, "group", group)
