@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcnn.data.batches import DataModule
 
-IMAGES = 256  # of the training split, evenly spread over it
+IMAGES = 128  # of the training split, evenly spread over it
 
 
 class BatchNormStatistics(Callback):
