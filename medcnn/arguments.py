@@ -133,7 +133,8 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
         return argv
     root = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{config_name}.yaml"))
     assert isinstance(root, dict)
-    given = {word.lstrip("+").partition("=")[0]: word for word in argv if "=" in word}
+    words = [word for word in argv if "=" in word and not word.startswith("-")]
+    given = {word.lstrip("+").partition("=")[0]: word for word in words}
     if "output" in root:
         output = _value_of(given["output"]) if "output" in given else root["output"]
         if output is None:
@@ -143,17 +144,27 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
             )
         if "output" in given and "${" in output:
             return argv
-        rest = [word for word in argv if word != given.get("output")]
-        return [*rest, f"output={_quoted(_numbered(Path(output)))}"]
+        return _set(argv, given, f"output={_quoted(_numbered(Path(output)))}")
     if "paths.run" in given and "hydra.sweep.dir" not in given:
         parts = Path(_value_of(given["paths.run"])).parts
         own = next((n for n, part in enumerate(parts) if "${" in part), len(parts))
         places = {"dir": parts[:own] or (".",), "subdir": parts[own:]}
-        return [
-            *argv,
-            *(f"hydra.sweep.{k}={_quoted(str(Path(*v)))}" for k, v in places.items() if v),
-        ]
+        for name, place in places.items():
+            if place:
+                argv = _set(argv, given, f"hydra.sweep.{name}={_quoted(str(Path(*place)))}")
     return argv
+
+
+def _set(argv: list[str], given: dict[str, str], override: str) -> list[str]:
+    """Put an override in the place of that of the same key, else beside the others.
+
+    They have to stay together: what follows an option behind them isn't read.
+    """
+    key = override.partition("=")[0]
+    if key in given:
+        return [override if word == given[key] else word for word in argv]
+    place = argv.index(next(iter(given.values()))) if given else len(argv)
+    return [*argv[:place], override, *argv[place:]]
 
 
 def _value_of(override: str) -> Any:

@@ -95,7 +95,8 @@ def _finish_ensemble(
 
 
 def _train_fold(cfg: DictConfig, part: RunDir, fold: int, trust: list[str]) -> float:
-    from medcnn.train import recorded, train_in
+    from medcnn.resuming import recorded
+    from medcnn.train import train_in
 
     if not part.finished:
         own = OmegaConf.merge(cfg, {"fold": fold, "resume": None, "paths": {"run": str(part.path)}})

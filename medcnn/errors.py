@@ -53,6 +53,7 @@ def check_path(key: str, value: object) -> None:
 
 def check_checkpoint(path: str | Path) -> None:
     """Raise UserError if there is nothing where a checkpoint should be."""
+    check_path("checkpoint", path)
     if not Path(path).exists():
         raise UserError(f"checkpoint={path}: there is no such file")
 

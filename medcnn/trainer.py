@@ -21,6 +21,7 @@ from medcnn.callbacks import (
     ProgressBar,
 )
 from medcnn.checkpoint import WholeFiles
+from medcnn.checks import ACCELERATORS, PRECISIONS
 from medcnn.classifier import Classifier
 from medcnn.config import instantiate, plain
 from medcnn.errors import UserError, check_whole_number
@@ -33,8 +34,6 @@ for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren'
     logging.getLogger(_library).setLevel(logging.ERROR)
 
 MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
-ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
@@ -108,7 +107,7 @@ def check_accelerator(key: str, accelerator: Any) -> None:
 
     Args:
         key: What it is called in the config.
-        accelerator: One of `ACCELERATORS`.
+        accelerator: One of `medcnn.checks.ACCELERATORS`.
     """
     if accelerator not in ACCELERATORS:
         raise UserError(f"{key}={accelerator}: choose one of {', '.join(ACCELERATORS)}")
@@ -171,7 +170,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     ResNet-18 trains about three times as fast.
 
     Raises:
-        UserError: Not one of `PRECISIONS`.
+        UserError: Not one of `medcnn.checks.PRECISIONS`.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")

@@ -34,12 +34,13 @@ from torch import Tensor
 
 from medcnn import nets
 from medcnn.assemble import make_card, make_classifier, make_data, make_training
+from medcnn.checks import PRECISIONS
 from medcnn.config import conf_dir, plain
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.files import write_csv
 from medcnn.rundir import RunDir
-from medcnn.trainer import PRECISIONS, make_trainer, resolve_precision, set_threads
+from medcnn.trainer import make_trainer, resolve_precision, set_threads
 
 CLASS_NAMES = ("normal", "nodule", "effusion")
 LOW_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # that of autocast

@@ -10,7 +10,6 @@ from medcnn.checks import CHOICES, LISTS, check_config, known_keys
 from medcnn.errors import UserError
 from medcnn.evidence.plan import GROUPS
 from medcnn.normalise import KINDS
-from medcnn.trainer import PRECISIONS
 
 ROOTS = ("train", "evaluate", "predict", "explain", "features", "data", "report")
 
@@ -20,7 +19,6 @@ def test_the_words_are_those_of_the_modules() -> None:
     assert LISTS["scores"] == GROUPS
     assert CHOICES["normalise"] == KINDS
     assert CHOICES["calibration"] == CALIBRATIONS
-    assert CHOICES["precision"] == PRECISIONS
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -45,6 +43,7 @@ def test_each_kind_of_value() -> None:
         ("train", "cache.disk=auto", "cache.disk=auto: give a size such as"),
         ("train", "trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: give a number ab"),
         ("train", "trainer.accelerator=ipu", "trainer.accelerator=ipu: choose one of auto"),
+        ("train", "trainer.requeue=1", "trainer.requeue=1: choose one of true, false"),
         ("train", "trainer.deterministic=1", "trainer.deterministic=1: choose one of true"),
         ("train", "trainer.limit_val_batches=few", "trainer.limit_val_batches=few: give a share"),
         ("train", "transfer.head_lr=high", "transfer.head_lr=high: give a number"),

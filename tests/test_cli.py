@@ -334,7 +334,8 @@ def test_each_job_of_a_sweep_has_its_place(command: Command, tmp_path: Path) -> 
 
     def places(*arguments: str, root: str = "train") -> list[str]:
         seen.clear()
-        result = command(task, "-m", *arguments, root=root)
+        many = () if "-m" in arguments else ("-m",)
+        result = command(task, *many, *arguments, root=root)
         assert result[0] == 0, result
         return seen
 
@@ -344,9 +345,11 @@ def test_each_job_of_a_sweep_has_its_place(command: Command, tmp_path: Path) -> 
         "X, [a]/1-phantom-vgg",
     ]
     assert places(models, "paths.run=my/${model.name}") == ["my/lenet", "my/vgg"]
+    assert places(models, "paths.run=my/${model.name}", "-m") == ["my/lenet", "my/vgg"]
     predict = ("checkpoint=c", "images=i", "tta=none,flips")
     assert places(*predict, "output=a b.csv", root="predict") == ["a b-0.csv", "a b-1.csv"]
     assert places(*predict, root="predict") == ["predictions-0.csv", "predictions-1.csv"]
+    assert places(*predict, "-m", root="predict") == ["predictions-0.csv", "predictions-1.csv"]
     assert places(*predict, "output=${tta}.csv", root="predict") == ["none.csv", "flips.csv"]
     explain = ("checkpoint=c", "methods=cam,gradcam")
     assert places(*explain, "output=maps", root="explain") == ["maps/0", "maps/1"]
