@@ -84,13 +84,12 @@ def _finish_ensemble(
     if not (data.samples.table["split"] == "test").any():
         return {}
     own = RunDir(run / "ensemble")
-    own.claim(overwrite=True)
-    module = DataModule(data.samples, cfg.batch_size)
-    collected = collect(trainer, members, module, [])
-    stand_for_all(members[0], choices["operating_points"].get("none"))
-    metrics = write_tested(own, settings, trainer, members[0], data, collected, notes)
-    own.set_status("finished", seconds=time.perf_counter() - start)
-    own.let_go()
+    with own.claimed(overwrite=True):
+        module = DataModule(data.samples, cfg.batch_size)
+        collected = collect(trainer, members, module, [])
+        stand_for_all(members[0], choices["operating_points"].get("none"))
+        metrics = write_tested(own, settings, trainer, members[0], data, collected, notes)
+        own.set_status("finished", seconds=time.perf_counter() - start)
     return metrics
 
 

@@ -87,19 +87,19 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         note(line)
     check_fits(classifier, samples)
     samples.rows(cfg.split)
-    run.claim(cfg.overwrite)
     own, splits = cfg.get("dataset") is None, (cfg.split,)
     if len(members) > 1 and own and not choices and (samples.table["split"] == "val").any():
         splits = tuple(dict.fromkeys(("val", cfg.split)))
-    collected = collect(trainer, members, DataModule(samples, batch_size, test_splits=splits), axes)
-    if len(members) > 1:
-        rule = cfg.evaluation.operating_point or trained["evaluation"]["operating_point"]
-        point = choices.get("operating_points", {}).get(cfg.calibration)
-        stand_for_all(classifier, point or _chosen_anew(classifier, samples, collected, rule))
-    metrics = write_tested(run, cfg, trainer, classifier, data, collected, notes)
-    seconds = time.perf_counter() - start
-    run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
-    run.let_go()
+    module = DataModule(samples, batch_size, test_splits=splits)
+    with run.claimed(cfg.overwrite):
+        collected = collect(trainer, members, module, axes)
+        if len(members) > 1:
+            rule = cfg.evaluation.operating_point or trained["evaluation"]["operating_point"]
+            point = choices.get("operating_points", {}).get(cfg.calibration)
+            stand_for_all(classifier, point or _chosen_anew(classifier, samples, collected, rule))
+        metrics = write_tested(run, cfg, trainer, classifier, data, collected, notes)
+        seconds = time.perf_counter() - start
+        run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
     return metrics
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from medcnn import cli
-from medcnn.errors import UserError, check_checkpoint, check_whole_number
+from medcnn.errors import UserError, check_checkpoint, check_path, check_whole_number
 from medcnn.files import check_folder, for_spreadsheets, write_csv
 from medcnn.notes import note
 from medcnn.terminal import say
@@ -57,6 +57,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     from medcnn.views import mirrored_axes
 
     for_spreadsheets(cfg.get("spreadsheet", False))
+    check_path("output", cfg.output)
     output = Path(cfg.output)
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")

@@ -6,6 +6,8 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from yaml import YAMLError
 
 from medcnn.claims import alone_in, living, owner
 from medcnn.config import check_yaml
-from medcnn.errors import UserError, disk_full
+from medcnn.errors import UserError, check_path, disk_full
 from medcnn.files import json_text, write_json
 from medcnn.private import without_paths
 
@@ -47,6 +49,7 @@ class RunDir:
     """
 
     def __init__(self, path: str | Path) -> None:
+        check_path("paths.run", path)
         self.path = Path(path)
 
     def __truediv__(self, name: str) -> Path:
@@ -103,6 +106,23 @@ class RunDir:
         except OSError as error:
             raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
 
+    @contextmanager
+    def claimed(self, overwrite: bool) -> Iterator[None]:
+        """Take the folder for what can't go on later; give it back if the block fails.
+
+        Raises:
+            UserError: As `claim`.
+        """
+        self.claim(overwrite)
+        try:
+            yield
+        except BaseException:  # Ctrl-C, among others
+            with suppress(OSError):
+                self.set_status("failed")
+            self.give_back()
+            raise
+        self.let_go()
+
     def go_on(self) -> None:
         """Take the folder of an unfinished run, to go on with it.
 
@@ -124,7 +144,7 @@ class RunDir:
         if there == ["problems.csv"]:  # of data that could not be used
             return there
         ended_early = state == "failed" or (state is not None and not self._trains)
-        nothing_to_lose = ended_early and state != "finished" and not self.last.exists()
+        nothing_to_lose = ended_early and state != "finished" and not self._trained
         if there and not overwrite and not nothing_to_lose:
             if state == "finished":
                 raise UserError(
@@ -155,6 +175,11 @@ class RunDir:
         return True
 
     @property
+    def _trained(self) -> bool:
+        """Whether a training has begun here, be it that of one fold of a cross-validation."""
+        return self.last.exists() or any(self.path.glob("fold-*/checkpoints/last.ckpt"))
+
+    @property
     def _replaced(self) -> Path:
         """Where `claim` puts the run that a new one replaces, until the new one has trained."""
         return self.path / ".replaced"
@@ -165,7 +190,7 @@ class RunDir:
 
     def give_back(self) -> None:
         """Bring back the run that was replaced by one that failed before it trained."""
-        if self.last.exists() or not self._replaced.exists():
+        if self._trained or not self._replaced.exists():
             return
         for name in OURS:
             target = self / name

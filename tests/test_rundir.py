@@ -122,6 +122,35 @@ def test_a_run_that_failed_before_it_trained_is_no_obstacle(run: RunDir) -> None
     assert run.status["state"] == "running"
 
 
+def test_a_cross_validation_of_which_a_fold_has_trained_is_kept(run: RunDir) -> None:
+    pretend(run, "failed", error="no such file")
+    (run / "config.yaml").write_text(CONFIG)
+    (run / "fold-0" / "checkpoints").mkdir(parents=True)
+    (run / "fold-0" / "checkpoints" / "last.ckpt").write_text("weights")
+    with pytest.raises(UserError, match="go on with resume="):
+        run.claim(overwrite=False)
+
+
+def test_what_fails_after_its_claim_gives_the_folder_back(run: RunDir) -> None:
+    def fail(overwrite: bool) -> None:
+        with run.claimed(overwrite):
+            (run / "metrics.json").write_text("half")
+            raise KeyboardInterrupt
+
+    for _ in range(2):  # of a new folder, and of one that failed
+        with pytest.raises(KeyboardInterrupt):
+            fail(overwrite=False)
+        assert run.status["state"] == "failed"
+    with run.claimed(overwrite=False):
+        (run / "metrics.json").write_text("{}")
+        run.set_status("finished")
+    with pytest.raises(KeyboardInterrupt):
+        fail(overwrite=True)
+    assert run.finished
+    assert (run / "metrics.json").read_text() == "{}"
+    assert {path.name for path in run.path.iterdir()} == {"metrics.json", "status.json"}
+
+
 def test_files_by_the_names_of_ours_are_not_lost(run: RunDir) -> None:
     run.path.mkdir(parents=True)
     for name in ("metrics.csv", "config.yaml", "predictions.csv", "samples.csv"):

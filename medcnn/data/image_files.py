@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medcnn.data.formats import SUFFIXES, data_file, dicom_header
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_path
 from medcnn.notes import note
 
 SEVERAL = 2  # DICOM files that make a folder a series
@@ -34,6 +34,7 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
     Raises:
         UserError: There is nothing there, or a folder that can't be read.
     """
+    check_path(key, spec)
     path = Path(spec).expanduser()
     try:
         single = path.is_file()
