@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# A closed terminal, a batch system's time limit (as `sbatch --signal=USR1@120`) and its end.
+# A closed terminal, a batch system's time limit (as `sbatch --signal=B:USR1@120`) and its end.
 NAMES = ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGTERM")
 SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
 
