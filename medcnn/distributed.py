@@ -97,7 +97,7 @@ def _watch(run: RunDir, children: list[subprocess.Popen[bytes]], done: threading
     with suppress(OSError):
         for one in own:  # of a fold also the cross-validation
             one.set_status("interrupted", **{**one.facts, "error": str(lost)})
-    print(f"medcnn: {lost}; {how_to_go_on(own[-1])}", file=sys.stderr, flush=True)
+    say(f"{lost}; {how_to_go_on(own[-1])}")
     os._exit(GONE)
 
 

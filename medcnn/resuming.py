@@ -1,7 +1,6 @@
 """How a run is opened, what is noted of it, and how it goes on after an interruption."""
 
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from medcnn.errors import InterruptedRunError, UserError, disk_full, reason
 from medcnn.files import read_csv, write_text
 from medcnn.private import hide_paths, without_paths
 from medcnn.rundir import RunDir
+from medcnn.terminal import say
 
 if TYPE_CHECKING:
     from medcnn.data.samples import Samples
@@ -167,4 +167,4 @@ def summarise_sweep(run: RunDir) -> None:
         try:
             write_summary(sweep)
         except OSError as error:  # not to stand before what the run has to say
-            print(f"medcnn: {sweep / 'summary.csv'}: {reason(error)}", file=sys.stderr)
+            say(f"{sweep / 'summary.csv'}: {reason(error)}")
