@@ -6,6 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -79,6 +80,9 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
     """
     trust = trusted(task_overrides())
     try:
+        if in_sweep() and cfg.get("pseudonymise", False) is not False:  # null: as in training
+            # Hydra's record of a sweep, which tells where the data lie
+            (Path(HydraConfig.get().sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
         for key in COMMAND_LINE_ONLY:
             if cfg.get(key) and not _commanded(key):
                 raise UserError(

@@ -358,6 +358,15 @@ def test_each_job_of_a_sweep_has_its_place(command: Command, tmp_path: Path) -> 
     refused(command(task, "-m", *explain, root="explain"), "give output=…")
 
 
+def test_the_record_of_a_sweep_goes_where_it_would_tell_where_the_data_lie(
+    command: Command, task: Recorder, tmp_path: Path
+) -> None:
+    for name, hidden in (("open", False), ("hidden", True)):
+        arguments = ("model=lenet,vgg", f"paths.run={name}", f"pseudonymise={hidden}")
+        assert command(task, "-m", *arguments)[0] == 0
+        assert (tmp_path / name / "multirun.yaml").exists() is not hidden
+
+
 def test_the_folder_of_a_job_is_known_only_in_a_sweep(command: Command, tmp_path: Path) -> None:
     seen: list[Any] = []
 
