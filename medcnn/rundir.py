@@ -192,6 +192,10 @@ class RunDir:
         """Bring back the run that was replaced by one that failed before it trained."""
         if self._trained or not self._replaced.exists():
             return
+        before = RunDir(self._replaced)
+        if not (before.finished or before._trained):  # what the new one left tells more
+            self.let_go()
+            return
         for name in OURS:
             target = self / name
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)

@@ -132,20 +132,21 @@ def test_a_cross_validation_of_which_a_fold_has_trained_is_kept(run: RunDir) -> 
 
 
 def test_what_fails_after_its_claim_gives_the_folder_back(run: RunDir) -> None:
-    def fail(overwrite: bool) -> None:
+    def fail(text: str, overwrite: bool = False) -> None:
         with run.claimed(overwrite):
-            (run / "metrics.json").write_text("half")
+            (run / "problems.csv").write_text(text)
             raise KeyboardInterrupt
 
-    for _ in range(2):  # of a new folder, and of one that failed
+    for text in ("one", "another"):  # of a new folder, and of one that failed
         with pytest.raises(KeyboardInterrupt):
-            fail(overwrite=False)
+            fail(text)
         assert run.status["state"] == "failed"
+        assert (run / "problems.csv").read_text() == text
     with run.claimed(overwrite=False):
         (run / "metrics.json").write_text("{}")
         run.set_status("finished")
     with pytest.raises(KeyboardInterrupt):
-        fail(overwrite=True)
+        fail("a third", overwrite=True)
     assert run.finished
     assert (run / "metrics.json").read_text() == "{}"
     assert {path.name for path in run.path.iterdir()} == {"metrics.json", "status.json"}
