@@ -25,6 +25,7 @@ from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.files import check_folder, replacing, write_csv
 from medcnn.inputs import TOO_LARGE, Input, as_asked, decode_as, prepared_input
+from medcnn.progress import progress
 from medcnn.report import (
     GalleryItem,
     draw_mosaic,
@@ -68,7 +69,8 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     check_folder(f"output={output}", output)
     rows: Rows = []
     failed = 0
-    for path, name in zip(paths, output_names(paths), strict=True):
+    named = list(zip(paths, output_names(paths), strict=True))
+    for path, name in progress(named, "files explained"):
         try:
             found = _of_file(maps, path, spec, methods, output / name, size, cfg.scale)
         except UserError as error:

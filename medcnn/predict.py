@@ -9,6 +9,7 @@ from medcnn import cli
 from medcnn.errors import UserError, check_checkpoint, check_path, check_whole_number
 from medcnn.files import check_folder, for_spreadsheets, write_csv
 from medcnn.notes import note
+from medcnn.progress import progress
 from medcnn.terminal import say
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
         return
     read: list[Path] = []
     probs: list[np.ndarray] = []
-    for first in range(0, len(paths), batch_size):
+    for first in progress(range(0, len(paths), batch_size), "batches of files classified"):
         items = _read(paths[first : first + batch_size], spec, card["in_channels"])
         if items:
             found = _classify(classifier, list(items.values()), batch_size, axes)

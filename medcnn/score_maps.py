@@ -20,6 +20,7 @@ from medcnn.files import replacing
 from medcnn.inputs import NAN, Input, read_input
 from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
+from medcnn.progress import progress
 from medcnn.report.score_map import draw_score_map
 from medcnn.results import decision_table
 from medcnn.terminal import say
@@ -69,7 +70,7 @@ def score_maps(
     folder = maps_of(output)
     folder.mkdir(parents=True, exist_ok=True)
     rows, means = [], []
-    for number, path in enumerate(paths):
+    for number, path in enumerate(progress(paths, "files mapped")):
         try:
             whole = read_input(path, spec, card["in_channels"], whole=size is None)
             least = tuple(card["input_size"])
