@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Read when PyTorch is loaded: threads that wait for work sleep. Those that spin take the cores from
-# other processes, for a gain that is small on an idle machine (docs/benchmark_waiting.csv).
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Read when PyTorch is loaded: threads that wait for work soon sleep. Those that spin for long take
+# the cores from other processes; to spin for a thousand rounds costs 4 % on an idle machine, and to
+# sleep at once, as OpenMP runtimes other than GNU's will, 10 % (docs/benchmark_waiting.csv).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from medcnn.ensemble import load
