@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
