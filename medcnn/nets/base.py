@@ -130,8 +130,9 @@ def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[S
 
     Args:
         stem: One of the net's stems, or ``auto``. Auto is small for images of up to 64 px and,
-            in nets that have it, medium up to 96 px. It is small, too, for images with a side that
-            the larger stems can't take; otherwise, and where the size isn't known, imagenet.
+            in nets that have it, medium up to 96 px (of volumes it would take eight times the
+            imagenet stem's time). It is small, too, for images with a side that the larger stems
+            can't take; otherwise, and where the size isn't known, imagenet.
         input_size: Spatial size of the images, or None.
         min_size: The net's stems, and the smallest side that each takes.
 
@@ -146,7 +147,7 @@ def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[S
     if input_size is None:
         return "imagenet"
     large: Stem = "imagenet"
-    if "medium" in min_size and max(input_size) <= MEDIUM_IMAGE:
+    if "medium" in min_size and len(input_size) == 2 and max(input_size) <= MEDIUM_IMAGE:
         large = "medium"
     small = max(input_size) <= SMALL_IMAGE or min(input_size) < min_size[large]
     return "small" if small else large

@@ -150,6 +150,8 @@ def test_auto_takes_the_small_stem_where_one_side_is_too_short() -> None:
     assert nets.build("resnet", input_size=(12, 96), **shape).stem == "small"
     assert nets.build("resnet", input_size=(40, 100), **shape).stem == "imagenet"
     assert nets.build("resnet", **shape).stem == "imagenet"
+    with torch.device("meta"):
+        assert make("resnet", 80, dims=3).stem == "imagenet"
 
 
 @pytest.mark.parametrize(

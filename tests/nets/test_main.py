@@ -66,9 +66,9 @@ def test_families_options_and_volumes(capsys: Output) -> None:
     lines = shown(
         capsys, "resnet", "depth=50", "model.width=0.25", "input=1×32x64X96", "head=attention"
     )
-    assert lines[0] == "resnet50: input=1×32×64×96 classes=1000 stem=medium"
+    assert lines[0] == "resnet50: input=1×32×64×96 classes=1000 stem=imagenet"
     assert any("AttentionHead (head)" in line for line in lines)
-    assert lines[-2].split() == ["layer4", "512×4×8×12", "8", "183"]
+    assert lines[-2].split() == ["layer4", "512×1×2×3", "32", "427"]
 
 
 def test_columns_stay_apart(capsys: Output) -> None:
