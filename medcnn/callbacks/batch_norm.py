@@ -19,11 +19,11 @@ class BatchNormStatistics(Callback):
 
     A batch norm divides in training by the deviation of its batch, and elsewhere by a running mean
     of the deviations of some ten batches before. While the learning rate is high the weights change
-    faster than that mean can follow (phantom, first epoch: validation loss 8.5, with statistics
-    taken anew 1.0), and with one step an epoch it has hardly left its first value after ten. So it
-    is replaced by the mean over batches of training images, without augmentation, through the
-    weights as they are ("precise batch norm": Y. Wu and J. Johnson, "Rethinking 'batch' in
-    BatchNorm", 2021, section 3). Frozen stages keep what they have.
+    faster than that mean can follow (phantom, medium stem, first epoch: validation loss 8.5,
+    with statistics taken anew 1.0), and with one step an epoch it has hardly left its first value
+    after ten. So it is replaced by the mean over batches of training images, without augmentation,
+    through the weights as they are ("precise batch norm": Y. Wu and J. Johnson, "Rethinking 'batch'
+    in BatchNorm", 2021, section 3). Frozen stages keep what they have.
 
     Each of several processes passes the same images, so that all have the same statistics.
     """
