@@ -14,7 +14,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
-    from medcnn.ensemble import load
+    from medcnn.classifier.ensemble import load
 
 __all__ = ["__version__", "load"]
 
@@ -22,13 +22,13 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     """Import `load`, and with it PyTorch, only when it is asked for."""
     if name == "load":
-        from medcnn.ensemble import load
+        from medcnn.classifier.ensemble import load
 
         return load
     raise AttributeError(f"module 'medcnn' has no attribute {name!r}")
 
 
 if sys.argv[:1] == ["-m"]:  # while Python looks for the module of python -m medcnn.NAME
-    from medcnn.lacking import refuse_command
+    from medcnn.jobs.lacking import refuse_command
 
     refuse_command(sys.orig_argv)

@@ -3,8 +3,8 @@
 import sys
 
 from medcnn import __version__
-from medcnn.lacking import lacking
-from medcnn.terminal import say, terminal
+from medcnn.jobs.lacking import lacking
+from medcnn.jobs.terminal import say, terminal
 
 COMMANDS = {
     "train": "train a classifier, test it, and draw the evidence for its decisions",

@@ -6,21 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from medcnn import cli
-from medcnn.config import plain
 from medcnn.errors import UserError, check_checkpoint, check_whole_number
-from medcnn.files import check_folder, for_spreadsheets, write_csv, write_json, write_text
-from medcnn.notes import note
-from medcnn.private import hide_paths
-from medcnn.rundir import RunDir, environment
+from medcnn.jobs import command_line as cli
+from medcnn.jobs.atomic_files import (
+    check_folder,
+    for_spreadsheets,
+    write_csv,
+    write_json,
+    write_text,
+)
+from medcnn.jobs.instantiate import plain
+from medcnn.jobs.notes import note
+from medcnn.jobs.private import hide_paths
+from medcnn.jobs.rundir import RunDir, environment
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
     from torch import Tensor
 
-    from medcnn.classifier import Classifier
+    from medcnn.classifier.classifier import Classifier
+    from medcnn.data.open_data import DataSet
     from medcnn.data.samples import Samples
-    from medcnn.datasets import DataSet
 
 
 def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
@@ -29,7 +35,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     With the batch size, threads and precision of the training the figures are the training's own,
     to the last digit.
 
-    Data of the training are split as they were then (`medcnn.seen.open_tested`).
+    Data of the training are split as they were then (`medcnn.inference.seen.open_tested`).
 
     Args:
         cfg: The config as composed from conf/evaluate.yaml.
@@ -43,16 +49,16 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     """
     if cfg.checkpoint is not None:
         check_checkpoint(cfg.checkpoint)
-    from medcnn.assemble import check_fits
+    from medcnn.classifier.card import check_fits
+    from medcnn.classifier.ensemble import load_members
     from medcnn.data.batches import DataModule
     from medcnn.data.samples import ALL_SPLITS, NEW
-    from medcnn.ensemble import load_members
-    from medcnn.evaluated import check_settings
-    from medcnn.few import isotonic_lines
-    from medcnn.results import headline
-    from medcnn.seen import open_tested
-    from medcnn.trainer import bare_trainer, set_threads
-    from medcnn.views import collect, mirrored_axes
+    from medcnn.evaluation.few_images import isotonic_lines
+    from medcnn.evaluation.of_tables import check_settings
+    from medcnn.inference.seen import open_tested
+    from medcnn.inference.tables import headline
+    from medcnn.inference.tta import collect, mirrored_axes
+    from medcnn.training.trainer import bare_trainer, set_threads
 
     start = time.perf_counter()
     if cfg.split not in (*ALL_SPLITS, NEW):
@@ -121,13 +127,13 @@ def write_tested(
         trainer: That passed the data.
         classifier: What was tested, or of an ensemble its first member (`stand_for_all`).
         data: The data set.
-        collected: Of `medcnn.views.collect`.
+        collected: Of `medcnn.inference.tta.collect`.
         notes: Sentences that a reader of the figures has to know.
     """
-    from medcnn.datasets import data_config
-    from medcnn.problems import problems_table
+    from medcnn.data.checks.problems import problems_table
+    from medcnn.data.open_data import data_config
+    from medcnn.inference.tables import write_results
     from medcnn.report import write_run_page
-    from medcnn.results import write_results
 
     trained = classifier.card["config"]
     settings = data_config(trained, cfg)
@@ -156,7 +162,7 @@ def _chosen_anew(
     classifier: "Classifier", samples: "Samples", collected: "dict[str, Tensor]", rule: str
 ) -> dict[str, Any] | None:
     """An ensemble's own threshold, from its validation split; of other data there is none."""
-    from medcnn.choices import operating_point
+    from medcnn.classifier.chosen_on_validation import operating_point
 
     splits = samples.table["split"].to_numpy()[collected["row"].numpy()]
     rows = splits == "val"

@@ -4,8 +4,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from medcnn import cli
 from medcnn.errors import check_checkpoint
+from medcnn.jobs import command_line as cli
 
 
 def main(cfg: DictConfig, trust: list[str]) -> Any:
@@ -27,9 +27,9 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
     check_numbers(cfg)
     if cfg.image is None:
         return explain_checkpoint(cfg, trust)
-    from medcnn.checkpoint import load
-    from medcnn.explain_files import explain_files
-    from medcnn.trainer import device_of
+    from medcnn.classifier.checkpoint import load
+    from medcnn.evidence.of_files import explain_files
+    from medcnn.training.trainer import device_of
 
     return explain_files(cfg, load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator)))
 

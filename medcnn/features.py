@@ -4,8 +4,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from medcnn import cli
 from medcnn.errors import check_checkpoint
+from medcnn.jobs import command_line as cli
 
 
 def main(cfg: DictConfig, trust: list[str]) -> list[Path]:
@@ -19,7 +19,7 @@ def main(cfg: DictConfig, trust: list[str]) -> list[Path]:
         UserError: Anything that the user can put right; then no file was written.
     """
     check_checkpoint(cfg.checkpoint)
-    from medcnn.feature_maps import draw_features
+    from medcnn.evidence.feature_maps import draw_features
 
     return draw_features(cfg, trust)
 

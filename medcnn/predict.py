@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from medcnn import cli
 from medcnn.errors import UserError, check_checkpoint, check_path, check_whole_number
-from medcnn.files import check_folder, for_spreadsheets, write_csv
-from medcnn.notes import note
-from medcnn.progress import progress
-from medcnn.terminal import say
+from medcnn.jobs import command_line as cli
+from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv
+from medcnn.jobs.notes import note
+from medcnn.jobs.progress import progress
+from medcnn.jobs.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from medcnn.classifier import Classifier
+    from medcnn.classifier.classifier import Classifier
+    from medcnn.classifier.ensemble import Ensemble
     from medcnn.data.image import ImageSpec
-    from medcnn.ensemble import Ensemble
-    from medcnn.inputs import Input
+    from medcnn.data.inputs import Input
 
 
 def predict(cfg: DictConfig, trust: list[str]) -> None:
@@ -46,16 +46,16 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     import numpy as np
     import torch
 
-    from medcnn.classifier import Classifier
+    from medcnn.classifier.classifier import Classifier
+    from medcnn.classifier.ensemble import Ensemble, load, load_members
     from medcnn.data.image_files import list_images
-    from medcnn.datasets import spec_of
-    from medcnn.ensemble import Ensemble, load, load_members
+    from medcnn.data.inputs import NAN, as_asked
+    from medcnn.data.open_data import spec_of
+    from medcnn.evaluation.few_images import isotonic_lines
     from medcnn.evaluation.studies import aggregate
-    from medcnn.few import isotonic_lines
-    from medcnn.inputs import NAN, as_asked
-    from medcnn.results import decision_table
-    from medcnn.trainer import device_of
-    from medcnn.views import mirrored_axes
+    from medcnn.inference.tables import decision_table
+    from medcnn.inference.tta import mirrored_axes
+    from medcnn.training.trainer import device_of
 
     for_spreadsheets(cfg.get("spreadsheet", False))
     check_path("output", cfg.output)
@@ -91,7 +91,7 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     if classifier.operating_point is None and card["task"] in ("binary", "multilabel"):
         note("no operating point was chosen: decisions are made at 0.5")
     if cfg.dense:
-        from medcnn.score_maps import maps_of, score_maps
+        from medcnn.inference.score_maps import maps_of, score_maps
 
         if maps_of(output).exists() and not cfg.overwrite:
             raise UserError(f"{maps_of(output)} exists; overwrite=true writes into it")
@@ -138,7 +138,7 @@ def report(output: Path, done: int, asked: int) -> None:
 
 def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Input]":
     """What the files hold that can be read; the others are named."""
-    from medcnn.inputs import read_input
+    from medcnn.data.inputs import read_input
 
     items: dict[Path, Input] = {}
     for path in paths:
@@ -157,9 +157,9 @@ def _classify(
     """Probabilities (S, K) of each item, the mean of all members' of all mirror images."""
     import torch
 
-    from medcnn.ensemble import Ensemble
-    from medcnn.trainer import autocast
-    from medcnn.views import subsets
+    from medcnn.classifier.ensemble import Ensemble
+    from medcnn.inference.tta import subsets
+    from medcnn.training.trainer import autocast
 
     members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
     with autocast(classifier):

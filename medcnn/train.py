@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from medcnn import cli
-from medcnn.checks import check_values
 from medcnn.errors import InterruptedRunError, UserError, check_whole_number
-from medcnn.files import for_spreadsheets, write_csv, write_json, write_text
-from medcnn.interruption import requeue
-from medcnn.resuming import (
+from medcnn.jobs import command_line as cli
+from medcnn.jobs.atomic_files import for_spreadsheets, write_csv, write_json, write_text
+from medcnn.jobs.checks import check_values
+from medcnn.jobs.interruption import requeue
+from medcnn.jobs.rundir import RunDir, environment
+from medcnn.training.resuming import (
     check_last,
     check_unchanged,
     how_to_go_on,
@@ -19,7 +20,6 @@ from medcnn.resuming import (
     recorded,
     summarise_sweep,
 )
-from medcnn.rundir import RunDir, environment
 
 if TYPE_CHECKING:
     from medcnn.data.samples import Samples
@@ -39,7 +39,7 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         UserError: Anything that the user can put right.
         KeyboardInterrupt: With a message that says how to go on.
     """
-    from medcnn.distributed import refuse_launchers
+    from medcnn.jobs.processes import refuse_launchers
 
     refuse_launchers()
     cfg, run, undo = open_run(cfg)
@@ -59,7 +59,7 @@ def _job(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     """One training, or those of a cross-validation."""
     for_spreadsheets(cfg.get("spreadsheet", False))
     if cfg.fold == "all":
-        from medcnn.crossval import cross_validate
+        from medcnn.training.cross_validation import cross_validate
 
         return cross_validate(cfg, run, trust)
     return train_in(cfg, run, trust)
@@ -67,8 +67,8 @@ def _job(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
 
 def check_numbers(cfg: DictConfig) -> None:
     """Raise UserError at a value of the config that can't be, such as a number out of range."""
-    from medcnn.config import plain
-    from medcnn.evaluated import check_settings
+    from medcnn.evaluation.of_tables import check_settings
+    from medcnn.jobs.instantiate import plain
 
     check_values(cfg, "train")
     check_settings(plain(cfg.evaluation))
@@ -80,10 +80,10 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     """Train and test in all processes, then write the rest in this one."""
     import pytorch_lightning as pl
 
-    from medcnn.datasets import in_memory, open_data
-    from medcnn.distributed import other_processes
-    from medcnn.problems import problems_table
-    from medcnn.trainer import check_accelerator, device, processes
+    from medcnn.data.checks.problems import problems_table
+    from medcnn.data.open_data import in_memory, open_data
+    from medcnn.jobs.processes import other_processes
+    from medcnn.training.trainer import check_accelerator, device, processes
 
     check_numbers(cfg)
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
@@ -99,11 +99,11 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     _settle_transfer(cfg, run, trust, samples)
     with other_processes(run, world, trust):
         classifier, best = fit_and_test(cfg, run, trust, samples)
-    from medcnn.choices import choose_and_keep
-    from medcnn.config import plain
-    from medcnn.notes import note
+    from medcnn.classifier.chosen_on_validation import choose_and_keep
+    from medcnn.inference.tables import headline, write_results
+    from medcnn.jobs.instantiate import plain
+    from medcnn.jobs.notes import note
     from medcnn.report import curves, write_model_card, write_run_page
-    from medcnn.results import headline, write_results
 
     how, rule = plain(cfg.evaluation), cfg.evaluation.operating_point
     notes = choose_and_keep(run, classifier, samples, rule)
@@ -129,8 +129,8 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
 
 def _settle_transfer(cfg: DictConfig, run: RunDir, trust: list[str], samples: "Samples") -> None:
     """Decide what is trained, say why, and keep it in the run's config."""
-    from medcnn.trainer import processes, set_threads
-    from medcnn.transfer import settle
+    from medcnn.training.trainer import processes, set_threads
+    from medcnn.training.transfer import settle
 
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     line = settle(cfg, samples, trust)
@@ -150,15 +150,15 @@ def fit_and_test(
     import pytorch_lightning as pl
     import torch
 
-    from medcnn.assemble import (
+    from medcnn.classifier.card import (
         check_smallest_batch,
         make_card,
         make_classifier,
         make_data,
         make_training,
     )
-    from medcnn.checkpoint import read_checkpoint
-    from medcnn.trainer import make_trainer, processes, set_threads
+    from medcnn.classifier.checkpoint import read_checkpoint
+    from medcnn.training.trainer import make_trainer, processes, set_threads
 
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -204,9 +204,9 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     import torch
 
     from medcnn.data.samples import ALL_SPLITS, HOLDOUT
-    from medcnn.few import validation_lines
+    from medcnn.evaluation.few_images import validation_lines
+    from medcnn.jobs.notes import note, shortened
     from medcnn.nets import Net, coarse_map_warning
-    from medcnn.notes import note, shortened
     from medcnn.report.figure_files import lacking
 
     net = classifier.net

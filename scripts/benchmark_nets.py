@@ -30,7 +30,7 @@ import torchvision.models as tv
 from torch import Tensor, nn
 
 from medcnn import nets
-from medcnn.config import conf_dir
+from medcnn.jobs.instantiate import conf_dir
 
 PAIRS: dict[str, tuple[str, int, int]] = {  # ours, batch, px
     "alexnet": ("alexnet", 16, 224),

@@ -23,10 +23,10 @@ import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 
-from medcnn.config import conf_dir
-from medcnn.ensemble import FILE
+from medcnn.classifier.ensemble import FILE
 from medcnn.explain import main as explain
-from medcnn.rundir import RunDir
+from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.rundir import RunDir
 from medcnn.train import train
 
 NARROW = ("model=resnet", "model.width=0.25")

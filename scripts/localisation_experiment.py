@@ -20,9 +20,9 @@ import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 
-from medcnn.config import conf_dir
 from medcnn.explain import main as explain
-from medcnn.rundir import RunDir
+from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.rundir import RunDir
 from medcnn.train import train
 
 DATA = (

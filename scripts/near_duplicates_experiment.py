@@ -32,10 +32,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from medcnn.data.duplicates import content_hashes, near_duplicates
-from medcnn.data.geometry import prepare
+from medcnn.data.checks.duplicates import content_hashes, near_duplicates
 from medcnn.data.image import Image, ImageSpec
-from medcnn.data.phantom import phantom
+from medcnn.data.phantom.dataset import phantom
+from medcnn.data.prepared.geometry import prepare
 
 Array = NDArray[Any]
 SHARES = (0.64, 0.12, 0.24)  # of train, val and test

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from hydra.core.hydra_config import HydraConfig
 from scipy import stats
 
-from medcnn.config import conf_dir
+from medcnn.jobs.instantiate import conf_dir
 from medcnn.train import train
 
 IMAGENET, CHEST = "ImageNet photographs", "chest X-ray findings"
@@ -130,8 +130,8 @@ def run_job(
 
 def chosen(overrides: list[str]) -> tuple[str, str]:
     """What transfer=auto decides on, and where it cuts."""
-    from medcnn.datasets import open_data
-    from medcnn.transfer import settle
+    from medcnn.data.open_data import open_data
+    from medcnn.training.transfer import settle
 
     cfg = compose(*overrides)
     samples = open_data(cfg, []).samples

@@ -8,8 +8,8 @@ that say whether to believe them. The same as ``python -m medcnn.explain``; ``--
 can be set.
 """
 
-from medcnn import cli
 from medcnn.explain import main
+from medcnn.jobs import command_line as cli
 
 if __name__ == "__main__":
     cli.main(main, "explain")

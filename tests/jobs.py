@@ -15,12 +15,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
-from medcnn import cli
-from medcnn.config import conf_dir
 from medcnn.data.samples import SPLITS, Samples
+from medcnn.jobs import command_line as cli
+from medcnn.jobs.instantiate import conf_dir
 from medcnn.nets import Net
 from medcnn.nets.heads import LinearHead
-from medcnn.nets.weights import rename
+from medcnn.nets.pretrained.weights import rename
 from medcnn.objective import UNKNOWN
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,7 +109,7 @@ def command(monkeypatch: Any, task: cli.Task, root: str, *arguments: str) -> int
 
 def call_at(monkeypatch: Any, epoch: int, batch: int, happening: Callable[[], object]) -> None:
     """Let something happen at the start of a training step."""
-    from medcnn.classifier import Classifier
+    from medcnn.classifier.classifier import Classifier
 
     step = Classifier.training_step
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
-from medcnn.config import TARGETS, conf_dir
+from medcnn.jobs.instantiate import TARGETS, conf_dir
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 

@@ -15,10 +15,10 @@ from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_scor
 
 import medcnn
 import medcnn.train
-from medcnn.classifier import Classifier
-from medcnn.config import conf_dir
+from medcnn.classifier.classifier import Classifier
 from medcnn.errors import UserError
 from medcnn.evaluation import wilson
+from medcnn.jobs.instantiate import conf_dir
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -78,7 +78,7 @@ def test_auxiliary_heads_of_googlenet_learn(
 
 def test_loss_with_auxiliary_heads_is_that_of_the_paper() -> None:
     """Szegedy et al. (2015), section 5: each auxiliary loss counts 0.3."""
-    from medcnn.assemble import make_classifier
+    from medcnn.classifier.card import make_classifier
 
     card = {
         "config": {

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from medcnn import feature_maps as features
-from medcnn.assemble import make_source
-from medcnn.classifier import Classifier
+from medcnn.classifier.card import make_source
+from medcnn.classifier.classifier import Classifier
 from medcnn.data.image import ImageSpec
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
+from medcnn.evidence import feature_maps as features
 from medcnn.nets import FAMILIES, build
-from medcnn.nets.seam import Permute
+from medcnn.nets.foreign.seam import Permute
 
 SCRIPT = jobs.ROOT / "scripts" / "visualize_features.py"
 SPATIAL = [name for name in FAMILIES if name not in ("linear", "mlp")]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from medcnn.check_data import look
 from medcnn.errors import UserError
 from medcnn.features import main as features
-from medcnn.look import look
 from medcnn.report.__main__ import report
 
 pytestmark = pytest.mark.no_cover

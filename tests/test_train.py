@@ -18,11 +18,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-import medcnn.resuming
 import medcnn.train
-from medcnn.config import conf_dir
+import medcnn.training.resuming
 from medcnn.errors import UserError
-from medcnn.rundir import RunDir
+from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.rundir import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_a_run_that_is_ended_as_it_begins_is_no_obstacle(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(medcnn.resuming, "write_text", interrupt)
+        patch.setattr(medcnn.training.resuming, "write_text", interrupt)
         with pytest.raises(KeyboardInterrupt):
             jobs.train(tmp_path / "run", *jobs.QUICK)
     assert jobs.status(tmp_path / "run")["state"] == "failed"

@@ -80,7 +80,7 @@ def explain(
     Args:
         net: A net with ``features`` and ``head``, its logits being ``head(features(images))``; or
             one of torchvision, timm or MONAI, which is taken apart as ``model=timm`` is, see
-            `medcnn.nets.apart`; compiled, or wrapped in DistributedDataParallel, too.
+            `medcnn.nets.foreign.apart`; compiled, or wrapped in DistributedDataParallel, too.
         images: (N, C, *spatial), 2-D or 3-D, as the net takes them.
         targets: (N,) int64 class indices; (N, T) for several maps of each image, at the price of
             little more than one; a function from logits (M, outputs) to scores (M,), to explain

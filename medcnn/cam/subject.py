@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from medcnn.cam.targets import Chosen, Targets
 from medcnn.errors import UserError
-from medcnn.nets.apart import apart
 from medcnn.nets.base import Net
+from medcnn.nets.foreign.apart import apart
 from medcnn.objective import Objective
 
 Function = Callable[[Tensor], Tensor]

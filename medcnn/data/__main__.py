@@ -2,12 +2,12 @@
 
 from omegaconf import DictConfig
 
-from medcnn import cli
+from medcnn.jobs import command_line as cli
 
 
 def main(cfg: DictConfig, trust: list[str]) -> None:
-    """Print and write what is in a data set; see `medcnn.look.look`."""
-    from medcnn.look import look
+    """Print and write what is in a data set; see `medcnn.check_data.look`."""
+    from medcnn.check_data import look
 
     look(cfg, trust)
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.samples import Samples
-from medcnn.data.stored import StoredImages
 from medcnn.errors import UserError, check_whole_number
 
 Batch = dict[str, Tensor]

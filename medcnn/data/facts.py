@@ -4,9 +4,9 @@ import re
 
 import pandas as pd
 
-from medcnn.data.delimited import at_lines
 from medcnn.data.keys import tidied
-from medcnn.notes import note
+from medcnn.data.sources.delimited import at_lines
+from medcnn.jobs.notes import note
 
 FACTS = ("study", "site", "sex", "age")
 SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F"}

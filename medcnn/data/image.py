@@ -67,7 +67,7 @@ class ImageSpec:
             `orientation`; None where images have to be pictures.
         allow_missing_geometry: Take a volume that doesn't say how it lies, in its own axis order;
             and where `spacing` is asked for, images without a spacing, as if they had it.
-        intensity: Which values become 0 and 1, see `medcnn.data.intensity`.
+        intensity: Which values become 0 and 1, see `medcnn.data.prepared.intensity`.
     """
 
     size: tuple[int, ...]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medcnn.data.formats import SUFFIXES, data_file, dicom_header
 from medcnn.errors import UserError, check_path
-from medcnn.notes import note
+from medcnn.jobs.notes import note
 
 SEVERAL = 2  # DICOM files that make a folder a series
 INDEX = "DICOMDIR"  # a DICOM file that lists others, and holds no image

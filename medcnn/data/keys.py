@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from medcnn.notes import visible
+from medcnn.jobs.notes import visible
 
 _UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))  # spaces of no width, soft hyphen
 

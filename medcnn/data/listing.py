@@ -14,7 +14,9 @@ BOX = ("box_top", "box_left", "box_bottom", "box_right")
 
 @dataclass
 class Listing:
-    """What a table or a folder says of its images; `medcnn.data.files` makes `Samples` of it.
+    """What a table or a folder says of its images.
+
+    `medcnn.data.prepared.open_listing` makes `Samples` of it.
 
     Args:
         name: Of the data set, for titles and file names.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from medcnn.notes import visible
+from medcnn.jobs.notes import visible
 
 
 def names_of_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[str]:

@@ -1,11 +1,11 @@
 """Predictions to numbers: every metric that medcnn reports is computed here."""
 
 from medcnn.evaluation.analysis import Settings, analyse
+from medcnn.evaluation.epoch_score import score
 from medcnn.evaluation.figures import Figure, evaluate
 from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means, wilson
 from medcnn.evaluation.predictions import Predictions, read_predictions
-from medcnn.evaluation.selection import score
 
 __all__ = [
     "Figure",

@@ -29,7 +29,7 @@ class Settings(NamedTuple):
         operating_point: What was chosen on the validation split: rule, chosen_on, threshold,
             sensitivity and specificity there, of several labels ``labels`` with the last three
             of each; None where nothing was. Of pooled folds rule, chosen_on and ``thresholds``,
-            see `medcnn.evaluation.operating.thresholds_of`.
+            see `medcnn.evaluation.operating_point.thresholds_of`.
         subgroups: Columns whose values make subgroups.
         least: Samples that a subgroup needs to be shown.
         prevalence: Of the positive class where the classifier is to be used, for PPV and NPV.

@@ -27,7 +27,7 @@ def at_operating_point(
 
     Args:
         known: Samples with a known label and the decisions of the point (`Predictions.at`).
-        point: See `medcnn.evaluation.operating.thresholds_of`.
+        point: See `medcnn.evaluation.operating_point.thresholds_of`.
         prevalence: See `clinic`; of two classes only.
         resamples: Of the bootstrap over patients, which makes the intervals of the figures without
             a closed form: F1 and MCC of two classes, and the means over labels.

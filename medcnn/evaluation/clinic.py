@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from medcnn.errors import UserError
 from medcnn.evaluation.figures import Figure
 from medcnn.evaluation.intervals import Interval, group_numbers
-from medcnn.evaluation.operating import check_share, checked
+from medcnn.evaluation.operating_point import check_share, checked
 from medcnn.evaluation.proportions import (
     effective_sizes,
     mean_interval,

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcnn.errors import UserError
-from medcnn.files import read_csv
+from medcnn.jobs.atomic_files import read_csv
 from medcnn.objective import UNKNOWN, Task
 
 TEXT = ("label", "decision", "patient", "study", "image", "split", "sex", "site")

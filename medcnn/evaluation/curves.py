@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from medcnn.errors import UserError
 from medcnn.evaluation.intervals import group_numbers, resample_counts
-from medcnn.evaluation.operating import checked, corner_counts, shares
+from medcnn.evaluation.operating_point import checked, corner_counts, shares
 from medcnn.evaluation.ranking import Bools, Floats
 
 MOST_POINTS = 500

@@ -7,10 +7,10 @@ import numpy as np
 
 from medcnn.evaluation import confusion
 from medcnn.evaluation.delong import auroc_interval
-from medcnn.evaluation.extra import bland_altman, brier, micro_auroc
 from medcnn.evaluation.figures import Figure, evaluate
 from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.predictions import Predictions
+from medcnn.evaluation.proper_scores import bland_altman, brier, micro_auroc
 from medcnn.evaluation.proportions import mean_interval, proportion_interval
 from medcnn.evaluation.resampling import bootstrap_figures
 from medcnn.objective import UNKNOWN

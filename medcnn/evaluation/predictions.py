@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from medcnn import objective
 from medcnn.errors import UserError
 from medcnn.evaluation.columns import classes, names_of, numbers, numbers_in, read_table, task_of
-from medcnn.evaluation.operating import thresholds_of
+from medcnn.evaluation.operating_point import thresholds_of
 from medcnn.evaluation.ranking import Bools, Floats, ranking_scores
 from medcnn.evaluation.studies import aggregate, study_labels
 from medcnn.objective import TASKS, UNKNOWN, Task

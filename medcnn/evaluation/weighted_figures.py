@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medcnn.evaluation import confusion
-from medcnn.evaluation.extra import LIMITS, brier_terms, log_loss_terms, one_vs_rest
+from medcnn.evaluation.proper_scores import LIMITS, brier_terms, log_loss_terms, one_vs_rest
 from medcnn.evaluation.ranking import Floats, ranking_scores
 from medcnn.evaluation.weighted_ranking import Ranking, Weights, areas, count_pairs, rank
 from medcnn.objective import Task

@@ -12,14 +12,14 @@ from torch import Tensor
 from medcnn import cam
 from medcnn.cam.baselines import BASELINES, baseline
 from medcnn.cam.maps import OF_THE_INPUT
-from medcnn.classifier import Classifier
+from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_intensity
+from medcnn.data.inputs import NAN
+from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
-from medcnn.data.stored import LabelMasks
 from medcnn.errors import UserError
-from medcnn.inputs import NAN
 from medcnn.objective import known
-from medcnn.trainer import autocast
+from medcnn.training.trainer import autocast
 
 ORACLE = "oracle"
 """The lesion itself at the stage's resolution: the best that any map of that stage can do."""

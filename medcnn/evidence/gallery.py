@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from medcnn.classifier import Classifier
+from medcnn.classifier.classifier import Classifier
 from medcnn.data.row_names import names_of_rows
 from medcnn.evidence.explainer import Batch, Explainer, scale_of
 from medcnn.evidence.own_grid import item_of_row
-from medcnn.files import replacing
+from medcnn.jobs.atomic_files import replacing
 from medcnn.objective import known
 from medcnn.report import GalleryItem, gallery
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from medcnn import cam
 from medcnn.evidence.explainer import Explainer
 from medcnn.evidence.gallery import items_of
-from medcnn.files import replacing, write_json
+from medcnn.jobs.atomic_files import replacing, write_json
 from medcnn.report import GalleryItem
-from medcnn.report.cam_item import Panel, slice_panel
-from medcnn.report.cam_scale import peak
-from medcnn.report.cam_views import main_view, views
+from medcnn.report.maps.item import Panel, slice_panel
+from medcnn.report.maps.scale import peak
+from medcnn.report.maps.views import main_view, views
 
 LARGEST = 320  # pixels along the longer side of a picture
 SLICES = 32  # of a volume, that are kept to be scrolled through
@@ -70,7 +70,7 @@ def write_pictures(item: GalleryItem, folder: Path, row: int) -> dict[str, Any]:
     """Write the pictures of one image.
 
     Returns:
-        What `medcnn.report.run_maps.Pane` tells of them: ``image``, ``map``, ``mask`` (names within
+        What `medcnn.report.run.maps.Pane` tells of them: ``image``, ``map``, ``mask`` (names within
         the folder) and ``ratio``; of a volume a list of such, ``planes``.
     """
     if item.map.ndim == 2:

@@ -35,7 +35,7 @@ from medcnn.cam.scores import (
     verdict,
 )
 from medcnn.cam.scores.sanity import DECIDING_STEP, ORDERS
-from medcnn.data.phantom import MARKER_BOX
+from medcnn.data.phantom.dataset import MARKER_BOX
 from medcnn.evidence.explainer import Batch, Explainer
 
 IOU_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

@@ -11,27 +11,27 @@ import torch
 from omegaconf import DictConfig
 
 from medcnn import cam
-from medcnn.assemble import check_fits
-from medcnn.checkpoint import load
-from medcnn.classifier import Classifier
-from medcnn.config import plain
+from medcnn.classifier.card import check_fits
+from medcnn.classifier.checkpoint import load
+from medcnn.classifier.classifier import Classifier
+from medcnn.classifier.ensemble import FILE, read_ensemble
 from medcnn.data.samples import Samples
-from medcnn.ensemble import FILE, read_ensemble
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
 from medcnn.evidence import ClassifierMaps, Explainer, draw_gallery, scale_of
+from medcnn.evidence.finished_parts import Parts
 from medcnn.evidence.layers import worst_rows, write_layers
-from medcnn.evidence.plan import GROUPS, Job, measured, methods_of
-from medcnn.evidence.store import Parts
+from medcnn.evidence.measurement import GROUPS, Job, measured, methods_of
 from medcnn.evidence.summary import Record
 from medcnn.evidence.verdicts import verdicts
-from medcnn.files import check_folder, write_csv, write_json
-from medcnn.notes import note
-from medcnn.progress import Progress, saying
+from medcnn.inference.seen import open_tested
+from medcnn.jobs.atomic_files import check_folder, write_csv, write_json
+from medcnn.jobs.instantiate import plain
+from medcnn.jobs.notes import note
+from medcnn.jobs.progress import Progress, saying
 from medcnn.report import write_cam_page
-from medcnn.report.cam_scale import check_scale
-from medcnn.seen import open_tested
-from medcnn.trainer import device_of
+from medcnn.report.maps.scale import check_scale
+from medcnn.training.trainer import device_of
 
 SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medcnn.data.geometry import own_grid
 from medcnn.data.image import Array, Image, ImageSpec, Range
-from medcnn.data.resample import to_own_grid
+from medcnn.data.prepared.geometry import own_grid
+from medcnn.data.prepared.resample import to_own_grid
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 

@@ -4,8 +4,8 @@ from medcnn.nets.base import Net, coarse_map_warning, stage_shapes
 from medcnn.nets.cut import cut
 from medcnn.nets.dense import convolutionalise
 from medcnn.nets.initialise import initialise
+from medcnn.nets.pretrained.weights import load_weights
 from medcnn.nets.registry import FAMILIES, build
-from medcnn.nets.weights import load_weights
 
 __all__ = [
     "FAMILIES",

@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from medcnn.errors import UserError, check_whole_number
+from medcnn.jobs.terminal import say, terminal
 from medcnn.nets.base import Net, stage_shapes, times
 from medcnn.nets.describe import Facts, build_on_meta, count_macs, facts, published_input
 from medcnn.nets.receptive_field import stage_fields
 from medcnn.nets.variants import VARIANTS, pretrained_file
-from medcnn.terminal import say, terminal
 
 HELP = """\
 python -m medcnn.nets

@@ -44,7 +44,7 @@ class Net(nn.Module):
     """Spatial size of the images that it was built for, where that is known."""
 
     loaded: object = None
-    """What was loaded of weights trained elsewhere (`medcnn.nets.weights.Loaded`), or None."""
+    """Weights trained elsewhere that it took (`medcnn.nets.pretrained.weights.Loaded`), or None."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from typing import Any
 from torch import fx, nn
 
 from medcnn.nets.base import Net, evaluating
-from medcnn.nets.googlenet import ImageNetToUnit
+from medcnn.nets.families.googlenet import ImageNetToUnit
 
 WINDOWS = (
     nn.Conv2d,

@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 from medcnn.errors import UserError
-from medcnn.lacking import lacking
-from medcnn.nets.alexnet import alexnet
+from medcnn.jobs.lacking import lacking
 from medcnn.nets.base import Net
 from medcnn.nets.cut import cut as cut_at
 from medcnn.nets.cut import head_kind
-from medcnn.nets.densenet import densenet
-from medcnn.nets.googlenet import googlenet
+from medcnn.nets.families.alexnet import alexnet
+from medcnn.nets.families.densenet import densenet
+from medcnn.nets.families.googlenet import googlenet
+from medcnn.nets.families.lenet import lenet
+from medcnn.nets.families.linear import linear
+from medcnn.nets.families.mlp import mlp
+from medcnn.nets.families.resnet import resnet
+from medcnn.nets.families.vgg import vgg
+from medcnn.nets.families.zfnet import zfnet
 from medcnn.nets.initialise import initialise
-from medcnn.nets.lenet import lenet
-from medcnn.nets.linear import linear
-from medcnn.nets.mlp import mlp
-from medcnn.nets.published import published_state
-from medcnn.nets.resnet import resnet
+from medcnn.nets.pretrained.published import published_state
+from medcnn.nets.pretrained.weights import load_weights
 from medcnn.nets.variants import VARIANTS, resolve
-from medcnn.nets.vgg import vgg
-from medcnn.nets.weights import load_weights
-from medcnn.nets.zfnet import zfnet
 
 FAMILIES: dict[str, Callable[..., Net]] = {
     "linear": linear,

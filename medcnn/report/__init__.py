@@ -4,16 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medcnn.report.cam_gallery import gallery
-    from medcnn.report.cam_item import GalleryItem
-    from medcnn.report.cam_nifti import map_to_source, write_nifti
-    from medcnn.report.cam_overlay import overlay
-    from medcnn.report.cam_page import write_page as write_cam_page
-    from medcnn.report.cam_volume import draw_mosaic, draw_planes
-    from medcnn.report.model_card import write_model_card
-    from medcnn.report.run_page import write_run_page
-    from medcnn.report.summary import summary_table, write_summary
-    from medcnn.report.training_curves import curves
+    from medcnn.report.comparison.summary_csv import summary_table, write_summary
+    from medcnn.report.maps.gallery import gallery
+    from medcnn.report.maps.item import GalleryItem
+    from medcnn.report.maps.nifti import map_to_source, write_nifti
+    from medcnn.report.maps.overlay import overlay
+    from medcnn.report.maps.page import write_page as write_cam_page
+    from medcnn.report.maps.volume import draw_mosaic, draw_planes
+    from medcnn.report.pictures.training_curves import curves
+    from medcnn.report.run.model_card import write_model_card
+    from medcnn.report.run.page import write_run_page
 
 __all__ = [
     "GalleryItem",
@@ -31,19 +31,19 @@ __all__ = [
     "write_summary",
 ]
 PLACES = {  # names, and where they are
-    "GalleryItem": "cam_item",
-    "curves": "training_curves",
-    "draw_mosaic": "cam_volume",
-    "draw_planes": "cam_volume",
-    "gallery": "cam_gallery",
-    "map_to_source": "cam_nifti",
-    "overlay": "cam_overlay",
-    "summary_table": "summary",
-    "write_cam_page": "cam_page",
-    "write_model_card": "model_card",
-    "write_nifti": "cam_nifti",
-    "write_run_page": "run_page",
-    "write_summary": "summary",
+    "GalleryItem": "maps.item",
+    "curves": "pictures.training_curves",
+    "draw_mosaic": "maps.volume",
+    "draw_planes": "maps.volume",
+    "gallery": "maps.gallery",
+    "map_to_source": "maps.nifti",
+    "overlay": "maps.overlay",
+    "summary_table": "comparison.summary_csv",
+    "write_cam_page": "maps.page",
+    "write_model_card": "run.model_card",
+    "write_nifti": "maps.nifti",
+    "write_run_page": "run.page",
+    "write_summary": "comparison.summary_csv",
 }
 
 

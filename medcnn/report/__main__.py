@@ -8,10 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from medcnn import cli
 from medcnn.errors import UserError, check_path
-from medcnn.files import check_folder, replacing
-from medcnn.rundir import RunDir
+from medcnn.jobs import command_line as cli
+from medcnn.jobs.atomic_files import check_folder, replacing
+from medcnn.jobs.rundir import RunDir
 
 
 def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
@@ -34,7 +34,7 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
     if len(runs) == 1:
         written = of_one(runs[0], output)
     else:
-        from medcnn.report.compare_page import write_comparison
+        from medcnn.report.comparison.page import write_comparison
 
         for run in runs:
             evaluated(run)
@@ -50,8 +50,8 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
 
 def of_one(run: Path, output: Path | None) -> list[Path]:
     """The page and the model card of a run; the page also where `output` says."""
-    from medcnn.report.model_card import write_model_card
-    from medcnn.report.run_page import write_run_page
+    from medcnn.report.run.model_card import write_model_card
+    from medcnn.report.run.page import write_run_page
 
     evaluated(run)
     page, card = write_run_page(run), write_model_card(run)

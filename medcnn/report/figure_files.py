@@ -9,7 +9,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from medcnn.files import replacing
+from medcnn.jobs.atomic_files import replacing
 
 
 def save_figure(figure: Figure, out: Path, **options: Any) -> None:

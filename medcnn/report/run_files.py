@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from medcnn.config import check_yaml
 from medcnn.errors import UserError
-from medcnn.files import read_csv, read_sample_table
+from medcnn.jobs.atomic_files import read_csv, read_sample_table
+from medcnn.jobs.instantiate import check_yaml
 from medcnn.objective import TASKS
 
 FORMAT = 1

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.errors import UserError
-from medcnn.report import run_files, run_privacy
-from medcnn.rundir import RunDir
+from medcnn.jobs.rundir import RunDir
+from medcnn.report import privacy as run_privacy
+from medcnn.report import run_files
 
 OF_ONE_MACHINE = (*run_privacy.HIDDEN_GROUPS, "resume", "overwrite", "trust")
 

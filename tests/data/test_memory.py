@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from medcnn.data.batches import DataModule
-from medcnn.data.cache import Cache
+from medcnn.data.open_data import in_memory
+from medcnn.data.prepared.cache import Cache
+from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.samples import Samples
-from medcnn.data.stored import StoredImages
-from medcnn.datasets import in_memory
 
 COUNT, SIDE = 600, 512  # 157 MB
 CONSTANT = 24e6  # what batches of 32 such images as floats take, and some room

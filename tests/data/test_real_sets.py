@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from medcnn.data.audit import PATIENT
-from medcnn.datasets import DataSet, open_data
+from medcnn.check_data import look
+from medcnn.data.checks.audit import PATIENT
+from medcnn.data.checks.problems import audit_data
+from medcnn.data.open_data import DataSet, open_data
 from medcnn.errors import UserError
-from medcnn.look import look
-from medcnn.problems import audit_data
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 import medcnn
-from medcnn.assemble import make_source
 from medcnn.cam import METHODS, explain, pointing_hits
 from medcnn.cam.scores import Froc, candidates
+from medcnn.classifier.card import make_source
+from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
-from medcnn.data.stored import LabelMasks
 from medcnn.errors import UserError
 from medcnn.evaluation import bootstrap_mean
 from medcnn.evidence import Explainer
-from medcnn.evidence.plan import GROUPS, Job, measured
-from medcnn.evidence.store import Parts
+from medcnn.evidence.finished_parts import Parts
+from medcnn.evidence.measurement import GROUPS, Job, measured
 from medcnn.evidence.summary import FALSE_POSITIVES
 
 ALL = ("methods=[gradcam,hirescam]", "sample=6", "n=2", "batch_size=4")

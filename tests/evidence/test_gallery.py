@@ -6,8 +6,8 @@ import jobs
 import pytest
 import torch
 
-from medcnn import explain_files
-from medcnn.classifier import Classifier
+from medcnn.classifier.classifier import Classifier
+from medcnn.evidence import of_files as explain_files
 from medcnn.evidence.gallery import at_threshold, caption, decision_told
 from medcnn.objective import Objective, Task
 

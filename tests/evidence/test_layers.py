@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import medcnn
-from medcnn.datasets import data_config, open_data
+from medcnn.data.open_data import data_config, open_data
 from medcnn.evidence import Explainer
 from medcnn.evidence.layers import worst_rows, write_layers, write_pictures
 from medcnn.report import GalleryItem

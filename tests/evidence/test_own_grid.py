@@ -12,7 +12,7 @@ from PIL import Image as Picture
 
 from medcnn.data.image import Image, ImageSpec
 from medcnn.data.originals import Originals
-from medcnn.data.phantom import phantom
+from medcnn.data.phantom.dataset import phantom
 from medcnn.data.samples import Samples
 from medcnn.evidence.own_grid import item_of_row, on_own_grid
 

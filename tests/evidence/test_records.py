@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from medcnn.evidence import scale_of
-from medcnn.evidence.store import Parts
+from medcnn.evidence.finished_parts import Parts
 from medcnn.evidence.summary import difference, records
 
 

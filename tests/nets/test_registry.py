@@ -10,8 +10,8 @@ import torch
 from omegaconf import OmegaConf
 
 from medcnn import nets
-from medcnn.config import instantiate
 from medcnn.errors import UserError
+from medcnn.jobs.instantiate import instantiate
 from medcnn.nets.registry import GIVEN
 
 CONF = Path(__file__).parents[2] / "conf" / "model"

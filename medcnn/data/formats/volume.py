@@ -3,8 +3,8 @@
 import numpy as np
 
 from medcnn.data.formats.values import check_kind, to_stored
-from medcnn.data.geometry import orient
 from medcnn.data.image import Array, Image
+from medcnn.data.prepared.geometry import orient
 
 # How one slice is shown: by the patient's axis (R, A or S) that it lies across.
 SHOWN = ("RIP", "AIL", "SPL")

@@ -1,0 +1,1 @@
+"""The trained thing: LightningModule, card, checkpoint, normalisation, freezing, ensemble."""

@@ -1,0 +1,131 @@
+"""What is chosen on the validation split and kept in the checkpoint: threshold and calibration."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medcnn.classifier.checkpoint import read_checkpoint, save
+from medcnn.classifier.classifier import Classifier
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError
+from medcnn.evaluation.few_images import operating_point_lines
+from medcnn.evaluation.operating_point import choose_threshold, parse_rule
+from medcnn.evaluation.recalibration import fit_isotonic, fit_temperature
+from medcnn.jobs.rundir import RunDir
+from medcnn.objective import Objective, known
+
+
+def choose(
+    objective: Objective,
+    logits: Tensor,
+    labels: Tensor,
+    rule: str,
+    class_names: Sequence[str],
+    split: str = "val",
+) -> dict[str, Any]:
+    """Threshold, temperature and isotonic calibration of the predictions of a split.
+
+    Args:
+        objective: Of the classifier.
+        logits: (N, outputs) of the split's images.
+        labels: (N,) or (N, K), unknown ones left out.
+        rule: How the threshold is chosen, see `medcnn.evaluation.operating_point.parse_rule`.
+        class_names: K names.
+        split: Its name, for the record.
+
+    Returns:
+        Plain values: ``chosen_on``, ``n``, ``operating_point`` (rule, threshold, sensitivity,
+        specificity; of several labels rule and ``labels``, the last three for each name, None for
+        one that lacks a class that the rule needs; None of other tasks), ``temperature``,
+        ``isotonic``, and ``reasons``: why one of them is None though the task could have it.
+    """
+    there = known(labels)
+    there = there if there.ndim == 1 else there.any(1)
+    logits, labels = logits[there].double(), labels[there]
+    found: dict[str, Any] = {"chosen_on": split, "n": len(labels), "reasons": {}}
+    probs = objective.probs(logits).numpy()
+    options: dict[str, Any] = {"task": objective.task, "positive": objective.positive}
+    steps = {
+        "operating_point": lambda: operating_point(
+            objective, torch.from_numpy(probs), labels, rule, class_names
+        ),
+        "temperature": lambda: fit_temperature(logits.numpy(), labels.numpy(), **options),
+        "isotonic": lambda: fit_isotonic(probs, labels.numpy(), **options),
+    }
+    for name, step in steps.items():
+        found[name] = None
+        if objective.task == "regression" or (
+            name == "operating_point" and objective.task not in ("binary", "multilabel")
+        ):
+            continue
+        try:
+            found[name] = step()
+        except UserError as error:
+            found["reasons"][name] = str(error)
+    return found
+
+
+def operating_point(
+    objective: Objective, probs: Tensor, labels: Tensor, rule: str, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """The threshold of a binary task, or those of several labels.
+
+    Args:
+        objective: Of a binary or multi-label task.
+        probs: (N, K).
+        labels: (N,) or (N, K).
+        rule: See `choose`, like what is given back.
+        class_names: K names.
+
+    Raises:
+        UserError: A rule that there is not, or no threshold can be chosen.
+    """
+    parse_rule(rule)
+    if objective.task == "binary":
+        return _point(probs[:, objective.positive], labels, objective.positive, rule)
+    points: dict[str, dict[str, Any] | None] = {}
+    reason = ""
+    for name, scores, own in zip(class_names, probs.T, labels.T, strict=True):
+        try:
+            points[name] = {k: v for k, v in _point(scores, own, 1, rule).items() if k != "rule"}
+        except UserError as error:
+            points[name], reason = None, str(error)
+    if not any(points.values()):
+        raise UserError(reason)
+    return {"rule": str(rule), "labels": points}
+
+
+def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str, Any]:
+    """The threshold of one label, from scores (N,)."""
+    there = known(labels)
+    truth = (labels[there] == positive).numpy()
+    return asdict(choose_threshold(scores[there].double().numpy(), truth, rule))
+
+
+def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule: str) -> list[str]:
+    """`choose` on the validation split that was tested; into the classifier and its checkpoint.
+
+    Returns:
+        Sentences about what was chosen on few images.
+    """
+    tested = classifier.tested
+    splits = samples.table["split"].to_numpy()[tested["row"].numpy()]
+    chosen = torch.from_numpy(splits == "val")
+    logits, labels = tested["logits"][chosen], tested["label"][chosen]
+    names = classifier.card["class_names"]
+    choices = choose(classifier.objective, logits, labels, rule, names)
+    classifier.card["choices"] = choices
+    keep(run.best if run.best.exists() else run.last, choices)
+    point = choices["operating_point"]
+    return operating_point_lines(point, labels, classifier.objective.task, names)
+
+
+def keep(path: Path, choices: dict[str, Any]) -> None:
+    """Put choices into a checkpoint, which is whole at any time."""
+    content = read_checkpoint(path)
+    content["medcnn"]["choices"] = choices
+    save(content, path)

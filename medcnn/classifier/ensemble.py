@@ -1,0 +1,218 @@
+"""Several classifiers that answer as one."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medcnn.classifier.checkpoint import load as load_one
+from medcnn.classifier.classifier import Card, Classifier
+from medcnn.data.inputs import read_images
+from medcnn.data.prepared.intensity import TRAINING
+from medcnn.errors import UserError
+from medcnn.evaluation.operating_point import threshold_of, thresholds_of
+from medcnn.jobs.atomic_files import write_json
+from medcnn.jobs.rundir import RunDir
+from medcnn.objective import Objective
+
+FILE = "ensemble.json"  # in the run directory of a cross-validation
+
+
+ALIKE = ("task", "class_names", "positive", "in_channels", "input_size")
+Choices = dict[str, Any]
+
+
+class Ensemble(nn.Module):
+    """The mean of the members' probabilities (or of their predictions, in regression).
+
+    With ``dataset.intensity=training_percentile`` each member has a range of its own for what
+    becomes 0 and 1, which ``medcnn.predict`` knows and `classify` doesn't.
+
+    Args:
+        members: Classifiers of the same classes and the same kind of images.
+        choices: What was chosen for them together, see `medcnn.inference.out_of_fold.choose`;
+            None for nothing.
+
+    Raises:
+        UserError: They don't go together.
+    """
+
+    def __init__(self, members: Iterable[Classifier], choices: Choices | None = None) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        if not len(self.members):
+            raise UserError("an ensemble needs a member")
+        check_alike([member.card for member in self.members])  # type: ignore[misc]
+        self.choices = choices or {}
+        self.calibration = "none"
+
+    @property
+    def card(self) -> Card:
+        """That of the first member."""
+        card: Card = self.members[0].card  # type: ignore[assignment]
+        return card
+
+    @property
+    def objective(self) -> Objective:
+        """That of the first member; the others' has the same task."""
+        objective: Objective = self.members[0].objective  # type: ignore[assignment]
+        return objective
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members are."""
+        return next(self.parameters()).device
+
+    @property
+    def operating_point(self) -> dict[str, Any] | None:
+        """That of the mean, whose probabilities aren't a member's; None if none was chosen."""
+        points = self.choices.get("operating_points", {})
+        point: dict[str, Any] | None = points.get(self.calibration)
+        return point
+
+    def calibrate(self, how: str) -> None:
+        """Take the mean of calibrated probabilities from now on; see `Classifier.calibrate`."""
+        for member in self.members:
+            member.calibrate(how)  # type: ignore[operator]
+        self.calibration = how
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the K classes, labels or targets, in the order of the probabilities."""
+        return list(self.card["class_names"])
+
+    @property
+    def threshold(self) -> float | dict[str, float] | None:
+        """As `Classifier.threshold`, of the mean."""
+        return threshold_of(self.operating_point, self.objective, self.class_names)
+
+    def decide(self, probs: Tensor) -> Tensor:
+        """As `Classifier.decide`, at the operating point of the mean."""
+        return self.objective.decide(probs, thresholds_of(self.operating_point, self.class_names))
+
+    def read(self, path: str | Path) -> Tensor:
+        """Return the images of a file as `classify` takes them; see `Classifier.read`.
+
+        Raises:
+            UserError: The file can't be used, or each member prepares it in a way of its own.
+        """
+        ranges = {tuple(member.card["intensity_range"]) for member in self.members}  # type: ignore[index]
+        if len(ranges) > 1 and (self.card["image_spec"] or {}).get("intensity") == TRAINING:
+            raise UserError(
+                f"{path}: with dataset.intensity={TRAINING} each member prepares it in a way of "
+                "its own; use python -m medcnn.predict"
+            )
+        return read_images(Path(path), self.card)
+
+    @torch.inference_mode()
+    def classify(self, images: Tensor | NDArray[Any]) -> Tensor:
+        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode."""
+        return torch.stack([member.classify(images) for member in self.members]).mean(0)  # type: ignore[operator]
+
+
+def check_alike(cards: Sequence[Card]) -> None:
+    """Raise UserError unless classifiers with these cards take and tell the same.
+
+    What each normalises its images by, and the range of intensities that follows from its own
+    training images, may differ: each prepares its own.
+    """
+    for card in cards:
+        for key in ALIKE:
+            if card[key] != cards[0][key]:
+                raise UserError(f"the members of an ensemble differ in {key}")
+        mine, first = (dict(one["image_spec"] or {}) for one in (card, cards[0]))
+        for key in sorted((mine.keys() | first.keys()) - {"allow_missing_geometry"}):
+            if mine.get(key) != first.get(key):
+                raise UserError(
+                    "the members of an ensemble differ in how they prepare files: "
+                    f"{key} is {first.get(key)} and {mine.get(key)}"
+                )
+
+
+def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | Ensemble:
+    """The ready classifier in a checkpoint, on the CPU, in evaluation mode.
+
+    Args:
+        checkpoint: A ``.ckpt`` file of medcnn; or the run directory of a cross-validation (or the
+            ensemble.json in it), whose members then answer as one.
+        trust: Your own classes that its config names, as ``package.Class``.
+
+    Example:
+        ``medcnn.load("runs/…/checkpoints/best.ckpt").classify(images)``
+
+    Raises:
+        UserError: Not a checkpoint, or one that names a class which is not trusted.
+    """
+    path = Path(checkpoint)
+    if path.name == FILE or (path / FILE).is_file():
+        members = [load_one(member, trust=trust) for member in read_ensemble(path)]
+        return Ensemble(members, read_choices(path)).eval()
+    return load_one(path, trust=trust)
+
+
+def load_members(
+    checkpoint: str | Path | None, ensemble: Sequence[str | Path], trust: Iterable[str] = ()
+) -> tuple[list[Path], list[Classifier], Choices]:
+    """The classifier in a checkpoint, or those of an ensemble, with the paths of their checkpoints.
+
+    Args:
+        checkpoint: A ``.ckpt`` file, or the run directory of a cross-validation; None for an
+            ensemble.
+        ensemble: In its place ``.ckpt`` files, run directories (whose best checkpoint is taken), or
+            those of cross-validations (all of whose members are).
+        trust: See `load`.
+
+    Returns:
+        The paths, the classifiers, and what was chosen for them together: empty but for one
+        cross-validation.
+
+    Raises:
+        UserError: Both or neither, members that don't go together, or what `load` refuses.
+    """
+    if (checkpoint is None) == (not ensemble):
+        raise UserError("give either checkpoint=FILE or ensemble=[RUN1,RUN2]")
+    given = [Path(one) for one in ([checkpoint] if checkpoint is not None else ensemble)]
+    paths: list[Path] = []
+    for one in given:
+        if one.name == FILE or (one / FILE).is_file():
+            paths += read_ensemble(one)
+        else:
+            paths.append(RunDir(one).best if ensemble and one.is_dir() else one)
+    trusted = list(trust)
+    members = [load_one(path, trust=trusted) for path in paths]
+    check_alike([member.card for member in members])
+    alone = len(given) == 1 and len(members) > 1
+    return paths, members, read_choices(given[0]) if alone else {}
+
+
+def write_ensemble(
+    folder: Path, checkpoints: Iterable[Path], choices: Choices | None = None
+) -> None:
+    """Write ensemble.json: the members' checkpoints, relative to its folder, and their choices."""
+    members = [path.relative_to(folder).as_posix() for path in checkpoints]
+    write_json(folder / FILE, {"members": members, "choices": choices or {}})
+
+
+def read_choices(path: Path) -> Choices:
+    """What was chosen for an ensemble, from its file or its folder; empty if nothing was."""
+    path = path / FILE if path.is_dir() else path
+    choices = json.loads(path.read_text(encoding="utf-8")).get("choices")
+    return choices if isinstance(choices, dict) else {}
+
+
+def read_ensemble(path: Path) -> list[Path]:
+    """The checkpoints of an ensemble, from its file or its folder.
+
+    Raises:
+        UserError: The file isn't one of an ensemble.
+    """
+    path = path / FILE if path.is_dir() else path
+    try:
+        members = json.loads(path.read_text(encoding="utf-8"))["members"]
+        return [path.parent / str(member) for member in members]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read as an ensemble") from error

@@ -1,0 +1,1 @@
+"""Audit of a data set, and what is said of its problems."""

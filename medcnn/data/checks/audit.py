@@ -1,0 +1,217 @@
+"""What is wrong with a split: patients and images in two splits, labels that contradict."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medcnn.data.samples import ALL_SPLITS, SPLITS
+from medcnn.objective import UNKNOWN, Task
+
+Severity = Literal["error", "warning", "note"]
+
+PATIENT = "patient in two splits"
+IDENTICAL = "identical images in two splits"
+NEAR = "near-duplicate images in two splits"
+RELABELLED = "identical images with different labels"
+CONTRADICTION = "patient with contradicting labels"
+MISSING = "class missing in a split"
+KINDS = (PATIENT, IDENTICAL, NEAR, RELABELLED, CONTRADICTION, MISSING)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the audit found.
+
+    Args:
+        kind: One of `KINDS`.
+        severity: error, warning or note.
+        detail: What was seen, one line; names no patient and no file.
+        split: Of the sample; in a pair of two splits the later one of train, val, test, holdout.
+        row: Position in the table of the sample that it concerns; None for a whole split.
+        other_split: Of the other sample of a pair.
+        other_row: Its position.
+    """
+
+    kind: str
+    severity: Severity
+    detail: str
+    split: str
+    row: int | None = None
+    other_split: str = ""
+    other_row: int | None = None
+
+
+@dataclass
+class _Audited:
+    """The columns that the checks look at, as arrays of N rows."""
+
+    patients: NDArray[np.int64]  # a number each
+    splits: NDArray[np.object_]
+    labels: NDArray[np.float64]  # (N, columns)
+    known: NDArray[np.bool_]
+
+    def pair(self, kind: str, severity: Severity, detail: str, row: int, other: int) -> Finding:
+        """A finding about two samples."""
+        return Finding(kind, severity, detail, self.splits[row], row, self.splits[other], other)
+
+
+def audit(
+    table: pd.DataFrame,
+    task: Task,
+    label_columns: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    content: Sequence[Hashable | None] | None = None,
+    near: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None,
+    strict: bool = False,
+) -> list[Finding]:
+    """Looks for leaks between the splits, and for labels that can't be right.
+
+    - A patient in two splits: an error.
+    - For each image of val and test, one with the same content in an earlier split, or one of
+      which it is a copy: a warning, in strict mode an error.
+    - Images of the same content with different labels, in whatever split: a warning.
+    - Patients with several different labels where a sample has one class: a note, since patients
+      recover and fall ill; in multi-label data and regression that is not looked at.
+    - A class without a sample in a split, or a label that is never (always) positive there: a
+      warning.
+
+    Args:
+        table: Columns ``patient``, ``split`` and the label columns.
+        task: What the labels mean.
+        label_columns: As `medcnn.data.samples.Samples.label_columns`.
+        class_names: Names of the classes, or of the targets.
+        content: (N,) hashes of the images' content, None for an image of one grey, which is
+            nobody's duplicate; see `medcnn.data.checks.duplicates.content_hashes`. None: not
+            looked at.
+        near: Of `medcnn.data.checks.duplicates.near_duplicates`; None: not looked for.
+        strict: Duplicates in two splits are errors.
+
+    Returns:
+        In the order of `KINDS`.
+    """
+    labels = table[list(label_columns)].to_numpy(dtype=float)
+    audited = _Audited(
+        patients=pd.factorize(table["patient"].astype(str))[0].astype(np.int64),
+        splits=table["split"].to_numpy(dtype=object),
+        labels=labels,
+        known=~np.isnan(labels) & (labels != UNKNOWN)
+        if task != "regression"
+        else ~np.isnan(labels),
+    )
+    severity: Severity = "error" if strict else "warning"
+    findings = _shared_patients(audited)
+    if content is not None:
+        findings += _identical(audited, content, severity)
+    if near is not None:
+        findings += _near(audited, near, severity, findings)
+    if content is not None:
+        findings += _relabelled(audited, content)
+    if task not in ("multilabel", "regression"):
+        findings += _contradictions(audited, class_names)
+    if task != "regression":
+        findings += _missing(audited, task, class_names)
+    return findings
+
+
+def _shared_patients(audited: _Audited) -> list[Finding]:
+    """One finding for each patient and pair of splits, at the first image in each."""
+    findings = []
+    rows: dict[str, dict[int, list[int]]] = {name: {} for name in ALL_SPLITS}
+    pairs = zip(audited.splits, audited.patients.tolist(), strict=True)
+    for row, (split, patient) in enumerate(pairs):
+        rows[split].setdefault(patient, []).append(row)
+    for earlier, later in combinations(ALL_SPLITS, 2):
+        for patient in rows[later].keys() & rows[earlier].keys():
+            ours, others = rows[later][patient], rows[earlier][patient]
+            detail = f"images of the patient: {len(ours)} in {later}, {len(others)} in {earlier}"
+            findings.append(audited.pair(PATIENT, "error", detail, ours[0], others[0]))
+    return sorted(findings, key=lambda f: (f.row or 0, f.other_row or 0))
+
+
+def _identical(
+    audited: _Audited, content: Sequence[Hashable | None], severity: Severity
+) -> list[Finding]:
+    """For each image and earlier split, the first image there with the same content."""
+    findings = []
+    first: dict[str, dict[Hashable, int]] = {name: {} for name in ALL_SPLITS}
+    for later, split in enumerate(ALL_SPLITS):
+        for row in np.flatnonzero(audited.splits == split).tolist():
+            digest = content[row]
+            if digest is None:
+                continue
+            first[split].setdefault(digest, row)
+            others = [first[earlier].get(digest) for earlier in ALL_SPLITS[:later]]
+            findings += [
+                audited.pair(IDENTICAL, severity, "every pixel is the same", row, other)
+                for other in others
+                if other is not None
+            ]
+    return findings
+
+
+def _near(
+    audited: _Audited,
+    near: tuple[NDArray[np.int64], NDArray[np.float64]],
+    severity: Severity,
+    before: Sequence[Finding],
+) -> list[Finding]:
+    """The pairs of near-duplicates, but for images that have an identical one in that split."""
+    identical = {(f.row, f.other_split) for f in before if f.kind == IDENTICAL}
+    findings = []
+    for (row, other), agreement in zip(near[0].tolist(), near[1].tolist(), strict=True):
+        if (row, audited.splits[other]) not in identical:
+            detail = f"laid over each other, their structures correlate by {agreement:.2f}"
+            findings.append(audited.pair(NEAR, severity, detail, row, other))
+    return findings
+
+
+def _relabelled(audited: _Audited, content: Sequence[Hashable | None]) -> list[Finding]:
+    """Images that are the same as an earlier row's, but labelled otherwise."""
+    findings = []
+    first: dict[Hashable, int] = {}
+    for row, digest in enumerate(content):
+        if digest is None or not audited.known[row].any():
+            continue
+        other = first.setdefault(digest, row)
+        both = audited.known[row] & audited.known[other]
+        if (audited.labels[row][both] != audited.labels[other][both]).any():
+            detail = "every pixel is the same, the label is not"
+            findings.append(audited.pair(RELABELLED, "warning", detail, row, other))
+    return findings
+
+
+def _contradictions(audited: _Audited, class_names: Sequence[str]) -> list[Finding]:
+    """One finding a patient: the first image, and the first with another class."""
+    rows = np.flatnonzero(audited.known[:, 0])
+    columns = {"patient": audited.patients[rows], "label": audited.labels[rows, 0], "row": rows}
+    distinct = pd.DataFrame(columns).drop_duplicates(["patient", "label"])
+    several = distinct[distinct.duplicated("patient", keep=False)]
+    findings = []
+    for _, group in several.groupby("patient", sort=False):
+        first, other = group["row"].tolist()[:2]
+        names = " and ".join(str(class_names[int(label)]) for label in group["label"])
+        detail = f"the patient's images are labelled {names}"
+        findings.append(audited.pair(CONTRADICTION, "note", detail, first, other))
+    return findings
+
+
+def _missing(audited: _Audited, task: Task, class_names: Sequence[str]) -> list[Finding]:
+    """Classes, or in multi-label data values of a label, of which a split has no sample."""
+    findings = []
+    for split in SPLITS:
+        part = audited.labels[audited.splits == split]
+        for k, name in enumerate(class_names):
+            if task == "multilabel":
+                wanted = {f"positive for {name}": 1, f"negative for {name}": 0}
+                lacking = [what for what, value in wanted.items() if value not in part[:, k]]
+            else:
+                lacking = [] if k in part[:, 0] else [f"of class {name}"]
+            for what in lacking:
+                findings.append(Finding(MISSING, "warning", f"no sample {what} in {split}", split))
+    return findings

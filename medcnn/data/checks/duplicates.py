@@ -1,0 +1,218 @@
+"""Images that are the same in every pixel, or copies of each other."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.data.overlay import agreement, align, local_contrast
+from medcnn.data.samples import ALL_SPLITS, Images
+from medcnn.jobs.progress import Progress
+
+_VALUES = 1 << 24  # of images that are looked at at a time
+_PIXELS = 1 << 18  # of pairs that are laid over each other at a time
+INNER = 0.93  # share of an edge that a copy may have kept, to begin with
+ROWS = 256  # of the later split that are compared at a time
+NEVER = 2.0  # an agreement that no pair reaches
+STEPS = 127 / 3  # of local contrast as a whole number of 8 bits
+
+
+class Look(NamedTuple):
+    """One look at a pair of images, closer than the one before.
+
+    Args:
+        side: Pixels an edge.
+        width: Of the neighbourhood of `medcnn.data.overlay.local_contrast`.
+        steps: By which the images are laid over each other better than before.
+        kept: Agreement that a pair needs to be looked at more closely.
+        found: Agreement from which on a pair are copies.
+    """
+
+    side: int
+    width: int
+    steps: int
+    kept: float
+    found: float
+
+
+def looks_at(size: Sequence[int]) -> list[Look]:
+    """The looks at images of a size, the coarsest first; where the limits come from: docs/data.md.
+
+    Args:
+        size: (H, W) or (D, H, W).
+    """
+    side = min(size)
+    if len(size) == 3:
+        looks = [Look(min(side, 8), 3, 6, 0.6, NEVER), Look(min(side, 16), 3, 4, 0.75, 0.85)]
+        return [*looks, Look(32, 3, 4, NEVER, 0.5)] if side >= 32 else looks
+    first = Look(min(side, 16), 5, 6, 0.6, NEVER)
+    if side < 24:  # so little detail that look-alikes agree
+        return [first, Look(side, 3, 4, NEVER, 0.95)]
+    if side < 48:
+        return [first, Look(side, 3, 4, NEVER, 0.8)]
+    return [first, Look(32, 3, 4, 0.6, 0.92), Look(min(side, 96), 5, 4, NEVER, 0.8)]
+
+
+def content_hashes(images: Images) -> list[bytes | None]:
+    """SHA-256 of each image's data type, shape and values: equal where every pixel is.
+
+    Args:
+        images: (N, C, *spatial).
+
+    Returns:
+        N digests of 32 bytes; None for an image of one grey, which holds nothing that could leak
+        from one split to another.
+    """
+    digests: list[bytes | None] = []
+    for values in _chunks(images):
+        start = f"{values.dtype} {tuple(values.shape[1:])} ".encode()
+        for image in values.contiguous().numpy():
+            flat = bool((image == image[:, *(slice(1),) * (image.ndim - 1)]).all())
+            digests.append(None if flat else hashlib.sha256(start + image.tobytes()).digest())
+    return digests
+
+
+def near_duplicates(
+    images: Images, splits: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For each image of val and test that is a copy of one of an earlier split, that image.
+
+    A copy may have been saved again (JPEG), scaled, cut by some per cent of each edge, or shown in
+    another window; a mirrored or turned one is none, nor is another film of the same patient. The
+    coarsest look picks a few candidates for each image, of all images in earlier splits (train for
+    val; train and val for test; all three for holdout); closer looks judge these.
+
+    Args:
+        images: (N, C, *spatial).
+        splits: (N,) names of splits.
+
+    Returns:
+        (M, 2) rows, the image of the later split first, in the order of the splits and then of the
+        rows: at most one pair an image. And (M,) how far they agree, see `Look`.
+    """
+    looks = looks_at(images.shape[2:])
+    names = np.asarray(splits, dtype=object)
+    members = [np.flatnonzero(names == split) for split in ALL_SPLITS]
+    searched = [(members[k], np.concatenate(members[:k])) for k in range(1, len(ALL_SPLITS))]
+    searched = [(later, earlier) for later, earlier in searched if len(later) and len(earlier)]
+    pairs, agreements = [np.empty((0, 2), np.int64)], [np.empty(0)]
+    if not searched:
+        return pairs[0], agreements[0]
+    maps = _maps(images, looks[:2])
+    total = sum(len(later) for later, _ in searched)
+    with Progress("images compared with those of earlier splits", total) as progress:
+        for later, earlier in searched:
+            known = maps[0][torch.from_numpy(earlier)]
+            whole, inner = _unit(known), _unit(_inner(known))
+            for rows in np.array_split(later, math.ceil(len(later) / ROWS)):
+                candidates, stretch = _candidates(maps[0], rows, earlier, whole, inner)
+                found, how_far = _judged(images, maps, looks, candidates, stretch)
+                pairs.append(found)
+                agreements.append(how_far)
+                progress.advance(len(rows))
+    return np.concatenate(pairs), np.concatenate(agreements)
+
+
+def _maps(images: Images, looks: Sequence[Look]) -> list[Tensor]:
+    """Local contrast (N, *sides) of all images for each look, as whole numbers of 8 bits."""
+    maps: list[list[Tensor]] = [[] for _ in looks]
+    with Progress("images looked at for copies", int(images.shape[0])) as progress:
+        for values in _chunks(images):
+            grey = values.float().mean(1)
+            for parts, look in zip(maps, looks, strict=True):
+                contrast = local_contrast(grey, look.side, look.width)
+                parts.append((contrast * STEPS).round().to(torch.int8))
+            progress.advance(len(values))
+    return [torch.cat(parts) for parts in maps]
+
+
+def _candidates(
+    maps: Tensor, rows: NDArray[np.int64], earlier: NDArray[np.int64], whole: Tensor, inner: Tensor
+) -> tuple[NDArray[np.int64], Tensor]:
+    """The pairs (P, 2) that look most alike, and by how much the other image is stretched, (P,).
+
+    An image is compared as it is, and without its edges, in case that either is a copy of the
+    other's inner part.
+    """
+    own = maps[torch.from_numpy(rows)]
+    ways = (
+        (_unit(own), whole, 1.0, 2),
+        (_unit(_inner(own)), whole, 1 / INNER, 1),
+        (_unit(own), inner, INNER, 1),
+    )
+    pairs, stretches = [], []
+    for ours, theirs, stretch, most in ways:
+        nearest = (ours @ theirs.T).topk(min(most, len(theirs)), dim=1).indices
+        for column in nearest.T.numpy():
+            pairs.append(np.stack([rows, earlier[column]], 1))
+            stretches.append(torch.full((len(rows),), stretch))
+    return np.concatenate(pairs), torch.cat(stretches)
+
+
+def _judged(
+    images: Images,
+    maps: Sequence[Tensor],
+    looks: Sequence[Look],
+    pairs: NDArray[np.int64],
+    stretch: Tensor,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Those pairs that are copies, the best of each image, and how far they agree."""
+    dims = len(images.shape) - 2
+    place = torch.stack([stretch, torch.zeros_like(stretch)], 1)[..., None].repeat(1, 1, dims)
+    found, how_far = [np.empty((0, 2), np.int64)], [np.empty(0)]
+    for k, look in enumerate(looks):
+        if len(pairs) == 0:
+            break
+        agree = np.empty(len(pairs))
+        for part in torch.arange(len(pairs)).split(max(1, _PIXELS // look.side**dims)):
+            sides = pairs[part.numpy()].T
+            if k < len(maps):
+                fixed, moving = (maps[k][torch.from_numpy(rows)] / STEPS for rows in sides)
+            else:
+                fixed, moving = (_contrast(images, rows, look) for rows in sides)
+            place[part] = align(fixed, moving, place[part], look.steps)
+            agree[part.numpy()] = agreement(fixed, moving, place[part]).numpy()
+        found.append(pairs[agree >= look.found])
+        how_far.append(agree[agree >= look.found])
+        kept = (agree >= look.kept) & (agree < look.found)
+        pairs, place = pairs[kept], place[torch.from_numpy(kept)]
+    copies, agreements = np.concatenate(found), np.concatenate(how_far)
+    order = np.lexsort((copies[:, 1], -agreements, copies[:, 0]))
+    copies, agreements = copies[order], agreements[order]
+    _, first = np.unique(copies[:, 0], return_index=True)
+    return copies[first], agreements[first]
+
+
+def _contrast(images: Images, rows: NDArray[np.int64], look: Look) -> Tensor:
+    """Local contrast of the images of some rows."""
+    grey = images[torch.from_numpy(rows)].float().mean(1)
+    return local_contrast(grey, look.side, look.width)
+
+
+def _unit(maps: Tensor) -> Tensor:
+    """Maps as vectors (N, pixels) of length 1 whose products are correlations; 0 for flat ones."""
+    values = maps.flatten(1).float()
+    return F.normalize(values - values.mean(1, keepdim=True))
+
+
+def _inner(maps: Tensor) -> Tensor:
+    """The inner part of maps, enlarged to their size."""
+    values = maps[:, None].float()
+    dims = maps.ndim - 1
+    turn = torch.eye(dims, dims + 1) * INNER
+    grid = F.affine_grid(turn.expand(len(maps), -1, -1), list(values.shape), align_corners=False)
+    return F.grid_sample(values, grid, padding_mode="border", align_corners=False)[:, 0]
+
+
+def _chunks(images: Images) -> Iterator[Tensor]:
+    """The images, some at a time."""
+    count = int(images.shape[0])
+    size = min(4096, max(1, _VALUES // max(1, math.prod(images.shape[1:]))))
+    for start in range(0, count, size):
+        yield images[torch.arange(start, min(start + size, count))]

@@ -1,0 +1,151 @@
+"""One image file as what a checkpoint's network takes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.data.batches import unit_intensity
+from medcnn.data.formats import decode
+from medcnn.data.image import Image, ImageSpec, Range
+from medcnn.data.prepared.geometry import check_spec, own_size
+from medcnn.data.prepared.intensity import TRAINING, file_range
+from medcnn.data.prepared.scan import prepare_image
+from medcnn.errors import UserError
+
+TOO_LARGE = "is too large for this machine's memory"
+ASKED = ("frame", "slices", "allow_missing_geometry")
+
+NAN = "makes the net give NaN or infinite numbers, which decide nothing"
+_FAR = 0.5  # beyond 0 … 1, which no interpolation of such an image overshoots by
+
+
+class Input(NamedTuple):
+    """An image as stored, prepared but for its intensities.
+
+    Args:
+        stored: (S, C, *spatial), S slices or 1.
+        pair: The values that become 0 and 1; None: those of the training.
+        notes: What was left out of account in reading the file, see `medcnn.data.image.Image`.
+    """
+
+    stored: Tensor
+    pair: Range | None
+    notes: tuple[str, ...] = ()
+
+
+def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = False) -> Input:
+    """Reads a file.
+
+    Args:
+        path: A file, or the folder of a DICOM series.
+        spec: How files became inputs in training.
+        channels: Of the network; a grey image is repeated.
+        whole: Leave the image at its own size (`medcnn.data.prepared.geometry.own_size`).
+
+    Raises:
+        UserError: The reason why the file can't be used, without its path.
+    """
+    try:
+        image = decode_as(path, spec)
+        if whole:
+            spec = replace(spec, size=own_size(image, spec))
+        return prepared_input(image, spec, channels)
+    except MemoryError:
+        raise UserError(TOO_LARGE) from None
+
+
+def decode_as(path: Path, spec: ImageSpec) -> Image:
+    """What a file holds, or the part of it that `spec` asks for.
+
+    Raises:
+        UserError: The reason why it can't be read, without its path.
+    """
+    try:
+        return decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
+    except MemoryError:
+        raise UserError(TOO_LARGE) from None
+
+
+def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
+    """How files become inputs: as in training, but for what a command was asked for.
+
+    Args:
+        spec: That of the training.
+        asked: The config's ``dataset``: `ASKED`, null for as in training.
+
+    Raises:
+        UserError: A value that can't be.
+    """
+    given = {key: (asked or {}).get(key) for key in ASKED}
+    spec = replace(spec, **{key: value for key, value in given.items() if value is not None})
+    check_spec(spec)
+    return spec
+
+
+def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
+    """Makes of a decoded image what a network takes.
+
+    Args:
+        image: As `medcnn.data.formats.decode` gives it.
+        spec: How files became inputs in training.
+        channels: Of the network; a grey image is repeated.
+
+    Raises:
+        UserError: The reason why it can't be used.
+    """
+    images, facts = prepare_image(image, spec)
+    stored = torch.from_numpy(images)
+    if stored.shape[1] < channels:
+        stored = stored.expand(-1, channels, *stored.shape[2:])
+    known = spec.intensity == TRAINING  # to the checkpoint alone
+    pair = None if known else file_range(facts, spec.intensity)
+    return Input(stored, pair, image.notes)
+
+
+def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
+    """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training.
+
+    Args:
+        path: A file, or the folder of a DICOM series.
+        card: Of the classifier.
+
+    Raises:
+        UserError: The file can't be used.
+    """
+    from medcnn.data.open_data import spec_of  # which knows of classifiers, as this does not
+
+    try:
+        stored, pair, _ = read_input(path, spec_of(card), card["in_channels"])
+    except UserError as error:
+        raise UserError(f"{path} {error}") from None
+    return unit_intensity(stored, tuple(pair or card["intensity_range"]))
+
+
+def checked_images(images: Tensor | NDArray[Any], card: Mapping[str, Any]) -> Tensor:
+    """Return images as a tensor, once their shape and range can be right.
+
+    Args:
+        images: (N, C, *spatial) floating point in 0 … 1.
+        card: Of the classifier that is to see them.
+
+    Raises:
+        UserError: They can't be.
+    """
+    tensor = torch.as_tensor(images)
+    channels, spatial = card["in_channels"], len(card["input_size"])
+    own = "classifier.read(path) prepares a file as in training"
+    if tensor.ndim != 2 + spatial or tensor.shape[1] != channels:
+        wanted = f"(N, {channels}, {', '.join(['depth', 'height', 'width'][-spatial:])})"
+        raise UserError(f"images have the shape {tuple(tensor.shape)}: give {wanted}; {own}")
+    if not tensor.is_floating_point():
+        raise UserError(f"images are {tensor.dtype}: give floating point in 0 … 1; {own}")
+    if tensor.numel():
+        low, high = float(tensor.min()), float(tensor.max())
+        if not (low >= -_FAR and high <= 1 + _FAR):  # nor NaN
+            raise UserError(f"images hold {low:g} … {high:g}: give them in 0 … 1; {own}")
+    return tensor

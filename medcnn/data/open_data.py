@@ -1,0 +1,282 @@
+"""From a config to samples: the source, its files, its splits, and the audit of all that."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn.classifier.card import make_source
+from medcnn.data.checks.audit import Finding
+from medcnn.data.checks.problems import audit_data, pseudonym_key, report_files, tell_findings
+from medcnn.data.image import ImageSpec
+from medcnn.data.listing import Listing
+from medcnn.data.memory import available_memory
+from medcnn.data.originals import Originals
+from medcnn.data.prepared.cache import Facts
+from medcnn.data.prepared.intensity import TRAINING, training_percentiles
+from medcnn.data.prepared.open_listing import Problem, open_listing
+from medcnn.data.prepared.stored import StoredImages
+from medcnn.data.pseudonyms import pseudonymise
+from medcnn.data.samples import HOLDOUT, Samples
+from medcnn.data.splits import assign_splits, official_tests
+from medcnn.errors import UserError, check_path
+from medcnn.jobs.checks import parse_bytes
+from medcnn.jobs.instantiate import plain
+from medcnn.jobs.notes import note
+from medcnn.jobs.private import revealed
+from medcnn.objective import Task
+
+SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
+
+
+@dataclass
+class DataSet:
+    """Samples with what was found out on the way to them.
+
+    Args:
+        samples: Ready to train on; with pseudonyms if these were asked for.
+        problems: Files that can't be used, and were left out.
+        findings: Of the audit.
+        facts: What each row's file holds; empty for data that are no files.
+        slices: Which of its file's images each row is.
+        official_column: Whether the split is that of the table's own column ``split``.
+    """
+
+    samples: Samples
+    problems: list[Problem] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    facts: list[Facts] = field(default_factory=list)
+    slices: list[int] = field(default_factory=list)
+    official_column: bool = False
+
+
+def open_data(
+    cfg: DictConfig,
+    trust: Iterable[str] = (),
+    *,
+    folder: Path | None = None,
+    card: Mapping[str, Any] | None = None,
+    checked: bool = True,
+    quiet: bool = False,
+) -> DataSet:
+    """The data set that a config describes, split and audited.
+
+    Args:
+        cfg: With ``dataset``, ``cache``, ``on_error``, ``strict``, ``near_duplicates`` and
+            ``pseudonymise``; and ``splits``, ``folds`` and ``fold``, which are null for data that a
+            checkpoint is only tested on: those have the splits of their table, or are all test.
+        trust: Names that its ``_target_`` may hold beside medcnn's own.
+        folder: Where problems.csv is written if the data can't be used; None for nowhere.
+        card: Of a checkpoint, whose classes and preparation of files the data are to have.
+        checked: Whether to audit, and to print what was found.
+        quiet: Name no file, as in a process whose first one has done so.
+
+    Raises:
+        UserError: Files that can't be used with on_error=stop, a patient in two splits, duplicates
+            in two splits with strict=true; or a source, split or cache that can't be used.
+    """
+    cfg = revealed(cfg)
+    _check(cfg)
+    source = make_source(_with_classes(cfg.dataset, card), trust)
+    official = official_tests(source.table)
+    if isinstance(source, Listing):
+        data = _open_files(source, cfg, card, folder, quiet)
+    else:
+        table = source.table
+        table["split"] = _splits(table, source.task, source.label_columns, cfg)
+        data = DataSet(source)
+    by_column = cfg.splits is not None and cfg.splits.method in ("auto", "column")
+    data.official_column = official > 0 and by_column
+    if checked and official:
+        _tell_official(data.samples.table["split"], official, cfg)
+    _set_training_range(data.samples, card)
+    if cfg.pseudonymise:
+        data.samples.table = pseudonymise(data.samples.table, pseudonym_key(cfg))
+    if checked:
+        audit_data(data, cfg)
+        tell_findings(data, cfg, folder)
+    return data
+
+
+def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
+    """The config of `open_data` for testing a checkpoint.
+
+    Args:
+        trained: The config that it was trained with.
+        cfg: Of the test: its ``dataset`` stands for other data, which keep their own splits; null
+            (or one that names none) for the data of the training, split as they were.
+    """
+    keys = ("dataset", "splits", "folds", "fold") if of_training(cfg) else ()
+    settings = {key: plain(cfg.get(key)) for key in SETTINGS}
+    settings |= {
+        "near_duplicates": False,
+        "strict": False,
+        "splits": None,
+        "folds": None,
+        "fold": None,
+    }
+    for key in ("on_error", "pseudonymise"):
+        settings[key] = trained[key] if settings[key] is None else settings[key]
+    if settings["paths"]["pseudonym_key"] is None:
+        settings["paths"]["pseudonym_key"] = trained["paths"]["pseudonym_key"]
+    return OmegaConf.create(settings | {key: trained[key] for key in keys})
+
+
+def of_training(cfg: DictConfig) -> bool:
+    """Return whether a test is on the data of the training, as its ``dataset`` names no source."""
+    return "_target_" not in (cfg.get("dataset") or {})
+
+
+def in_memory(samples: Samples, memory: str | int) -> None:
+    """Hold images that lie in the cache in memory if they fit into ``cache.memory``."""
+    images = samples.images
+    if not isinstance(images, StoredImages):
+        return
+    budget = available_memory() // 2 if memory == "auto" else parse_bytes("cache.memory", memory)
+    if images.nbytes <= budget:
+        images.to_memory()
+    else:
+        print(f"{images.nbytes / 1e9:.2f} GB of images are read from the disk cache as needed")
+
+
+def _check(cfg: DictConfig) -> None:
+    check_path("cache.folder", cfg.cache.folder)
+    if cfg.on_error not in ("stop", "skip"):
+        raise UserError(f"on_error={cfg.on_error}: choose stop or skip")
+    for key in ("strict", "pseudonymise", "near_duplicates"):
+        if not isinstance(cfg[key], bool):
+            raise UserError(f"{key}={cfg[key]}: choose true or false")
+
+
+def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A dataset config that names the classes of a checkpoint, where it can name any."""
+    options = dict(plain(node))
+    if card is not None and "classes" in options:
+        options["classes"] = list(card["class_names"])
+    return options
+
+
+def _open_files(
+    listing: Listing,
+    cfg: DictConfig,
+    card: Mapping[str, Any] | None,
+    folder: Path | None,
+    quiet: bool,
+) -> DataSet:
+    if card is not None:
+        listing.spec = spec_of(card, listing.spec)
+    opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
+    if opened.problems:
+        report_files(opened.problems, len(listing.table), cfg, folder, quiet)
+    if opened.images is None:
+        raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
+    if grey := opened.images.grey:
+        total = len(opened.table)
+        note(
+            f"{total - grey} of {total} images have colour, so all become three channels; "
+            "dataset.channels=1 makes them grey"
+        )
+    table = opened.table
+    labels = [str(name) for name in table if name == "label" or str(name).startswith("label:")]
+    table["split"] = _splits(table, listing.task, labels, cfg)
+    return DataSet(
+        Samples(
+            name=listing.name,
+            table=table,
+            images=opened.images,
+            task=listing.task,
+            class_names=listing.class_names,
+            positive=listing.positive,
+            intensity_range=_shared_range(listing.spec) or opened.ranges,
+            masks=opened.masks,
+            spec=asdict(listing.spec),
+            originals=_originals(listing, table, opened.slices),
+        ),
+        opened.problems,
+        facts=opened.facts,
+        slices=opened.slices,
+    )
+
+
+def _originals(listing: Listing, table: pd.DataFrame, slices: list[int]) -> Originals:
+    masks = table["mask"].fillna("").tolist() if "mask" in table else [""] * len(table)
+    return Originals(listing.root, table["image"].tolist(), masks, slices, listing.spec)
+
+
+def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:
+    """How files become inputs of a checkpoint's network; `spec` where it was trained on arrays."""
+    stored = card["image_spec"]
+    spec = ImageSpec(size=tuple(card["input_size"])) if spec is None else spec
+    if stored is not None:
+        trained = ImageSpec.of(stored)
+        anyway = spec.allow_missing_geometry or trained.allow_missing_geometry
+        spec = replace(trained, allow_missing_geometry=anyway)
+    return replace(spec, size=tuple(card["input_size"]), channels=card["in_channels"])
+
+
+def _shared_range(spec: ImageSpec) -> tuple[float, float] | None:
+    if isinstance(spec.intensity, str):
+        return None
+    low, high = spec.intensity
+    return float(low), float(high)
+
+
+def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: DictConfig) -> pd.Series:
+    if cfg.splits is None:  # data that a checkpoint is only tested on
+        return table["split"] if "split" in table else pd.Series("test", index=table.index)
+    return assign_splits(
+        table,
+        task,
+        labels,
+        method=cfg.splits.method,
+        shares=plain(cfg.splits.shares),
+        seed=cfg.splits.seed,
+        test_sites=plain(cfg.splits.test_sites),
+        folds=cfg.folds,
+        fold=cfg.fold,
+    )
+
+
+def _tell_official(splits: pd.Series, official: int, cfg: DictConfig) -> None:
+    """Say what becomes of the test images that the data set names itself, where that isn't plain.
+
+    Args:
+        splits: As assigned.
+        official: How many test images the column names.
+        cfg: As of `open_data`.
+    """
+    kept = int((splits == HOLDOUT).sum())
+    if kept:
+        line = (
+            f"folds: the {kept} official test images (column split) stay out of them; "
+            "splits=patient would spread them over the folds"
+        )
+    elif cfg.splits is not None and cfg.splits.method == "patient":
+        line = (
+            f"splits=patient: column split, which names {official} test images, doesn't count: "
+            "they are spread over all splits"
+        )
+    else:
+        return
+    note(line)
+
+
+def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> None:
+    """The intensity range that follows from the training split, of these data or a checkpoint's."""
+    if samples.spec is None or samples.spec["intensity"] != TRAINING:
+        return
+    if card is None:
+        samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
+    else:
+        own_range(samples, card)
+
+
+def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
+    """Scale images by the range that followed from a classifier's own training images, if any."""
+    by_training = samples.spec is not None and samples.spec["intensity"] == TRAINING
+    if by_training and card["intensity_range"] is not None:
+        low, high = card["intensity_range"]
+        samples.intensity_range = (low, high)

@@ -1,0 +1,1 @@
+"""Synthetic images with a lesion whose place is known."""

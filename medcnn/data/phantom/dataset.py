@@ -1,0 +1,266 @@
+"""Synthetic chest radiographs, made by the program: the data set that is always there."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medcnn.data.phantom.anatomy import Draws, draw_anatomy, draw_pose
+from medcnn.data.phantom.ct import scan
+from medcnn.data.phantom.lesion import NORMAL, Lesion, draw_lesion
+from medcnn.data.phantom.options import (
+    check_counts,
+    check_dose_and_shortcut,
+    checked_range,
+    checked_shares,
+)
+from medcnn.data.phantom.projection import Array, Grid
+from medcnn.data.phantom.radiograph import (
+    WIDTH,
+    Body,
+    Marker,
+    build_body,
+    develop,
+    expose,
+    lay_marker,
+    line_integrals,
+    marker_coverage,
+)
+from medcnn.data.samples import SPLITS, Samples
+from medcnn.errors import UserError
+from medcnn.jobs.progress import Progress
+
+CLASSES = ("normal", "nodule", "effusion")
+MARKER_BOX = ("marker_top", "marker_left", "marker_bottom", "marker_right")
+SIZES = {2: 64, 3: 32}  # pixels or voxels of an edge unless asked for, by spatial_dims
+CT_RANGE = (-1000.0, 500.0)  # HU of a volume that are shown black and white
+BLOCK, BLOCK_3D = 16, 4  # made at a time: few enough for their arrays to stay in the cache
+
+
+def phantom(
+    *,
+    spatial_dims: int = 2,
+    size: int | None = None,
+    patients: int = 450,
+    images_per_patient: int = 2,
+    class_shares: Mapping[str, float] | None = None,
+    split_shares: Mapping[str, float] | None = None,
+    dose: float = 20_000,
+    nodule_radius: Sequence[float] = (1.7, 2.5),
+    nodule_contrast: Sequence[float] = (0.9, 1.3),
+    effusion_depth: Sequence[float] = (1.6, 4.0),
+    bits: int = 8,
+    shortcut: float | None = None,
+    seed: int = 0,
+) -> Samples:
+    """Makes chest radiographs, or CT volumes, of three classes: normal, nodule and effusion.
+
+    A body of ellipsoids, drawn anew for each patient and posed anew for each film, is X-rayed along
+    parallel rays from back to front: exact chords, Beer-Lambert's law, Poisson noise, logarithm,
+    window (`medcnn.data.phantom.radiograph`). A nodule is a solid ellipsoid within a lung; an
+    effusion is fluid that fills the lower, outer and back end of one. All films of a patient have
+    one class and lie in one split. The first patients stay the same when `patients` grows.
+
+    With ``spatial_dims=3`` the same bodies, poses and lesions become small CT volumes in Hounsfield
+    units, 31 cm along each edge (`medcnn.data.phantom.ct`); below, a film is then a volume.
+
+    Args:
+        spatial_dims: 2 for films, 3 for volumes.
+        size: Pixels or voxels an edge, up to 1024 or 128; None for 64 or 32. The edge is 31 cm.
+        patients: How many.
+        images_per_patient: Films of each.
+        class_shares: Share of each class among the patients, by name, in any unit; None for equal.
+        split_shares: Share of train, val and test, the same in each class; None for 64, 12, 24.
+        dose: Photons that reach a pixel where there is no body; exposures vary by ±20 %.
+        nodule_radius: Lowest and highest mean radius, cm (at most 3; a mass above 1.5, strictly).
+        nodule_contrast: Lowest and highest; 1 attenuates like soft tissue, 0 like lung.
+        effusion_depth: Lowest and highest, cm by which the fluid lifts the lung (at most 10).
+        bits: 8 or 16 of a film's pixel; a voxel is int16.
+        shortcut: Probability that a film marker (a lead L in a corner) is there on a film with a
+            lesion, and isn't on one without; None for no marker on any film (or volume).
+        seed: Of all that is random.
+
+    Returns:
+        Samples of task multiclass; images (N, 1, size, size) uint8 or uint16; masks of the pixels
+        whose rays meet the nodule, or at least 2 cm of fluid. The table has a column ``marker`` (0
+        or 1) and, with a shortcut, ``marker_top``, ``marker_left``, ``marker_bottom``,
+        ``marker_right``: the pixels of its box, the last two exclusive; all 0 where there is none.
+        In 3-D images (N, 1, size, size, size) int16, slices from feet to head, rows from front to
+        back, columns from the patient's right to the left; masks of the voxels that the lesion
+        fills at least by half.
+
+    Raises:
+        UserError: An option has a wrong value; or there are too few patients for every split to
+            hold every class.
+
+    Example:
+        >>> samples = phantom(size=32, patients=30)
+        >>> tuple(samples.images.shape), samples.class_names
+        ((60, 1, 32, 32), ('normal', 'nodule', 'effusion'))
+    """
+    size = SIZES.get(spatial_dims, 64) if size is None else size
+    check_counts(spatial_dims, size, patients, images_per_patient, bits, seed)
+    check_dose_and_shortcut(spatial_dims, dose, shortcut)
+    ranges = {
+        "radius": checked_range("nodule_radius", nodule_radius),
+        "contrast": checked_range("nodule_contrast", nodule_contrast),
+        "depth": checked_range("effusion_depth", effusion_depth),
+    }
+    kind = apportion(checked_shares("class_shares", class_shares, CLASSES, (1, 1, 1)), patients)
+    split = _split(kind, checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24)))
+    films = _draw_films(kind, images_per_patient, ranges, shortcut, seed)
+    grid = Grid(size, WIDTH)
+    if spatial_dims == 3:
+        images, masks = _take_volumes(films, grid, float(dose))
+    else:
+        images, masks = _take_films(films, grid, float(dose), bits)
+    owner = np.repeat(np.arange(patients), images_per_patient)
+    table = pd.DataFrame(
+        {
+            "image": np.arange(len(owner)),
+            "patient": [f"p{patient:04d}" for patient in owner],
+            "split": np.array(SPLITS)[split[owner]],
+            "label": kind[owner],
+            "marker": films.marker.present.astype(np.int64),
+        }
+    )
+    if shortcut is not None:
+        table[list(MARKER_BOX)] = films.marker.boxes(grid)
+    return Samples(
+        name="phantom",
+        table=table,
+        images=torch.from_numpy(images)[:, None],
+        task="multiclass",
+        class_names=CLASSES,
+        intensity_range=CT_RANGE if spatial_dims == 3 else (0.0, float(2**bits - 1)),
+        masks=torch.from_numpy(masks),
+        orientation="SPL" if spatial_dims == 3 else None,
+    )
+
+
+def apportion(shares: Sequence[float], count: int) -> Array:
+    """Puts items into groups so that every beginning of the list has nearly the shares asked for.
+
+    Each item goes to the group that is furthest behind its share, so nothing changes for the first
+    items when more follow.
+
+    Returns:
+        (count,) int64 group indices.
+    """
+    target = np.asarray(shares, dtype=np.float64) / np.sum(shares)
+    given = np.zeros(len(target))
+    groups = np.empty(count, dtype=np.int64)
+    for item in range(count):
+        groups[item] = np.argmax(np.round(target * (item + 1) - given, 9))  # ties: the first group
+        given[groups[item]] += 1
+    return groups
+
+
+def _split(kind: Array, shares: Sequence[float]) -> Array:
+    """(patients,) split indices, with the same shares in every class."""
+    split = np.empty(len(kind), dtype=np.int64)
+    for label, name in enumerate(CLASSES):
+        rows = np.flatnonzero(kind == label)
+        split[rows] = apportion(shares, len(rows))
+        if len(np.unique(split[rows])) < len(SPLITS):
+            raise UserError(
+                f"dataset.patients={len(kind)}: {len(rows)} of class {name} are too few for one in "
+                "each split; ask for more patients, or set dataset.class_shares, split_shares"
+            )
+    return split
+
+
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    """Random numbers that depend on the seed and the key alone."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+@dataclass
+class _Films:
+    """What is on each of N films, and the generators of its noise."""
+
+    body: Body
+    lesion: Lesion
+    exposure: Array
+    marker: Marker
+    generators: Sequence[np.random.Generator]
+
+
+def _draw_films(
+    kind: Array,
+    images_per_patient: int,
+    ranges: Mapping[str, Sequence[float]],
+    shortcut: float | None,
+    seed: int,
+) -> _Films:
+    """Draws the patients, of kind (patients,), and then their films."""
+    owner = np.repeat(np.arange(len(kind)), images_per_patient)
+    nth = np.tile(np.arange(images_per_patient), len(kind))
+    of_patients = Draws([_generator(seed, 0, patient, 0) for patient in range(len(kind))])
+    keys = np.stack([owner, nth], 1).tolist()
+    of_films = Draws([_generator(seed, 1, patient, film) for patient, film in keys])
+    anatomy = draw_anatomy(of_patients)
+    lesion = draw_lesion(of_patients, anatomy, kind, **ranges).take(owner)
+    pose = draw_pose(of_films)
+    return _Films(
+        body=build_body(anatomy.take(owner), pose, lesion),
+        lesion=lesion,
+        exposure=pose.exposure,
+        marker=_draw_marker(of_films, lesion.kind != NORMAL, shortcut),
+        generators=of_films.generators,
+    )
+
+
+def _draw_marker(draws: Draws, ill: Array, shortcut: float | None) -> Marker:
+    """The marker of each film; the draws don't depend on shortcut, so the film doesn't either."""
+    chance, shift = draws.uniform(0, 1), draws.uniform(-0.5, 0.5, 2)
+    if shortcut is None:
+        return Marker(np.zeros_like(ill), shift)
+    return Marker((chance < shortcut) == ill, shift)
+
+
+def _take_films(films: _Films, grid: Grid, dose: float, bits: int) -> tuple[Array, Array]:
+    """Films (N, size, size) uint8 or uint16, and their lesion masks (N, size, size) bool."""
+    count = len(films.generators)
+    images = np.empty((count, grid.size, grid.size), np.uint8 if bits == 8 else np.uint16)
+    masks = np.empty(images.shape, dtype=bool)
+
+    def take(rows: Array) -> None:
+        generators = [films.generators[row] for row in rows]
+        path, masks[rows] = line_integrals(films.body.take(rows), films.lesion.take(rows), grid)
+        counts = expose(path, dose * films.exposure[rows], generators)
+        for row, photons, generator in zip(rows, counts, generators, strict=True):
+            if films.marker.present[row]:
+                coverage = marker_coverage(films.marker.shift[row], grid)
+                lay_marker(photons, coverage, generator)
+        images[rows] = develop(counts, dose, bits)
+
+    _in_blocks(take, count, BLOCK)
+    return images, masks
+
+
+def _take_volumes(films: _Films, grid: Grid, dose: float) -> tuple[Array, Array]:
+    """Volumes (N, size, size, size) int16, and their lesion masks, bool."""
+    count = len(films.generators)
+    images = np.empty((count, *[grid.size] * 3), dtype=np.int16)
+    masks = np.empty(images.shape, dtype=bool)
+
+    def take(rows: Array) -> None:
+        body, lesion = films.body.take(rows), films.lesion.take(rows)
+        generators = [films.generators[row] for row in rows]
+        exposures = dose * films.exposure[rows]
+        images[rows], masks[rows] = scan(body, lesion, grid, exposures, generators)
+
+    _in_blocks(take, count, BLOCK_3D)
+    return images, masks
+
+
+def _in_blocks(take: Callable[[Array], None], count: int, block: int) -> None:
+    """Calls take with 0 … count-1, some at a time, in any order: each has its own generator."""
+    blocks = np.split(np.arange(count), range(block, count, block))
+    with ThreadPoolExecutor(2) as pool, Progress("images drawn", count) as drawn:
+        for rows, _ in zip(blocks, pool.map(take, blocks), strict=True):
+            drawn.advance(len(rows))

@@ -1,0 +1,1 @@
+"""Files as they lie prepared in the cache: scanned, resampled, scaled."""

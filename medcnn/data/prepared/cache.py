@@ -1,0 +1,321 @@
+"""Prepared images on disk: each made once, found by what went into it, and never stale.
+
+A folder holds one sub-folder a chain (how files are prepared, by which library versions):
+
+    <chain>/index.sqlite   which file content lies where, and what was found out about it
+    <chain>/<kind>.bin     prepared images of one kind (data type and shape), one after the other
+    <chain>/fill.lock      held by the one process that adds images
+    <chain>/use.lock       shared by the processes that use them
+
+An image counts from the moment that the index is committed, after its bytes have reached the disk;
+what a killed process wrote beyond is overwritten by the next. The index keeps a checksum of each
+file's images. They are looked at whenever a pack was touched by anything but us (its size and times
+tell), and what was cut off or overwritten is forgotten, and so prepared anew. Paths and their names
+are kept as hashes only, since they can tell who a patient is.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+
+from medcnn.data.identity import status_of
+from medcnn.data.image import Array
+from medcnn.data.prepared.cache_index import DamagedError, damaged, open_index
+from medcnn.errors import UserError, reason
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file's prepared images in the cache.
+
+    Args:
+        kind: Which pack they lie in, such as ``uint8-1x64x64``; None for a file that is refused.
+        slot: Place of the first one in the pack.
+        count: How many there are: slices, else 1.
+        facts: What was found out about the file, as plain values; ``{"error": reason}`` if refused.
+    """
+
+    kind: str | None
+    slot: int
+    count: int
+    facts: Facts
+
+
+class Cache:
+    """The part of a cache folder that belongs to one chain.
+
+    Args:
+        folder: The cache folder.
+        chain: What makes an image beside its file: settings and versions, as plain values.
+
+    Raises:
+        UserError: The folder can't be made or written to.
+    """
+
+    def __init__(self, folder: str | Path, chain: Any) -> None:
+        text = json.dumps(chain, sort_keys=True)
+        self.root = Path(folder).expanduser()
+        self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:24]
+        self._packs: dict[str, IO[bytes]] = {}
+        self._ends: dict[str, int] = {}
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._use = (self.folder / "use.lock").open("w")
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+            os.utime(self.folder)  # when it was last used
+            self._index = self._open_index()
+            self._forget_damaged()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say in one line that the disk can't be written to."""
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError) as error:
+            why = reason(error) if isinstance(error, OSError) else error
+            raise UserError(
+                f"cache.folder={self.root} can't be written to: {why}; choose another folder, "
+                "or make room"
+            ) from error
+
+    def _open_index(self) -> sqlite3.Connection:
+        """The index; a new one, without any image, in place of one that is damaged."""
+        path = self.folder / "index.sqlite"
+        with suppress(DamagedError):
+            return open_index(path)
+        with self._locked():
+            with suppress(DamagedError):  # another process may have replaced it meanwhile
+                return open_index(path)
+            print(f"the cache's {path} is damaged: images are prepared anew", flush=True)
+            for file in (*self.folder.glob("*.bin"), *self.folder.glob("index.sqlite*")):
+                file.unlink()  # whoever uses it still has it
+            return open_index(path)
+
+    def _forget_damaged(self) -> None:
+        """Leave out images whose bytes are no longer those that were written."""
+        stamps = dict(self._index.execute("SELECT kind, stamp FROM packs"))
+        for kind, stamp in stamps.items():
+            now = self._pack_stamp(kind)
+            if stamp == now:
+                continue
+            lost = damaged(self._index, kind, self.folder / f"{kind}.bin", _item_size(kind))
+            if lost:
+                pack = self.folder / f"{kind}.bin"
+                print(f"the cache's {pack} is damaged: {len(lost)} files are read anew", flush=True)
+            with suppress(BlockingIOError), self._locked(wait=bool(lost)):
+                query = "DELETE FROM images WHERE content = ? AND slot = ?"
+                self._index.executemany(query, lost)
+                self._index.execute("UPDATE packs SET stamp = ? WHERE kind = ?", (now, kind))
+                self._index.commit()
+
+    def _pack_stamp(self, kind: str) -> str | None:
+        path = self.folder / f"{kind}.bin"
+        return status_of(path) if path.exists() else None
+
+    def close(self) -> None:
+        """Let go of the folder, which may then be cleared."""
+        for pack in self._packs.values():
+            with suppress(OSError):  # of a full disk, which was said when it was written to
+                pack.close()
+        self._packs.clear()
+        self._index.close()
+        self._use.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def known(self, path: Path, stamp: str) -> str | None:
+        """The content of a file that has not been touched since it was last read; else None."""
+        query = "SELECT content FROM files WHERE path = ? AND stamp = ?"
+        found = self._index.execute(query, (_path_key(path), stamp)).fetchone()
+        return found[0] if found else None
+
+    def entry(self, content: str) -> Entry | None:
+        """What is stored of a content; None if nothing is."""
+        query = "SELECT kind, slot, count, facts FROM images WHERE content = ?"
+        found = self._index.execute(query, (content,)).fetchone()
+        if found is None:
+            return None
+        kind, slot, count, facts = found
+        return Entry(kind, slot, count, json.loads(facts))
+
+    def contents(self) -> set[str]:
+        """Every content that something is stored of."""
+        return {content for (content,) in self._index.execute("SELECT content FROM images")}
+
+    def remember(self, path: Path, stamp: str, content: str) -> None:
+        """Note which content a file has."""
+        values = (_path_key(path), stamp, content)
+        self._index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
+
+    def add(self, content: str, images: Array | None, facts: Facts) -> None:
+        """Store prepared images (S, C, *size), or with None that the file is refused.
+
+        Only within `filling`.
+        """
+        if self.entry(content) is not None:
+            return
+        kind, slot, count, checksum = None, 0, 0, 0
+        if images is not None:
+            count = len(images)
+            kind = f"{images.dtype}-{'x'.join(map(str, images.shape[1:]))}"
+            slot = self._end(kind)
+            self._ends[kind] = slot + count
+            images = np.ascontiguousarray(images)
+            checksum = zlib.crc32(images.data.cast("B"))
+            self._write(kind, slot, images)
+        values = (content, kind, slot, count, checksum, json.dumps(facts))
+        self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def _end(self, kind: str) -> int:
+        """How many images of a kind there are; looked up once each time that `filling` begins."""
+        if kind not in self._ends:
+            query = "SELECT COALESCE(MAX(slot + count), 0) FROM images WHERE kind = ?"
+            self._ends[kind] = int(self._index.execute(query, (kind,)).fetchone()[0])
+        return self._ends[kind]
+
+    def _write(self, kind: str, slot: int, images: Array) -> None:
+        if kind not in self._packs:
+            path = self.folder / f"{kind}.bin"
+            path.touch()
+            self._packs[kind] = path.open("r+b")
+        self._packs[kind].seek(slot * images[0].nbytes)
+        self._packs[kind].write(images.data)
+
+    def commit(self) -> None:
+        """Make what was added count: first the bytes, then the index."""
+        for kind, pack in self._packs.items():
+            pack.flush()
+            os.fsync(pack.fileno())
+            values = (kind, self._pack_stamp(kind))
+            self._index.execute("INSERT OR REPLACE INTO packs VALUES (?, ?)", values)
+        self._index.commit()
+
+    def pack(self, kind: str) -> Array:
+        """All images of a kind (n, C, *size), mapped from the disk, not to be written to."""
+        dtype, shape = kind_of(kind)
+        path = self.folder / f"{kind}.bin"
+        count = path.stat().st_size // _item_size(kind)
+        return np.memmap(path, dtype, "r", shape=(count, *shape))
+
+    def file(self, kind: str) -> IO[bytes]:
+        """The file of a `pack`, opened for reading."""
+        return (self.folder / f"{kind}.bin").open("rb")
+
+    @contextmanager
+    def filling(self) -> Iterator[bool]:
+        """Hold the right to add images; waits for another process that has it, and gives if so.
+
+        Commits when the block ends, also by an exception: what is done is done.
+
+        Raises:
+            UserError: The disk is full, or can't be written to.
+        """
+        with self._writing(), self._locked() as waited:
+            self._ends.clear()  # another process may have added some
+            try:
+                yield waited
+            finally:
+                self.commit()
+
+    @contextmanager
+    def _locked(self, wait: bool = True) -> Iterator[bool]:
+        """Give whether another process had the right to add images just before.
+
+        Raises:
+            BlockingIOError: It has it still, and `wait` is false.
+        """
+        with (self.folder / "fill.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                waited = False
+            except BlockingIOError:
+                if not wait:
+                    raise
+                print("another process prepares images with the same settings: waiting", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                waited = True
+            yield waited
+
+    def make_room(self, needed: int, most: int) -> None:
+        """Clear chains that no process uses, the least recently used first.
+
+        Args:
+            needed: Bytes that this chain is going to hold.
+            most: Bytes that the whole cache folder may hold.
+
+        Raises:
+            UserError: There is not enough room, in the cache or on the disk.
+        """
+        if needed > most:
+            raise UserError(
+                f"cache.disk={most / 1e9:.3g}GB is too small: the prepared images take "
+                f"{needed / 1e9:.3g} GB; allow more, or take a smaller dataset.size"
+            )
+        others = [child for child in self.root.iterdir() if child.is_dir() and child != self.folder]
+        others.sort(key=lambda child: child.stat().st_mtime)
+        sizes = {child: _bytes_in(child) for child in others}
+        for child in others:
+            if needed + sum(sizes.values()) <= most:
+                break
+            if _clear(child):
+                del sizes[child]
+        free = shutil.disk_usage(self.folder).free + _bytes_in(self.folder)
+        if needed > free:
+            raise UserError(
+                f"cache.folder={self.root}: {free / 1e9:.3g} GB are free, the prepared images take "
+                f"{needed / 1e9:.3g} GB; choose another folder, or a smaller dataset.size"
+            )
+
+
+def kind_of(kind: str) -> tuple[str, tuple[int, ...]]:
+    """Data type and shape that a kind's name tells.
+
+    >>> kind_of("int16-1x64x64")
+    ('int16', (1, 64, 64))
+    """
+    dtype, _, shape = kind.partition("-")
+    return dtype, tuple(int(side) for side in shape.split("x"))
+
+
+def _item_size(kind: str) -> int:
+    dtype, shape = kind_of(kind)
+    return np.dtype(dtype).itemsize * int(np.prod(shape))
+
+
+def _path_key(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(child.stat().st_size for child in folder.iterdir() if child.is_file())
+
+
+def _clear(folder: Path) -> bool:
+    """Delete a chain's folder unless a process uses it, or it isn't a chain's folder."""
+    lock = folder / "use.lock"
+    if not lock.is_file():
+        return False
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+    return True

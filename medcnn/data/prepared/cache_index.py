@@ -1,0 +1,70 @@
+"""The index of a chain in the cache: its tables, and what of it is damaged."""
+
+import sqlite3
+import zlib
+from pathlib import Path
+
+from medcnn.jobs.progress import progress
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT, content TEXT);
+CREATE TABLE IF NOT EXISTS images (
+    content TEXT PRIMARY KEY, kind TEXT, slot INTEGER, count INTEGER, checksum INTEGER, facts TEXT
+);
+CREATE TABLE IF NOT EXISTS packs (kind TEXT PRIMARY KEY, stamp TEXT);
+"""
+
+
+class DamagedError(Exception):
+    """An index that was cut off or overwritten."""
+
+
+def open_index(path: Path) -> sqlite3.Connection:
+    """An index with all its tables, new if there is none.
+
+    Raises:
+        DamagedError: It can't be read as a whole.
+        sqlite3.OperationalError: It can't be written to.
+    """
+    index = sqlite3.connect(path, timeout=60)
+    try:
+        index.executescript(TABLES)
+        (said,) = index.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        index.close()
+        if "malformed" in str(error):
+            raise DamagedError(error) from error
+        raise
+    except sqlite3.DatabaseError as error:
+        index.close()
+        raise DamagedError(error) from error
+    if said != "ok":
+        index.close()
+        raise DamagedError(said)
+    return index
+
+
+def damaged(index: sqlite3.Connection, kind: str, pack: Path, size: int) -> list[tuple[str, int]]:
+    """Entries whose images are cut off, or not those that were written.
+
+    Args:
+        index: Of the chain.
+        kind: Of the images.
+        pack: The file that they are in.
+        size: Bytes of one.
+
+    Returns:
+        Content and slot of each.
+    """
+    query = "SELECT content, slot, count, checksum FROM images WHERE kind = ? ORDER BY slot"
+    entries = index.execute(query, (kind,)).fetchall()
+    if not pack.exists():
+        return [(content, slot) for content, slot, *_ in entries]
+    lost = []
+    with pack.open("rb") as file:
+        for content, slot, count, checksum in progress(entries, "cached files checked"):
+            file.seek(slot * size)
+            held = file.read(count * size)
+            if len(held) < count * size or zlib.crc32(held) != checksum:
+                lost.append((content, slot))
+    return lost

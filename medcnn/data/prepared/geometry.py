@@ -1,0 +1,291 @@
+"""From a file's own grid to a network's: orientation, slices, spacing, size and channels."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from medcnn.data.image import Array, Image, ImageSpec
+from medcnn.data.prepared.resample import Points, interpolate, nearest
+from medcnn.errors import UserError, check_whole_number
+
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
+SAME = 1e-5  # relative difference up to which two spacings are one
+ANYWAY = "dataset.allow_missing_geometry=true takes it as it is"
+
+
+def check_spec(spec: ImageSpec) -> None:
+    """Checks what a user may have written into an `ImageSpec`, its intensity aside.
+
+    Raises:
+        UserError: Which key of `dataset` is wrong, and what is right.
+    """
+    if len(spec.size) not in (2, 3):
+        raise UserError(f"dataset.size={list(spec.size)}: give 2 or 3 whole numbers")
+    for length in spec.size:
+        check_whole_number("dataset.size", length, least=1)
+    if spec.channels not in (None, 1, 3):
+        raise UserError(f"dataset.channels={spec.channels}: give 1 (grey), 3 (colour) or null")
+    if spec.spacing is not None:
+        given = spec.spacing if isinstance(spec.spacing, tuple) else ()
+        positive = [isinstance(s, int | float) and 0 < s < np.inf for s in given]
+        if len(positive) != len(spec.size) or not all(positive):
+            raise UserError(
+                f"dataset.spacing={list(given) or spec.spacing}: give {len(spec.size)} numbers of "
+                "mm above 0, one for each axis of dataset.size"
+            )
+    if sorted(str(spec.orientation).translate(str.maketrans("LPI", "RAS"))) != ["A", "R", "S"]:
+        raise UserError(
+            f"dataset.orientation={spec.orientation}: give one letter of each pair R L, A P, S I, "
+            "such as SPL"
+        )
+    if not isinstance(spec.allow_missing_geometry, bool):
+        anyway = spec.allow_missing_geometry
+        raise UserError(f"dataset.allow_missing_geometry={anyway}: choose true or false")
+    frame = spec.frame
+    if frame not in (None, "centre") and not (type(frame) is int and frame >= 0):
+        raise UserError(f"dataset.frame={frame}: give a number from 0, centre or null")
+    if spec.slices is not None:
+        slice_numbers(1, spec.slices)
+        if len(spec.size) == 3:
+            raise UserError(f"dataset.slices={spec.slices}: a network of volumes takes no slices")
+
+
+def slice_numbers(depth: int, slices: str) -> range:
+    """Which slices are taken of a volume; they lie evenly about its middle.
+
+    Args:
+        depth: How many there are.
+        slices: ``centre`` (of an even number the lower of the two in the middle), ``all``, or
+            ``every:k``, as many as there can be k apart.
+
+    Raises:
+        UserError: `slices` is none of those.
+
+    >>> list(slice_numbers(10, "centre")), list(slice_numbers(10, "every:4"))
+    ([4], [0, 4, 8])
+    """
+    match = re.fullmatch(r"centre|all|every:([1-9][0-9]{0,8})", str(slices))
+    if match is None:
+        raise UserError(f"dataset.slices={slices}: choose centre, all or every:k, with k 1 or more")
+    step = depth if slices == "centre" else int(match[1] or 1)
+    return range((depth - 1) % step // 2, depth, step)
+
+
+def prepare(image: Image, spec: ImageSpec) -> Array:
+    """Makes network inputs of an image.
+
+    A volume is turned by quarter turns and mirrored, so that its axes run as nearly as they can
+    as `ImageSpec.orientation` says: an oblique one stays oblique, a sheared one sheared. Then every
+    axis is resampled.
+
+    * Without `spacing` the whole image is stretched; the outer edges of its first and last voxels
+      become those of the result (PyTorch's ``align_corners=False``).
+    * With `spacing` the points lie exactly so far apart, and the middle of the grid is the middle
+      of the image. Where the file has that spacing already, voxels are copied; then the middle is
+      half a voxel off if of both sizes one is even and one is odd. Points beyond the outer
+      edges get the image's lowest value (the highest where white is lower than black).
+
+    Between voxels, values are interpolated linearly with antialiasing, along depth too, see
+    `medcnn.data.prepared.resample.interpolate`; where voxels are only copied they stay the same
+    bits.
+
+    Args:
+        image: A picture, or a volume.
+        spec: One that `check_spec` passes.
+
+    Returns:
+        (S, C, *spec.size) of the type of `image.values`, integers rounded to the nearest; S is the
+        number of slices, 1 unless `spec.slices`. C is `spec.channels`; where that is None, that of
+        the image, but 1 if its three are equal.
+
+    Raises:
+        UserError: The image is not what the network wants, or doesn't say how it lies.
+    """
+    values, points, _ = own_grid(image, spec)
+    values = _channels(values, spec.channels)
+    shape = values.shape[1:]
+    prepared = values
+    for axis in np.argsort([p.count / length for p, length in zip(points, shape, strict=True)]):
+        prepared = interpolate(prepared, int(axis) + 1, points[axis])
+    prepared = _as_type(prepared, image.values.dtype)
+    return _finish(_fill(prepared, points, shape, _background(image)), spec)
+
+
+def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
+    """The size at which `prepare` keeps an image's own pixels, or takes all of it at `spacing`.
+
+    Args:
+        image: A picture, or a volume.
+        spec: How it would become an input; its size doesn't matter.
+
+    Raises:
+        UserError: As of `prepare`.
+    """
+    values, points, _ = own_grid(image, spec)
+    sides = values.shape[-spec.spatial_dims :]
+    if spec.spacing is None:
+        return tuple(sides)
+    steps = [along.step for along in points[-spec.spatial_dims :]]
+    return tuple(max(1, round(side / step)) for side, step in zip(sides, steps, strict=True))
+
+
+def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
+    """Makes the mask of a network input: the nearest voxel at each of `prepare`'s points.
+
+    Args:
+        mask: Values above 0, in any channel, are the lesion. It has the geometry of its image.
+        spec: That of the image.
+
+    Returns:
+        (S, *spec.size) bool; False beyond the image.
+
+    Raises:
+        UserError: As of `prepare`.
+    """
+    values, points, _ = own_grid(mask, spec)
+    shape = values.shape[1:]
+    found: Array = np.any(values > 0, axis=0, keepdims=True)
+    for axis, along in enumerate(points):
+        found = nearest(found, axis + 1, along)
+    return _finish(_fill(found, points, shape, 0), spec)[:, 0]
+
+
+def prepared_affine(image: Image, spec: ImageSpec) -> Array | None:
+    """Where the voxels of `prepare`'s result lie.
+
+    Returns:
+        (4, 4) from indices (d, h, w, 1), with slices (s, h, w, 1), to mm in RAS+. None of pictures,
+        and of volumes that don't say how they lie.
+
+    Raises:
+        UserError: As of `prepare`.
+    """
+    _, points, affine = own_grid(image, spec)
+    if affine is None:
+        return None
+    return affine @ _matrix(points)
+
+
+def orient(values: Array, affine: Array, orientation: str) -> tuple[Array, Array]:
+    """Turns a volume by quarter turns and mirrors it, so that its axes run as is wanted.
+
+    Args:
+        values: (C, I, J, K).
+        affine: (4, 4) from indices to mm in RAS+.
+        orientation: Three letters of R L A P S I: where each axis is to run, as nearly as it can.
+
+    Returns:
+        A view of `values`, and its affine.
+    """
+    from nibabel import orientations
+
+    now = orientations.io_orientation(affine)
+    turn = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(orientation)))
+    moved = affine @ orientations.inv_ornt_aff(turn, values.shape[1:])
+    turned = orientations.apply_orientation(np.moveaxis(values, 0, -1), turn)
+    return np.moveaxis(turned, -1, 0), moved
+
+
+def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array | None]:
+    """The part of an image that `prepare` looks at, in its own voxels, turned like the result.
+
+    Returns:
+        Values (C, D, H, W), of a picture with D = 1, of slices only those that are taken; the
+        points that `prepare` takes along D, H and W; and the affine of the values, None where they
+        don't say how they lie.
+
+    Raises:
+        UserError: As of `prepare`.
+    """
+    if image.spatial_dims == 2:
+        if spec.spatial_dims == 3:
+            raise UserError("is a picture, and the network takes volumes")
+        return image.values[:, None], _points(image.values.shape[1:], image.spacing, spec), None
+    if spec.spatial_dims == 2 and spec.slices is None:
+        raise UserError(
+            "is a volume, and the network takes pictures: dataset.slices=centre, all or every:k "
+            "takes slices of it, dataset.frame=0, 1, … or centre one picture of a film"
+        )
+    values, affine, spacing = image.values, image.affine, image.spacing
+    if affine is not None:
+        values, affine = orient(values, affine, spec.orientation)
+        spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0))
+    elif not spec.allow_missing_geometry:
+        raise UserError(f"doesn't say how it lies in the patient: {ANYWAY}")
+    if spec.slices is not None:
+        numbers = slice_numbers(values.shape[1], spec.slices)
+        values = values[:, numbers.start : numbers.stop : numbers.step]
+        if affine is not None:
+            taken = Points(numbers.start, numbers.step, len(numbers))
+            affine = affine @ _matrix([taken, *(Points(0, 1, n) for n in values.shape[2:])])
+    return values, _points(values.shape[1:], spacing, spec), affine
+
+
+def _points(shape: Sequence[int], spacing: Sequence[float] | None, spec: ImageSpec) -> list[Points]:
+    """The points to take along three axes: where the network has only two, all along the first."""
+    size, dims = spec.size, spec.spatial_dims
+    if spec.spacing is None:
+        steps = [have / want for have, want in zip(shape[-dims:], size, strict=True)]
+    elif spacing is not None:
+        steps = [want / have for have, want in zip(spacing[-dims:], spec.spacing, strict=True)]
+    elif spec.allow_missing_geometry:
+        steps = [1.0] * dims
+    else:
+        raise UserError(f"doesn't say the spacing that dataset.spacing asks for: {ANYWAY}")
+    points = []
+    for have, want, ratio in zip(shape[-dims:], size, steps, strict=True):
+        step = 1.0 if abs(ratio - 1) < SAME else float(ratio)
+        first = ((have - 1) - (want - 1) * step) / 2
+        points.append(Points(float(np.floor(first)) if step == 1 else first, step, want))
+    if dims == 3:
+        return points
+    return [Points(0.0, 1.0, shape[0] if len(shape) == 3 else 1), *points]
+
+
+def _matrix(points: list[Points]) -> Array:
+    """(4, 4) from numbers of points along three axes to indices of voxels."""
+    matrix = np.diag([*(along.step for along in points), 1.0])
+    matrix[:3, 3] = [along.first for along in points]
+    return matrix
+
+
+def _fill(values: Array, points: list[Points], shape: Sequence[int], value: float) -> Array:
+    """Sets a value where points lie beyond the outer edges of an image of this shape."""
+    beyond = [along.outside(length) for along, length in zip(points, shape, strict=True)]
+    if any(outside.any() for outside in beyond):
+        values = values.copy()
+        for axis, outside in enumerate(beyond, 1):
+            np.moveaxis(values, axis, 0)[outside] = value
+    return values
+
+
+def _background(image: Image) -> float:
+    """The lowest value; the highest where white is lower than black."""
+    black, white = image.value_range or image.window or (0, 1)
+    return image.values.min() if black <= white else image.values.max()
+
+
+def _channels(values: Array, channels: int | None) -> Array:
+    """Grey to colour by repeating, colour to grey by its luma."""
+    if len(values) == 1 or channels == 3:
+        return np.repeat(values, 3, 0) if channels == 3 and len(values) == 1 else values
+    if all(np.array_equal(values[0], other) for other in values[1:]):
+        return values[:1]
+    if channels is None:
+        return values
+    red, green, blue = (np.float32(w) * v for w, v in zip(LUMA, values, strict=True))
+    return (red + green + blue)[None]
+
+
+def _as_type(values: Array, dtype: np.dtype[Any]) -> Array:
+    if values.dtype != dtype and dtype.kind in "ui":
+        limits = np.iinfo(dtype)
+        values = np.rint(values).clip(limits.min, limits.max)
+    return values.astype(dtype, copy=False)
+
+
+def _finish(values: Array, spec: ImageSpec) -> Array:
+    """(C, D, H, W) to (S, C, *size), in memory of its own."""
+    return np.array(values[None] if spec.spatial_dims == 3 else np.moveaxis(values, 1, 0))

@@ -1,0 +1,212 @@
+"""From a listing of files to samples: every file opened once, checked, prepared and cached."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medcnn.data.listing import BOX, SEPARATOR, Listing
+from medcnn.data.prepared.cache import Cache, Entry, Facts
+from medcnn.data.prepared.intensity import file_range
+from medcnn.data.prepared.scan import chain_of, scan
+from medcnn.data.prepared.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
+from medcnn.data.sources.boxes import boxes_of
+from medcnn.errors import UserError
+from medcnn.jobs.notes import note
+
+BEYOND = 1.05  # times the image's edge: where a box may end, for it may be rounded
+
+
+@dataclass
+class Problem:
+    """A file that can't be used.
+
+    Args:
+        image: Its path as the table has it.
+        reason: Why.
+    """
+
+    image: str
+    reason: str
+
+
+@dataclass
+class Opened:
+    """A data set's files, looked at and ready to be given out.
+
+    Args:
+        table: The listing's rows that can be used; of volumes cut into slices a row a slice, with
+            columns ``study`` (the listing's, else the volume's path) and ``slice`` (its number
+            among those taken).
+        images: One a row; None where nothing can be used.
+        ranges: (N, 2) float32, stored values that become 0 and 1.
+        masks: One a row, or None where no lesion is known.
+        facts: What was found out about each row's file.
+        slices: (N,) which of its file's images a row is.
+        problems: The files that can't be used.
+    """
+
+    table: pd.DataFrame
+    images: StoredImages | None
+    ranges: torch.Tensor
+    masks: StoredMasks | BoxMasks | LabelMasks | None
+    facts: list[Facts]
+    slices: list[int]
+    problems: list[Problem]
+
+
+def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
+    """Looks at every file of a listing and prepares what is not in the cache yet.
+
+    Args:
+        listing: The data set.
+        folder: The cache folder.
+        disk: Bytes that it may hold.
+
+    Raises:
+        UserError: The cache can't be used or is too small.
+    """
+    spec, names = listing.spec, listing.table["image"].tolist()
+    cache = Cache(folder, chain_of(spec, "image"))
+    entries = scan(
+        cache, [listing.root / name for name in names], listing.root, spec, "image", disk
+    )
+    problems, ranges = [], []
+    for name, entry in zip(names, entries, strict=True):
+        reason, pair = _verdict(entry, spec.intensity)
+        ranges.append(pair)
+        if reason is not None:
+            problems.append(Problem(name, reason))
+    masks, mask_problems = _open_masks(listing, entries, folder, disk)
+    refused = {problem.image for problem in [*problems, *mask_problems]}
+    rows: list[int] = []
+    slices: list[int] = []
+    for row, (name, entry) in enumerate(zip(names, entries, strict=True)):
+        if name not in refused:
+            rows += [row] * entry.count
+            slices += range(entry.count)
+    left_out = Counter(text for entry in entries for text in entry.facts.get("notes", ()))
+    for text, count in left_out.items():
+        note(f"{count} of {len(names)} files: each {text}")
+    table = listing.table.iloc[rows].reset_index(drop=True)
+    if spec.slices is not None:
+        known = table["study"] if "study" in table else table["image"]
+        table = table.assign(study=known.fillna(table["image"]), slice=slices)
+    kept = [entries[row] for row in rows]
+    return Opened(
+        table=table,
+        images=StoredImages(cache, kept, slices) if rows else None,
+        ranges=torch.tensor([ranges[row] for row in rows], dtype=torch.float32).view(-1, 2),
+        masks=masks.of(rows, slices) if masks else None,
+        facts=[entry.facts for entry in kept],
+        slices=slices,
+        problems=[*problems, *mask_problems],
+    )
+
+
+def _verdict(entry: Entry, intensity: Any) -> tuple[str | None, tuple[float, float]]:
+    """Why a file can't be used, or None; and the values that become 0 and 1."""
+    nothing = (0.0, 1.0)
+    if "error" in entry.facts:
+        return entry.facts["error"], nothing
+    try:
+        return None, file_range(entry.facts, intensity)
+    except UserError as error:
+        return str(error), nothing
+
+
+def _open_masks(
+    listing: Listing, entries: list[Entry], folder: str | Path, disk: int
+) -> tuple[StoredMasks | BoxMasks | LabelMasks | None, list[Problem]]:
+    """The lesion masks of a listing's images, from files or boxes."""
+    if "mask" in listing.table:
+        return _mask_files(listing, entries, folder, disk)
+    columns = [f"mask:{name}" for name in listing.class_names]
+    if any(name in listing.table for name in columns):
+        found = [_mask_files(listing, entries, folder, disk, name) for name in columns]
+        parts = [part for part, _ in found]
+        shape = (len(entries), *listing.spec.size)
+        reasons = [problem for _, several in found for problem in several]
+        return LabelMasks(parts, shape) if any(parts) else None, reasons
+    if BOX[0] not in listing.table:
+        return None, []
+    boxes = boxes_of(listing.table)
+    facts = [entry.facts for entry in entries]
+    problems = []
+    for name, box, fact in zip(listing.table["image"], boxes, facts, strict=True):
+        reason = (
+            None if np.isnan(box).any(1).all() or "error" in fact else _no_box(box, fact, listing)
+        )
+        if reason is not None:
+            problems.append(Problem(str(name), reason))
+    return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
+
+
+def _no_box(box: np.ndarray, image: Facts, listing: Listing) -> str | None:
+    """Why boxes (M, 4) can't be those of an image, or None."""
+    if len(image["shape"]) != 2:
+        return "has a box, and boxes are for pictures: of a volume give a mask"
+    height, width = image["shape"]
+    if listing.box_unit == "pixel" and (box[:, 2:] > BEYOND * np.array(image["shape"])).any():
+        return f"has a box that ends beyond its {height}×{width} pixels"
+    return None
+
+
+def _misfit(mask: Facts, image: Facts) -> str | None:
+    """Why a mask can't be that of an image, or None."""
+    if "error" in mask:
+        return str(mask["error"])
+    shape, place = mask["shape"], mask["affine"]
+    if place is not None and image["affine"] is not None:
+        shape, place = _oriented_like(shape, np.array(place), np.array(image["affine"]))
+        if list(shape) == image["shape"] and not np.allclose(
+            place, image["affine"], rtol=1e-3, atol=0.1
+        ):
+            return "lies elsewhere in space than its image"
+    if list(shape) != image["shape"]:
+        sizes = ["×".join(map(str, lengths)) for lengths in (shape, image["shape"])]
+        return f"is {sizes[0]}, but its image is {sizes[1]}"
+    return None
+
+
+def _oriented_like(
+    shape: Sequence[int], affine: np.ndarray, other: np.ndarray
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Shape and affine of a volume whose axes are turned as those of another run."""
+    from nibabel.orientations import aff2axcodes
+
+    from medcnn.data.prepared.geometry import orient
+
+    volume = np.broadcast_to(np.uint8(0), (1, *shape))  # takes no memory
+    turned, place = orient(volume, affine, "".join(aff2axcodes(other)))
+    return turned.shape[1:], place
+
+
+def _mask_files(
+    listing: Listing, entries: list[Entry], folder: str | Path, disk: int, column: str = "mask"
+) -> tuple[StoredMasks | None, list[Problem]]:
+    given = [str(names).split(SEPARATOR) for names in listing.table[column].fillna("")]
+    slots = np.full((len(entries), max(map(len, given), default=1)), -1)
+    problems = []
+    places = [
+        (row, k, name)
+        for row, names in enumerate(given)
+        for k, name in enumerate(names)
+        if name and "error" not in entries[row].facts
+    ]
+    cache = Cache(folder, chain_of(listing.spec, "mask"))
+    paths = [listing.root / name for *_, name in places]
+    found = scan(cache, paths, listing.root, listing.spec, "mask", disk)
+    for (row, k, _), entry in zip(places, found, strict=True):
+        image, reason = listing.table["image"].iloc[row], _misfit(entry.facts, entries[row].facts)
+        if reason is not None:
+            problems.append(Problem(image, f"its mask {reason}"))
+        else:
+            slots[row, k] = entry.slot
+    kinds = {entry.kind for entry in found if entry.kind}
+    return StoredMasks(cache, kinds.pop(), slots) if kinds else None, problems

@@ -1,0 +1,130 @@
+"""Values at evenly spaced points along one axis of an image."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medcnn.data.image import Array
+
+NEARLY = 1e-5  # of a voxel: what counts as the same place
+CHUNK = 2**18  # values that are made at a time, so that they stay in the CPU's cache
+
+
+@dataclass(frozen=True)
+class Points:
+    """Evenly spaced points along an axis, in units of its voxels (0: the first one's centre).
+
+    Args:
+        first: Where the first point lies.
+        step: From point to point.
+        count: How many.
+    """
+
+    first: float
+    step: float
+    count: int
+
+    def places(self) -> Array:
+        """Where the points lie, (count,)."""
+        return self.first + self.step * np.arange(self.count)
+
+    def outside(self, length: int) -> Array:
+        """Which points lie beyond the outer edges of the voxels of an axis, (count,) bool."""
+        places = self.places()
+        return (places < -0.5 - NEARLY) | (places > length - 0.5 + NEARLY)
+
+    @property
+    def on_voxels(self) -> bool:
+        """Whether each voxel is taken as it is."""
+        return self.step == 1 and float(self.first).is_integer()
+
+
+def interpolate(values: Array, axis: int, points: Points) -> Array:
+    """Values at points, by linear interpolation with antialiasing.
+
+    The mean of the voxels around a point, weighted by a triangle whose half width is a voxel, or
+    the distance of points where that is more. Near an edge the weights of the voxels that there are
+    add up to 1. A point beyond the outer edges gets the value on the edge.
+
+    Args:
+        values: Any shape.
+        axis: Which axis is resampled.
+        points: Where.
+
+    Returns:
+        `values` with another length along `axis`; float32, or the type of `values` where voxels are
+        taken as they are.
+    """
+    reach = max(points.step, 1.0)
+    taps = int(np.ceil(2 * reach))  # voxels that are nearer to a point than that, at most
+
+    def mean(source: Array, places: Array) -> Array:
+        index = np.floor(places - reach).astype(int)[:, None] + 1 + np.arange(taps)
+        weights = (1 - np.abs(index - places[:, None]) / reach).clip(0)
+        weights[(index < 0) | (index >= len(source))] = 0
+        weights = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        index = index.clip(0, len(source) - 1)
+        total = np.zeros((len(places), *source.shape[1:]), np.float32)
+        shape = (-1, *[1] * (source.ndim - 1))
+        for tap in range(taps):
+            total += source[index[:, tap]] * weights[:, tap].reshape(shape)
+        return total
+
+    return _each(values, axis, points, mean)
+
+
+def nearest(values: Array, axis: int, points: Points) -> Array:
+    """The values of the voxels nearest to points, of two as near the higher one's.
+
+    Args:
+        values: Any shape.
+        axis: Which axis is resampled.
+        points: Where; beyond the outer edges it is the last voxel.
+
+    Returns:
+        `values` with another length along `axis`.
+    """
+
+    def closest(source: Array, places: Array) -> Array:
+        voxels: Array = source[np.floor(places + 0.5).astype(int).clip(max=len(source) - 1)]
+        return voxels
+
+    return _each(values, axis, points, closest)
+
+
+def to_own_grid(map_: Array, points: Sequence[Points], shape: Sequence[int]) -> Array:
+    """Take a map from the grid of a network's input back to the file's own grid.
+
+    Linear, with antialiasing where the voxels of the file are the larger ones. Zero where the
+    network didn't look.
+
+    Args:
+        map_: One axis for each of `points`.
+        points: That the input was made of, as of `medcnn.data.prepared.geometry.own_grid`.
+        shape: Of the own grid, along the same axes.
+
+    Returns:
+        float32 of that shape.
+    """
+    back = np.array(map_, np.float32)
+    for axis, (taken, length) in enumerate(zip(points, shape, strict=True)):
+        wanted = Points(-taken.first / taken.step, 1 / taken.step, length)
+        beyond = wanted.outside(back.shape[axis])
+        back = np.array(interpolate(back, axis, wanted), np.float32)
+        np.moveaxis(back, axis, 0)[beyond] = 0
+    return back
+
+
+def _each(values: Array, axis: int, points: Points, take: Callable[[Array, Array], Array]) -> Array:
+    """What `take` makes of an axis that is put first, and of places on it, some at a time."""
+    length, places = values.shape[axis], points.places()
+    if points.on_voxels:
+        if np.array_equal(places, np.arange(length)):
+            return values
+        return values.take(places.clip(0, length - 1).astype(int), axis)
+    source = np.moveaxis(values, axis, 0)
+    inside = places.clip(-0.5, length - 0.5)
+    step = max(1, CHUNK * length // values.size)
+    taken = [take(source, inside[k : k + step]) for k in range(0, len(inside), step)]
+    return np.moveaxis(np.concatenate(taken), 0, axis)

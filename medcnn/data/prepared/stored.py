@@ -1,0 +1,177 @@
+"""Images and masks in the cache, given out by the batch."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medcnn.data.image import Array, Image, ImageSpec
+from medcnn.data.prepared.cache import Cache, Entry, Facts, kind_of
+
+
+class StoredImages:
+    """Images of a data set, mapped from the disk or, after `to_memory`, held in memory.
+
+    Grey images among coloured ones are repeated over the channels; different data types become the
+    smallest that holds them all.
+
+    Args:
+        cache: Where they lie; has to stay open.
+        entries: One a row.
+        slices: (N,) which of the entry's images the row is.
+    """
+
+    def __init__(self, cache: Cache, entries: Sequence[Entry], slices: Sequence[int]) -> None:
+        kinds = sorted({str(entry.kind) for entry in entries})
+        self.cache = cache  # keeps its files from being cleared
+        self.packs = [cache.pack(kind) for kind in kinds]
+        self.files = [cache.file(kind) for kind in kinds]
+        self.pack_of = np.array([kinds.index(str(entry.kind)) for entry in entries])
+        self.slots = np.array([e.slot + s for e, s in zip(entries, slices, strict=True)])
+        types, shapes = zip(*(kind_of(kind) for kind in kinds), strict=True)
+        own = np.array([shape[0] for shape in shapes])
+        channels = int(own.max())
+        self.grey = int((own[self.pack_of] < channels).sum())  # among coloured ones
+        self.dtype = _common_type(types)
+        self.shape = (len(entries), channels, *shapes[0][1:])
+        self.memory: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all images take."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        if self.memory is not None:
+            return self.memory[rows]
+        return torch.from_numpy(self._gather(rows.numpy()))
+
+    def prefetch(self, rows: Tensor) -> None:
+        """Have the system read images of rows (B,) from the disk, without waiting for it.
+
+        Otherwise a batch is read page by page as it is copied, and nothing is computed meanwhile.
+        """
+        if self.memory is not None or not hasattr(os, "posix_fadvise"):
+            return
+        at = rows.numpy()
+        for pack, slot in zip(self.pack_of[at].tolist(), self.slots[at].tolist(), strict=True):
+            size, file = self.packs[pack][0].nbytes, self.files[pack].fileno()
+            os.posix_fadvise(file, slot * size, size, os.POSIX_FADV_WILLNEED)
+
+    def to_memory(self) -> None:
+        """Hold all images in memory from now on, in the order of the rows."""
+        held = torch.from_numpy(np.empty(self.shape, self.dtype))
+        for rows in torch.arange(len(held)).split(256):
+            held[rows] = self[rows]
+        self.memory = held
+
+    def _gather(self, rows: Array) -> Array:
+        if len(self.packs) == 1:
+            return np.asarray(self.packs[0][self.slots[rows]])
+        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for k, pack in enumerate(self.packs):
+            chosen = self.pack_of[rows] == k
+            images[chosen] = pack[self.slots[rows[chosen]]]  # one channel fills three
+        return images
+
+
+class StoredMasks:
+    """Lesion masks in the cache, for some of a data set's rows; the others have no known lesion.
+
+    Args:
+        cache: Where they lie; has to stay open.
+        kind: Of which kind they are.
+        slots: (N, M) places of each row's masks, which together are the lesion; -1 for none.
+    """
+
+    def __init__(self, cache: Cache, kind: str, slots: Array) -> None:
+        self.cache, self.kind, self.slots = cache, kind, slots
+        self.pack = cache.pack(kind)
+        self.shape = (len(slots), *self.pack.shape[1:])
+
+    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "StoredMasks":
+        """The masks of slices of rows, in this order."""
+        first = self.slots[list(rows)]
+        beyond = np.array(slices, int)[:, None]
+        return StoredMasks(self.cache, self.kind, np.where(first < 0, -1, first + beyond))
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        slots = self.slots[rows.numpy()]
+        masks = np.zeros((len(slots), *self.shape[1:]), bool)
+        for places in slots.T:
+            masks[places >= 0] |= self.pack[places[places >= 0]] > 0
+        return torch.from_numpy(masks)
+
+
+class BoxMasks:
+    """Boxes round the lesions of pictures as masks, drawn when they are asked for.
+
+    Args:
+        boxes: (N, M, 4) top, left, bottom, right of up to M a row, the last two exclusive; NaN for
+            none, as of volumes.
+        facts: Of the N files, see `medcnn.data.prepared.scan.read_file`.
+        unit: ``pixel`` of the file, or ``fraction`` of its height and width.
+        spec: How pictures become inputs.
+    """
+
+    def __init__(self, boxes: Array, facts: Sequence[Facts], unit: str, spec: ImageSpec) -> None:
+        self.boxes, self.facts, self.unit, self.spec = boxes, facts, unit, spec
+        self.shape = (len(boxes), *spec.size)
+
+    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "BoxMasks":
+        """The masks of rows, in this order."""
+        facts = [self.facts[row] for row in rows]
+        return BoxMasks(self.boxes[list(rows)], facts, self.unit, self.spec)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(np.concatenate([self._draw(row) for row in rows.tolist()]))
+
+    def _draw(self, row: int) -> Array:
+        from medcnn.data.prepared.geometry import prepare_mask
+
+        boxes, size = self.boxes[row], self.facts[row]["shape"]
+        boxes = boxes[~np.isnan(boxes).any(1)]
+        if not len(boxes):
+            return np.zeros((1, *self.spec.size), bool)
+        edges = boxes * np.tile(size, 2) if self.unit == "fraction" else boxes
+        mask = np.zeros((1, *size), np.uint8)
+        for top, left, bottom, right in np.round(edges).astype(int).clip(0):
+            mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = 1
+        spacing = self.facts[row]["spacing"]
+        return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec)
+
+
+class LabelMasks:
+    """Lesion masks a label, of multi-label data; a batch of rows gives what any of them marks.
+
+    Args:
+        parts: One a label, in the order of the labels; None for a label without masks.
+        shape: (N, *spatial).
+    """
+
+    def __init__(self, parts: Sequence[StoredMasks | None], shape: Sequence[int]) -> None:
+        self.parts, self.shape = list(parts), tuple(shape)
+
+    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "LabelMasks":
+        """The masks of slices of rows, in this order."""
+        parts = [part and part.of(rows, slices) for part in self.parts]
+        return LabelMasks(parts, (len(rows), *self.shape[1:]))
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self.by_label(rows).any(1)
+
+    def by_label(self, rows: Tensor) -> Tensor:
+        """Masks (B, K, *spatial) bool of rows (B,), one a label."""
+        masks = torch.zeros(len(rows), len(self.parts), *self.shape[1:], dtype=torch.bool)
+        for k, part in enumerate(self.parts):
+            if part is not None:
+                masks[:, k] = part[rows]
+        return masks
+
+
+def _common_type(names: Sequence[str]) -> np.dtype:
+    """The smallest type of torch that holds all of these; float32 for what no integer does."""
+    common = np.result_type(*names)
+    return common if common in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)

@@ -1,0 +1,1 @@
+"""Sources of data: table, folder, MedMNIST file; their labels and boxes."""

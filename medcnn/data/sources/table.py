@@ -1,0 +1,268 @@
+"""A table of image files with their labels and patients, as researchers keep it in a CSV file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medcnn.data.facts import FACTS, read_fact
+from medcnn.data.keys import cleaned, tidied
+from medcnn.data.listing import BOX, Listing
+from medcnn.data.sources.boxes import check_box_options, read_boxes
+from medcnn.data.sources.common import SPLIT_NAMES, existing_folder, image_spec
+from medcnn.data.sources.delimited import (
+    check_column,
+    read_table,
+    refuse_lines,
+    without_empty,
+)
+from medcnn.data.sources.labels import LabelOptions, Labels, read_labels
+from medcnn.data.sources.table_paths import read_paths, read_several
+from medcnn.data.sources.table_rows import label_cells, listed, one_row_an_image, tell_look_alikes
+from medcnn.errors import UserError, check_path
+from medcnn.jobs.notes import note
+
+Columns = Mapping[str, Any]
+# Names that are looked for; an optional column may be missing if it has the name given here.
+COLUMNS: Columns = {
+    "image": "image",
+    "label": "label",
+    "patient": "patient",
+    "split": "split",
+    "mask": "mask",
+    "box": ["box_left", "box_top", "box_right", "box_bottom"],
+    "study": "study",
+    "site": "site",
+    "sex": "sex",
+    "age": "age",
+}
+NEEDED = ("image", "label")
+# Names that mean something in what a run writes.
+OWN = {*COLUMNS, *BOX, "slice", "fold", "row", "content_hash"} - {"box"}
+
+
+def csv(
+    *,
+    path: str | Path,
+    root: str | Path | None = None,
+    columns: Columns | None = None,
+    separator: str | None = None,
+    no_finding: str | None = None,
+    task: str = "auto",
+    classes: Sequence[Any] | None = None,
+    positive: Any = None,
+    box_format: str = "xyxy",
+    box_unit: str = "pixel",
+    size: int | Sequence[int] = 224,
+    spatial_dims: int = 2,
+    channels: int | None = None,
+    spacing: Sequence[float] | None = None,
+    orientation: str = "SPL",
+    frame: int | str | None = None,
+    slices: str | None = None,
+    allow_missing_geometry: bool = False,
+    intensity: str | Sequence[float] = "auto",
+) -> Listing:
+    """Reads a table of images, one row an image; the images aren't opened.
+
+    A cell that is empty, or NA, N/A or NaN, holds no value; no label means that it is unknown.
+
+    Args:
+        path: Text in UTF-8 with commas, semicolons or tabs, maybe compressed (``.csv.gz``); its
+            first line names the columns.
+        root: Folder that no image may leave; None for the table's. Relative paths start at the
+            table's folder or, if none of them leads to a file from there, at `root`. A path to a
+            folder stands for a DICOM series.
+        columns: Names of the columns with the keys of `COLUMNS`; None, or a key that is left out,
+            for those names. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
+            no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
+            four, in the order of `box_format`, or one with all four numbers in a cell. None for a
+            column that isn't to be used. ``mask`` may be a list where there are several labels: a
+            mask for each of them. An image may have several masks or boxes: in a cell with
+            semicolons between them, or in rows of their own that agree in all else.
+        separator: What stands between the labels in a cell of several (multi-label).
+        no_finding: The label that means none of the others, where there is a separator.
+        task: See `medcnn.data.sources.labels.LabelOptions`, as for `classes` and `positive`.
+        classes: Names of the classes in their order.
+        positive: Name of the class that is sought, of two.
+        box_format: xyxy (left, top, right, bottom), xywh (left, top, width, height) or cxcywh
+            (centre, width, height).
+        box_unit: ``pixel`` of the file, or ``fraction`` of its width and height.
+        size: Pixels an edge of the network's input, or one number for each.
+        spatial_dims: 2 or 3, of the network.
+        channels: See `medcnn.data.image.ImageSpec`, as for the rest.
+        spacing: mm along each axis.
+        orientation: Of volumes.
+        frame: Which is taken of several volumes, or of a film.
+        slices: Taken from volumes for a network of two dimensions.
+        allow_missing_geometry: Whether volumes may fail to say how they lie.
+        intensity: Which values become 0 and 1.
+
+    Returns:
+        Rows in the table's order. Columns that have no meaning here are kept as text; where their
+        name has one (a column ``split``, if another one was chosen), with ``table_`` before it.
+
+    Raises:
+        UserError: The table, a column or a cell can't be used, or no image is there.
+    """
+    check_path("dataset.path", path)
+    path = Path(path).expanduser()
+    names = _all_columns(columns)
+    check_box_options(box_format, box_unit)
+    spec = image_spec(
+        size=size,
+        spatial_dims=spatial_dims,
+        channels=channels,
+        spacing=spacing,
+        orientation=orientation,
+        frame=frame,
+        slices=slices,
+        allow_missing_geometry=allow_missing_geometry,
+        intensity=intensity,
+    )
+    cells = read_table(path)
+    options = LabelOptions(
+        task=task,
+        classes=classes,
+        positive=positive,
+        separator=separator,
+        no_finding=no_finding,
+    )
+    folder = path.parent.resolve()
+    top = folder if root is None else existing_folder(root, "dataset.root")
+    names = _present(names, cells)
+    cells = one_row_an_image(cells, names)
+    several = not isinstance(names["label"], str)
+    labels = read_labels(label_cells(cells, names, options), options, several=several)
+    cells = cells.apply(without_empty)
+    table = _paths_and_patients(cells, names, folder, top)
+    table[[str(name) for name in labels.columns]] = labels.columns
+    for name, column in _mask_columns(names["mask"], names["label"], labels).items():
+        table[name] = read_several(cells[column], "mask", folder, top)
+    if names["box"] is not None:
+        table[list(BOX)] = read_boxes(cells[listed(names["box"])], box_format, box_unit)
+    _add_rest(table, cells, names)
+    return Listing(
+        name=path.name.removesuffix(".gz").rsplit(".", 1)[0],
+        table=table.reset_index(drop=True),
+        root=top,
+        spec=spec,
+        task=labels.task,
+        class_names=labels.class_names,
+        positive=labels.positive,
+        box_unit=box_unit,
+    )
+
+
+def _all_columns(given: Columns | None) -> dict[str, Any]:
+    """The names of all columns, those of `COLUMNS` where others aren't given."""
+    if given is not None and (not isinstance(given, Mapping) or set(given) - set(COLUMNS)):
+        raise UserError(f"dataset.columns={given}: the keys are {', '.join(COLUMNS)}")
+    names = {**COLUMNS, **(given or {})}
+    for key, value in names.items():
+        key_of = f"dataset.columns.{key}"
+        if value is None and key not in NEEDED:
+            continue
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        if several and key not in ("box", "label", "mask"):
+            what = "a name"
+            raise UserError(f"{key_of}={value}: give {what}{'' if key in NEEDED else ', or null'}")
+        texts = [cleaned(str(name)) for name in (value if several else [value])]
+        if len(set(texts)) < max(len(texts), 1) or (key == "box" and len(texts) not in (1, 4)):
+            count = "one or four" if key == "box" else "one or more"
+            raise UserError(f"{key_of}={value}: give the names of {count} different columns")
+        names[key] = texts if several else texts[0]
+    return names
+
+
+def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
+    """The same names, None for columns that may be missing and are.
+
+    Raises:
+        UserError: One that is needed, or was named, is missing, or has two meanings.
+    """
+    found = dict(names)
+    for key, value in names.items():
+        optional = key not in NEEDED and value == COLUMNS[key]
+        if optional and not any(name in cells for name in listed(value)):
+            found[key] = None
+        for name in listed(found[key]):
+            check_column(cells, name, f"dataset.columns.{key}")
+    keys = ("image", "label", "patient", "split")
+    used = [name for key in keys for name in listed(found[key])]
+    if twice := [name for name in used if used.count(name) > 1]:
+        raise UserError(f"dataset.columns: {twice[0]} can't be two of {', '.join(keys)} at once")
+    return found
+
+
+def _mask_columns(
+    given: str | list[str] | None, label: str | list[str], labels: Labels
+) -> dict[str, str]:
+    """The columns of masks by the names that they get: ``mask``, or ``mask:<label>`` for each."""
+    if given is None or isinstance(given, str):
+        return {} if given is None else {"mask": given}
+    order = label if isinstance(label, list) else labels.class_names
+    if labels.task != "multilabel" or len(given) != len(order):
+        raise UserError(
+            f"dataset.columns.mask={given}: several columns are for several labels, one for each "
+            f"of {', '.join(order)} in this order"
+        )
+    return {f"mask:{name}": column for name, column in zip(order, given, strict=True)}
+
+
+def _paths_and_patients(
+    cells: pd.DataFrame, names: dict[str, Any], folder: Path, root: Path
+) -> pd.DataFrame:
+    """Columns image, patient and, where known, split, on the lines of the file."""
+    images = read_paths(cells[names["image"]], "image", folder, root)
+    refuse_lines(images.isna(), f"dataset.columns.image={names['image']} is empty")
+    refuse_lines(images.duplicated(keep=False), "an image is listed more than once")
+    table = pd.DataFrame({"image": images})
+    if names["patient"] is None:
+        note(
+            "the table has no column of patients: each image counts as a patient of its own, "
+            "and images of one patient may come into two splits (see dataset.columns.patient)"
+        )
+        table["patient"] = images
+    else:
+        patients = tidied(cells[names["patient"]])
+        refuse_lines(patients == "", f"dataset.columns.patient={names['patient']} is empty")
+        tell_look_alikes(patients, "patient")
+        table["patient"] = patients
+    if names["split"] is not None:
+        table["split"] = _splits(cells[names["split"]])
+    return table
+
+
+def _splits(cells: pd.Series) -> pd.Series:
+    """The splits by their usual names."""
+    key = f"dataset.columns.split={cells.name}"
+    refuse_lines(
+        cells == "", f"{key} is empty; fill it in, or don't use it: dataset.columns.split=null"
+    )
+    splits = cells.str.lower().map(SPLIT_NAMES)
+    strange = sorted(set(cells[splits.isna()]))[:5]
+    refuse_lines(
+        splits.isna(),
+        f"{key} holds {', '.join(strange)} instead of train, val or test; to split anew, "
+        "dataset.columns.split=null",
+    )
+    return splits
+
+
+def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -> None:
+    """Adds what the file says of sites and persons, and all columns that have no meaning here."""
+    for key in FACTS:
+        if names[key] is not None:
+            table[key] = read_fact(cells[names[key]], key)
+    if names["site"] is not None:
+        tell_look_alikes(table["site"].rename(names["site"]), "site")
+    used = {name for value in names.values() for name in listed(value)}
+    for name in cells:
+        if name not in used:
+            own = name in OWN or str(name).startswith(("label:", "mask:"))
+            kept = f"table_{name}" if own else str(name)
+            while own and kept in cells:
+                kept = f"table_{kept}"
+            table[kept] = cells[name]

@@ -1,0 +1,136 @@
+"""The paths in the cells of a table: from where they start, and why they lead nowhere."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+from pathlib import Path, PureWindowsPath
+
+import pandas as pd
+
+from medcnn.data.listing import SEPARATOR
+from medcnn.data.sources.common import paths_within
+from medcnn.data.sources.delimited import refuse_lines
+from medcnn.errors import UserError
+
+TRIED = 5  # paths that are looked for elsewhere, to say where they may start
+FOLDERS = 1000  # in which they are looked for
+
+
+def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
+    """Return paths from `root`; missing where the cell is empty.
+
+    Args:
+        cells: As they stand in the table, "" for none; the index is the line in the file.
+        key: Of ``dataset.columns``, for messages.
+        folder: Of the table, where relative paths start; or, if none leads to a file from there,
+            at `root`.
+        root: That none may leave.
+
+    Raises:
+        UserError: Some leave `root`, or none leads to a file.
+    """
+    given = cells[cells != ""]
+    name = f"dataset.columns.{key}={cells.name}"
+    refuse_lines(
+        given.str.contains(r"^[A-Za-z][A-Za-z0-9+.-]+://"),
+        f"{name} holds an address (such as https://…), and only files are read: download what is "
+        "there, and write the paths into the table",
+    )
+    here, there = (paths_within(root, given, base) for base in (folder, root))
+    relative = here[here != there].dropna()  # an absolute path is the same from both
+    paths = here if any(_exists(Path(root, path)) for path in relative) else there
+    if paths.isna().any():
+        reason = _why_out(given, given[paths.isna()].iloc[0], folder, root)
+        what = f"a path of {name} leads out of dataset.root ({root}), and is refused: {reason}"
+        refuse_lines(paths.isna(), what)
+    if len(paths) and not any(_exists(Path(root, path)) for path in paths):
+        starts = tuple(dict.fromkeys((folder, root)))
+        raise UserError(
+            f"dataset.path: none of the {len(paths)} paths of {name} leads to a file from "
+            f"{' or '.join(map(str, starts))}; {_why_nowhere(given, starts)}"
+        )
+    return paths.reindex(cells.index)
+
+
+def read_several(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
+    """Return what `read_paths` gives, of cells that may hold several with a semicolon between."""
+    parts = cells.str.split(SEPARATOR).explode().str.strip()
+    paths = read_paths(parts[parts != ""], key, folder, root)
+    return paths.groupby(level=0).agg(SEPARATOR.join).reindex(cells.index)
+
+
+def _why_out(given: pd.Series, name: str, folder: Path, root: Path) -> str:
+    """Why a path leaves `root`, and which root none of the table's would leave."""
+    if PureWindowsPath(name).drive:
+        return "it names a drive or a share of Windows; write the paths from dataset.root"
+    whole = os.path.join(folder, name.replace("\\", "/"))  # noqa: PTH118  # keeps ..
+    reason = "it goes up with .."
+    if Path(name).is_absolute():
+        reason = "it is absolute"
+    if (link := _link(Path(whole), root)) is not None:
+        shown = link.relative_to(folder) if link.is_relative_to(folder) else link
+        reason = f"{shown} is a link to {os.path.realpath(link)}"
+    usable = [name for name in given if not PureWindowsPath(name).drive]
+    parents = [Path(folder, name.replace("\\", "/")).parent for name in usable]
+    common = os.path.commonpath([os.path.realpath(path) for path in set(parents)])
+    return f"{reason}; all of them lie in dataset.root={common}"
+
+
+def _link(path: Path, root: Path) -> Path | None:
+    """The first folder on a path that is a symbolic link out of `root`."""
+    for part in reversed(path.parents):
+        if os.path.islink(part) and not part.resolve().is_relative_to(root):  # noqa: PTH114
+            return part
+    return None
+
+
+def _why_nowhere(given: pd.Series, starts: Sequence[Path]) -> str:
+    """Why no path leads to a file, as far as can be told, and what to do."""
+    names = [name.replace("\\", "/") for name in given[:TRIED]]
+    if any(_forbidden(start / name) for start in starts for name in names):
+        return "the folder that they name can't be read (Permission denied)"
+    if all(Path(name).is_absolute() for name in names):
+        return "they are absolute, and no such file is on this machine: write them from the table"
+    found = [path.name for start in starts for name in names for path in _same_stem(start / name)]
+    if found:
+        return f"they lack the ending of their files ({Path(found[0]).suffix}): add it in the table"
+    for start in _near(starts):
+        if any(_exists(start / name) for name in names):
+            return f"they start at dataset.root={start}"
+    return "give the folder where they start as dataset.root"
+
+
+def _same_stem(path: Path) -> Iterable[Path]:
+    """Files of that very name with an ending behind."""
+    same = re.compile(rf"{re.escape(path.name)}\.\w+(\.gz)?")
+    return (child for child in _inside(path.parent) if same.fullmatch(child.name))
+
+
+def _near(starts: Sequence[Path]) -> Iterable[Path]:
+    """Folders above and right below those."""
+    below = (child for start in starts for child in _inside(start))
+    return islice(chain((start.parent for start in starts), below), FOLDERS)
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there and may be seen, which `Path.exists` doesn't tell but raises."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _forbidden(path: Path) -> bool:
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What a folder holds; nothing where it can't be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []

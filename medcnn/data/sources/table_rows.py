@@ -1,0 +1,76 @@
+"""The cells of a table before they are understood: rows of one image, gaps, look-alikes."""
+
+from typing import Any
+
+import pandas as pd
+
+from medcnn.data.keys import look_alikes
+from medcnn.data.listing import SEPARATOR
+from medcnn.data.sources.delimited import at_lines, refuse_lines, without_empty
+from medcnn.data.sources.labels import LabelOptions
+from medcnn.jobs.notes import note
+
+
+def listed(names: str | list[str] | None) -> list[str]:
+    """Return the names of columns that a key holds: none, one or several."""
+    return [] if names is None else [names] if isinstance(names, str) else names
+
+
+def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame:
+    """Return a table where rows that differ in masks or boxes of an image only are put together.
+
+    What stands in columns that have no meaning here is taken from the first.
+
+    Args:
+        cells: A row a line of the file.
+        names: Of the columns, by the keys of ``dataset.columns``.
+
+    Raises:
+        UserError: An image is listed more than once, and its rows differ in more or in nothing.
+    """
+    lesion = [name for key in ("mask", "box") for name in listed(names[key])]
+    images = cells[names["image"]]
+    several = images.duplicated(keep=False) & (without_empty(images) != "")
+    if not lesion or not several.any():
+        return cells
+    used = [name for value in names.values() for name in listed(value) if name not in lesion]
+    rows = cells[several].groupby(images[several])
+    differ = (rows[list(dict.fromkeys(used))].nunique() > 1).any(axis=1)
+    lines = several & (images.map(differ).eq(True) | cells.duplicated([*used, *lesion], keep=False))
+    refuse_lines(
+        lines, "an image is listed more than once; its rows may differ in its mask or box only"
+    )
+    kept = cells[~images.duplicated() | ~several].copy()
+    for name in lesion:
+        parts: dict[str, list[str]] = {}
+        for image, cell in zip(images[several], without_empty(cells[name])[several], strict=True):
+            parts.setdefault(image, []).append(cell)
+        joined = {image: SEPARATOR.join(filter(None, found)) for image, found in parts.items()}
+        kept[name] = kept[names["image"]].map(joined).fillna(kept[name])
+    return kept
+
+
+def label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOptions) -> pd.DataFrame:
+    """Return the label columns; a note tells which cells might be a class, but are unknown."""
+    single = isinstance(names["label"], str) and options.task != "regression"
+    classes = [*(options.names or []), str(options.no_finding)] if single else []
+    columns = {name: without_empty(cells[name], classes) for name in listed(names["label"])}
+    words = [cells[name][(kept == "") & (cells[name] != "")] for name, kept in columns.items()]
+    gaps = pd.concat(words)
+    if len(gaps):
+        key = "; name it in dataset.classes if it is a class" if single else ""
+        shown = ", ".join(sorted(set(gaps)))
+        note(f"{len(gaps)} cells read as unknown: {shown} (in {', '.join(columns)}){key}")
+    return pd.DataFrame(columns)
+
+
+def tell_look_alikes(cells: pd.Series, key: str) -> None:
+    """Say which names a person may take for one, by their lines, as they may identify someone."""
+    groups = look_alikes(cells.dropna().unique())
+    if groups:
+        lines = [int(cells.index[cells == name][0]) for name in groups[0]]
+        note(
+            f"dataset.columns.{key}={cells.name}: {len(groups)} names differ from another in "
+            f"capitals or leading zeros only, such as those of {at_lines(lines)}; they count as "
+            "different"
+        )

@@ -1,0 +1,131 @@
+"""What is too few for a choice to rest on, and the lines that say so."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from medcnn.evaluation.operating_point import parse_rule
+from medcnn.objective import Task, known
+
+FOR_EPOCHS = 5  # images of a class below which its AUROC chooses no epoch
+FOR_CHOICES = 10  # likewise below which a line says what is uncertain
+FOR_ISOTONIC = 100  # images, of which an isotonic curve makes few steps
+
+
+def rare(labels: Tensor, task: Task, class_names: Sequence[str], least: int) -> dict[str, int]:
+    """Return classes of which there are fewer than `least` images.
+
+    Args:
+        labels: (N,) or (N, K), with unknown ones.
+        task: What they mean.
+        class_names: K names.
+        least: As many as it takes.
+
+    Returns:
+        How many there are, by name: of a class, of several labels with or without it, whichever is
+        rarer, in regression of known values.
+    """
+    counts = {}
+    for k, name in enumerate(class_names):
+        own = labels[:, k] if labels.ndim == 2 else labels
+        own = own[known(own)]
+        if task == "regression":
+            counts[name] = len(own)
+        elif task == "multilabel":
+            counts[name] = min(int((own == 1).sum()), int((own == 0).sum()))
+        else:
+            counts[name] = int((own == k).sum())
+    return {name: count for name, count in counts.items() if count < least}
+
+
+def too_rare_to_rank(labels: Tensor, task: Task, class_names: Sequence[str]) -> set[str]:
+    """Return classes whose AUROC, or targets whose R², rests on too few images to choose an epoch.
+
+    Args:
+        labels: Of the validation split; see `rare`.
+        task: What they mean.
+        class_names: K names.
+    """
+    few = set(rare(labels, task, class_names, FOR_EPOCHS))
+    return set(class_names) if few and task == "binary" else few
+
+
+def validation_lines(labels: Tensor, task: Task, class_names: Sequence[str]) -> list[str]:
+    """Say before a training what its validation images are too few for.
+
+    Args:
+        labels: Of the validation split; see `rare`.
+        task: What they mean.
+        class_names: K names.
+    """
+    few = rare(labels, task, class_names, FOR_CHOICES)
+    if not few or task == "regression":
+        return []
+    shown = ", ".join(f"{count} of {name}" for name, count in list(few.items())[:5])
+    more = f" and {len(few) - 5} more classes" if len(few) > 5 else ""
+    what = "what is chosen on them (epoch, threshold, calibration) is uncertain"
+    if too_rare_to_rank(labels, task, class_names) >= set(class_names):
+        what += "; the best epoch is that of the lowest loss, not of the highest AUROC"
+    return [
+        f"the validation split has few images ({shown}{more}): {what}; more of them would help "
+        "(splits.shares.val)"
+    ]
+
+
+def operating_point_lines(
+    point: Mapping[str, Any] | None, labels: Tensor, task: Task, class_names: Sequence[str]
+) -> list[str]:
+    """Say which thresholds rest on few images.
+
+    Args:
+        point: As `medcnn.classifier.chosen_on_validation.operating_point` gives it; None for none.
+        labels: That it was chosen on.
+        task: What they mean.
+        class_names: K names.
+    """
+    if point is None or parse_rule(point["rule"]).kind == "threshold":
+        return []
+    few = rare(labels, task, class_names, FOR_CHOICES)
+    chosen = point.get("labels")
+    few = {name: n for name, n in few.items() if chosen is None or chosen.get(name)}
+    if not few:
+        return []
+    shown = ", ".join(
+        f"{count} image{'s' * (count != 1)} of {name}" for name, count in list(few.items())[:5]
+    )
+    side = "" if task == "binary" else ", or as few without"
+    return [
+        f"The threshold ({point['rule']}) rests on {shown}{side}: on other images its sensitivity "
+        "and specificity may differ much."
+    ]
+
+
+def isotonic_lines(choices: Mapping[str, Any]) -> list[str]:
+    """Say on how few images an isotonic calibration was fitted, which is about to be applied."""
+    count = choices.get("n", FOR_ISOTONIC)
+    if count >= FOR_ISOTONIC:
+        return []
+    return [
+        f"The isotonic calibration was fitted on {count} images; below {FOR_ISOTONIC} "
+        "calibration=temperature is safer."
+    ]
+
+
+def one_class_lines(table: pd.DataFrame) -> list[str]:
+    """Say that one class alone was called, where images of several were tested.
+
+    Args:
+        table: Rows of predictions.csv of one split.
+    """
+    if not {"label", "decision"} <= set(table):
+        return []
+    labels = set(table["label"].dropna()) - {""}
+    called = set(table["decision"].dropna())
+    if len(called) != 1 or len(labels) < 2:
+        return []
+    return [
+        f"All {len(table)} images are called {called.pop()}: at this threshold the net tells "
+        "nothing apart."
+    ]

@@ -1,0 +1,130 @@
+"""From tables of predictions to what an evaluation says of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from medcnn.classifier.classifier import Card
+from medcnn.errors import UserError, check_whole_number
+from medcnn.evaluation import Figure, Predictions, Settings, analyse, evaluate
+from medcnn.evaluation.operating_point import parse_rule
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise UserError at a value of the config group ``evaluation`` that can't be, before training.
+
+    Args:
+        settings: Plain; its ``operating_point`` may be None.
+    """
+    if settings["operating_point"] is not None:
+        parse_rule(settings["operating_point"])
+    for key in ("least", "resamples"):
+        check_whole_number(f"evaluation.{key}", settings[key], least=1)
+    if settings["prevalence"] is not None:
+        number = settings["prevalence"]
+        if not isinstance(number, float) or not 0 < number < 1:
+            raise UserError(
+                f"evaluation.prevalence={number}: give a share between 0 and 1, or null"
+            )
+    columns = settings["subgroups"]
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise UserError(f"evaluation.subgroups={columns}: give names of columns in brackets")
+
+
+def analysis_of(
+    levels: Mapping[str, pd.DataFrame],
+    samples: pd.DataFrame,
+    card: Card,
+    split: str,
+    aggregate: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    point: Mapping[str, Any] | None = None,
+    calibration: str = "none",
+    data: str | None = None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """`medcnn.evaluation.analyse` of tables of predictions.
+
+    Args:
+        levels: Tables as in predictions.csv and predictions_study.csv, by level.
+        samples: The sample table, for subgroups; its index is the tables' ``row``.
+        card: Of the classifier.
+        split: Of the tables' rows.
+        aggregate: Images to patients.
+        settings: The config group ``evaluation``; None for its defaults.
+        point: The operating point.
+        calibration: What the probabilities went through.
+        data: Name of the data set; None for the one of the training.
+        notes: Sentences that come before those of the analysis.
+    """
+    given = dict(settings or {})
+    given.pop("operating_point", None)  # the rule; the point itself is the classifier's
+    columns = [c for c in given.get("subgroups", Settings().subgroups) if c in samples]
+    predictions = {}
+    for name, table in levels.items():
+        part = table[table["split"] == split]
+        if name == "image" and "row" in part:
+            part = part.join(samples[columns], on="row")
+        predictions[name] = predictions_of(part, card)
+    choices = card.get("choices") or {}
+    if point is not None:
+        point = {"chosen_on": choices.get("chosen_on"), **point}
+    facts = {
+        "data": data or card["config"]["dataset"].get("name"),
+        "split": split,
+        "temperature": choices.get("temperature"),
+        "calibration_applied": calibration,
+    }
+    content = analyse(predictions, Settings(point, aggregate=aggregate, **given), facts)
+    return content | {"notes": [*notes, *content["notes"]]}
+
+
+def flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``split/metric`` … → figures, of an evaluation.json."""
+    metrics: dict[str, Any] = {}
+    for name, level in content["levels"].items():
+        prefix = content["split"] if name == "image" else f"{content['split']}/{name}"
+        metrics |= {f"{prefix}/{key}": figure for key, figure in level["figures"].items()}
+        clinic = level.get("clinic") or {"figures": {}}
+        at = dict(clinic["figures"])
+        for label, one in clinic.get("labels", {}).items():
+            at |= {f"{key}/{label}": figure for key, figure in one["figures"].items()}
+        metrics |= {f"{prefix}/clinic/{key}": figure for key, figure in at.items()}
+    return metrics
+
+
+def split_figures(levels: Mapping[str, pd.DataFrame], card: Card, split: str) -> dict[str, Any]:
+    """Figures without intervals of a split that isn't reported."""
+    found: dict[str, Any] = {}
+    for name, table in levels.items():
+        prefix = split if name == "image" else f"{split}/{name}"
+        figures = figures_of_table(table[table["split"] == split], card)
+        found |= {f"{prefix}/{key}": dict(figure) for key, figure in figures.items()}
+    return found
+
+
+def predictions_of(table: pd.DataFrame, card: Card) -> Predictions:
+    """`Predictions` of a table as in predictions.csv or predictions_study.csv.
+
+    Args:
+        table: Its columns of labels and predictions; an unknown label is empty or missing.
+        card: Task, class names and positive class of the classifier that made it.
+    """
+    return Predictions.of(
+        table, task=card["task"], class_names=card["class_names"], positive=card["positive"]
+    )
+
+
+def figures_of_table(table: pd.DataFrame, card: Card) -> dict[str, Figure]:
+    """`medcnn.evaluation.evaluate` of such a table."""
+    found = predictions_of(table, card)
+    return evaluate(
+        found.probs,
+        found.labels,
+        found.decisions,
+        task=found.task,
+        class_names=found.class_names,
+        positive=found.positive,
+    )

@@ -1,0 +1,236 @@
+"""The filters of a net, and what its layers make of an image."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from medcnn.classifier.checkpoint import load
+from medcnn.classifier.classifier import Card, Classifier
+from medcnn.data.batches import unit_intensity
+from medcnn.data.image import ImageSpec
+from medcnn.data.image_files import list_images, stem
+from medcnn.data.inputs import as_asked, read_input
+from medcnn.data.open_data import spec_of
+from medcnn.errors import UserError, check_whole_number
+from medcnn.jobs.atomic_files import check_folder
+from medcnn.nets.classic_kernels import CLASSIC, grey, respond
+from medcnn.nets.foreign.seam import Permute
+from medcnn.report.pictures.layers import Step, draw_filters, draw_kernels, draw_stage
+from medcnn.training.trainer import autocast, device_of
+
+MOST_CHANNELS = 32  # columns of a picture
+ONE_TO_ONE = tuple(  # modules with layers whose channel k is made of channel k
+    f"torch.nn.modules.{kind}"
+    for kind in ("activation", "batchnorm", "instancenorm", "normalization", "pooling")
+)
+UNCHANGED = (nn.Identity, nn.modules.dropout._DropoutNd)  # in evaluation mode
+
+
+def draw_features(cfg: DictConfig, trust: list[str]) -> list[Path]:
+    """Make the pictures that conf/features.yaml describes; gives their files back.
+
+    Args:
+        cfg: The config as composed from conf/features.yaml.
+        trust: Names that the checkpoint's config may hold beside medcnn's own.
+
+    Raises:
+        UserError: Anything that the user can put right; then no file was written.
+    """
+    check_whole_number("channels", cfg.channels, least=1, most=MOST_CHANNELS)
+    classifier = load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator))
+    stages = chosen_stages(classifier, "all" if cfg.stage is None else str(cfg.stage))
+    layer, convolution = first_convolution(classifier.net)
+    spec = as_asked(spec_of(classifier.card), cfg.dataset)
+    path = one_image(cfg.image, spec)
+    run = Path(cfg.checkpoint).resolve().parent.parent
+    output = Path(cfg.output or run / "features" / stem(path))
+    if output.exists() and not output.is_dir():
+        raise UserError(f"output={output} is a file; give a folder")
+    check_folder(f"output={output}", output)
+    image = read_image(path, spec, classifier.card)
+    steps = feature_maps(classifier, image, stages)
+    net = getattr(classifier.net, "name", type(classifier.net).__name__)
+    written = [output / "filters.png", output / "kernels.png"]
+    draw_filters(convolution.weight.detach().cpu(), written[0], title=f"{net}: filters of {layer}")
+    picture = middle(image)
+    answers = [(kernel, respond(grey(picture), kernel)) for kernel in CLASSIC]
+    part = " (middle slice)" if image.ndim == 4 else ""
+    draw_kernels(answers, written[1], title=f"the classic kernels on {path.name}{part}")
+    for name, chain in steps.items():
+        written.append(output / f"stage_{name}.png")
+        title = f"{net}, stage {name}: {path.name}"
+        draw_stage(chain, picture, written[-1], title=title, channels=cfg.channels)
+    print("\n".join(map(str, written)), flush=True)
+    return written
+
+
+def chosen_stages(classifier: Classifier, wanted: str) -> list[str]:
+    """The names of the stages to draw: the one that is wanted, or of "all" each.
+
+    Raises:
+        UserError: A net without feature maps, or no such stage.
+    """
+    if not classifier.spatial:
+        raise UserError("this net's features are no maps of the image: there is nothing to draw")
+    names = list(stages_of(classifier.net))
+    if wanted == "all":
+        return names
+    if wanted not in names:
+        raise UserError(f"stage={wanted}: choose all or one of {', '.join(names)}")
+    return [wanted]
+
+
+def stages_of(net: nn.Module) -> dict[str, nn.Module]:
+    """The named stages of ``net.features``; of a net without stages all of it is one."""
+    features = net.features
+    assert isinstance(features, nn.Module)
+    return children(features) if is_chain(features) else {"features": features}
+
+
+def is_chain(module: nn.Module) -> bool:
+    """Whether a module applies its parts one after the other, each of them to maps (N, K, …)."""
+    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    return plain and not any(isinstance(part, Permute) for part in module.children())
+
+
+def children(chain: nn.Module) -> dict[str, nn.Module]:
+    """The parts of a chain by name, in order; one that is used twice is there twice."""
+    return {name: part for name, part in chain._modules.items() if part is not None}
+
+
+def first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d | nn.Conv3d]:
+    """The convolution nearest to the image, and its name within ``net.features``.
+
+    Raises:
+        UserError: There is none.
+    """
+    features = net.features
+    assert isinstance(features, nn.Module)
+    for name, part in features.named_modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d):
+            return name or "features", part
+    raise UserError("this net has no convolution, so there are no filters to draw")
+
+
+def one_image(image: str, spec: ImageSpec) -> Path:
+    """The one image that a path means: a file, or of volumes the folder of a DICOM series.
+
+    Raises:
+        UserError: None, or several.
+    """
+    volumes = spec.spatial_dims == 3 or spec.slices is not None
+    paths = list_images(image, volumes=volumes, key="image")
+    if len(paths) > 1:
+        raise UserError(f"image={image}: these are {len(paths)} images; give one, as {paths[0]}")
+    return paths[0]
+
+
+def read_image(path: Path, spec: ImageSpec, card: Card) -> Tensor:
+    """An image (C, *spatial) in 0 … 1, prepared as those that a checkpoint was trained on.
+
+    Of a volume that a 2-D net sees slice by slice it is the middle slice.
+
+    Raises:
+        UserError: Why the file can't be used.
+    """
+    try:
+        stored, pair, _ = read_input(path, spec, card["in_channels"])
+    except UserError as error:
+        raise UserError(f"image={path} {error}") from error
+    middle_one = stored[len(stored) // 2][None]
+    return unit_intensity(middle_one, torch.tensor([pair or card["intensity_range"]]).float())[0]
+
+
+@torch.inference_mode()
+def feature_maps(classifier: Classifier, image: Tensor, stages: list[str]) -> dict[str, list[Step]]:
+    """What is drawn of the chosen stages: their input, then each layer's output, in order.
+
+    Args:
+        classifier: In evaluation mode.
+        image: (C, *spatial) in 0 … 1.
+        stages: Names of stages.
+
+    Raises:
+        UserError: A stage whose output isn't (N, K, *spatial).
+    """
+    found = {}
+    with autocast(classifier):
+        x, source = classifier.normalise(image[None].to(classifier.device)), "image, normalised"
+        for name, stage in stages_of(classifier.net).items():
+            steps, x = stage_steps(stage, x, source)
+            if name in stages:
+                found[name] = steps
+            source = f"output of {name}"
+    return found
+
+
+def stage_steps(stage: nn.Module, x: Tensor, source: str) -> tuple[list[Step], Tensor]:
+    """What is drawn of a stage on x (1, K, *spatial) from a source, and the stage's output."""
+    steps = [step("input", source, x, same_channels=False)]
+    for name, layer, output in walk(stage, x):
+        x = output
+        if not isinstance(layer, UNCHANGED):
+            same = type(layer).__module__ in ONE_TO_ONE
+            steps.append(step(name, in_words(layer), x, same_channels=same))
+    return steps, x
+
+
+def walk(module: nn.Module, x: Tensor, name: str = "") -> Iterator[tuple[str, nn.Module, Tensor]]:
+    """Applies a module to x layer by layer: the name, the layer and its output, in order.
+
+    A chain is opened, down to the first part that isn't one: a layer or, as in a ResNet, a block,
+    of which only the output is known. The last output is that of the module. No hook is set.
+    """
+    if not is_chain(module):
+        yield name or type(module).__name__, module, module(x)
+        return
+    for child, part in children(module).items():
+        for found in walk(part, x, f"{name}.{child}" if name else child):
+            x = found[2]
+            yield found
+
+
+def step(name: str, layer: str, x: Tensor, *, same_channels: bool) -> Step:
+    """What is drawn of maps x (1, K, *spatial).
+
+    Raises:
+        UserError: x has another shape.
+    """
+    if x.ndim not in (4, 5):
+        raise UserError(
+            f"{name}: its output has the shape {tuple(x.shape)}, which isn't (N, K, *spatial), so "
+            "there are no feature maps to draw"
+        )
+    # A copy, for the next layer may work in place.
+    maps = middle(x[0]).float().cpu().clone()
+    return Step(name, layer, tuple(x.shape[1:]), maps, same_channels)
+
+
+def middle(image: Tensor) -> Tensor:
+    """(K, H, W) of an image or maps (K, *spatial), of a volume the middle slice."""
+    return image[:, image.shape[1] // 2] if image.ndim == 4 else image
+
+
+def in_words(layer: nn.Module) -> str:
+    """A layer's class, with the size of its kernel and its stride where it has them.
+
+    >>> in_words(nn.Conv2d(1, 8, 3, stride=2)), in_words(nn.ReLU())
+    ('Conv2d 3×3, stride 2', 'ReLU')
+    """
+    words, kernel = type(layer).__name__, getattr(layer, "kernel_size", None)
+    if isinstance(kernel, int | tuple):
+        dims = 3 if words.endswith("3d") else 2
+        words += " " + "×".join(map(str, sides(kernel, dims)))
+        stride = sides(getattr(layer, "stride", 1), dims)
+        if max(stride) > 1:
+            shown = stride if len(set(stride)) > 1 else stride[:1]
+            words += ", stride " + "×".join(map(str, shown))
+    return words
+
+
+def sides(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
+    """One number for each dimension of space."""
+    return value if isinstance(value, tuple) else (value,) * dims

@@ -1,0 +1,1 @@
+"""A trained classifier over files or a split: views, tables, score maps."""

@@ -1,0 +1,139 @@
+"""Whole images to maps of scores: ``python -m medcnn.predict dense=true``."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.classifier.classifier import Classifier
+from medcnn.classifier.ensemble import Ensemble
+from medcnn.data.batches import unit_intensity
+from medcnn.data.image import ImageSpec
+from medcnn.data.image_files import stem
+from medcnn.data.inputs import NAN, Input, read_input
+from medcnn.errors import UserError, check_whole_number
+from medcnn.inference.tables import decision_table
+from medcnn.jobs.atomic_files import replacing
+from medcnn.jobs.progress import progress
+from medcnn.jobs.terminal import say
+from medcnn.nets import Net, convolutionalise
+from medcnn.nets.base import times
+from medcnn.report.pictures.score_map import draw_score_map
+from medcnn.training.trainer import autocast
+
+Array = NDArray[Any]
+ONE_SIZE = ("pixel_mean", "whiten")  # normalisations by statistics of each pixel
+
+
+def maps_of(output: Path) -> Path:
+    """The folder of the maps that belong to a table."""
+    return output.parent / f"{output.stem}_maps"
+
+
+def score_maps(
+    classifier: Classifier | Ensemble,
+    paths: list[Path],
+    spec: ImageSpec,
+    output: Path,
+    size: int | None,
+) -> pd.DataFrame:
+    """Write a map of scores of every image, as array and as picture; a row an image comes back.
+
+    A network trained on images of one size looks at every window of that size, and a grid of
+    probabilities comes out (`medcnn.nets.convolutionalise`). The row has their mean over the grid
+    (K. Simonyan, A. Zisserman, "Very deep convolutional networks", 2015, section 3.2).
+
+    Args:
+        classifier: In evaluation mode.
+        paths: Image files. One that can't be used is named on stderr, and the rest goes on.
+        spec: How files became inputs in training; its size is replaced.
+        output: The table's file; arrays (K, *grid), of S slices (S, K, *grid), and pictures go to
+            ``<stem>_maps`` beside it.
+        size: Side of the images, px; None for their own (at `ImageSpec.spacing`, where it is set).
+
+    Raises:
+        UserError: A size or a network that there is no map for, or no usable image.
+    """
+    members: list[Any] = [classifier]
+    if isinstance(classifier, Ensemble):
+        members = list(classifier.members)
+    nets = [fully_convolutional(member) for member in members]
+    card = classifier.card
+    if size is not None:
+        check_whole_number("size", size, least=max(card["input_size"]))
+        spec = replace(spec, size=(size,) * spec.spatial_dims)
+    folder = maps_of(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, means = [], []
+    for number, path in enumerate(progress(paths, "files mapped")):
+        try:
+            whole = read_input(path, spec, card["in_channels"], whole=size is None)
+            least = tuple(card["input_size"])
+            if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
+                raise UserError(f"is smaller than the {times(least)} px that the network looks at")
+            parts = [one_map(*pair, whole) for pair in zip(members, nets, strict=True)]
+            probs = torch.stack(parts).mean(0)  # (S, K, *grid)
+            if not probs.isfinite().all():
+                raise UserError(NAN)
+        except UserError as error:
+            say(f"{path} {error}")
+            continue
+        file = folder / f"{number:04d}_{stem(path)}.npy"
+        with replacing(file) as place:
+            np.save(place, (probs[0] if len(probs) == 1 else probs).numpy())
+        draw(whole, probs, card, file.with_suffix(".png"))
+        grid = "×".join(str(side) for side in probs.shape[2:])
+        rows.append({"image": str(path), "map": str(file), "grid": grid})
+        means.append(probs.transpose(0, 1).flatten(1).mean(1))
+    if not rows:
+        raise UserError(f"none of {len(paths)} files could be used")
+    decisions = decision_table(classifier.objective, torch.stack(means), card["class_names"])
+    return pd.concat([pd.DataFrame(rows), decisions], axis=1)
+
+
+def fully_convolutional(member: Classifier) -> Net:
+    """The network of a classifier in its fully convolutional form."""
+    kind = member.card["normalise"]
+    if kind in ONE_SIZE:
+        raise UserError(f"dense=true: normalise={kind}, as in training, fits images of one size")
+    if not isinstance(member.net, Net):
+        raise UserError("dense=true works with medcnn's own networks")
+    return convolutionalise(member.net, member.card["input_size"]).eval()
+
+
+@torch.inference_mode()
+def one_map(member: Classifier, net: Net, whole: Input) -> Tensor:
+    """Probabilities (S, K, *grid) that one classifier gives the places of an image."""
+    images = unit_intensity(whole.stored, tuple(whole.pair or member.card["intensity_range"]))
+    with autocast(member):
+        maps = net.features(member.normalise(images.to(member.device)))
+    logits = net.head(maps.float()).cpu()
+    places = logits.movedim(1, -1)
+    probs = member.objective.probs(places.reshape(-1, places.shape[-1]))
+    return probs.view(*places.shape[:-1], -1).movedim(-1, 1)
+
+
+def draw(whole: Input, probs: Tensor, card: dict[str, Any], out: Path) -> None:
+    """The picture of a map; of several slices or a volume, of the middle one."""
+    image = unit_intensity(whole.stored.float(), whole_range(whole))[len(probs) // 2]
+    grid = probs[len(probs) // 2]
+    if image.ndim == 4:
+        image, grid = image[:, image.shape[1] // 2], grid[:, grid.shape[1] // 2]
+    names, shown = list(card["class_names"]), grid
+    if card["task"] == "binary":
+        names, shown = [names[card["positive"]]], grid[card["positive"]][None]
+    own = card["input_size"][-2:]
+    regression = card["task"] == "regression"
+    draw_score_map(image.numpy(), shown.numpy(), names, own, out, shares=not regression)
+
+
+def whole_range(whole: Input) -> tuple[float, float]:
+    """The values that are drawn black and white."""
+    if whole.pair is not None:
+        return (float(whole.pair[0]), float(whole.pair[1]))
+    return (float(whole.stored.min()), float(whole.stored.max()))

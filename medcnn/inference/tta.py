@@ -1,0 +1,75 @@
+"""Several looks at the same images: by the members of an ensemble, and mirrored."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from medcnn.classifier.classifier import Classifier
+from medcnn.data.batches import DataModule
+from medcnn.data.open_data import own_range
+from medcnn.errors import UserError
+from medcnn.jobs.progress import Progress
+
+
+def collect(
+    trainer: pl.Trainer, members: Sequence[Classifier], data: DataModule, axes: Sequence[int]
+) -> dict[str, Tensor]:
+    """Pass data through all members, plain and mirrored, and average what they say.
+
+    Args:
+        trainer: For passes without training.
+        members: Classifiers that fit the data and each other
+            (`medcnn.classifier.ensemble.check_alike`).
+        data: With its test splits.
+        axes: To mirror along, from the end: all their combinations are looked at.
+
+    Returns:
+        ``row`` (n,), ``label``, ``probs`` (n, K) the mean over the views; of one view ``logits``
+        (n, outputs), of several ``views`` (V, n, K).
+    """
+    views, tested = [], {}
+    with Progress("passes over the images", len(members) * 2 ** len(axes)) as passes:
+        for member in members:
+            own_range(data.samples, member.card)
+            for mirrored in subsets(axes):
+                member.mirrored = mirrored
+                trainer.test(member, data, verbose=False)
+                tested = member.tested
+                views.append(member.probs(tested["logits"]))
+                passes.advance()
+            member.mirrored = ()
+    stacked = torch.stack(views)
+    found: dict[str, Any] = {key: tested[key] for key in ("row", "label")}
+    found |= {"logits": tested["logits"]} if len(views) == 1 else {"views": stacked}
+    return found | {"probs": stacked.mean(0)}
+
+
+def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:
+    """The axes of test-time augmentation, from the end; none without it.
+
+    Args:
+        tta: "none", or "flips" for those along which the training mirrored.
+        trained: The config of the training.
+
+    Raises:
+        UserError: Another word, or flips where the training mirrored no axis.
+    """
+    if tta not in ("none", "flips"):
+        raise UserError(f"tta={tta}: choose none or flips")
+    axes = list(trained["augment"].get("flip") or [])
+    if tta == "flips" and not axes:
+        raise UserError("tta=flips: the training mirrored no axis (augment.flip), so it can't help")
+    return axes if tta == "flips" else []
+
+
+def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """All combinations, none of them first.
+
+    >>> subsets([-1, -2])
+    [(), (-1,), (-2,), (-1, -2)]
+    """
+    return [found for size in range(len(axes) + 1) for found in combinations(axes, size)]

@@ -1,0 +1,1 @@
+"""Around any command: command line, guard, hardware, processes, run directory, files."""

@@ -1,0 +1,207 @@
+"""What stands between the command line and a task: paths, trust, one-line errors, exit codes."""
+
+import os
+import re
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from medcnn.errors import UserError, system_error
+from medcnn.jobs.arguments import check_options, full_key, places_of_jobs, quote_text
+from medcnn.jobs.checks import nearest
+from medcnn.jobs.hydra_guard import guard_environment, guarded_loader
+from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.interruption import interruptible
+from medcnn.jobs.lacking import lacking
+from medcnn.jobs.private import without_paths
+from medcnn.jobs.terminal import nobody_reads_on, say, terminal
+
+COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or changes something
+Task = Callable[[DictConfig, list[str]], Any]
+
+
+def main(task: Task, config_name: str) -> None:
+    """Run a task with the config that the command line asks for, and exit.
+
+    Args:
+        task: Called with the composed config and the names trusted on the command line.
+        config_name: The root config in conf/, without ``.yaml``.
+
+    Exit codes: 0 done, 1 a fault of medcnn, 2 something that the user can put right (one line on
+    stderr), 130 interrupted.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach us
+    sys.argv[1:] = [quote_text(full_key(argument)) for argument in sys.argv[1:]]
+    _quiet()
+    guard_environment(sys.argv[1:])
+    code = 0
+    with terminal():
+        code = _exit_code(task, config_name)
+    if code:
+        sys.exit(code)
+
+
+def _exit_code(task: Task, config_name: str) -> int:
+    """Run the task; what goes wrong is said in one line."""
+    failures: list[str] = []
+    try:
+        check_options(sys.argv[1:])
+        sys.argv[1:] = places_of_jobs(sys.argv[1:], config_name)
+        decorate = hydra.main(
+            version_base="1.3", config_path=str(conf_dir()), config_name=config_name
+        )
+        with guarded_loader(), interruptible():
+            decorate(lambda cfg: _run(task, cfg, failures))()
+    except KeyboardInterrupt as interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return say(str(interrupt) or "interrupted", 130)
+    except UserError as error:
+        return say(str(error), 2)
+    except (HydraException, OmegaConfBaseException) as error:
+        return say(explain_error(error, config_name), 2)
+    return say(failures[-1], 2) if failures else 0
+
+
+def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
+    """The task as Hydra calls it; what the user can put right goes to `failures`.
+
+    Raised, it would be printed by Hydra as well, and would end a sweep.
+    """
+    trust = trusted(task_overrides())
+    try:
+        if in_sweep() and cfg.get("pseudonymise", False) is not False:  # null: as in training
+            # Hydra's record of a sweep, which tells where the data lie
+            (Path(HydraConfig.get().sweep.dir) / "multirun.yaml").unlink(missing_ok=True)
+        for key in COMMAND_LINE_ONLY:
+            if cfg.get(key) and not _commanded(key):
+                raise UserError(
+                    f"{key}= is taken from the command line only, but a config file sets it"
+                )
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            raise UserError(f"{key} is missing: add {key}=… to the command line")
+        if "torch" not in sys.modules:  # which takes seconds
+            print(f"medcnn {HydraConfig.get().job.config_name}: loading PyTorch", flush=True)
+        return task(cfg, trust)
+    except BrokenPipeError:  # as of `| head`, once it has what it wants
+        nobody_reads_on()
+        failures.append("nobody reads what is printed any more: stopped")
+        return float("nan")
+    except (UserError, OmegaConfBaseException, OSError) as raised:
+        error = system_error(raised) if isinstance(raised, OSError) else raised
+        if error is None:
+            raise
+        message = str(error) if isinstance(error, UserError) else explain_error(error, "")
+        if in_sweep():
+            say(message, 2)
+            message = f"{len(failures) + 1} job(s) of the sweep failed"
+            message += "; see its summary.csv" if HydraConfig.get().job.name == "train" else ""
+        failures.append(message)
+        return float("nan")
+
+
+def in_sweep() -> bool:
+    """Whether Hydra runs several jobs (``-m``)."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def sweep_run_dir() -> str | None:
+    """The folder that Hydra gives this job of a sweep; None outside a sweep."""
+    return str(HydraConfig.get().runtime.output_dir) if in_sweep() else None
+
+
+def task_overrides() -> list[str]:
+    """What the command line set, as Hydra's override strings; without hidden paths of data."""
+    if not HydraConfig.initialized():
+        return []
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [without_paths(override) for override in overrides]
+
+
+def trusted(overrides: list[str]) -> list[str]:
+    """The names in ``trust=[…]`` among the overrides of the command line."""
+    names: list[str] = []
+    for override in OverridesParser.create().parse_overrides(
+        [o for o in overrides if o.lstrip("+").startswith("trust=")]
+    ):
+        value = override.value()
+        names += [str(name) for name in (value if isinstance(value, list) else [value]) if name]
+    return names
+
+
+def _commanded(key: str) -> bool:
+    """Whether the command line sets a key, to something."""
+    keys = [override.lstrip("+").partition("=") for override in task_overrides()]
+    return any(name == key and value not in ("", "null") for name, _, value in keys)
+
+
+def explain_error(error: Exception, config_name: str) -> str:
+    """One line for what Hydra and OmegaConf raise about a command line or a config file."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if not group:
+            return f"there is no config {choice}, which a defaults list names"
+        options = [str(o) for o in error.options or () if not str(o).startswith("_")]
+        near = f"no such {group}{nearest(choice, options)}"
+        return f"{group}={choice}: {lacking(choice) or near}"
+    if isinstance(error, MissingMandatoryValue):
+        key = getattr(error, "full_key", None) or str(error).rpartition(": ")[2]
+        return f"{key} is missing: add {key}=… to the command line"
+    if isinstance(error.__cause__, UserError):
+        return str(error.__cause__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [repr(error)])[0]
+    if isinstance(error, OverrideParseException):
+        return f"can't read {error.override!r}: {text}; put quotes round the value: key='…'"
+    match = re.match(r"Could not override '([^']+)'", text)
+    if match:
+        key = match.group(1).lstrip("+~")
+        values = [
+            v for k, _, v in (word.partition("=") for word in sys.argv) if k.strip("+~") == key
+        ]
+        sentence = lacking(key, *values)
+        if sentence is not None:
+            return f"there is no key {key}: {sentence}"
+        return f"there is no key {key}{nearest(key, _known_keys(config_name))}"
+    return text
+
+
+def _known_keys(config_name: str) -> list[str]:
+    """All groups and keys of a root config, with the groups' choices of the command line."""
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = hydra.compose(config_name, return_hydra_config=True)
+        groups = [str(group) for group in cfg.hydra.runtime.choices if "/" not in str(group)]
+        pairs = [argument.partition("=") for argument in sys.argv[1:]]
+        chosen = [
+            f"{group}={choice}"
+            for group, _, choice in pairs
+            if group in groups and (conf_dir() / group / f"{choice}.yaml").is_file()
+        ]
+        cfg = hydra.compose(config_name, chosen)
+    keys = _flatten(OmegaConf.to_container(cfg, resolve=False), "")
+    return list(dict.fromkeys([*groups, *keys]))
+
+
+def _flatten(node: Any, prefix: str) -> Iterator[str]:
+    for key, value in node.items():
+        yield prefix + str(key)
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+
+
+def _quiet() -> None:
+    """Keep the libraries' advice and notices, which aren't about the user's run, off the screen."""
+    for module in ("pytorch_lightning", "lightning_fabric", "torch", "torchmetrics", "monai"):
+        warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
+    warnings.filterwarnings("ignore", message="Glyph .* missing from")  # train says it once

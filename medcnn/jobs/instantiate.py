@@ -1,0 +1,160 @@
+"""From config files to objects: where the files lie, and what they may name."""
+
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn.errors import UserError
+
+MAX_TEXT, MAX_NODES = 2**24, 10**6  # characters of a YAML file, and the values that it may make
+# What medcnn's own config files name, exactly. A config file can name nothing else: it may come
+# from a stranger, and to call what it names is to run a stranger's program.
+TARGETS = frozenset(
+    {
+        "medcnn.training.callbacks.MapsInTensorBoard",
+        "medcnn.data.augment.Augment",
+        "medcnn.data.sources.folder.folder",
+        "medcnn.data.sources.medmnist.medmnist",
+        "medcnn.data.monai_transforms.MonaiTransforms",
+        "medcnn.data.phantom.dataset.phantom",
+        "medcnn.data.sources.table.csv",
+        "medcnn.nets.build",
+        "medcnn.training.schedulers.cosine",
+        "medcnn.training.schedulers.onecycle",
+        "medcnn.training.schedulers.plateau",
+        "medcnn.training.schedulers.step",
+        "pytorch_lightning.callbacks.EarlyStopping",
+        "pytorch_lightning.loggers.CSVLogger",
+        "pytorch_lightning.loggers.TensorBoardLogger",
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.RMSprop",
+        "torch.optim.SGD",
+    }
+)
+
+# Names in checkpoints, run directories and configs that are older than the modules they name
+MOVED = {
+    "medcnn.callbacks.MapsInTensorBoard": "medcnn.training.callbacks.MapsInTensorBoard",
+    "medcnn.data.folder.folder": "medcnn.data.sources.folder.folder",
+    "medcnn.data.medmnist.medmnist": "medcnn.data.sources.medmnist.medmnist",
+    "medcnn.data.phantom.phantom": "medcnn.data.phantom.dataset.phantom",
+    "medcnn.data.table.csv": "medcnn.data.sources.table.csv",
+    "medcnn.schedulers.cosine": "medcnn.training.schedulers.cosine",
+    "medcnn.schedulers.onecycle": "medcnn.training.schedulers.onecycle",
+    "medcnn.schedulers.plateau": "medcnn.training.schedulers.plateau",
+    "medcnn.schedulers.step": "medcnn.training.schedulers.step",
+}
+
+
+def conf_dir() -> Path:
+    """The folder of config files: inside an installed wheel, beside the package in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def check_yaml(text: str) -> None:
+    """Look at a YAML text before it is loaded, as aliases of aliases can make billions of a few.
+
+    Raises:
+        YAMLError: More than `MAX_NODES` values, or a value that holds itself.
+    """
+    if len(text) > MAX_TEXT:
+        raise yaml.YAMLError(f"it has {len(text)} characters, more than the {MAX_TEXT} allowed")
+    if not re.search(r"&\w", text):
+        return
+    counts: dict[int, int] = {}
+
+    def count(node: yaml.Node) -> int:
+        if counts.setdefault(id(node), -1) < 0:
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            flat = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
+            counts[id(node)] = MAX_NODES  # of one that holds itself
+            counts[id(node)] = 1 + sum(map(count, flat))
+        return counts[id(node)]
+
+    top = yaml.compose(text, Loader=yaml.SafeLoader)
+    if top is not None and count(top) > MAX_NODES:
+        raise yaml.YAMLError(f"its aliases make more than {MAX_NODES} values of it")
+
+
+def plain(node: Any) -> Any:
+    """A config node as plain dicts, lists and values, its interpolations resolved.
+
+    Raises:
+        MissingMandatoryValue: A value is ``???`` still.
+    """
+    if not OmegaConf.is_config(node):
+        return node
+    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+
+
+def instantiate(
+    node: DictConfig | Mapping[str, Any], where: str, trust: Iterable[str] = (), **extra: Any
+) -> Any:
+    """Call what a config's ``_target_`` names, with the config's other keys as arguments.
+
+    Args:
+        node: A config with ``_target_`` (the full name of a class or function).
+        where: The key of that config, for messages.
+        trust: Names that the user allows beside `TARGETS`.
+        extra: Further arguments.
+
+    Returns:
+        What the call returns, or None if ``_target_`` is null.
+
+    Raises:
+        UserError: The target is neither medcnn's own nor trusted, doesn't exist, or doesn't take
+            these arguments.
+    """
+    options = plain(node)
+    if not isinstance(options, Mapping):
+        raise UserError(f"{where}={options} is no config with a _target_")
+    options = dict(options)
+    target = options.pop("_target_", None)
+    if target is None:
+        return None
+    target = MOVED.get(target, target) if isinstance(target, str) else target
+    call = _resolve(target, where, trust)
+    _refuse_nested_targets(options, where)
+    try:
+        inspect.signature(call).bind(**options, **extra)
+    except TypeError as error:
+        raise UserError(f"{where}: {target} can't be called with these options: {error}") from error
+    try:
+        return call(**options, **extra)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, UserError) or target.startswith("medcnn.") or target not in TARGETS:
+            raise  # a fault of that code, unless it says itself that it is the user's
+        raise UserError(f"{where}: {target} refuses these options: {error}") from error
+
+
+def _resolve(target: Any, where: str, trust: Iterable[str]) -> Any:
+    if not isinstance(target, str) or target not in TARGETS | set(trust):
+        raise UserError(
+            f"{where}._target_={target} is not one of medcnn's own; if you know what it does, "
+            f"add trust=[{target}] to the command line"
+        )
+    try:
+        return hydra.utils.get_object(target)
+    except Exception as error:  # whatever the module raises while it is imported
+        raise UserError(f"{where}._target_={target} can't be imported: {error}") from error
+
+
+def _refuse_nested_targets(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            raise UserError(f"{where}: a _target_ inside another one's options is not called")
+        for key, inner in value.items():
+            _refuse_nested_targets(inner, f"{where}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_nested_targets(inner, where)

@@ -1,0 +1,122 @@
+"""How far long work is: a line that is redrawn on a terminal, a line now and then in a log."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import suppress
+from functools import wraps
+from typing import ParamSpec, Self, TypeVar
+
+from medcnn.jobs.terminal import behind
+
+SECONDS = 8.0  # between the lines in a log; short work says nothing
+REDRAW_SECONDS = 0.5  # on a terminal
+
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Progress:
+    """Says how far the work of a ``with`` block is, from a thread of its own.
+
+    So it speaks while a single step takes long, too. Blocks should not be nested: both would speak.
+
+    Args:
+        what: What is done, after the numbers: ``files read`` gives "20 of 80 files read, 12 s
+            left".
+        total: How many steps there are; None if that isn't known, which gives "files read: 16 s".
+
+    Example:
+        >>> with Progress("files read", total=3) as progress:
+        ...     for name in ("a", "b", "c"):
+        ...         progress.advance()
+        >>> progress.done
+        3
+    """
+
+    def __init__(self, what: str, total: int | None = None) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self._start = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._speak, daemon=True)
+
+    def advance(self, steps: int = 1) -> None:
+        """Count steps that are done."""
+        self.done += steps
+
+    def line(self) -> str:
+        """What there is to say now, without an end of line."""
+        gone = time.monotonic() - self._start
+        if self.total is None:
+            return f"{self.what}: {_duration(gone)}"
+        text = f"{self.done} of {self.total} {self.what}"
+        if self.done:
+            text += f", {_duration(gone / self.done * (self.total - self.done))} left"
+        return text
+
+    def __enter__(self) -> Self:
+        self._start = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _speak(self) -> None:
+        with suppress(OSError, ValueError):  # nobody reads any more: the work itself finds out
+            if not sys.stdout.isatty():
+                while not self._over.wait(SECONDS):
+                    print(self.line(), flush=True)
+            elif not self._over.wait(2 * REDRAW_SECONDS):
+                out = behind(sys.stdout)
+                while not self._over.wait(REDRAW_SECONDS):
+                    # The rest of the line is cleared.
+                    print(f"\r{self.line()}\x1b[K", end="", file=out, flush=True)
+                print("\r\x1b[K", end="", file=out, flush=True)
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Gives out items, and says how far it is; see `Progress`.
+
+    Args:
+        items: Each is a step.
+        what: What is done to them, after the numbers, such as ``images drawn``.
+        total: How many there are; taken from items that have a length.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    with Progress(what, total) as counted:
+        for item in items:
+            yield item
+            counted.advance()
+
+
+def saying(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Say, while a decorated function runs for long, what it does; see `Progress`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            with Progress(what):
+                return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def _duration(seconds: float) -> str:
+    """A time as a person says it.
+
+    >>> _duration(12.4), _duration(192), _duration(7300)
+    ('12 s', '3 min 12 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,264 @@
+"""The run directory: what is written where, and each file whole or not at all."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from medcnn.errors import UserError, check_path, disk_full
+from medcnn.jobs.atomic_files import json_text, write_json
+from medcnn.jobs.claims import alone_in, living, owner
+from medcnn.jobs.instantiate import check_yaml
+from medcnn.jobs.private import without_paths
+
+FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
+RESULTS = (
+    "predictions.csv",
+    "predictions_val.csv",
+    "predictions_study.csv",
+    "predictions_study_val.csv",
+    "evaluation.json",
+    "problems.csv",
+    "curves.png",
+    "report.html",
+    "MODEL_CARD.md",
+    "status.json",
+)
+FOLDS = ("folds.csv", "ensemble.json", "ensemble", *(f"fold-{fold}" for fold in range(100)))
+FOLDERS = ("checkpoints", "cams", "tensorboard", "csv", "logs")
+OURS = (*FILES, *RESULTS, *FOLDERS, *FOLDS)
+LIBRARIES = ("medcnn", "torch", "torchvision", "pytorch-lightning", "monai", "hydra-core", "numpy")
+
+
+class RunDir:
+    """One run's folder; a run is finished exactly when its ``status.json`` says so.
+
+    Args:
+        path: The folder; `claim` makes it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        check_path("paths.run", path)
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the epoch with the highest validation AUROC: weights, no optimiser."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the last whole epoch, with all that training needs to go on."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What status.json says; empty if there is none that can be read."""
+        try:
+            status = json.loads((self / "status.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What status.json says of the run, without its state and process."""
+        return {k: v for k, v in self.status.items() if k not in ("state", *owner())}
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run in this folder came to its end."""
+        return self.status.get("state") == "finished"
+
+    def claim(self, overwrite: bool) -> None:
+        """Take the folder for a new run; one that failed before it trained is no obstacle.
+
+        From then on its status is "running", and no other process can take it. What was there is
+        kept aside until `let_go` or `give_back`.
+
+        Raises:
+            UserError: It holds a run, or files by the names that a run writes, and `overwrite` is
+                false; or another process is at work in it; or it can't be made.
+        """
+        try:
+            with alone_in(self.path):
+                there = self.refuse_if_taken(overwrite)
+                if there:
+                    self.let_go()
+                    self._replaced.mkdir()
+                for name in there:
+                    (self / name).rename(self._replaced / name)
+                self.set_status("running")
+        except OSError as error:
+            raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
+
+    @contextmanager
+    def claimed(self, overwrite: bool) -> Iterator[None]:
+        """Take the folder for what can't go on later; give it back if the block fails.
+
+        Raises:
+            UserError: As `claim`.
+        """
+        self.claim(overwrite)
+        try:
+            yield
+        except BaseException:  # Ctrl-C, among others
+            with suppress(OSError):
+                self.set_status("failed")
+            self.give_back()
+            raise
+        self.let_go()
+
+    def go_on(self) -> None:
+        """Take the folder of an unfinished run, to go on with it.
+
+        Raises:
+            UserError: Another process is at work in it; or it can't be written to.
+        """
+        try:
+            with alone_in(self.path):
+                self.refuse_if_busy()
+                self.set_status("running", **self.facts)
+        except OSError as error:
+            raise UserError(f"resume={self.path} can't be written to: {error.strerror}") from error
+
+    def refuse_if_taken(self, overwrite: bool) -> list[str]:
+        """Raise UserError where `claim` would; else give what it would keep aside."""
+        self.refuse_if_busy()
+        state = self.status.get("state")
+        there = [name for name in OURS if (self / name).exists()]
+        if there == ["problems.csv"]:  # of data that could not be used
+            return there
+        ended_early = state == "failed" or (state is not None and not self._trains)
+        nothing_to_lose = ended_early and state != "finished" and not self._trained
+        if there and not overwrite and not nothing_to_lose:
+            if state == "finished":
+                raise UserError(
+                    f"{self.path} already holds a finished run; overwrite=true replaces it"
+                )
+            if state:
+                raise UserError(
+                    f"{self.path} holds an unfinished run; go on with resume={self.path}, or "
+                    "overwrite=true to replace it"
+                )
+            raise UserError(
+                f"{self.path} already holds {', '.join(there[:3])}; choose another paths.run"
+            )
+        if there and not (self / "status.json").exists():
+            raise UserError(
+                f"{self.path} holds {', '.join(there[:3])} but no run of medcnn, so overwrite=true "
+                "removes nothing there; choose another paths.run"
+            )
+        return there
+
+    @property
+    def _trains(self) -> bool:
+        """Whether this is the folder of a training run, which can go on."""
+        try:
+            self.read_config()
+        except UserError:
+            return False
+        return True
+
+    @property
+    def _trained(self) -> bool:
+        """Whether a training has begun here, be it that of one fold of a cross-validation."""
+        return self.last.exists() or any(self.path.glob("fold-*/checkpoints/last.ckpt"))
+
+    @property
+    def _replaced(self) -> Path:
+        """Where `claim` puts the run that a new one replaces, until the new one has trained."""
+        return self.path / ".replaced"
+
+    def let_go(self) -> None:
+        """Delete the run that was replaced."""
+        shutil.rmtree(self._replaced, ignore_errors=True)  # of a link, the link alone
+
+    def give_back(self) -> None:
+        """Bring back the run that was replaced by one that failed before it trained."""
+        if self._trained or not self._replaced.exists():
+            return
+        before = RunDir(self._replaced)
+        if not (before.finished or before._trained):  # what the new one left tells more
+            self.let_go()
+            return
+        for name in OURS:
+            target = self / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        for kept in self._replaced.iterdir():
+            kept.rename(self / kept.name)
+        self._replaced.rmdir()
+
+    def refuse_if_busy(self) -> None:
+        """Raise UserError if a living process on this machine trains in this folder."""
+        status = self.status
+        pid = status.get("pid")
+        if status.get("state") == "running" and pid != os.getpid() and living(status):
+            raise UserError(f"{self.path} is in use: process {pid} is training there")
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Write status.json: running, interrupted, failed or finished, and further facts."""
+        path, content = self / "status.json", {"state": state, **owner(), **facts}
+        try:
+            write_json(path, content)
+        except OSError as error:
+            if not disk_full(error) or not path.exists():
+                raise
+            path.write_text(json_text(content), encoding="utf-8")  # takes no more of the disk
+
+    def read_config(self) -> Any:
+        """The config of the training run in this folder.
+
+        Raises:
+            UserError: The folder holds no training run.
+        """
+        try:
+            text = (self / "config.yaml").read_text(encoding="utf-8")
+            check_yaml(text)
+            config = OmegaConf.create(text)
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            raise UserError(
+                f"{self.path} holds no run of medcnn: its config.yaml can't be read"
+            ) from error
+        if "trainer" not in config or "paths" not in config:
+            raise UserError(f"{self.path} holds no training run: see its config.yaml")
+        return config
+
+
+def environment(**facts: Any) -> dict[str, Any]:
+    """What the run ran on and with, for environment.json."""
+    import torch
+
+    return {
+        "command": [Path(sys.executable).name, *map(without_paths, sys.argv)],
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "cpu": {"count": os.cpu_count(), "capability": torch.backends.cpu.get_cpu_capability()},
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "torch_threads": torch.get_num_threads(),
+        "waiting_threads": os.environ.get("OMP_WAIT_POLICY"),
+        **facts,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

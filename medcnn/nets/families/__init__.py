@@ -1,0 +1,1 @@
+"""The families of nets, one a file."""

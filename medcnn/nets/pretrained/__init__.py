@@ -1,0 +1,1 @@
+"""Published weights: names, files, and the way into our nets."""

@@ -1,0 +1,232 @@
+"""What was varied over the runs of a sweep, and how much each of it matters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medcnn.report.comparison.figures import Axis
+from medcnn.report.privacy import config as without_persons
+from medcnn.report.runs import OF_ONE_MACHINE, Run, flat
+from medcnn.report.svg import Floats, ticks
+
+FEWEST, HINT = 5, 30  # runs for an importance at all, and for one that is more than a hint
+AXES = 6  # of parallel coordinates, beside the score
+FEW_VALUES, CLOSE = 5, 0.055  # values that are all written; words nearer to each other overlap
+WIDE = 30  # ratio of the largest to the smallest value from which an axis is logarithmic
+TREES, REPEATS = 100, 10
+
+Varied = dict[str, list[Any]]
+
+
+class Importance(NamedTuple):
+    """How much the values that were varied matter for the validation score.
+
+    Args:
+        shares: Of each value, 0 … 1, in all 1 (or 0 where none matters), the largest first.
+        explained: The share of the score's variance that the forest explains in runs that its trees
+            haven't seen; at most 1, not above 0 where it has learnt nothing.
+        runs: How many it rests on.
+    """
+
+    shares: dict[str, float]
+    explained: float
+    runs: int
+
+
+def differing(runs: Sequence[Run]) -> Varied:
+    """The settings that differ between runs, by key the value in each run; None where it has none.
+
+    What may not be shown, as a path, is replaced by a word and a number. Versions of libraries are
+    among them as ``version of <library>``.
+    """
+    every = [{**dict(flat(run.files.config)), **_versions(run)} for run in runs]
+    keys = dict.fromkeys(key for settings in every for key in settings)
+    found = {key: [settings.get(key) for settings in every] for key in keys}
+    return {key: _shown(key, v) for key, v in found.items() if len(set(map(repr, v))) > 1}
+
+
+def varied(runs: Sequence[Run]) -> Varied:
+    """What a sweep varied: keys of the command line, else settings that differ.
+
+    A choice of a group, ``model=lenet``, stands for all settings that come with it.
+    """
+    every = [dict(map(_split, run.files.status.get("overrides") or [])) for run in runs]
+    keys = dict.fromkeys(key for overrides in every for key in overrides)
+    set_ = [dict(flat(run.files.config)) for run in runs]
+    found = {
+        key: [o.get(key, s.get(key)) for o, s in zip(every, set_, strict=True)]
+        for key in keys
+        if key.split(".")[0] not in OF_ONE_MACHINE
+    }
+    chosen = {key: _shown(key, v) for key, v in found.items() if len(set(map(str, v))) > 1}
+    return chosen or _one_of_those_that_go_together(differing(runs))
+
+
+def importance(settings: Varied, scores: Sequence[float | None]) -> Importance | None:
+    """How much each varied value matters, by a random forest and shuffled columns.
+
+    In the manner of functional ANOVA (F. Hutter, H. Hoos, K. Leyton-Brown, "An efficient approach
+    for assessing hyperparameter importance", 2014): a random forest predicts the score from the
+    values. Here the importance of a value is by how much the explained share of the variance falls
+    when its column is shuffled (L. Breiman, "Random forests", 2001), as a share of all such falls;
+    it holds the effects that a value has together with others too.
+
+    Args:
+        settings: Of `varied`, N values a key.
+        scores: (N,) of the validation; runs without one are left out.
+
+    Returns:
+        None with fewer than `FEWEST` runs, nothing varied, or scores that are all the same.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    target = np.array([np.nan if score is None else score for score in scores], float)
+    there = np.isfinite(target)
+    y = target[there]
+    if not settings or len(y) < FEWEST or np.ptp(y) == 0:
+        return None
+    x = np.stack([_encoded(values)[there] for values in settings.values()], axis=1)
+    forest = RandomForestRegressor(TREES, oob_score=True, random_state=0).fit(x, y)
+    drops = permutation_importance(forest, x, y, n_repeats=REPEATS, random_state=0).importances_mean
+    shares = drops.clip(0) / max(drops.clip(0).sum(), 1e-12)
+    ranked = sorted(zip(settings, shares.tolist(), strict=True), key=lambda pair: -pair[1])
+    return Importance(dict(ranked), float(forest.oob_score_), len(y))
+
+
+def axes(settings: Varied, scores: Sequence[float], best_first: Sequence[str]) -> list[Axis]:
+    """The axes of parallel coordinates: the most important values, then the score.
+
+    Args:
+        settings: Of `varied`.
+        scores: (N,) of the same runs, all known.
+        best_first: The keys by importance.
+    """
+    shown = [key for key in settings if key in list(best_first)[:AXES]]
+    values = np.asarray(scores, float)
+    return [
+        *(_axis(key, settings[key]) for key in shown),
+        _number_axis("validation score", values, logarithmic=False),
+    ]
+
+
+def as_number(value: Any) -> float | None:
+    """The number that a value is or that its text means; None of others, truth values among them.
+
+    >>> as_number("1e-3"), as_number(True), as_number("adam")
+    (0.001, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def in_words(value: Any) -> str:
+    """A value of a config as text."""
+    if isinstance(value, list):
+        return ", ".join(map(in_words, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "–", True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _versions(run: Run) -> dict[str, Any]:
+    libraries = run.files.environment.get("libraries")
+    known = libraries if isinstance(libraries, Mapping) else {}
+    return {f"version of {name}": version for name, version in known.items()}
+
+
+def _split(override: str) -> tuple[str, Any]:
+    """``+model.depth=18`` as ("model.depth", "18")."""
+    key, equals, value = str(override).partition("=")
+    return key.lstrip("+~"), value.strip("'") if equals else "removed"
+
+
+def _shown(key: str, values: Sequence[Any]) -> list[Any]:
+    """Values as they may be shown; those that then look alike get a number."""
+    name = key.rpartition(".")[2]
+    shown = [without_persons({name: value}).get(name) for value in values]
+    raw = list(dict.fromkeys(map(repr, values)))
+    if len(set(map(repr, shown))) == len(raw):
+        return shown
+    return [f"{in_words(s)} ({raw.index(repr(v)) + 1})" for s, v in zip(shown, values, strict=True)]
+
+
+def _one_of_those_that_go_together(settings: Varied) -> Varied:
+    """Of settings that say the same of which runs are alike the first; versions left out."""
+    kept: Varied = {}
+    seen = set()
+    for key, values in settings.items():
+        texts = list(map(repr, values))
+        pattern = tuple(texts.index(text) for text in texts)
+        if key.startswith("version of ") or pattern in seen:
+            continue
+        if len(set(pattern)) < len(values):  # where each run has its own, they can't be told apart
+            seen.add(pattern)
+        kept[key] = values
+    return kept
+
+
+def _encoded(values: Sequence[Any]) -> Floats:
+    """Values as numbers for a tree, which looks at their order alone."""
+    numbers = [as_number(value) for value in values]
+    if all(number is not None for number in numbers):
+        return np.array(numbers, float)
+    return np.array([_texts(values).index(in_words(value)) for value in values], float)
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    return sorted({in_words(value) for value in values})
+
+
+def _axis(key: str, values: Sequence[Any]) -> Axis:
+    """Of numbers along a line, wide ranges by their logarithm; of other values at even steps."""
+    numbers = [as_number(value) for value in values]
+    known = np.array([n for n in numbers if n is not None])
+    if len(known) == len(values):
+        wide = known.min() > 0 and known.max() / known.min() >= WIDE
+        return _number_axis(key, known, logarithmic=bool(wide))
+    texts = _texts(values)
+    steps = np.linspace(0, 1, len(texts)) if len(texts) > 1 else np.array([0.5])
+    where = dict(zip(texts, steps.tolist(), strict=True))
+    places = np.array([where[in_words(value)] for value in values])
+    return Axis(key, places, {place: _short(text) for text, place in where.items()})
+
+
+def _number_axis(key: str, values: Floats, *, logarithmic: bool) -> Axis:
+    """Along the line from the smallest to the largest value, with both and round ones between."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return Axis(key, np.full(len(values), 0.5), {0.5: f"{low:.3g}"})
+    if len(found := np.unique(values)) <= FEW_VALUES:
+        marks = found.tolist()
+    elif logarithmic:
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        marks = [low, *(d for d in decades.tolist() if low < d < high), high]
+    else:
+        marks = [low, *(t for t in ticks(low, high) if low < t < high), high]
+    scale = np.log10 if logarithmic else np.asarray
+    edges = scale(np.array([low, high]))
+    places, where = (
+        (scale(np.array(v, float)) - edges[0]) / (edges[1] - edges[0]) for v in (values, marks)
+    )
+    words = [f"{mark:.3g}" for mark in marks]
+    return Axis(key, places, _apart(dict(zip(where.tolist(), words, strict=True))))
+
+
+def _apart(words: dict[float, str]) -> dict[float, str]:
+    """Ticks from 0 to 1 without those whose words would lie on others; the ends stay."""
+    kept = {0.0: words[0.0]}
+    for place, text in words.items():
+        if place == 1.0 or (place - max(kept) >= CLOSE and place <= 1 - CLOSE):
+            kept[place] = text
+    return kept
+
+
+def _short(text: str, most: int = 14) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,74 @@
+"""How slices of a volume are shown: the three planes, as a radiologist sees them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from medcnn.report.maps.scale import Array
+
+PLANES = ("axial", "coronal", "sagittal")  # across head to foot, front to back, side to side
+
+
+class View(NamedTuple):
+    """How slices across one axis of a volume are shown.
+
+    Args:
+        across: The axis.
+        name: Of the plane.
+        rows: The axis that runs down the picture.
+        columns: The axis that runs to the right.
+        up: Whether the rows are turned, so that their index grows upwards.
+        back: Whether the columns are turned, so that their index grows to the left.
+        ends: What lies at the top and at the left: S, A or R of the patient; empty if unknown.
+    """
+
+    across: int
+    name: str
+    rows: int
+    columns: int
+    up: bool = False
+    back: bool = False
+    ends: tuple[str, str] = ("", "")
+
+    def cut(self, volume: Array, index: int) -> Array:
+        """One slice of a volume (D, H, W)."""
+        flat = volume.take(index, self.across)
+        flat = flat if self.rows < self.columns else flat.swapaxes(0, 1)
+        flat = flat[::-1] if self.up else flat
+        return flat[:, ::-1] if self.back else flat
+
+    def place(self, index: Sequence[int], shape: Sequence[int]) -> tuple[int, int]:
+        """Row and column in the picture of a voxel of a volume of this shape."""
+        row, column = index[self.rows], index[self.columns]
+        row = shape[self.rows] - 1 - row if self.up else row
+        return row, shape[self.columns] - 1 - column if self.back else column
+
+
+def views(orientation: str | None) -> list[View]:
+    """How slices across each axis are shown: the head or the front at the top, the right at left.
+
+    Args:
+        orientation: The directions in which the three axes run, as of
+            `medcnn.data.image.ImageSpec`; None where the volume doesn't say how it lies.
+
+    >>> [view.name for view in views("SPL")]
+    ['axial', 'coronal', 'sagittal']
+    """
+    letters = orientation or "SPL"
+    kinds = ["SIAPRL".index(letter) // 2 for letter in letters]
+    planes = []
+    for across in range(3):
+        rest = (axis for axis in range(3) if axis != across)
+        rows, columns = sorted(rest, key=lambda axis: kinds[axis])
+        name, ends = PLANES[kinds[across]], ("SAR"[kinds[rows]], "SAR"[kinds[columns]])
+        if orientation is None:
+            planes.append(View(across, f"across axis {across + 1}", rows, columns))
+            continue
+        up, back = (letters[axis] in "SAR" for axis in (rows, columns))
+        planes.append(View(across, name, rows, columns, up, back, ends))
+    return planes
+
+
+def main_view(orientation: str | None) -> View:
+    """The axial one; across the first axis where a volume doesn't say how it lies."""
+    planes = views(orientation)
+    return next((view for view in planes if view.name == PLANES[0]), planes[0])

@@ -1,0 +1,1 @@
+"""Pictures of layers, data, score maps and training curves."""

@@ -1,0 +1,266 @@
+"""Images with their class activation maps in layers, for a page that mixes them."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medcnn.report.maps.scale import colours
+from medcnn.report.words import Record
+
+MOST = 24  # maps of a kind
+SIDE = 320  # pixels of the longer side, at most
+SMALL = 100  # pixels, below which single ones are to be seen
+METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcampp": "Grad-CAM++"}
+
+
+class Pane(NamedTuple):
+    """A picture with its map and the outline of its lesion; of a volume slices of one plane.
+
+    The slices lie below each other, as high as one picture each.
+
+    Args:
+        name: Of the plane; empty for a picture.
+        image: As a data URI.
+        map: As a data URI, grey; empty where there is nothing to paint.
+        outlines: Of each slice with a lesion its number in the picture, and path data on the grid
+            of the mask.
+        grid: Width and height of a slice of the mask.
+        size: Width and height of a slice of the image, in pixels.
+        ratio: Its width by its height, as it is shown.
+        width: Its width by that of the other planes.
+        slices: Numbers of the slices, from 0.
+        depth: How many the volume has.
+        shown: Which of `slices` is shown first: that through the map's maximum.
+        ends: What lies at the top and at the left: S, A or R of the patient; empty if unknown.
+        up: Whether the index of the first plane's slices grows upwards here.
+        colour: Whether the image is in colour.
+    """
+
+    name: str
+    image: str
+    map: str
+    outlines: list[tuple[int, str]]
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    ratio: float
+    width: float
+    slices: list[int]
+    depth: int
+    shown: int
+    ends: tuple[str, str]
+    up: bool
+    colour: bool
+
+    @property
+    def small(self) -> bool:
+        """Whether its single pixels are to be seen."""
+        return max(self.size) < SMALL
+
+    @property
+    def note(self) -> str:
+        """Which plane and slice is shown first."""
+        return f"{self.name}, slice {self.slices[self.shown] + 1} of {self.depth}"
+
+    @property
+    def cut(self) -> float:
+        """How far through the volume that slice lies."""
+        return (self.slices[self.shown] + 0.5) / self.depth
+
+
+class Layers(NamedTuple):
+    """An image, its map and what was decided.
+
+    Args:
+        row: Of the sample table.
+        name: The row and the file.
+        panes: One of a picture, of a volume one a plane.
+        true: Name of the class.
+        predicted: The decision, with its probability where there is one.
+        wrong: Whether the decision is known to be wrong.
+        label: All of it in words.
+    """
+
+    row: int
+    name: str
+    panes: list[Pane]
+    true: str
+    predicted: str
+    wrong: bool
+    label: str
+
+    @property
+    def outlined(self) -> bool:
+        """Whether the outline of a lesion is drawn."""
+        return any(pane.outlines for pane in self.panes)
+
+
+def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Layers]:
+    """The maps of a kind, at most 24.
+
+    Args:
+        records: Of ``layers.json``, each perhaps with the ``folder`` that its paths start from.
+        folder: That those start from.
+        kind: sample or error.
+    """
+    found: list[Layers] = []
+    for record in records:
+        if record.get("kind", "sample") == kind and len(found) < MOST:
+            layers = _layers(record, folder)
+            found += [layers] if layers else []
+    return found
+
+
+def _layers(record: Record, folder: Path) -> Layers | None:
+    """None where a picture is missing."""
+    parts, folder = record.get("planes") or [record], folder / record.get("folder", "")
+    read = [_pane(part, folder, bool(record.get("empty"))) for part in parts]
+    if "row" not in record or None in read:
+        return None
+    panes, where = zip(*(one for one in read if one is not None), strict=True)
+    probability = record.get("probability")
+    predicted = str(record.get("predicted", "?"))
+    if probability is not None:
+        predicted += f" {probability:.2f}"
+    return Layers(
+        row=int(record["row"]),
+        name=str(record.get("name") or f"row {record['row']}"),
+        panes=list(panes),
+        true=str(record.get("true", "?")),
+        predicted=predicted,
+        wrong=record.get("correct") is False,
+        label=_label(record, predicted, where[0] if len(where) == 1 else None),
+    )
+
+
+def _pane(part: Record, folder: Path, empty: bool) -> tuple[Pane, str | None] | None:
+    """A pane, and where its map lies in words; None where the picture is missing."""
+    image, map_, mask = (_open(folder, part.get(key)) for key in ("image", "map", "mask"))
+    if image is None:
+        return None
+    slices = [int(number) for number in part.get("slices") or [0]]
+    grey = None if map_ is None or empty else map_.convert("L")
+    image = image.convert("L" if image.mode in ("L", "1", "I;16") else "RGB")
+    width, height = image.width, image.height // len(slices)
+    lesion = None if mask is None else np.asarray(mask.convert("L")) >= 128
+    lesions = [] if lesion is None else np.split(lesion, len(slices))
+    pane = Pane(
+        name=str(part["name"]) if "slices" in part else "",
+        image=_uri(image, len(slices)),
+        map="" if grey is None else _uri(grey, len(slices)),
+        outlines=[(k, outline(one)) for k, one in enumerate(lesions) if one.any()],
+        grid=(1, 1) if mask is None else (mask.width, mask.height // len(slices)),
+        size=(width, height),
+        ratio=float(part.get("ratio") or width / height),
+        width=float(part.get("width") or 1),
+        slices=slices,
+        depth=int(part.get("depth") or 1),
+        shown=int(part.get("shown") or 0),
+        ends=tuple(part.get("ends") or ("", "")),
+        up=bool(part.get("up")),
+        colour=image.mode == "RGB",
+    )
+    return pane, None if grey is None else _on_map(grey, lesion)
+
+
+def _open(folder: Path, name: Any) -> Image.Image | None:
+    """A picture in the folder; None where there is none that can be read."""
+    if not isinstance(name, str) or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        return None
+    try:
+        with Image.open(folder / name) as picture:
+            picture.load()
+            return picture
+    except (OSError, ValueError):
+        return None
+
+
+def _uri(picture: Image.Image, slices: int) -> str:
+    """Without whatever else its file said, shrunk where it is large, as JPEG where it is long."""
+    bare = Image.fromarray(np.asarray(picture))
+    bare.thumbnail((SIDE, SIDE * slices), Image.Resampling.LANCZOS)
+    stream, kind = io.BytesIO(), "jpeg" if slices > 1 and bare.width >= SMALL else "png"
+    bare.save(stream, kind, optimize=True, **({"quality": 85} if kind == "jpeg" else {}))
+    return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _label(record: Record, predicted: str, where: str | None) -> str:
+    method = str(record.get("method", ""))
+    verdict = {True: ", right", False: ", wrong"}.get(record.get("correct"), "")  # type: ignore[arg-type]
+    text = f"Row {record['row']}: true {record.get('true', '?')}, predicted {predicted}{verdict}."
+    name = METHODS.get(method, method)
+    if where is None:
+        return f"{text} The map is empty." if record.get("empty") else text
+    return f"{text} {name} map over it, {where}.".replace("  ", " ")
+
+
+def _on_map(grey: Image.Image, lesion: NDArray[np.bool_] | None) -> str:
+    values = np.asarray(grey, np.float64)
+    text = f"highest {_where(values)}"
+    if lesion is not None and lesion.any():
+        inside = Image.fromarray(lesion).resize(grey.size, Image.Resampling.NEAREST)
+        share = values[np.asarray(inside)].sum() / max(values.sum(), 1)
+        text += f"; {100 * share:.0f} % of it on the lesion"
+    return text
+
+
+def _where(values: NDArray[np.float64]) -> str:
+    """Where the maximum of a map (H, W) lies, in words.
+
+    >>> _where(np.eye(9)[::-1] * np.arange(9))
+    'at the upper right'
+    """
+    y, x = (
+        int(3 * k / side)
+        for k, side in zip(
+            np.unravel_index(values.argmax(), values.shape), values.shape, strict=True
+        )
+    )
+    if (y, x) == (1, 1):
+        return "in the middle"
+    words = " ".join(filter(None, [("upper", "", "lower")[y], ("left", "", "right")[x]]))
+    return f"at the {words}"
+
+
+def outline(mask: NDArray[np.bool_]) -> str:
+    """Path data along the edges of the pixels of a mask (H, W).
+
+    >>> outline(np.array([[False, True]]))
+    'M1 0H2M1 1H2M1 0V1M2 0V1'
+    """
+    padded = np.pad(mask.astype(np.int8), 1)
+    level = _runs(np.diff(padded, axis=0)[:, 1:-1] != 0)
+    upright = _runs((np.diff(padded, axis=1)[1:-1] != 0).T)
+    across = "".join(f"M{start} {at}H{end}" for at, start, end in level)
+    return across + "".join(f"M{at} {start}V{end}" for at, start, end in upright)
+
+
+def _runs(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n, 3) line, start and end of each run of true values along the second axis."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    starts, ends = np.argwhere(steps == 1), np.argwhere(steps == -1)
+    return np.column_stack([starts, ends[:, 1]])
+
+
+def colour_tables() -> dict[str, str]:
+    """What the grey values 0 … 255 of a map become: red, green and blue in 0 … 1, as text."""
+    table = colours(signed=False)(np.arange(256))
+    return {
+        channel: " ".join(f"{value:.3g}" for value in table[:, k])
+        for k, channel in enumerate("RGB")
+    }
+
+
+def colour_bar() -> str:
+    """The same colours over grey as a CSS gradient, as opaque as they are over an image."""
+    table = colours(signed=False)(np.linspace(0, 255, 12).round().astype(int))
+    stops = [
+        f"rgb({100 * r:.0f}% {100 * g:.0f}% {100 * b:.0f}% / {100 * k / 11:.0f}%)"
+        for k, (r, g, b, _) in enumerate(table)
+    ]
+    return f"linear-gradient(90deg, {', '.join(stops)})"

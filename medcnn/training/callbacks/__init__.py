@@ -1,0 +1,18 @@
+"""Lightning callbacks, one a file."""
+
+from medcnn.training.callbacks.batch_norm import BatchNormStatistics
+from medcnn.training.callbacks.history import History
+from medcnn.training.callbacks.last import LastCheckpoint
+from medcnn.training.callbacks.maps import MapsInTensorBoard
+from medcnn.training.callbacks.progress import EpochLines, ProgressBar
+from medcnn.training.callbacks.signals import OwnSignals
+
+__all__ = [
+    "BatchNormStatistics",
+    "EpochLines",
+    "History",
+    "LastCheckpoint",
+    "MapsInTensorBoard",
+    "OwnSignals",
+    "ProgressBar",
+]

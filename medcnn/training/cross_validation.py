@@ -1,0 +1,225 @@
+"""K-fold cross-validation: every fold trained, every sample predicted once, one ensemble kept."""
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn.classifier.classifier import Card
+from medcnn.data.samples import HOLDOUT
+from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json, write_text
+from medcnn.jobs.instantiate import plain
+from medcnn.jobs.notes import once
+from medcnn.jobs.rundir import RunDir
+
+
+def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
+    """Train and test each fold in a run directory of its own, then pool what they say.
+
+    The folder then holds, beside ``fold-<k>/``: ``predictions.csv``, in which every sample is
+    predicted by the one fold that never saw it; ``metrics.json`` of these pooled predictions;
+    ``folds.csv``, a row a fold; ``samples.csv`` with the fold that each sample is tested in; and
+    ``ensemble.json``, with which `medcnn.load` and ``medcnn.predict`` take all members as one.
+
+    Folds that are finished are left as they are; one that was interrupted goes on.
+
+    Args:
+        cfg: With ``folds``; its ``fold`` is taken to be each of them in turn.
+        run: Where.
+        trust: Names that the config may hold beside medcnn's own.
+
+    Returns:
+        Mean over the folds of the highest validation figure.
+    """
+    from medcnn.inference.tables import headline
+    from medcnn.report import write_model_card, write_run_page
+    from medcnn.train import check_numbers
+
+    check_numbers(cfg)
+    parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
+    with once():  # what is said of the data holds for all folds
+        scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
+    _pool_samples(run, parts)
+    official = _finish_ensemble(cfg, run, [_checkpoint(part) for part in parts], trust)
+    metrics = _pool_predictions(cfg, run, parts, official)
+    write_run_page(run.path)
+    write_model_card(run.path)
+    print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
+    if official:
+        print(f"{run / 'ensemble'}: official test images: {headline(official)}", flush=True)
+    return sum(scores) / len(scores)
+
+
+def _finish_ensemble(
+    cfg: DictConfig, run: RunDir, checkpoints: list[Path], trust: list[str]
+) -> dict[str, Any]:
+    """Choose the ensemble's operating point, and test it on the official test images.
+
+    Returns:
+        The figures of that test, which lies in ``ensemble/``; empty without such images.
+    """
+    from medcnn.classifier.ensemble import load_members, write_ensemble
+    from medcnn.data.batches import DataModule
+    from medcnn.evaluate import stand_for_all, write_tested
+    from medcnn.inference import out_of_fold
+    from medcnn.inference.seen import open_tested
+    from medcnn.inference.tta import collect
+    from medcnn.training.trainer import bare_trainer, set_threads
+
+    start = time.perf_counter()
+    write_ensemble(run.path, checkpoints)
+    paths, members, _ = load_members(run.path, [], trust)
+    settings = OmegaConf.create(plain(cfg) | {"split": HOLDOUT, "dataset": None})
+    set_threads(cfg.trainer.threads, 1)
+    data, notes = open_tested(members, paths, settings, trust)
+    trainer = bare_trainer(cfg.trainer.accelerator, cfg.trainer.precision)
+    rule = cfg.evaluation.operating_point
+    choices = out_of_fold.choose(trainer, members, paths, data.samples, cfg.batch_size, rule)
+    write_ensemble(run.path, checkpoints, choices)
+    settings.split = "test"
+    if not (data.samples.table["split"] == "test").any():
+        return {}
+    own = RunDir(run / "ensemble")
+    with own.claimed(overwrite=True):
+        module = DataModule(data.samples, cfg.batch_size)
+        collected = collect(trainer, members, module, [])
+        stand_for_all(members[0], choices["operating_points"].get("none"))
+        metrics = write_tested(own, settings, trainer, members[0], data, collected, notes)
+        own.set_status("finished", seconds=time.perf_counter() - start)
+    return metrics
+
+
+def _train_fold(cfg: DictConfig, part: RunDir, fold: int, trust: list[str]) -> float:
+    from medcnn.train import train_in
+    from medcnn.training.resuming import recorded
+
+    if not part.finished:
+        own = OmegaConf.merge(cfg, {"fold": fold, "resume": None, "paths": {"run": str(part.path)}})
+        assert isinstance(own, DictConfig)
+        if not part.last.exists():
+            part.claim(overwrite=True)
+        write_text(part / "config.yaml", OmegaConf.to_yaml(own))
+        recorded(part, partial(train_in, own, part, trust), part.give_back)
+    best = part.status["best"]
+    return float("nan") if best is None else float(best)
+
+
+def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:
+    tables = [read_csv(part / "samples.csv") for part in parts]
+    pooled = tables[0].drop(columns="split")
+    for fold, table in enumerate(tables):
+        pooled.loc[table["split"] == "test", "fold"] = str(fold)
+    write_csv(run / "samples.csv", pooled)
+
+
+def _pool_predictions(
+    cfg: DictConfig, run: RunDir, parts: list[RunDir], official: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the pooled predictions, their figures, and the folds side by side."""
+    from medcnn.classifier.checkpoint import read_checkpoint
+    from medcnn.evaluation.columns import TEXT
+    from medcnn.evaluation.few_images import one_class_lines
+    from medcnn.evaluation.of_tables import analysis_of, flat
+    from medcnn.inference.tables import headline
+
+    card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
+    pooled_levels: dict[str, pd.DataFrame] = {}
+    by_fold = [{"fold": fold, **_tested(part)} for fold, part in enumerate(parts)]
+    for name, level in (("predictions.csv", "image"), ("predictions_study.csv", "study")):
+        if not (parts[0] / name).exists():
+            continue
+        tables = []
+        for fold, part in enumerate(parts):
+            table = read_csv(part / name, TEXT)
+            tables.append(table[table["split"] == "test"].assign(fold=fold))
+        pooled = pd.concat(tables)
+        pooled = pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
+        write_csv(run / name, pooled)
+        pooled_levels[level] = pooled
+    write_csv(run / "folds.csv", pd.DataFrame(by_fold))
+    samples = read_sample_table(run / "samples.csv").set_index("row")
+    evaluation, aggregate = plain(cfg.evaluation), cfg.aggregate
+    content = analysis_of(
+        pooled_levels,
+        samples,
+        card,
+        "test",
+        aggregate,
+        evaluation,
+        point=_points(parts),
+        data=json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))["data"],
+        notes=one_class_lines(pooled_levels["image"]),
+    )
+    content["folds"] = {
+        key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"
+    }
+    if official:
+        count = next(iter(official.values()))["n"]
+        content["notes"].append(
+            f"{count} official test images are in no fold; on them the mean of all folds' networks "
+            f"has {headline(official)} (ensemble/report.html)."
+        )
+    content["notes"] += _both_areas(content, pooled_levels, card, evaluation["resamples"])
+    write_json(run / "evaluation.json", content)
+    metrics = flat(content) | {f"ensemble/{key}": figure for key, figure in official.items()}
+    write_json(run / "metrics.json", metrics)
+    return metrics
+
+
+def _both_areas(
+    content: dict[str, Any], pooled: dict[str, pd.DataFrame], card: Card, resamples: int
+) -> list[str]:
+    """Adds the AUROC by ranks within folds to the figures, and says why there are two."""
+    from medcnn.evaluation.of_tables import predictions_of
+    from medcnn.evaluation.pooled import auroc_within_folds
+
+    if card["task"] == "regression":
+        return []
+    for name, table in pooled.items():
+        level = content["levels"][name]
+        ranked = auroc_within_folds(predictions_of(table, card), resamples=resamples)
+        auroc = {"auroc": level["figures"].pop("auroc")}
+        level["figures"] = auroc | {"auroc_within_folds": ranked} | level["figures"]
+    how = {key.split(", ")[0]: text for key, text in content["intervals"].items()}
+    if "auroc" in how:
+        content["intervals"]["auroc_within_folds"] = how["auroc"]
+    first = content["levels"]["image"]["figures"]
+    folds = [value for value in content["folds"]["test/auroc"] if value is not None]
+    shown = [first[key]["value"] for key in ("auroc", "auroc_within_folds")]
+    if None in shown or not folds:
+        return []
+    return [
+        f"The folds have a network each, and no common scale of probabilities. Pooled as they are "
+        f"their AUROC is {shown[0]:.3f}, by ranks within each fold {shown[1]:.3f}; fold by fold it "
+        f"is {', '.join(f'{value:.3f}' for value in folds)} (mean {sum(folds) / len(folds):.3f})."
+    ]
+
+
+def _tested(part: RunDir) -> dict[str, float | None]:
+    """The figures of a fold's test split, of all levels."""
+    metrics = json.loads((part / "metrics.json").read_text(encoding="utf-8"))
+    return {key: one["value"] for key, one in metrics.items() if key.startswith("test/")}
+
+
+def _points(parts: list[RunDir]) -> dict[str, Any] | None:
+    """The operating points of the folds in one: ``thresholds``, of each fold its own."""
+    found = [part / "evaluation.json" for part in parts if (part / "evaluation.json").exists()]
+    points = [json.loads(path.read_text(encoding="utf-8"))["operating_point"] for path in found]
+    if len(found) < len(parts) or None in points:
+        return None
+    facts = {key: points[0][key] for key in ("rule", "chosen_on")}
+    if "labels" not in points[0]:
+        return facts | {"thresholds": [point["threshold"] for point in points]}
+    labels = {}
+    for name in points[0]["labels"]:
+        own = [(point["labels"].get(name) or {}).get("threshold") for point in points]
+        labels[name] = {"thresholds": own} if any(one is not None for one in own) else None
+    return facts | {"labels": labels}
+
+
+def _checkpoint(part: RunDir) -> Path:
+    return part.best if part.best.exists() else part.last

@@ -1,0 +1,170 @@
+"""How a run is opened, what is noted of it, and how it goes on after an interruption."""
+
+import shlex
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from medcnn.errors import InterruptedRunError, UserError, disk_full, reason
+from medcnn.jobs import command_line as cli
+from medcnn.jobs.atomic_files import read_csv, write_text
+from medcnn.jobs.private import hide_paths, without_paths
+from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.terminal import say
+
+if TYPE_CHECKING:
+    from medcnn.data.samples import Samples
+
+# What may change when a run goes on, but for what the learning-rate schedule is laid out over.
+RESUMABLE = ("trainer", "callbacks", "logger", "cam")
+SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accumulate_grad_batches")
+
+
+def open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
+    """The config to run, its claimed directory, and what puts it back if the run fails."""
+    if cfg.resume is not None:
+        return _resume(RunDir(cfg.resume))
+    run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
+    with open_dict(cfg):
+        cfg.paths.run = str(run.path)
+    OmegaConf.resolve(cfg)
+    hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise is True else None)
+    text = OmegaConf.to_yaml(cfg)
+    run.claim(cfg.overwrite)
+    try:
+        write_text(run / "config.yaml", text)
+    except BaseException:  # a signal, among others
+        run.set_status("failed", error="ended before it began")
+        run.give_back()
+        raise
+    return cfg, run, run.give_back
+
+
+def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
+    """The stored config of an unfinished run, with what the command line may change of it."""
+    cfg = run.read_config()
+    stored = OmegaConf.to_yaml(cfg)
+    if run.finished:
+        raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
+    for override in cli.task_overrides():
+        key = override.lstrip("+").partition("=")[0]
+        if key in ("resume", "trust"):
+            continue
+        if "." not in key or key.split(".")[0] not in RESUMABLE or key in SCHEDULED:
+            raise UserError(
+                f"resume={run.path} takes the config of that run; beside it only values of "
+                f"{', '.join(RESUMABLE)} can be set, and none that the learning-rate schedule "
+                f"depends on, not {key}"
+            )
+        OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
+    cfg.paths.run = str(run.path)
+    text = OmegaConf.to_yaml(cfg)
+    run.go_on()
+    try:
+        write_text(run / "config.yaml", text)  # the other processes read it
+    except BaseException:
+        run.set_status("interrupted", **run.facts)
+        raise
+    return cfg, run, partial(write_text, run / "config.yaml", stored)
+
+
+def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) -> float:
+    """Do a run's job, and keep its status.json true.
+
+    Args:
+        run: Where.
+        job: What gives the run's best validation figure.
+        undo: Called if the job fails.
+
+    Raises:
+        InterruptedRunError: The disk is full, or another process of the run was ended.
+    """
+    start = time.perf_counter() - run.facts.get("seconds", 0)
+    facts: dict[str, Any] = {"overrides": _overrides(run)}
+
+    def note(state: str, **further: Any) -> None:
+        run.set_status(state, seconds=time.perf_counter() - start, **further, **facts)
+
+    try:
+        run.set_status("running", **facts)
+        best = job()
+    except KeyboardInterrupt:
+        note("interrupted")
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and disk_full(error):
+            error = InterruptedRunError(f"{error.filename or run.path}: {reason(error)}")
+        text = without_paths(" ".join(str(error).split()))
+        if isinstance(error, InterruptedRunError):
+            with suppress(OSError):  # then it says "running", of a process that is gone
+                note("interrupted", error=text)
+            raise error from error.__cause__
+        note("failed", error=text)
+        undo()
+        raise
+    note("finished", best=best if isfinite(best) else None)
+    run.let_go()
+    return best
+
+
+def _overrides(run: RunDir) -> list[str]:
+    """What command lines set for a run: the one that began it, and those that went on with it."""
+    given = [*run.facts.get("overrides", []), *cli.task_overrides()]
+    by_key = {one.lstrip("+").partition("=")[0]: one for one in given}
+    return [one for key, one in by_key.items() if key != "resume"]
+
+
+def how_to_go_on(run: RunDir) -> str:
+    """The command that goes on with a run, as the end of a line."""
+    return f"go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"
+
+
+def check_last(run: RunDir) -> None:
+    """Raise UserError if the checkpoint that a run would go on from can't be used."""
+    from medcnn.classifier.checkpoint import read_checkpoint
+
+    if not run.last.exists():
+        return
+    run.last.open("rb").close()  # no permission is another matter
+    try:
+        read_checkpoint(run.last)
+    except UserError as error:
+        use = f"{run.best.name} can be used: python -m medcnn.evaluate checkpoint={run.best}"
+        best = use if run.best.exists() else "there is no best.ckpt"
+        raise UserError(
+            f"{run.last} is damaged, so that the training can't go on; {best}; overwrite=true "
+            "begins anew"
+        ) from error
+
+
+def check_unchanged(run: RunDir, samples: "Samples") -> None:
+    """Raise UserError if a run goes on with other data than it began with."""
+    path = run / "samples.csv"
+    if not (path.exists() and run.last.exists()):
+        return
+    before = read_csv(path)[["image", "split"]].astype(str)
+    now = samples.table[["image", "split"]].astype(str)
+    if not before.equals(now):
+        raise UserError(
+            f"resume={run.path}: the data have changed since this run began (see its samples.csv): "
+            "bring them back, or begin anew"
+        )
+
+
+def summarise_sweep(run: RunDir) -> None:
+    """Bring the summary.csv of a sweep up to date, also where a job of it went on by itself."""
+    sweep = Path(run.path).parent
+    if cli.in_sweep() or (sweep / "summary.csv").exists():
+        from medcnn.report import write_summary
+
+        try:
+            write_summary(sweep)
+        except OSError as error:  # not to stand before what the run has to say
+            say(f"{sweep / 'summary.csv'}: {reason(error)}")

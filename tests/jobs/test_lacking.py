@@ -1,0 +1,52 @@
+"""What there is not yet is named in the field's words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jobs
+import pytest
+
+from medcnn.__main__ import main
+from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.lacking import LACKING, OF_TIMM, lacking
+from medcnn.nets import FAMILIES
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("objective.loss", "focal"), "no such loss yet (focal); objective.class_weights=balanced"),
+        (("Mix-Up",), "no mixing of training images yet (mixup)"),
+        (("hydra/sweeper/optuna",), "no search for hyperparameters yet (optuna); -m with"),
+        (("vit_b_16",), "model=timm model.name=vit_small_patch16_224"),
+        (("mlflow",), "pytorch_lightning.loggers.MLFlowLogger"),
+    ],
+)
+def test_a_sentence_for_it(words: tuple[str, ...], says: str) -> None:
+    assert says in str(lacking(*words))
+
+
+def test_nothing_that_there_is_is_said_to_be_lacking() -> None:
+    choices = {path.stem for path in conf_dir().glob("*/*.yaml")}
+    assert not LACKING.keys() & (choices | FAMILIES.keys())
+    assert lacking(*choices, *FAMILIES, "no_such_key", None, 1) is None
+
+
+@pytest.mark.slow  # timm lists its models
+def test_timm_has_what_it_is_said_to_have() -> None:
+    timm = pytest.importorskip("timm")
+    assert set(OF_TIMM.values()) <= set(timm.list_models())
+
+
+def test_a_command_that_there_is_not_yet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve"]) == 2
+    assert "no server of predictions yet" in capsys.readouterr().err
+    call = [sys.executable, "-m", "medcnn.export", "checkpoint=x"]
+    environment = {"PYTHONPATH": str(jobs.ROOT)}
+    done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("medcnn: there is no export of networks yet (export); ")
+    assert done.stderr.count("\n") == 1

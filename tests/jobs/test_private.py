@@ -1,0 +1,51 @@
+"""Where the data lie is told by no file of a run with pseudonymise=true."""
+
+from pathlib import Path
+
+import jobs
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from medcnn.errors import UserError
+from medcnn.jobs.private import hide_paths, revealed, without_paths
+
+
+def composed(tmp_path: Path) -> DictConfig:
+    cfg = jobs.compose(
+        "train",
+        "dataset=csv",
+        "dataset.path=/ward/Meyer/table.csv",
+        "dataset.root=films",
+        "dataset.name=brain.v2",
+        "paths.data=/ward/data",
+        f"paths.pseudonym_key='{tmp_path / 'key'}'",
+    )
+    OmegaConf.resolve(cfg)
+    return cfg
+
+
+def test_paths_are_hidden_and_found_again(tmp_path: Path) -> None:
+    cfg = composed(tmp_path)
+    before = cfg.copy()
+    hide_paths(cfg, cfg.paths.pseudonym_key)
+    text = OmegaConf.to_yaml(cfg)
+    assert not [word for word in ("ward", "Meyer", "films") if word in text]
+    assert (cfg.dataset._target_, cfg.dataset.name) == ("medcnn.data.sources.table.csv", "brain.v2")
+    assert cfg.dataset.columns == before.dataset.columns
+    assert revealed(cfg) == before
+    stands = cfg.dataset.path
+    assert without_paths("dataset.path='/ward/Meyer/table.csv'") == f"dataset.path={stands}"
+    assert without_paths("/ward/Meyer/table.csv is missing") == f"{stands} is missing"
+    assert without_paths("dataset.root=films") == f"dataset.root={cfg.dataset.root}"
+    assert without_paths("films are dark") == "films are dark"
+    hide_paths(cfg, None)
+    assert without_paths("/ward/Meyer/table.csv") == "/ward/Meyer/table.csv"
+
+
+def test_without_the_folder_beside_the_key(tmp_path: Path) -> None:
+    cfg = composed(tmp_path)
+    hide_paths(cfg, cfg.paths.pseudonym_key)
+    (tmp_path / "key.paths").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"path=d-\w+: the path was hidden .*key.paths doesn't"):
+        revealed(cfg)
+    hide_paths(cfg, None)

@@ -1,0 +1,98 @@
+"""Nets of other libraries are taken apart for a map, and stay as they were."""
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from medcnn.cam import explain
+from medcnn.errors import UserError
+from medcnn.nets.foreign.apart import apart
+
+pytestmark = pytest.mark.no_cover
+
+IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def gradcam_by_hooks(net: nn.Module, layer: nn.Module, targets: Tensor) -> Tensor:
+    """Grad-CAM as its paper has it, at the resolution of the layer."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda module, given, gave: seen.append(gave))
+    logits = net(IMAGES)
+    handle.remove()
+    (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), seen[0])
+    weights = gradients.mean((2, 3), keepdim=True)
+    return (weights * seen[0]).sum(1).relu().detach()
+
+
+def test_maps_of_a_net_of_torchvision() -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=5).eval()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    targets = torch.tensor([3, 0])
+    maps = explain(net, IMAGES, targets, size=None)
+    expected = gradcam_by_hooks(net, net.layer4, targets)
+    assert expected.max() > 0
+    torch.testing.assert_close(maps, expected)
+    early = explain(net, IMAGES, targets, stage="layer2", size=None)
+    torch.testing.assert_close(early, gradcam_by_hooks(net, net.layer2, targets))
+    assert net.relu.inplace
+    assert not any(part._forward_hooks for part in net.modules())
+    assert all(parameter.grad is None for parameter in net.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+class Between(nn.Module):
+    """Features and a head, but they are not all that there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3)
+        self.norm = nn.Conv2d(4, 4, 1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(self.features(images)))
+
+
+class Arithmetic(nn.Module):
+    """A net that no chain of modules describes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.conv(images)
+        return self.linear(maps.mean((2, 3))) if maps.mean() < 9 else self.linear(maps.amax((2, 3)))
+
+
+def test_features_and_head_have_to_be_the_whole_net() -> None:
+    net = Between().eval()
+    halves = apart(net, IMAGES)
+    assert halves is not net
+    torch.testing.assert_close(halves.head(halves.features(IMAGES)), net(IMAGES))
+    net.norm = nn.Identity()
+    assert apart(net, IMAGES) is net
+
+
+def test_arithmetic_between_the_modules() -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.densenet121(num_classes=5).eval()
+    halves = apart(net, IMAGES)
+    torch.testing.assert_close(halves.head(halves.features(IMAGES).clone()), net(IMAGES))
+    shared = {id(tensor) for tensor in net.state_dict(keep_vars=True).values()}
+    both = nn.ModuleList([halves.features, halves.head]).state_dict(keep_vars=True)
+    assert {id(tensor) for tensor in both.values()} == shared
+    targets = torch.tensor([3, 0])
+    maps = net.features(IMAGES).relu()  # by a function, which is of the features
+    weights = net.classifier.weight[targets] / maps[0, 0].numel()
+    expected = torch.einsum("nkhw,nk->nhw", maps, weights).relu().detach()
+    torch.testing.assert_close(explain(net, IMAGES, targets, size=None), expected)
+
+
+def test_a_net_that_cannot_be_taken_apart_says_what_it_lacks() -> None:
+    with pytest.raises(UserError, match=r"Arithmetic can't be taken apart.*`features`.*`head`"):
+        explain(Arithmetic().eval(), IMAGES)
