@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from medcnn._version import __version__
 
 # Read when PyTorch is loaded: threads that wait for work soon sleep. Those that spin for long take
 # the cores from other processes; to spin for a thousand rounds costs 4 % on an idle machine, and to

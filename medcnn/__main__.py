@@ -2,7 +2,7 @@
 
 import sys
 
-from medcnn import __version__
+from medcnn._version import __version__
 from medcnn.jobs.lacking import lacking
 from medcnn.jobs.terminal import say, terminal
 

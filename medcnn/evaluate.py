@@ -1,32 +1,20 @@
 """``python -m medcnn.evaluate``: the figures of a checkpoint again, or on other data."""
 
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from medcnn.errors import UserError, check_checkpoint, check_whole_number
+from medcnn.inference.of_split import stand_for_all, write_tested
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import (
     check_folder,
     for_spreadsheets,
-    write_csv,
-    write_json,
-    write_text,
 )
 from medcnn.jobs.instantiate import plain
 from medcnn.jobs.notes import note
-from medcnn.jobs.private import hide_paths
-from medcnn.jobs.rundir import RunDir, environment
-
-if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
-    from torch import Tensor
-
-    from medcnn.classifier.classifier import Classifier
-    from medcnn.data.open_data import DataSet
-    from medcnn.data.samples import Samples
+from medcnn.jobs.rundir import RunDir
 
 
 def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
@@ -50,15 +38,16 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     if cfg.checkpoint is not None:
         check_checkpoint(cfg.checkpoint)
     from medcnn.classifier.card import check_fits
+    from medcnn.classifier.chosen_on_validation import chosen_anew
     from medcnn.classifier.ensemble import load_members
     from medcnn.data.batches import DataModule
     from medcnn.data.samples import ALL_SPLITS, NEW
     from medcnn.evaluation.few_images import isotonic_lines
     from medcnn.evaluation.of_tables import check_settings
+    from medcnn.inference.results import headline
     from medcnn.inference.seen import open_tested
-    from medcnn.inference.tables import headline
-    from medcnn.inference.tta import collect, mirrored_axes
-    from medcnn.training.trainer import bare_trainer, set_threads
+    from medcnn.inference.tta import bare_trainer, collect, mirrored_axes
+    from medcnn.jobs.hardware import set_threads
 
     start = time.perf_counter()
     if cfg.split not in (*ALL_SPLITS, NEW):
@@ -102,87 +91,12 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         if len(members) > 1:
             rule = cfg.evaluation.operating_point or trained["evaluation"]["operating_point"]
             point = choices.get("operating_points", {}).get(cfg.calibration)
-            stand_for_all(classifier, point or _chosen_anew(classifier, samples, collected, rule))
+            stand_for_all(classifier, point or chosen_anew(classifier, samples, collected, rule))
         metrics = write_tested(run, cfg, trainer, classifier, data, collected, notes)
         seconds = time.perf_counter() - start
         run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
     return metrics
-
-
-def write_tested(
-    run: RunDir,
-    cfg: DictConfig,
-    trainer: "Trainer",
-    classifier: "Classifier",
-    data: "DataSet",
-    collected: "dict[str, Tensor]",
-    notes: list[str],
-) -> dict[str, Any]:
-    """Write all that a test leaves in its run directory but the status; give metrics.json.
-
-    Args:
-        run: Where.
-        cfg: With ``split``, ``aggregate`` and ``evaluation``; kept in config.yaml.
-        trainer: That passed the data.
-        classifier: What was tested, or of an ensemble its first member (`stand_for_all`).
-        data: The data set.
-        collected: Of `medcnn.inference.tta.collect`.
-        notes: Sentences that a reader of the figures has to know.
-    """
-    from medcnn.data.checks.problems import problems_table
-    from medcnn.data.open_data import data_config
-    from medcnn.inference.tables import write_results
-    from medcnn.report import write_run_page
-
-    trained = classifier.card["config"]
-    settings = data_config(trained, cfg)
-    OmegaConf.resolve(cfg)
-    hide_paths(cfg, settings.paths.pseudonym_key if settings.pseudonymise else None)
-    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
-    write_json(run / "environment.json", environment(precision=str(trainer.precision)))
-    write_csv(run / "samples.csv", data.samples.table, index_label="row")
-    write_csv(run / "problems.csv", problems_table(data, settings))
-    metrics = write_results(
-        run,
-        data.samples,
-        classifier,
-        collected,
-        cfg.aggregate or trained["aggregate"],
-        split=cfg.split,
-        evaluation=plain(cfg.evaluation),
-        calibration=cfg.get("calibration"),  # of an ensemble its first member speaks plainly
-        notes=notes,
-    )
-    write_run_page(run.path)
-    return metrics
-
-
-def _chosen_anew(
-    classifier: "Classifier", samples: "Samples", collected: "dict[str, Tensor]", rule: str
-) -> dict[str, Any] | None:
-    """An ensemble's own threshold, from its validation split; of other data there is none."""
-    from medcnn.classifier.chosen_on_validation import operating_point
-
-    splits = samples.table["split"].to_numpy()[collected["row"].numpy()]
-    rows = splits == "val"
-    if rows.any() and classifier.objective.task in ("binary", "multilabel"):
-        with suppress(UserError):  # a class that the rule needs is absent
-            point = operating_point(
-                classifier.objective,
-                collected["probs"][rows],
-                collected["label"][rows],
-                rule,
-                classifier.card["class_names"],
-            )
-            return point | {"chosen_on": "val"}
-    return None
-
-
-def stand_for_all(classifier: "Classifier", point: dict[str, Any] | None) -> None:
-    """Let the first member speak for an ensemble, whose mean has a threshold of its own."""
-    classifier.calibration = "none"  # the members' probabilities are calibrated already
-    classifier.card["choices"] = {"operating_point": point}
 
 
 if __name__ == "__main__":

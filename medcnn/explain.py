@@ -29,7 +29,7 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
         return explain_checkpoint(cfg, trust)
     from medcnn.classifier.checkpoint import load
     from medcnn.evidence.of_files import explain_files
-    from medcnn.training.trainer import device_of
+    from medcnn.jobs.hardware import device_of
 
     return explain_files(cfg, load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator)))
 

@@ -1,25 +1,16 @@
 """``python -m medcnn.predict``: classify new images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from medcnn.errors import UserError, check_checkpoint, check_path, check_whole_number
+from medcnn.inference.of_files import classify_all, read_all, report
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv
 from medcnn.jobs.notes import note
 from medcnn.jobs.progress import progress
 from medcnn.jobs.terminal import say
-
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
-
-    from medcnn.classifier.classifier import Classifier
-    from medcnn.classifier.ensemble import Ensemble
-    from medcnn.data.image import ImageSpec
-    from medcnn.data.inputs import Input
 
 
 def predict(cfg: DictConfig, trust: list[str]) -> None:
@@ -48,14 +39,14 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
 
     from medcnn.classifier.classifier import Classifier
     from medcnn.classifier.ensemble import Ensemble, load, load_members
+    from medcnn.data.image import spec_of
     from medcnn.data.image_files import list_images
     from medcnn.data.inputs import NAN, as_asked
-    from medcnn.data.open_data import spec_of
     from medcnn.evaluation.few_images import isotonic_lines
     from medcnn.evaluation.studies import aggregate
     from medcnn.inference.tables import decision_table
     from medcnn.inference.tta import mirrored_axes
-    from medcnn.training.trainer import device_of
+    from medcnn.jobs.hardware import device_of
 
     for_spreadsheets(cfg.get("spreadsheet", False))
     check_path("output", cfg.output)
@@ -101,9 +92,9 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     read: list[Path] = []
     probs: list[np.ndarray] = []
     for first in progress(range(0, len(paths), batch_size), "batches of files classified"):
-        items = _read(paths[first : first + batch_size], spec, card["in_channels"])
+        items = read_all(paths[first : first + batch_size], spec, card["in_channels"])
         if items:
-            found = _classify(classifier, list(items.values()), batch_size, axes)
+            found = classify_all(classifier, list(items.values()), batch_size, axes)
             for path, part in zip(items, found, strict=True):
                 if np.isfinite(part).all():
                     probs.append(part)
@@ -127,66 +118,6 @@ def predict(cfg: DictConfig, trust: list[str]) -> None:
     table.insert(0, "image", [str(path) for path in read])
     write_csv(output, table)
     report(output, len(read), len(paths))
-
-
-def report(output: Path, done: int, asked: int) -> None:
-    """Say how many images the output holds; raises UserError if some are missing."""
-    print(f"{output}: {done} of {asked} images classified", flush=True)
-    if done < asked:
-        raise UserError(f"{asked - done} of {asked} images could not be read or classified")
-
-
-def _read(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Input]":
-    """What the files hold that can be read; the others are named."""
-    from medcnn.data.inputs import read_input
-
-    items: dict[Path, Input] = {}
-    for path in paths:
-        try:
-            items[path] = read_input(path, spec, channels)
-            for line in items[path].notes:
-                say(f"{path} {line}")
-        except UserError as error:
-            say(f"{path} {error}")
-    return items
-
-
-def _classify(
-    classifier: "Classifier | Ensemble", items: "list[Input]", batch_size: int, axes: list[int]
-) -> list["np.ndarray"]:
-    """Probabilities (S, K) of each item, the mean of all members' of all mirror images."""
-    import torch
-
-    from medcnn.classifier.ensemble import Ensemble
-    from medcnn.inference.tta import subsets
-    from medcnn.training.trainer import autocast
-
-    members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
-    with autocast(classifier):
-        views = [
-            _probs(member, items, batch_size, mirrored)
-            for member in members
-            for mirrored in subsets(axes)
-        ]
-    probs = torch.stack(views).mean(0)
-    return [part.numpy() for part in probs.split([len(item.stored) for item in items])]
-
-
-def _probs(
-    member: Any, items: "list[Input]", batch_size: int, mirrored: tuple[int, ...]
-) -> "Tensor":
-    """Probabilities (N, K) that one classifier gives the images of all items, as mirrored."""
-    import torch
-
-    from medcnn.data.batches import unit_intensity
-
-    own = member.card["intensity_range"]  # of the images that it was trained on
-    images = [
-        unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
-        for stored, pair, _ in items
-    ]
-    parts = torch.cat(images).flip(mirrored).split(batch_size)
-    return torch.cat([member.answer(part).cpu() for part in parts])
 
 
 if __name__ == "__main__":

@@ -44,12 +44,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.io import decode_image
 from torchvision.transforms import v2
 
-from medcnn.classifier.card import make_data
 from medcnn.data.open_data import in_memory, open_data
 from medcnn.data.samples import Samples
 from medcnn.jobs.atomic_files import write_csv
+from medcnn.jobs.hardware import device_of
 from medcnn.jobs.instantiate import conf_dir
-from medcnn.training.trainer import device_of
+from medcnn.training.from_config import make_data
 
 CHECKED, TOLERANCE = 8, 0.03  # images that are compared first; how far apart (of 1) they may be
 DEVICE, BYTES, HOUNSFIELD = device_of("auto"), (0, 255), (-1024, 3071)

@@ -33,14 +33,17 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from medcnn import nets
-from medcnn.classifier.card import make_card, make_classifier, make_data, make_training
+from medcnn.classifier.build import make_classifier
+from medcnn.classifier.card import make_card
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_csv
 from medcnn.jobs.checks import PRECISIONS
+from medcnn.jobs.hardware import resolve_precision, set_threads
 from medcnn.jobs.instantiate import conf_dir, plain
 from medcnn.jobs.rundir import RunDir
-from medcnn.training.trainer import make_trainer, resolve_precision, set_threads
+from medcnn.training.from_config import make_data, make_training
+from medcnn.training.trainer import make_trainer
 
 CLASS_NAMES = ("normal", "nodule", "effusion")
 LOW_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # that of autocast

@@ -18,13 +18,14 @@ import torch
 from PIL import Image as Picture
 
 from medcnn import check_data as looking
-from medcnn.check_data import count, describe, label_of, look, shown_rows
-from medcnn.data.open_data import DataSet
+from medcnn.check_data import look
+from medcnn.data.checks.dataset import DataSet
+from medcnn.data.overview import count, describe, label_of, shown_rows
 from medcnn.data.phantom.dataset import phantom
-from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.jobs.claims import alone_in
+from medcnn.jobs.pseudonym_key import load_key, pseudonym
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 

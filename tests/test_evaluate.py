@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from medcnn.errors import UserError
-from medcnn.inference.tables import table_file
+from medcnn.inference.results import table_file
 
 BREAST = ("dataset=breastmnist", "dataset.download=false")
 

@@ -78,7 +78,7 @@ def test_auxiliary_heads_of_googlenet_learn(
 
 def test_loss_with_auxiliary_heads_is_that_of_the_paper() -> None:
     """Szegedy et al. (2015), section 5: each auxiliary loss counts 0.3."""
-    from medcnn.classifier.card import make_classifier
+    from medcnn.classifier.build import make_classifier
 
     card = {
         "config": {

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import medcnn
-from medcnn.classifier.card import make_source
+from medcnn.data.open_data import make_source
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evidence.of_split import explain_split, interval

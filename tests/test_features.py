@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from medcnn.classifier.card import make_source
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.image import ImageSpec
+from medcnn.data.open_data import make_source
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evidence import feature_maps as features

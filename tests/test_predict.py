@@ -12,7 +12,7 @@ from PIL import Image
 import medcnn
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.inference.tables import headline
+from medcnn.inference.results import headline
 
 PROBS = ["prob:normal", "prob:nodule", "prob:effusion"]
 
@@ -23,7 +23,7 @@ def best(run: Path) -> str:
 
 @pytest.fixture(scope="module")
 def samples(phantom_run: Path) -> Samples:
-    from medcnn.classifier.card import make_source
+    from medcnn.data.open_data import make_source
 
     return make_source(jobs.checkpoint(phantom_run)["medcnn"]["config"]["dataset"])
 

@@ -19,7 +19,7 @@ from sklearn.metrics import (
 )
 
 import medcnn.train
-import medcnn.training.resuming
+import medcnn.training.run
 from medcnn.errors import UserError
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.rundir import RunDir
@@ -175,7 +175,7 @@ def test_a_run_that_is_ended_as_it_begins_is_no_obstacle(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(medcnn.training.resuming, "write_text", interrupt)
+        patch.setattr(medcnn.training.run, "write_text", interrupt)
         with pytest.raises(KeyboardInterrupt):
             jobs.train(tmp_path / "run", *jobs.QUICK)
     assert jobs.status(tmp_path / "run")["state"] == "failed"

@@ -12,6 +12,7 @@ from medcnn.data.inputs import checked_images, read_images
 from medcnn.errors import UserError
 from medcnn.evaluation.operating_point import threshold_of, thresholds_of
 from medcnn.evaluation.recalibration import apply_isotonic
+from medcnn.jobs.hardware import autocast
 from medcnn.objective import Objective
 
 CALIBRATIONS = ("none", "temperature", "isotonic")
@@ -61,6 +62,10 @@ class Answers(pl.LightningModule):
             UserError: The file can't be used.
         """
         return read_images(Path(path), self.card)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the precision that its config asks for, on its device."""
+        return autocast(self.card["config"]["trainer"]["precision"], self.device)
 
     @property
     def class_names(self) -> list[str]:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from medcnn import __version__
-from medcnn.classifier.card import make_classifier
+from medcnn._version import __version__
+from medcnn.classifier.build import make_classifier
 from medcnn.classifier.classifier import CARD_KEYS, Classifier
 from medcnn.data.formats.values import MAX_VALUES
 from medcnn.errors import UserError

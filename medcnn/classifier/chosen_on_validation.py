@@ -1,9 +1,10 @@
 """What is chosen on the validation split and kept in the checkpoint: threshold and calibration."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,12 @@ from medcnn.evaluation.operating_point import choose_threshold, parse_rule
 from medcnn.evaluation.recalibration import fit_isotonic, fit_temperature
 from medcnn.jobs.rundir import RunDir
 from medcnn.objective import Objective, known
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medcnn.classifier.classifier import Classifier
+    from medcnn.data.samples import Samples
 
 
 def choose(
@@ -129,3 +136,22 @@ def keep(path: Path, choices: dict[str, Any]) -> None:
     content = read_checkpoint(path)
     content["medcnn"]["choices"] = choices
     save(content, path)
+
+
+def chosen_anew(
+    classifier: "Classifier", samples: "Samples", collected: "dict[str, Tensor]", rule: str
+) -> dict[str, Any] | None:
+    """An ensemble's own threshold, from its validation split; of other data there is none."""
+    splits = samples.table["split"].to_numpy()[collected["row"].numpy()]
+    rows = splits == "val"
+    if rows.any() and classifier.objective.task in ("binary", "multilabel"):
+        with suppress(UserError):  # a class that the rule needs is absent
+            point = operating_point(
+                classifier.objective,
+                collected["probs"][rows],
+                collected["label"][rows],
+                rule,
+                classifier.card["class_names"],
+            )
+            return point | {"chosen_on": "val"}
+    return None

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from medcnn import __version__, evaluation
+from medcnn import evaluation
+from medcnn._version import __version__
 from medcnn.classifier.answers import Answers
 from medcnn.classifier.freezing import SCRATCH, FeatureCache, Freezing, parameter_groups
 from medcnn.classifier.gathered import Collected

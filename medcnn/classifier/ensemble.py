@@ -16,6 +16,7 @@ from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
 from medcnn.evaluation.operating_point import threshold_of, thresholds_of
 from medcnn.jobs.atomic_files import write_json
+from medcnn.jobs.hardware import autocast
 from medcnn.jobs.rundir import RunDir
 from medcnn.objective import Objective
 
@@ -79,6 +80,10 @@ class Ensemble(nn.Module):
         for member in self.members:
             member.calibrate(how)  # type: ignore[operator]
         self.calibration = how
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the precision that its config asks for, on its device."""
+        return autocast(self.card["config"]["trainer"]["precision"], self.device)
 
     @property
     def class_names(self) -> list[str]:

@@ -1,7 +1,7 @@
 """An image as a file holds it, and what is made of it before a network sees it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from numpy.typing import NDArray
@@ -92,3 +92,14 @@ class ImageSpec:
     def spatial_dims(self) -> int:
         """Of the network: 2 or 3."""
         return len(self.size)
+
+
+def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:
+    """How files become inputs of a checkpoint's network; `spec` where it was trained on arrays."""
+    stored = card["image_spec"]
+    spec = ImageSpec(size=tuple(card["input_size"])) if spec is None else spec
+    if stored is not None:
+        trained = ImageSpec.of(stored)
+        anyway = spec.allow_missing_geometry or trained.allow_missing_geometry
+        spec = replace(trained, allow_missing_geometry=anyway)
+    return replace(spec, size=tuple(card["input_size"]), channels=card["in_channels"])

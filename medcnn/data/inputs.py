@@ -117,7 +117,7 @@ def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
     Raises:
         UserError: The file can't be used.
     """
-    from medcnn.data.open_data import spec_of  # which knows of classifiers, as this does not
+    from medcnn.data.image import spec_of
 
     try:
         stored, pair, _ = read_input(path, spec_of(card), card["in_channels"])

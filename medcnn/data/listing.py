@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from medcnn.data.image import ImageSpec
 from medcnn.objective import Task
@@ -45,3 +47,21 @@ class Listing:
     class_names: tuple[str, ...]
     positive: int | None = None
     box_unit: str = "pixel"
+
+
+def boxes_of(table: pd.DataFrame) -> np.ndarray:
+    """Return the boxes of a sample table as (N, M, 4): M the most that a row has, NaN for none.
+
+    Args:
+        table: With the columns `BOX`: numbers, or text with semicolons between several.
+    """
+    if all(is_numeric_dtype(table[name]) for name in BOX):
+        return table[list(BOX)].to_numpy(float)[:, None]
+    rows = [
+        list(zip(*(str(edge).split(SEPARATOR) for edge in row), strict=True))
+        for row in table[list(BOX)].to_numpy().tolist()
+    ]
+    boxes = np.full((len(rows), max(map(len, rows), default=1), 4), np.nan)
+    for k, row in enumerate(rows):
+        boxes[k, : len(row)] = [[float(edge or "nan") for edge in box] for box in row]
+    return boxes

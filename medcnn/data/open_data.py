@@ -1,56 +1,33 @@
 """From a config to samples: the source, its files, its splits, and the audit of all that."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from medcnn.classifier.card import make_source
-from medcnn.data.checks.audit import Finding
+from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import audit_data, pseudonym_key, report_files, tell_findings
-from medcnn.data.image import ImageSpec
+from medcnn.data.image import ImageSpec, spec_of
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.originals import Originals
-from medcnn.data.prepared.cache import Facts
 from medcnn.data.prepared.intensity import TRAINING, training_percentiles
-from medcnn.data.prepared.open_listing import Problem, open_listing
+from medcnn.data.prepared.open_listing import open_listing
 from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
 from medcnn.errors import UserError, check_path
 from medcnn.jobs.checks import parse_bytes
-from medcnn.jobs.instantiate import plain
-from medcnn.jobs.notes import note
+from medcnn.jobs.instantiate import instantiate, plain
+from medcnn.jobs.notes import note, visible
 from medcnn.jobs.private import revealed
 from medcnn.objective import Task
 
 SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
-
-
-@dataclass
-class DataSet:
-    """Samples with what was found out on the way to them.
-
-    Args:
-        samples: Ready to train on; with pseudonyms if these were asked for.
-        problems: Files that can't be used, and were left out.
-        findings: Of the audit.
-        facts: What each row's file holds; empty for data that are no files.
-        slices: Which of its file's images each row is.
-        official_column: Whether the split is that of the table's own column ``split``.
-    """
-
-    samples: Samples
-    problems: list[Problem] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    facts: list[Facts] = field(default_factory=list)
-    slices: list[int] = field(default_factory=list)
-    official_column: bool = False
 
 
 def open_data(
@@ -206,17 +183,6 @@ def _originals(listing: Listing, table: pd.DataFrame, slices: list[int]) -> Orig
     return Originals(listing.root, table["image"].tolist(), masks, slices, listing.spec)
 
 
-def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:
-    """How files become inputs of a checkpoint's network; `spec` where it was trained on arrays."""
-    stored = card["image_spec"]
-    spec = ImageSpec(size=tuple(card["input_size"])) if spec is None else spec
-    if stored is not None:
-        trained = ImageSpec.of(stored)
-        anyway = spec.allow_missing_geometry or trained.allow_missing_geometry
-        spec = replace(trained, allow_missing_geometry=anyway)
-    return replace(spec, size=tuple(card["input_size"]), channels=card["in_channels"])
-
-
 def _shared_range(spec: ImageSpec) -> tuple[float, float] | None:
     if isinstance(spec.intensity, str):
         return None
@@ -280,3 +246,29 @@ def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
     if by_training and card["intensity_range"] is not None:
         low, high = card["intensity_range"]
         samples.intensity_range = (low, high)
+
+
+# Keys of a dataset config that aren't the data set's own, but read by other groups
+OF_TRAINER = ("name", "epochs", "net_width")
+
+
+def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
+    """What a ``dataset`` config describes: samples, or files that are still to be opened.
+
+    They are called as its ``name`` says, unless that is the one of the kind, such as csv.
+
+    Raises:
+        UserError: A config that can't be called, or whose target returns neither.
+    """
+    whole = plain(dataset)
+    node = {key: value for key, value in whole.items() if key not in OF_TRAINER}
+    source = instantiate(node, "dataset", trust)
+    if not isinstance(source, Samples | Listing):
+        raise UserError(
+            f"dataset._target_={node.get('_target_')} has to return medcnn.data.samples.Samples "
+            f"or medcnn.data.listing.Listing, but returned {type(source).__name__}"
+        )
+    kind = (None, str(node.get("_target_")).rpartition(".")[2], node.get("flag"))
+    name = whole.get("name")
+    source.name = visible(source.name if name in kind else str(name))
+    return source

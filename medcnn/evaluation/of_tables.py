@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from medcnn.classifier.classifier import Card
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import Figure, Predictions, Settings, analyse, evaluate
 from medcnn.evaluation.operating_point import parse_rule
@@ -35,7 +34,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 def analysis_of(
     levels: Mapping[str, pd.DataFrame],
     samples: pd.DataFrame,
-    card: Card,
+    card: Mapping[str, Any],
     split: str,
     aggregate: str,
     settings: Mapping[str, Any] | None = None,
@@ -95,7 +94,9 @@ def flat(content: Mapping[str, Any]) -> dict[str, Any]:
     return metrics
 
 
-def split_figures(levels: Mapping[str, pd.DataFrame], card: Card, split: str) -> dict[str, Any]:
+def split_figures(
+    levels: Mapping[str, pd.DataFrame], card: Mapping[str, Any], split: str
+) -> dict[str, Any]:
     """Figures without intervals of a split that isn't reported."""
     found: dict[str, Any] = {}
     for name, table in levels.items():
@@ -105,7 +106,7 @@ def split_figures(levels: Mapping[str, pd.DataFrame], card: Card, split: str) ->
     return found
 
 
-def predictions_of(table: pd.DataFrame, card: Card) -> Predictions:
+def predictions_of(table: pd.DataFrame, card: Mapping[str, Any]) -> Predictions:
     """`Predictions` of a table as in predictions.csv or predictions_study.csv.
 
     Args:
@@ -117,7 +118,7 @@ def predictions_of(table: pd.DataFrame, card: Card) -> Predictions:
     )
 
 
-def figures_of_table(table: pd.DataFrame, card: Card) -> dict[str, Figure]:
+def figures_of_table(table: pd.DataFrame, card: Mapping[str, Any]) -> dict[str, Figure]:
     """`medcnn.evaluation.evaluate` of such a table."""
     found = predictions_of(table, card)
     return evaluate(

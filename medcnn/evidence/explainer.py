@@ -19,7 +19,6 @@ from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.objective import known
-from medcnn.training.trainer import autocast
 
 ORACLE = "oracle"
 """The lesion itself at the stage's resolution: the best that any map of that stage can do."""
@@ -66,7 +65,7 @@ class ClassifierMaps:
 
     def probs(self, images: Tensor) -> Tensor:
         """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, on their device."""
-        with autocast(self.classifier):
+        with self.classifier.autocast():
             return self.classifier.answer(images).to(images.device)
 
     def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +91,7 @@ class ClassifierMaps:
 
     def explain(self, net: torch.nn.Module, images: Tensor, targets: Tensor, method: str) -> Tensor:
         """Raw maps (N, *spatial) of a net that takes what this classifier's takes."""
-        with autocast(self.classifier):
+        with self.classifier.autocast():
             return cam.explain(
                 net,
                 self.classifier.normalise(images),
@@ -117,7 +116,7 @@ class ClassifierMaps:
         target = torch.zeros(1, dtype=torch.int64)
         options: dict[str, Any] = {"size": None, "objective": self.classifier.objective}
         net = self.classifier.net
-        with autocast(self.classifier):
+        with self.classifier.autocast():
             maps = [cam.explain(net, images, target, stage=stage, **options) for stage in stages]
         return tuple(max((one.shape[1:] for one in maps), key=math.prod))
 

@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from medcnn.classifier.checkpoint import load
 from medcnn.classifier.classifier import Card, Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.image import ImageSpec
+from medcnn.data.image import ImageSpec, spec_of
 from medcnn.data.image_files import list_images, stem
 from medcnn.data.inputs import as_asked, read_input
-from medcnn.data.open_data import spec_of
 from medcnn.errors import UserError, check_whole_number
 from medcnn.jobs.atomic_files import check_folder
+from medcnn.jobs.hardware import device_of
 from medcnn.nets.classic_kernels import CLASSIC, grey, respond
 from medcnn.nets.foreign.seam import Permute
 from medcnn.report.pictures.layers import Step, draw_filters, draw_kernels, draw_stage
-from medcnn.training.trainer import autocast, device_of
 
 MOST_CHANNELS = 32  # columns of a picture
 ONE_TO_ONE = tuple(  # modules with layers whose channel k is made of channel k
@@ -157,7 +156,7 @@ def feature_maps(classifier: Classifier, image: Tensor, stages: list[str]) -> di
         UserError: A stage whose output isn't (N, K, *spatial).
     """
     found = {}
-    with autocast(classifier):
+    with classifier.autocast():
         x, source = classifier.normalise(image[None].to(classifier.device)), "image, normalised"
         for name, stage in stages_of(classifier.net).items():
             steps, x = stage_steps(stage, x, source)

@@ -14,10 +14,9 @@ from torch import Tensor
 from medcnn import cam
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.image import Image, ImageSpec, Range
+from medcnn.data.image import Image, ImageSpec, Range, spec_of
 from medcnn.data.image_files import list_images, stem
 from medcnn.data.inputs import TOO_LARGE, Input, as_asked, decode_as, prepared_input
-from medcnn.data.open_data import spec_of
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.gallery import decision_told

@@ -26,12 +26,12 @@ from medcnn.evidence.summary import Record
 from medcnn.evidence.verdicts import verdicts
 from medcnn.inference.seen import open_tested
 from medcnn.jobs.atomic_files import check_folder, write_csv, write_json
+from medcnn.jobs.hardware import device_of
 from medcnn.jobs.instantiate import plain
 from medcnn.jobs.notes import note
 from medcnn.jobs.progress import Progress, saying
 from medcnn.report import write_cam_page
 from medcnn.report.maps.scale import check_scale
-from medcnn.training.trainer import device_of
 
 SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
 

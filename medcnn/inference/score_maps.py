@@ -24,7 +24,6 @@ from medcnn.jobs.terminal import say
 from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
 from medcnn.report.pictures.score_map import draw_score_map
-from medcnn.training.trainer import autocast
 
 Array = NDArray[Any]
 ONE_SIZE = ("pixel_mean", "whiten")  # normalisations by statistics of each pixel
@@ -110,7 +109,7 @@ def fully_convolutional(member: Classifier) -> Net:
 def one_map(member: Classifier, net: Net, whole: Input) -> Tensor:
     """Probabilities (S, K, *grid) that one classifier gives the places of an image."""
     images = unit_intensity(whole.stored, tuple(whole.pair or member.card["intensity_range"]))
-    with autocast(member):
+    with member.autocast():
         maps = net.features(member.normalise(images.to(member.device)))
     logits = net.head(maps.float()).cpu()
     places = logits.movedim(1, -1)

@@ -9,12 +9,13 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from medcnn.classifier.classifier import Classifier
+from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import CONTENT, contents, pseudonym_key
-from medcnn.data.open_data import DataSet, data_config, of_training, open_data
-from medcnn.data.pseudonyms import pseudonym
+from medcnn.data.open_data import data_config, of_training, open_data
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, NEW
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import read_csv
+from medcnn.jobs.pseudonym_key import pseudonym
 
 LEARNT = ("train", "val")  # splits that had a say in what a network became
 COLUMNS = ("image", "patient", CONTENT)

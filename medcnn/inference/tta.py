@@ -1,17 +1,20 @@
 """Several looks at the same images: by the members of an ensemble, and mirrored."""
 
+import os
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule
 from medcnn.data.open_data import own_range
 from medcnn.errors import UserError
+from medcnn.jobs.hardware import check_accelerator, resolve_precision
 from medcnn.jobs.progress import Progress
 
 
@@ -73,3 +76,25 @@ def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
     [(), (-1,), (-2,), (-1, -2)]
     """
     return [found for size in range(len(axes) + 1) for found in combinations(axes, size)]
+
+
+def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
+    """A Trainer for one pass over data: one process, no files."""
+    check_accelerator("accelerator", accelerator)
+    try:
+        return pl.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
+            default_root_dir=os.devnull,  # no folder, so that there is no hpc_ckpt_*.ckpt in it
+            plugins=[LightningEnvironment()],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+    except UserError:
+        raise
+    except (pl.utilities.exceptions.MisconfigurationException, ValueError) as error:
+        raise UserError(f"accelerator={accelerator}: {error}") from error

@@ -34,7 +34,7 @@ def hide_paths(cfg: DictConfig, key_file: str | None) -> None:
     if key_file is None:
         _hidden.clear()
         return
-    from medcnn.data.pseudonyms import load_key, pseudonym
+    from medcnn.jobs.pseudonym_key import load_key, pseudonym
 
     check_path("paths.pseudonym_key", key_file)
     key, folder = load_key(Path(key_file).expanduser()), _folder(key_file)
@@ -110,7 +110,6 @@ def _replace(cfg: DictConfig, change: Callable[[str, str], str]) -> None:
 
 
 def _is_place(name: str, value: str) -> bool:
-    from medcnn.report.privacy import is_path
 
     return bool(value) and name not in NO_PLACES and (name in PLACES or is_path(value))
 
@@ -129,3 +128,15 @@ def _keep(folder: Path, name: str, path: str) -> None:
             file.write(path)
     except OSError as error:
         raise UserError(f"{folder}: can't be written to ({error.strerror})") from error
+
+
+FILE_NAME = re.compile(r".*[A-Za-z_-].*\.[A-Za-z][A-Za-z0-9]{0,6}(\.gz)?")
+
+
+def is_path(text: str) -> bool:
+    """Whether a value looks like a path or the name of a file.
+
+    >>> [is_path(text) for text in ("a/b", "~", "scan 1.nii.gz", "0.5", "resnet", "1e-3")]
+    [True, True, True, False, False, False]
+    """
+    return "/" in text or "\\" in text or text.startswith("~") or bool(FILE_NAME.fullmatch(text))

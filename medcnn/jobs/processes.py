@@ -17,10 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medcnn.errors import InterruptedRunError, UserError
-from medcnn.jobs.private import without_paths
-from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.rundir import RunDir, how_to_go_on
 from medcnn.jobs.terminal import say
-from medcnn.training.resuming import how_to_go_on
 
 PATIENCE = 60  # seconds for the others to end once the first is done
 GRACE = 15  # seconds for this process to notice that another one is gone, before it is ended
@@ -140,7 +138,7 @@ def _start(
     run: RunDir, rank: int, world: int, trust: list[str], shared: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **shared, "LOCAL_RANK": str(rank)}
-    command = [sys.executable, "-m", "medcnn.jobs.processes", str(run.path), *trust]
+    command = [sys.executable, "-m", "medcnn.training.worker", str(run.path), *trust]
     with (run / "logs" / f"rank{rank}.log").open("wb") as log:
         return subprocess.Popen(
             command,
@@ -166,28 +164,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _end_with_the_first() -> None:
-    """Wait until the first process is gone, and end this one."""
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(GONE)
-
-
-def main() -> None:
-    """``python -m medcnn.jobs.processes <run directory> [trusted class …]``: one of them."""
-    from medcnn.data.open_data import open_data
-    from medcnn.train import fit_and_test
-
-    run, trust = RunDir(sys.argv[1]), sys.argv[2:]
-    cfg = run.read_config()
-    try:  # what this prints goes to a file of the run
-        data = open_data(cfg, trust, checked=False, quiet=True)
-        fit_and_test(cfg, run, trust, data.samples)
-    except UserError as error:
-        sys.exit(say(without_paths(str(error)), 2))
-
-
-if __name__ == "__main__":
-    threading.Thread(target=_end_with_the_first, daemon=True).start()
-    main()

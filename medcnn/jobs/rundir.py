@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -262,3 +263,8 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def how_to_go_on(run: RunDir) -> str:
+    """The command that goes on with a run, as the end of a line."""
+    return f"go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"

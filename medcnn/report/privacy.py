@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
+from medcnn.jobs.private import is_path
+
 PLACE = "PATH"  # stands for any path
 HIDDEN_GROUPS = ("paths", "logger", "cache")
 HIDDEN_KEY = re.compile(r"user|mail|entity|account|host|token|secret|password|api_?key", re.I)
 ANY_PATH = re.compile(r"(?<![\w/.\\<])(?:~|/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)[^\s'\",;:)\]]+")
-FILE_NAME = re.compile(r".*[A-Za-z_-].*\.[A-Za-z][A-Za-z0-9]{0,6}(\.gz)?")
 
 
 def without_paths(text: str) -> str:
@@ -20,15 +21,6 @@ def without_paths(text: str) -> str:
     'train/loss of PATH is high'
     """
     return ANY_PATH.sub(PLACE, text)
-
-
-def is_path(text: str) -> bool:
-    """Whether a value looks like a path or the name of a file.
-
-    >>> [is_path(text) for text in ("a/b", "~", "scan 1.nii.gz", "0.5", "resnet", "1e-3")]
-    [True, True, True, False, False, False]
-    """
-    return "/" in text or "\\" in text or text.startswith("~") or bool(FILE_NAME.fullmatch(text))
 
 
 def command(words: Sequence[str]) -> str:

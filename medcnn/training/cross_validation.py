@@ -35,9 +35,9 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     Returns:
         Mean over the folds of the highest validation figure.
     """
-    from medcnn.inference.tables import headline
+    from medcnn.inference.results import headline
     from medcnn.report import write_model_card, write_run_page
-    from medcnn.train import check_numbers
+    from medcnn.training.checks import check_numbers
 
     check_numbers(cfg)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
@@ -64,11 +64,11 @@ def _finish_ensemble(
     """
     from medcnn.classifier.ensemble import load_members, write_ensemble
     from medcnn.data.batches import DataModule
-    from medcnn.evaluate import stand_for_all, write_tested
     from medcnn.inference import out_of_fold
+    from medcnn.inference.of_split import stand_for_all, write_tested
     from medcnn.inference.seen import open_tested
-    from medcnn.inference.tta import collect
-    from medcnn.training.trainer import bare_trainer, set_threads
+    from medcnn.inference.tta import bare_trainer, collect
+    from medcnn.jobs.hardware import set_threads
 
     start = time.perf_counter()
     write_ensemble(run.path, checkpoints)
@@ -94,8 +94,8 @@ def _finish_ensemble(
 
 
 def _train_fold(cfg: DictConfig, part: RunDir, fold: int, trust: list[str]) -> float:
-    from medcnn.train import train_in
-    from medcnn.training.resuming import recorded
+    from medcnn.training.one_run import train_in
+    from medcnn.training.run import recorded
 
     if not part.finished:
         own = OmegaConf.merge(cfg, {"fold": fold, "resume": None, "paths": {"run": str(part.path)}})
@@ -124,7 +124,7 @@ def _pool_predictions(
     from medcnn.evaluation.columns import TEXT
     from medcnn.evaluation.few_images import one_class_lines
     from medcnn.evaluation.of_tables import analysis_of, flat
-    from medcnn.inference.tables import headline
+    from medcnn.inference.results import headline
 
     card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
     pooled_levels: dict[str, pd.DataFrame] = {}

@@ -17,11 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import unit_intensity
+from medcnn.data.batches import unit_images
 from medcnn.data.samples import Samples
 from medcnn.nets import Net
 from medcnn.objective import known
-from medcnn.training.trainer import autocast
 
 FOLDS = 5
 FITS = {"AUROC": 0.75, "R²": 0.2}  # of a probe; features below are not worth keeping
@@ -67,9 +66,9 @@ def stage_means(classifier: Classifier, samples: Samples, rows: Tensor) -> dict[
     net = classifier.net
     assert isinstance(net, Net)
     found: dict[str, list[Array]] = {name: [] for name, _ in net.features.named_children()}
-    with autocast(classifier):
+    with classifier.autocast():
         for part in rows.split(classifier.card["config"]["batch_size"]):
-            images = unit_intensity(samples.images[part], samples.ranges(part))
+            images = unit_images(samples, part)
             x = classifier.normalise(images.to(classifier.device))
             for name, stage in net.features.named_children():
                 x = stage(x)

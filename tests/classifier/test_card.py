@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from medcnn.classifier.card import check_smallest_batch, class_weights, make_classifier, make_source
+from medcnn.classifier.build import make_classifier
+from medcnn.classifier.card import class_weights
 from medcnn.classifier.classifier import Classifier
+from medcnn.data.open_data import make_source
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
+from medcnn.training.checks import check_smallest_batch
 
 
 def samples(images: torch.Tensor, **options: Any) -> Samples:

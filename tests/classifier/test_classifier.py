@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 import medcnn
-from medcnn import __version__
+from medcnn._version import __version__
 from medcnn.classifier.checkpoint import read_checkpoint
 from medcnn.classifier.classifier import Classifier, Collected
 from medcnn.errors import UserError
@@ -104,7 +104,7 @@ def test_classify_takes_arrays_and_refuses_what_cannot_be_0_to_1() -> None:
 
 def test_a_file_is_read_as_in_training(phantom_run: Path, tmp_path: Path) -> None:
     module = medcnn.load(phantom_run / "checkpoints" / "best.ckpt")
-    samples = medcnn.classifier.card.make_source(module.card["config"]["dataset"])
+    samples = medcnn.data.open_data.make_source(module.card["config"]["dataset"])
     image = samples.images[torch.arange(1)]
     Image.fromarray(image[0, 0].numpy()).save(tmp_path / "film.png")
     read = module.read(tmp_path / "film.png")
@@ -155,7 +155,7 @@ def test_a_loaded_classifier_is_ready(phantom_run: Path) -> None:
     assert module.card["input_size"] == [28, 28]
     assert jobs.checkpoint(phantom_run)["medcnn"]["version"] == __version__
     told = pd.read_csv(phantom_run / "predictions.csv").set_index("row")
-    samples = medcnn.classifier.card.make_source(module.card["config"]["dataset"])
+    samples = medcnn.data.open_data.make_source(module.card["config"]["dataset"])
     rows = torch.tensor(told.index.tolist())
     probs = module.classify(samples.images[rows].float() / 255)
     expected = torch.tensor(told.filter(like="prob:").to_numpy())

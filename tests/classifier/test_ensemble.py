@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import medcnn
-from medcnn.classifier.card import make_classifier
+from medcnn.classifier.build import make_classifier
 from medcnn.classifier.checkpoint import _name_stem
 from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import Ensemble, load, read_ensemble, write_ensemble

@@ -197,7 +197,7 @@ def test_kept_features_give_the_same_training(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = transfer(tmp_path / "kept", source, "head", "augment=none")
-    monkeypatch.setattr("medcnn.classifier.card.available_memory", lambda: 0)
+    monkeypatch.setattr("medcnn.training.from_config.available_memory", lambda: 0)
     anew = transfer(tmp_path / "anew", source, "head", "augment=none")
     first, second = (jobs.checkpoint(run, "last")["state_dict"] for run in (kept, anew))
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from medcnn.classifier.classifier import normalise
+from medcnn.classifier import normalise
 from medcnn.classifier.normalise import Normalise, statistics
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError

@@ -16,23 +16,18 @@ from PIL import Image as Picture
 
 from medcnn.data import open_data as datasets
 from medcnn.data.checks.audit import IDENTICAL, NEAR, PATIENT
+from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import problems_table
-from medcnn.data.image import ImageSpec
+from medcnn.data.image import ImageSpec, spec_of
 from medcnn.data.memory import available_memory
-from medcnn.data.open_data import (
-    DataSet,
-    data_config,
-    in_memory,
-    open_data,
-    spec_of,
-)
+from medcnn.data.open_data import data_config, in_memory, open_data
 from medcnn.data.phantom.dataset import phantom
 from medcnn.data.prepared import scan as scanning
-from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.data.row_names import names_of_rows
 from medcnn.errors import UserError
 from medcnn.jobs.checks import parse_bytes
 from medcnn.jobs.instantiate import plain
+from medcnn.jobs.pseudonym_key import load_key, pseudonym
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from medcnn.data import pseudonyms
-from medcnn.data.pseudonyms import load_key, pseudonym, pseudonymise
+from medcnn.data.pseudonyms import pseudonymise
 from medcnn.errors import UserError
+from medcnn.jobs.pseudonym_key import load_key, pseudonym
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
 

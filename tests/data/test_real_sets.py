@@ -18,8 +18,9 @@ from PIL import Image as Picture
 
 from medcnn.check_data import look
 from medcnn.data.checks.audit import PATIENT
+from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import audit_data
-from medcnn.data.open_data import DataSet, open_data
+from medcnn.data.open_data import open_data
 from medcnn.errors import UserError
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines

@@ -14,7 +14,7 @@ import torch
 import medcnn
 from medcnn.cam import METHODS, explain, pointing_hits
 from medcnn.cam.scores import Froc, candidates
-from medcnn.classifier.card import make_source
+from medcnn.data.open_data import make_source
 from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import medcnn
+from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import contents
-from medcnn.data.open_data import DataSet
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.inference.seen import _copies, _together, open_tested

@@ -5,18 +5,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jobs
 import pytest
 import torch
-from omegaconf import DictConfig
 
-import medcnn.data.open_data
-import medcnn.train
 from medcnn.errors import InterruptedRunError, UserError
-from medcnn.jobs import processes as distributed
+from medcnn.jobs import processes
 from medcnn.jobs.processes import other_processes
 from medcnn.jobs.rundir import RunDir
 
@@ -40,17 +36,17 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
     def start(command: list[str], **options: Any) -> Any:
         child = real(command, **options)
-        if "medcnn.jobs.processes" in command:
+        if "medcnn.training.worker" in command:
             started.append(child)
         return child
 
-    monkeypatch.setattr(distributed.subprocess, "Popen", start)
+    monkeypatch.setattr(processes.subprocess, "Popen", start)
     return started
 
 
 def play(monkeypatch: pytest.MonkeyPatch, *programs: str) -> None:
     """Let the processes 1, 2, … run these programs."""
-    first = distributed._start
+    first = processes._start
 
     def start(run: RunDir, rank: int, *further: Any) -> Any:
         script = run / f"program{rank}.py"
@@ -61,7 +57,7 @@ def play(monkeypatch: pytest.MonkeyPatch, *programs: str) -> None:
         return first(run, rank, *further)
 
     python = sys.executable
-    monkeypatch.setattr(distributed, "_start", start)
+    monkeypatch.setattr(processes, "_start", start)
 
 
 def clean() -> bool:
@@ -88,7 +84,7 @@ def test_the_others_get_their_rank_and_where_to_meet(
     for rank in (1, 2):
         log = (run / "logs" / f"rank{rank}.log").read_text()
         assert log == f"['{rank}', '127.0.0.1']\n"
-    assert children[0].args[1:] == ["-m", "medcnn.jobs.processes", str(run.path), "a.B"]  # type: ignore[index]
+    assert children[0].args[1:] == ["-m", "medcnn.training.worker", str(run.path), "a.B"]  # type: ignore[index]
 
 
 def test_a_failed_process_is_named(
@@ -107,7 +103,7 @@ def test_a_failed_process_is_named(
 def test_a_process_that_hangs_is_stopped(
     run: RunDir, children: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "PATIENCE", 0.2)
+    monkeypatch.setattr(processes, "PATIENCE", 0.2)
     play(monkeypatch, HANG)
     with (
         pytest.raises(UserError, match=r"doesn't end; see .*rank1\.log"),
@@ -142,7 +138,7 @@ def test_waiting_for_a_process_that_is_gone_ends(
     """As torch waits, within which no exception of ours is heard of."""
     ended = threading.Event()
     codes: list[int] = []
-    monkeypatch.setattr(distributed, "GRACE", 0)
+    monkeypatch.setattr(processes, "GRACE", 0)
     monkeypatch.setattr(os, "_exit", lambda code: (codes.append(code), ended.set()))
     run.set_status("running", overrides=["seed=1"])
     play(monkeypatch, HANG, DIE)
@@ -158,17 +154,6 @@ def test_waiting_for_a_process_that_is_gone_ends(
     assert said.endswith(f"go on with: python -m medcnn.train resume={run.path}\n")
 
 
-def test_the_others_end_when_the_first_is_gone(run: RunDir) -> None:
-    waiting = "from medcnn.jobs.processes import _end_with_the_first as end; end()"
-    environment = {**os.environ, "PYTHONPATH": str(jobs.ROOT)}
-    with subprocess.Popen(
-        [sys.executable, "-c", waiting], stdin=subprocess.PIPE, env=environment
-    ) as child:
-        assert child.stdin is not None
-        child.stdin.close()
-        assert child.wait(60) == distributed.GONE
-
-
 def fail_among(run: RunDir, error: BaseException) -> None:
     with other_processes(run, 3, []):
         os.environ["WORLD_SIZE"] = "3"  # as Lightning sets it
@@ -182,7 +167,7 @@ def test_the_others_are_stopped_when_this_one_fails(
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
 ) -> None:
-    monkeypatch.setattr(distributed, "DYING", 0.2)
+    monkeypatch.setattr(processes, "DYING", 0.2)
     play(monkeypatch, HANG, HANG)
     with pytest.raises(type(error), match="x"):
         fail_among(run, error)
@@ -216,26 +201,4 @@ def test_processes_that_others_start_are_refused_first(
 
 def test_the_first_task_of_slurm_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_PROCID", "0")
-    distributed.refuse_launchers()
-
-
-def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    (run / "config.yaml").write_text(
-        "trainer: {max_epochs: 3}\npaths: {run: x}\ndataset: {name: d}\n"
-    )
-    seen: list[tuple[DictConfig, Path, list[str]]] = []
-    monkeypatch.setattr(sys, "argv", ["distributed", str(run.path), "a.B", "c.D"])
-    monkeypatch.setattr(
-        medcnn.train,
-        "fit_and_test",
-        lambda cfg, run, trust, samples: seen.append((cfg, run.path, [*trust, samples])),
-    )
-    monkeypatch.setattr(
-        medcnn.data.open_data,
-        "open_data",
-        lambda cfg, trust, checked, quiet: SimpleNamespace(samples=f"{cfg.dataset.name} {trust}"),
-    )
-    distributed.main()
-    ((cfg, path, trust),) = seen
-    assert cfg.trainer.max_epochs == 3
-    assert (path, trust) == (run.path, ["a.B", "c.D", "d ['a.B', 'c.D']"])
+    processes.refuse_launchers()

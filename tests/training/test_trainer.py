@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jobs
@@ -20,19 +19,19 @@ from omegaconf import OmegaConf
 
 import medcnn
 from medcnn.errors import UserError
-from medcnn.inference.tables import table_file
-from medcnn.jobs.rundir import RunDir
-from medcnn.training.trainer import (
+from medcnn.inference.results import table_file
+from medcnn.inference.tta import bare_trainer
+from medcnn.jobs.hardware import (
     autocast,
-    bare_trainer,
     device,
     device_of,
-    make_trainer,
     processes,
     resolve_precision,
     set_threads,
     uses_gpu,
 )
+from medcnn.jobs.rundir import RunDir
+from medcnn.training.trainer import make_trainer
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -137,9 +136,7 @@ def test_threads_are_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) ->
     ("precision", "dtype"), [("32-true", None), ("bf16-mixed", torch.bfloat16)]
 )
 def test_autocast_as_in_training(precision: str, dtype: torch.dtype | None) -> None:
-    card = {"config": {"trainer": {"precision": precision}}}
-    module: Any = SimpleNamespace(card=card, device=torch.device("cpu"))
-    with autocast(module):
+    with autocast(precision, torch.device("cpu")):
         product = torch.rand(4, 4) @ torch.rand(4, 4)
     assert product.dtype == (dtype or torch.float32)
 
@@ -256,7 +253,7 @@ def test_two_processes_train_the_net_of_one(
     weights = [jobs.checkpoint(run, "last")["state_dict"] for run in (one, two)]
     for name in weights[0]:
         torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-4, rtol=0)
-    fresh = medcnn.classifier.card.make_classifier(jobs.checkpoint(one)["medcnn"]).state_dict()
+    fresh = medcnn.classifier.build.make_classifier(jobs.checkpoint(one)["medcnn"]).state_dict()
     moved = [(weights[0][name] - fresh[name]).abs().max() for name in weights[0]]
     assert max(moved) > 0.01  # so that 1e-4 means something
     history = [pd.read_csv(run / "metrics.csv").drop(columns="seconds") for run in (one, two)]

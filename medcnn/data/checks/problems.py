@@ -15,14 +15,14 @@ from medcnn.data.checks.audit import audit
 from medcnn.data.checks.audit_report import findings_table, raise_errors, summary_lines
 from medcnn.data.checks.duplicates import content_hashes, near_duplicates
 from medcnn.data.prepared.open_listing import Problem
-from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.errors import UserError, check_path
 from medcnn.jobs.atomic_files import write_csv
 from medcnn.jobs.notes import fresh, visible
+from medcnn.jobs.pseudonym_key import load_key, pseudonym
 from medcnn.jobs.terminal import say
 
 if TYPE_CHECKING:
-    from medcnn.data.open_data import DataSet
+    from medcnn.data.checks.dataset import DataSet
 
 CONTENT = "content_hash"  # column of samples.csv
 DIGITS = 16  # of such a hash: of a million images two share one once in 40 million data sets

@@ -4,7 +4,6 @@ import numpy as np
 
 from medcnn.data.formats.values import check_kind, to_stored
 from medcnn.data.image import Array, Image
-from medcnn.data.prepared.geometry import orient
 
 # How one slice is shown: by the patient's axis (R, A or S) that it lies across.
 SHOWN = ("RIP", "AIL", "SPL")
@@ -67,3 +66,23 @@ def invertible(affine: Array) -> bool:
 
 def _tuple(spacing: Array | None) -> tuple[float, ...] | None:
     return None if spacing is None else tuple(float(s) for s in spacing)
+
+
+def orient(values: Array, affine: Array, orientation: str) -> tuple[Array, Array]:
+    """Turns a volume by quarter turns and mirrors it, so that its axes run as is wanted.
+
+    Args:
+        values: (C, I, J, K).
+        affine: (4, 4) from indices to mm in RAS+.
+        orientation: Three letters of R L A P S I: where each axis is to run, as nearly as it can.
+
+    Returns:
+        A view of `values`, and its affine.
+    """
+    from nibabel import orientations
+
+    now = orientations.io_orientation(affine)
+    turn = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(orientation)))
+    moved = affine @ orientations.inv_ornt_aff(turn, values.shape[1:])
+    turned = orientations.apply_orientation(np.moveaxis(values, 0, -1), turn)
+    return np.moveaxis(turned, -1, 0), moved

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from medcnn.data.formats.volume import orient
 from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.prepared.resample import Points, interpolate, nearest
 from medcnn.errors import UserError, check_whole_number
@@ -166,26 +167,6 @@ def prepared_affine(image: Image, spec: ImageSpec) -> Array | None:
     if affine is None:
         return None
     return affine @ _matrix(points)
-
-
-def orient(values: Array, affine: Array, orientation: str) -> tuple[Array, Array]:
-    """Turns a volume by quarter turns and mirrors it, so that its axes run as is wanted.
-
-    Args:
-        values: (C, I, J, K).
-        affine: (4, 4) from indices to mm in RAS+.
-        orientation: Three letters of R L A P S I: where each axis is to run, as nearly as it can.
-
-    Returns:
-        A view of `values`, and its affine.
-    """
-    from nibabel import orientations
-
-    now = orientations.io_orientation(affine)
-    turn = orientations.ornt_transform(now, orientations.axcodes2ornt(tuple(orientation)))
-    moved = affine @ orientations.inv_ornt_aff(turn, values.shape[1:])
-    turned = orientations.apply_orientation(np.moveaxis(values, 0, -1), turn)
-    return np.moveaxis(turned, -1, 0), moved
 
 
 def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array | None]:

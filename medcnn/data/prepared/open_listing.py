@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medcnn.data.listing import BOX, SEPARATOR, Listing
+from medcnn.data.listing import BOX, SEPARATOR, Listing, boxes_of
 from medcnn.data.prepared.cache import Cache, Entry, Facts
 from medcnn.data.prepared.intensity import file_range
 from medcnn.data.prepared.scan import chain_of, scan
 from medcnn.data.prepared.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
-from medcnn.data.sources.boxes import boxes_of
 from medcnn.errors import UserError
 from medcnn.jobs.notes import note
 
@@ -180,7 +179,7 @@ def _oriented_like(
     """Shape and affine of a volume whose axes are turned as those of another run."""
     from nibabel.orientations import aff2axcodes
 
-    from medcnn.data.prepared.geometry import orient
+    from medcnn.data.formats.volume import orient
 
     volume = np.broadcast_to(np.uint8(0), (1, *shape))  # takes no memory
     turned, place = orient(volume, affine, "".join(aff2axcodes(other)))

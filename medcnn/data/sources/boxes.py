@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from medcnn.data.listing import BOX, SEPARATOR
 from medcnn.data.sources.delimited import at_lines
@@ -62,24 +61,6 @@ def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
         return found
     texts = found.map(lambda edge: "" if np.isnan(edge) else f"{edge:.10g}")
     return texts.groupby(level=0, sort=False).agg(SEPARATOR.join)
-
-
-def boxes_of(table: pd.DataFrame) -> np.ndarray:
-    """Return the boxes of a sample table as (N, M, 4): M the most that a row has, NaN for none.
-
-    Args:
-        table: With the columns `BOX`: numbers, or text with semicolons between several.
-    """
-    if all(is_numeric_dtype(table[name]) for name in BOX):
-        return table[list(BOX)].to_numpy(float)[:, None]
-    rows = [
-        list(zip(*(str(edge).split(SEPARATOR) for edge in row), strict=True))
-        for row in table[list(BOX)].to_numpy().tolist()
-    ]
-    boxes = np.full((len(rows), max(map(len, rows), default=1), 4), np.nan)
-    for k, row in enumerate(rows):
-        boxes[k, : len(row)] = [[float(edge or "nan") for edge in box] for box in row]
-    return boxes
 
 
 def _one_by_one(cells: pd.DataFrame) -> pd.DataFrame:

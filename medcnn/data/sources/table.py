@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from medcnn.data.facts import FACTS, read_fact
 from medcnn.data.keys import cleaned, tidied
 from medcnn.data.listing import BOX, Listing
 from medcnn.data.sources.boxes import check_box_options, read_boxes
@@ -17,6 +16,7 @@ from medcnn.data.sources.delimited import (
     refuse_lines,
     without_empty,
 )
+from medcnn.data.sources.facts import FACTS, read_fact
 from medcnn.data.sources.labels import LabelOptions, Labels, read_labels
 from medcnn.data.sources.table_paths import read_paths, read_several
 from medcnn.data.sources.table_rows import label_cells, listed, one_row_an_image, tell_look_alikes

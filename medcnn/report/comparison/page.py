@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medcnn import __version__
+from medcnn._version import __version__
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_text
 from medcnn.jobs.progress import saying

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from medcnn.data.formats.volume import orient
 from medcnn.data.image import Image, ImageSpec
-from medcnn.data.prepared.geometry import orient, own_grid, slice_numbers
+from medcnn.data.prepared.geometry import own_grid, slice_numbers
 from medcnn.data.prepared.resample import to_own_grid
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import replacing

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from medcnn import __version__
+from medcnn._version import __version__
 from medcnn.jobs.atomic_files import write_text
 from medcnn.report import privacy as run_privacy
 from medcnn.report.pages import environment

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from medcnn import __version__
+from medcnn._version import __version__
 from medcnn.data.row_names import names_of_rows
 from medcnn.jobs.atomic_files import write_text
 from medcnn.jobs.progress import saying

@@ -12,10 +12,10 @@ import SimpleITK
 import torch
 
 from medcnn.data.formats import decode
+from medcnn.data.formats.volume import orient
 from medcnn.data.image import Image, ImageSpec
 from medcnn.data.prepared.geometry import (
     check_spec,
-    orient,
     prepare,
     prepare_mask,
     prepared_affine,

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcnn.data.listing import BOX
-from medcnn.data.sources.boxes import boxes_of, read_boxes
+from medcnn.data.listing import BOX, boxes_of
+from medcnn.data.sources.boxes import read_boxes
 from medcnn.errors import UserError
 
 NONE = [""] * 4

@@ -1,6 +1,5 @@
 """How a run is opened, what is noted of it, and how it goes on after an interruption."""
 
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -119,11 +118,6 @@ def _overrides(run: RunDir) -> list[str]:
     given = [*run.facts.get("overrides", []), *cli.task_overrides()]
     by_key = {one.lstrip("+").partition("=")[0]: one for one in given}
     return [one for key, one in by_key.items() if key != "resume"]
-
-
-def how_to_go_on(run: RunDir) -> str:
-    """The command that goes on with a run, as the end of a line."""
-    return f"go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"
 
 
 def check_last(run: RunDir) -> None:

@@ -12,15 +12,10 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation import evaluate
 from medcnn.evaluation.of_tables import figures_of_table
-from medcnn.inference.tables import (
-    check_studies,
-    decision_table,
-    headline,
-    named_columns,
-    predictions_table,
-    studies_table,
-)
+from medcnn.inference.results import headline
+from medcnn.inference.tables import decision_table, named_columns, predictions_table, studies_table
 from medcnn.objective import UNKNOWN, Objective
+from medcnn.training.checks import check_studies
 
 
 def samples(multilabel: bool = False) -> Samples:

@@ -1,0 +1,136 @@
+"""An overview of a data set: counts, facts of its images, and some samples."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medcnn.data.batches import unit_images
+from medcnn.data.checks.dataset import DataSet
+from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
+from medcnn.objective import UNKNOWN
+
+NO_LABEL = "label unknown"
+
+
+BY = ("site", "sex")  # columns that are counted beside the classes
+
+
+VALUES = 4096  # of each image that the histogram counts
+
+
+MOST = 500  # images in the histogram, and on the sheet, whose file can't be higher
+
+
+def count(samples: Samples) -> pd.DataFrame:
+    """How many images, studies, patients and samples of each class there are in each split."""
+    table = samples.table
+    names = [split for split in ALL_SPLITS if split != HOLDOUT or (table["split"] == HOLDOUT).any()]
+    parts = {split: table[table["split"] == split] for split in names} | {"all": table}
+    counts = {name: _count(samples, part) for name, part in parts.items()}
+    table = pd.DataFrame(counts).fillna(0).astype(int)
+    return table[(table.index != NO_LABEL) | (table["all"] > 0)]
+
+
+def _count(samples: Samples, part: pd.DataFrame) -> dict[str, int]:
+    numbers = {"images": len(part)}
+    numbers["patients"] = part["patient"].nunique()
+    if "study" in part:
+        numbers["studies"] = part["study"].nunique()
+    if samples.task == "regression":
+        known = {n: part[c].notna() for n, c in _columns(samples)}
+        numbers |= {f"{name} known": int(values.sum()) for name, values in known.items()}
+    elif samples.task == "multilabel":
+        numbers |= {name: int((part[column] == 1).sum()) for name, column in _columns(samples)}
+        unknown = {name: int((part[column] == UNKNOWN).sum()) for name, column in _columns(samples)}
+        numbers |= {f"{name} unknown": n for name, n in unknown.items() if n}
+    else:
+        numbers |= {
+            name: int((part["label"] == k).sum()) for k, name in enumerate(samples.class_names)
+        }
+        numbers[NO_LABEL] = int((part["label"] == UNKNOWN).sum())
+    for column in BY:
+        if column in part:
+            numbers |= {f"{column} {k}": int(n) for k, n in part[column].value_counts().items()}
+    return numbers
+
+
+def _columns(samples: Samples) -> list[tuple[str, str]]:
+    return list(zip(samples.class_names, samples.label_columns, strict=True))
+
+
+def describe(data: DataSet) -> dict[str, Any]:
+    """What the images are, as lines of text by what they tell."""
+    samples = data.samples
+    size = "×".join(map(str, (samples.in_channels, *samples.input_size)))
+    facts: dict[str, Any] = {"network input": f"{size} (channels first)"}
+    files = [fact for fact, k in zip(data.facts, data.slices, strict=True) if k == 0]
+    if files:
+        facts["sizes in the files"] = _most_common("×".join(map(str, f["shape"])) for f in files)
+        facts["channels"] = _most_common(str(f["channels"]) for f in files)
+        facts["types"] = _most_common(f["dtype"] for f in files)
+        facts["spacings, mm"] = _most_common(_spacing(f["spacing"]) for f in files)
+        facts["modalities"] = _most_common(str(f["modality"] or "not said") for f in files)
+        low, high = np.array([f["extremes"] for f in files]).T
+        facts["values in the files"] = f"{low.min():g} … {high.max():g}"
+    facts["values that become 0 and 1"] = _ranges(samples)
+    if "age" in samples.table:
+        age = pd.to_numeric(samples.table["age"], errors="coerce").dropna()
+        if len(age):
+            facts["age"] = f"{age.min():g} … {age.max():g}, median {age.median():g}"
+    masks = samples.masks
+    if masks is not None:
+        rows = torch.arange(len(samples)).split(64)
+        known = sum(int(masks[part].flatten(1).any(1).sum()) for part in rows)
+        facts["images with a lesion that is marked"] = str(known)
+    return facts
+
+
+def _most_common(values: Any, most: int = 5) -> str:
+    """``512×512 (980), 1024×1024 (20)``."""
+    counted = Counter(values).most_common()
+    shown = ", ".join(f"{value} ({number})" for value, number in counted[:most])
+    return shown if len(counted) <= most else f"{shown} and {len(counted) - most} others"
+
+
+def _spacing(spacing: list[float] | None) -> str:
+    return "not said" if spacing is None else "×".join(f"{side:.3g}" for side in spacing)
+
+
+def _ranges(samples: Samples) -> str:
+    ranges = samples.ranges(torch.arange(len(samples)))
+    return _most_common(f"{low:g} and {high:g}" for low, high in ranges.tolist())
+
+
+def shown_rows(samples: Samples, n: int) -> torch.Tensor:
+    """At most `n` rows, evenly from the training split, or from all where that is empty."""
+    rows = np.flatnonzero((samples.table["split"] == "train").to_numpy())
+    rows = rows if len(rows) else np.arange(len(samples))
+    at = np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)
+    return torch.from_numpy(rows[at])
+
+
+def label_of(samples: Samples, row: int) -> str:
+    """A sample's label in words."""
+    values = samples.table[samples.label_columns].iloc[row].tolist()
+    if samples.task == "regression":
+        return ", ".join("unknown" if np.isnan(v) else f"{v:.4g}" for v in values)
+    if samples.task == "multilabel":
+        found = [n for n, value in zip(samples.class_names, values, strict=True) if value == 1]
+        return ", ".join(found) or ("unknown" if UNKNOWN in values else "none")
+    return "unknown" if values[0] == UNKNOWN else samples.class_names[values[0]]
+
+
+def intensities(samples: Samples, split: str) -> np.ndarray:
+    """Some values, in 0 … 1, of some images of a split."""
+    rows = np.flatnonzero((samples.table["split"] == split).to_numpy())
+    rows = (
+        rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int)] if len(rows) else rows
+    )
+    taken = []
+    for part in torch.from_numpy(rows).split(16):
+        values = unit_images(samples, part).flatten(1)
+        taken.append(values[:, :: max(1, values.shape[1] // VALUES)].flatten())
+    return torch.cat(taken).numpy() if taken else np.empty(0)

@@ -1,0 +1,88 @@
+"""Checks before a training, which spare its user to wait for what can't end well."""
+
+import torch
+from omegaconf import DictConfig
+
+from medcnn.classifier.card import task_of
+from medcnn.classifier.classifier import Classifier
+from medcnn.data.batches import unit_images
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError, check_whole_number
+from medcnn.evaluation.studies import check_aggregation, study_labels
+from medcnn.inference.tables import study_numbers
+from medcnn.jobs.checks import check_values
+from medcnn.objective import Task, known
+from medcnn.training.callbacks.batch_norm import IMAGES
+
+
+def check_samples(cfg: DictConfig, samples: Samples) -> None:
+    """Raise the UserError of labels or studies with which a training couldn't end.
+
+    Args:
+        cfg: With ``aggregate`` and ``objective.task``.
+        samples: Of the training.
+    """
+    check_studies(samples, cfg.aggregate, task_of(cfg, samples))
+    check_validation(samples)
+
+
+def check_validation(samples: Samples) -> None:
+    """Raise UserError where no epoch could be chosen, as no label of the validation is known."""
+    if not known(samples.labels[samples.rows("val")]).any():
+        raise UserError(f"data set {samples.name}: no label of the val split is known")
+
+
+def check_smallest_batch(
+    classifier: Classifier, samples: Samples, batch_size: int, processes: int
+) -> None:
+    """Raise UserError if a training batch will have one image that the net can't take alone.
+
+    A batch norm needs two values of a channel, and a map of 1×1 of one image has one.
+
+    Args:
+        classifier: In training mode, in which it stays, with what it has learnt.
+        samples: With the training images.
+        batch_size: Images of a batch, over all processes.
+        processes: Their number.
+    """
+    rows = samples.rows("train")
+    count = min(len(rows), IMAGES)  # by which the statistics of batch norms are taken
+    smallest = min(min(batch_size, len(rows)) // processes, count // -(-count // batch_size))
+    if smallest > 1:
+        return
+    batch = {"image": unit_images(samples, rows[:1]), "label": samples.labels[rows[:1]]}
+    before = {name: value.clone() for name, value in classifier.named_buffers()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            classifier.training_loss(batch | {"row": rows[:1]})
+    except ValueError as error:
+        why, way = f"batch_size={batch_size}", f"take at least {2 * processes + 1}"
+        if len(rows) == 1:
+            why, way = "the train split has one image", "give it more"
+        raise UserError(
+            f"{why}: a training batch of one image can't be batch-normalised, since the net makes "
+            f"a map of one value of it; {way}, or larger images (dataset.size), or a stem that "
+            "shrinks them less (model.stem)"
+        ) from error
+    finally:
+        for name, value in classifier.named_buffers():
+            value.copy_(before[name])
+
+
+def check_studies(samples: Samples, aggregate: str, task: Task) -> None:
+    """Raise the UserError now that `write_results` would raise after the training."""
+    check_aggregation(aggregate, task, len(samples.class_names))
+    if "study" in samples.table:
+        studies, first = study_numbers(samples.table)
+        study_labels(samples.labels.numpy(), studies, samples.table["study"].iloc[first].tolist())
+
+
+def check_numbers(cfg: DictConfig) -> None:
+    """Raise UserError at a value of the config that can't be, such as a number out of range."""
+    from medcnn.evaluation.of_tables import check_settings
+    from medcnn.jobs.instantiate import plain
+
+    check_values(cfg, "train")
+    check_settings(plain(cfg.evaluation))
+    if cfg.fold not in (None, "all"):
+        check_whole_number("fold", cfg.fold, 0, cfg.folds - 1)

@@ -1,0 +1,118 @@
+"""Fit, then pass validation and test split through the best checkpoint."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from medcnn.jobs.atomic_files import write_csv, write_json
+from medcnn.jobs.rundir import RunDir, environment
+
+if TYPE_CHECKING:
+    from medcnn.data.samples import Samples
+
+
+def fit_and_test(
+    cfg: DictConfig, run: RunDir, trust: list[str], samples: "Samples"
+) -> tuple[Any, float]:
+    """Fit, then pass validation and test split through the best checkpoint; in every process.
+
+    Returns:
+        The classifier with `tested` filled, and the highest `medcnn.evaluation.score`.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from medcnn.classifier.build import make_classifier
+    from medcnn.classifier.card import make_card
+    from medcnn.classifier.checkpoint import read_checkpoint
+    from medcnn.jobs.hardware import processes, set_threads
+    from medcnn.training.checks import check_smallest_batch
+    from medcnn.training.from_config import make_data, make_training
+    from medcnn.training.trainer import make_trainer
+
+    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if cfg.shuffle_labels:
+        samples.shuffle_labels(cfg.seed)
+    card = make_card(cfg, samples)
+    fresh = not run.last.exists()
+    classifier = make_classifier(card, trust, fresh=fresh, **make_training(cfg, samples, trust))
+    if cfg.cam.n > 0 and classifier.spatial:
+        from medcnn.evidence.of_split import check_explainable
+
+        check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
+    data = make_data(cfg, samples, trust)
+    check_smallest_batch(classifier, samples, cfg.batch_size, processes(cfg.trainer))
+    trainer = make_trainer(cfg, run, trust)
+    if trainer.is_global_zero:
+        write_csv(run / "samples.csv", samples.table, index_label="row")
+        precision = str(trainer.precision)
+        write_json(run / "environment.json", environment(precision=precision))
+        _introduce(run, samples, classifier, precision)
+    resume_from = run.last if run.last.exists() else None
+    _guarded(trainer.fit, classifier, data, ckpt_path=resume_from, weights_only=True)
+    weights = run.best if run.best.exists() else run.last
+    classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
+    # named, so that Lightning looks for no other
+    _guarded(trainer.test, classifier, data, ckpt_path=weights, weights_only=True, verbose=False)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
+    return classifier, float("nan") if score is None else float(score)
+
+
+def _guarded(step: Any, *args: Any, **options: Any) -> None:
+    """Call fit or test; Lightning turns Ctrl-C into SystemExit, and this turns it back."""
+    try:
+        step(*args, **options)
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
+
+
+def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> None:
+    """Say what is about to be trained, on what, and what its maps will lack."""
+    import torch
+
+    from medcnn.data.samples import ALL_SPLITS, HOLDOUT
+    from medcnn.evaluation.few_images import validation_lines
+    from medcnn.jobs.notes import note, shortened
+    from medcnn.nets import Net, coarse_map_warning
+    from medcnn.report.figure_files import lacking
+
+    net = classifier.net
+    counts = samples.table["split"].value_counts()
+    names = [split for split in ALL_SPLITS if split in counts or split != HOLDOUT]
+    parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in names)
+    size = "×".join(str(side) for side in samples.input_size)
+    millions = sum(p.numel() for p in net.parameters()) / 1e6
+    print(
+        f"data {samples.name}: {parts} images of {size}, classes {shortened(samples.class_names)}"
+    )
+    if signs := lacking(samples.class_names):
+        note(
+            f"no font of this machine has {signs[:8]}, which figures show as codes: install one "
+            "(such as fonts-noto-cjk)"
+        )
+    name = classifier.card["config"]["model"].get("name", type(net).__name__)
+    threads = f"{torch.get_num_threads()} CPU threads"
+    threads += f" (waiting: {os.environ.get('OMP_WAIT_POLICY', 'default')})"
+    print(
+        f"model {name}: {millions:.2f} million parameters; {precision}, {threads}; "
+        f"run directory {run.path}",
+        flush=True,
+    )
+    if isinstance(net, Net) and net.loaded is not None:
+        print(f"weights: {net.loaded}", flush=True)
+    learning = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    if classifier.freezing.trunk_is_fixed:
+        how = "augment=none computes their features once"
+        if classifier.cache is not None:
+            how = "features are computed once"
+        print(f"frozen: all but {learning:,} parameters; {how}", flush=True)
+    warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
+    if warning:
+        print(f"note: {warning}", flush=True)
+    labels = samples.labels[samples.rows("val")]
+    for line in validation_lines(labels, classifier.objective.task, samples.class_names):
+        note(line)

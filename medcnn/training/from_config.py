@@ -1,0 +1,63 @@
+"""From a config to the parts of a training: optimiser, scheduler, freezing, loaders."""
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from medcnn.classifier.freezing import FeatureCache, Freezing
+from medcnn.data.batches import DataModule, unit_images
+from medcnn.data.memory import available_memory
+from medcnn.data.samples import SPLITS, Samples
+from medcnn.errors import UserError
+from medcnn.jobs.instantiate import instantiate, plain
+
+
+def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> dict[str, Any]:
+    """What `Classifier` needs for its training: see there."""
+
+    def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise UserError(f"optimizer._target_={cfg.optimizer.get('_target_')} is no optimiser")
+        return made
+
+    def scheduler(optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any] | None:
+        options = {"optimizer": optimizer, "total_steps": total_steps}
+        if cfg.scheduler.get("_target_") is None:
+            return None
+        schedule: dict[str, Any] = instantiate(cfg.scheduler, "scheduler", trust, **options)
+        return schedule
+
+    node = cfg.transfer
+    chosen = Freezing(node.mode, float(node.first_lr), int(node.unfreeze), float(node.head_lr))
+    cache = None
+    augments = any(value for key, value in plain(cfg.augment).items() if key != "_target_")
+    if chosen.trunk_is_fixed and not augments:
+        images = partial(unit_images, samples)
+        cache = FeatureCache(len(samples), available_memory() // 4, images, cfg.batch_size)
+    return {"optimizer": optimizer, "scheduler": scheduler, "freezing": chosen, "cache": cache}
+
+
+def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataModule:
+    """The loaders of training, validation, and at the end validation and test.
+
+    Raises:
+        UserError: A split without samples, before anything is trained.
+    """
+    for split in SPLITS:
+        samples.rows(split)
+    augment = None
+    if cfg.augment.get("_target_") is not None:
+        augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
+    return DataModule(
+        samples,
+        cfg.batch_size,
+        seed=cfg.seed,
+        augment=augment,
+        overfit_batches=cfg.overfit_batches,
+        test_splits=("val", "test"),
+        limits={split: cfg.trainer[f"limit_{split}_batches"] for split in SPLITS},
+    )
