@@ -1,19 +1,139 @@
 """Inference of files: read, classified, and counted."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from medcnn.errors import UserError
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from medcnn.classifier.classifier import Classifier
+from medcnn.classifier.ensemble import Ensemble, load, load_members
+from medcnn.data.batches import unit_intensity
+from medcnn.data.image import ImageSpec, spec_of
+from medcnn.data.image_files import list_images
+from medcnn.data.inputs import NAN, Input, as_asked, read_input
+from medcnn.errors import UserError, check_path, check_whole_number
+from medcnn.evaluation.few_images import isotonic_lines
+from medcnn.evaluation.studies import aggregate
+from medcnn.inference.tables import decision_table
+from medcnn.inference.tta import mirrored_axes, subsets
+from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv
+from medcnn.jobs.hardware import device_of
+from medcnn.jobs.notes import note
+from medcnn.jobs.progress import progress
 from medcnn.jobs.terminal import say
 
-if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
 
-    from medcnn.classifier.classifier import Classifier
-    from medcnn.classifier.ensemble import Ensemble
-    from medcnn.data.image import ImageSpec
-    from medcnn.data.inputs import Input
+def classify_files(cfg: DictConfig, trust: list[str]) -> None:
+    """Write one row an image: its path, the probability of each class, and the decision.
+
+    Where the training chose an operating point, the decision is made at its threshold, which is
+    there too: the positive class is called where its probability reaches that; of several labels
+    each has one. An ensemble has the one that a cross-validation chose for it, or none.
+
+    With ``tta=flips`` the mean over mirror images, along the axes that the training mirrored.
+
+    Images are prepared as those that the net was trained on. A file that can't be read is named,
+    and the others are classified all the same.
+
+    Args:
+        cfg: The config as composed from conf/predict.yaml.
+        trust: Names that the checkpoint's config may hold beside medcnn's own.
+
+    Raises:
+        UserError: Anything that the user can put right.
+    """
+    for_spreadsheets(cfg.get("spreadsheet", False))
+    output = _free_output(cfg)
+    classifier = _loaded(cfg, trust).to(device_of(cfg.accelerator))
+    card = classifier.card
+    axes = mirrored_axes(cfg.tta, card["config"])
+    batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
+    check_whole_number("batch_size", batch_size, least=1)
+    spec = as_asked(spec_of(card), cfg.dataset)
+    paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)
+    _check_dense(cfg, axes)
+    _calibrate(classifier, cfg.calibration)
+    if cfg.dense:
+        from medcnn.inference.score_maps import maps_of, score_maps  # and with them Matplotlib
+
+        if maps_of(output).exists() and not cfg.overwrite:
+            raise UserError(f"{maps_of(output)} exists; overwrite=true writes into it")
+        write_csv(output, table := score_maps(classifier, paths, spec, output, cfg.size))
+        report(output, len(table), len(paths))
+        return
+    found: dict[Path, np.ndarray] = {}
+    for first in progress(range(0, len(paths), batch_size), "batches of files classified"):
+        items = read_all(paths[first : first + batch_size], spec, card["in_channels"])
+        found |= classify_all(classifier, items, batch_size, axes)
+    if not found:
+        raise UserError(
+            f"images={cfg.images}: none of {len(paths)} files could be read or classified"
+        )
+    table = decision_table(
+        classifier.objective,
+        torch.from_numpy(_one_each(list(found.values()), classifier)),
+        card["class_names"],
+        classifier.operating_point,
+    )
+    table.insert(0, "image", [str(path) for path in found])
+    write_csv(output, table)
+    report(output, len(found), len(paths))
+
+
+def _free_output(cfg: DictConfig) -> Path:
+    """The file that ``output`` names, which may be written to."""
+    check_path("output", cfg.output)
+    output = Path(cfg.output)
+    if output.exists() and not cfg.overwrite:
+        raise UserError(f"output={output} exists; overwrite=true replaces it")
+    check_folder(f"output={output}", output.parent)
+    return output
+
+
+def _loaded(cfg: DictConfig, trust: list[str]) -> Classifier | Ensemble:
+    """The classifier of ``checkpoint``, or the ensemble."""
+    if cfg.checkpoint is not None and not cfg.ensemble:
+        return load(cfg.checkpoint, trust=trust)
+    _, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
+    return Ensemble(members, choices).eval()
+
+
+def _check_dense(cfg: DictConfig, axes: list[int]) -> None:
+    """Raise UserError for what can't go together with ``dense``, or without it."""
+    if not isinstance(cfg.dense, bool):
+        raise UserError(f"dense={cfg.dense}: choose true or false")
+    if cfg.size is not None and not cfg.dense:
+        raise UserError("size=… goes with dense=true: else images become those of the training")
+    if cfg.dense and (cfg.calibration != "none" or axes):
+        raise UserError(
+            "calibration=… and tta=… go with whole images; dense=true maps plain scores"
+        )
+
+
+def _calibrate(classifier: Classifier | Ensemble, how: str) -> None:
+    """Take calibrated probabilities, and say what a reader of the decisions has to know."""
+    classifier.calibrate(how)
+    if how == "isotonic":
+        one: Any = classifier.members[0] if isinstance(classifier, Ensemble) else classifier
+        for line in isotonic_lines(one.choices):
+            note(line)
+    if classifier.operating_point is None and classifier.card["task"] in ("binary", "multilabel"):
+        note("no operating point was chosen: decisions are made at 0.5")
+
+
+def _one_each(probs: list[np.ndarray], classifier: Classifier | Ensemble) -> np.ndarray:
+    """Probabilities (N, K) of files, each of which has (S, K): slices are put together."""
+    files = np.repeat(np.arange(len(probs)), [len(part) for part in probs])
+    if len(files) == len(probs):
+        return np.concatenate(probs)
+    objective = classifier.objective
+    how = classifier.card["config"].get("aggregate", "mean")
+    return aggregate(
+        np.concatenate(probs), files, how, task=objective.task, positive=objective.positive
+    )
 
 
 def report(output: Path, done: int, asked: int) -> None:
@@ -23,10 +143,8 @@ def report(output: Path, done: int, asked: int) -> None:
         raise UserError(f"{asked - done} of {asked} images could not be read or classified")
 
 
-def read_all(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path, Input]":
-    """What the files hold that can be read; the others are named."""
-    from medcnn.data.inputs import read_input
-
+def read_all(paths: list[Path], spec: ImageSpec, channels: int) -> dict[Path, Input]:
+    """Read the files that can be read; the others are named."""
     items: dict[Path, Input] = {}
     for path in paths:
         try:
@@ -39,33 +157,32 @@ def read_all(paths: list[Path], spec: "ImageSpec", channels: int) -> "dict[Path,
 
 
 def classify_all(
-    classifier: "Classifier | Ensemble", items: "list[Input]", batch_size: int, axes: list[int]
-) -> list["np.ndarray"]:
-    """Probabilities (S, K) of each item, the mean of all members' of all mirror images."""
-    import torch
+    classifier: Classifier | Ensemble, items: dict[Path, Input], batch_size: int, axes: list[int]
+) -> dict[Path, np.ndarray]:
+    """Return probabilities (S, K) of each file, the mean of all members' of all mirror images.
 
-    from medcnn.classifier.ensemble import Ensemble
-    from medcnn.inference.tta import subsets
-
+    Those that aren't finite are left out, and their file is named.
+    """
+    if not items:
+        return {}
     members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
+    inputs = list(items.values())
     with classifier.autocast():
         views = [
-            _probs(member, items, batch_size, mirrored)
+            _probs(member, inputs, batch_size, mirrored)
             for member in members
             for mirrored in subsets(axes)
         ]
-    probs = torch.stack(views).mean(0)
-    return [part.numpy() for part in probs.split([len(item.stored) for item in items])]
+    parts = torch.stack(views).mean(0).split([len(item.stored) for item in inputs])
+    found = {path: part.numpy() for path, part in zip(items, parts, strict=True)}
+    for path, part in found.items():
+        if not np.isfinite(part).all():
+            say(f"{path} {NAN}")
+    return {path: part for path, part in found.items() if np.isfinite(part).all()}
 
 
-def _probs(
-    member: Any, items: "list[Input]", batch_size: int, mirrored: tuple[int, ...]
-) -> "Tensor":
+def _probs(member: Any, items: list[Input], batch_size: int, mirrored: tuple[int, ...]) -> Tensor:
     """Probabilities (N, K) that one classifier gives the images of all items, as mirrored."""
-    import torch
-
-    from medcnn.data.batches import unit_intensity
-
     own = member.card["intensity_range"]  # of the images that it was trained on
     images = [
         unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
