@@ -126,7 +126,7 @@ def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule:
     names = classifier.card["class_names"]
     choices = choose(classifier.objective, logits, labels, rule, names)
     classifier.card["choices"] = choices
-    keep(run.best if run.best.exists() else run.last, choices)
+    keep(run.weights, choices)
     point = choices["operating_point"]
     return operating_point_lines(point, labels, classifier.objective.task, names)
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn.jobs.atomic_files import write_csv, write_json, write_text
+from medcnn.jobs.environment import environment
 from medcnn.jobs.instantiate import plain
 from medcnn.jobs.private import hide_paths
-from medcnn.jobs.rundir import RunDir, environment
+from medcnn.jobs.rundir import RunDir
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer

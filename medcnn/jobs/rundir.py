@@ -2,14 +2,10 @@
 
 import json
 import os
-import platform
 import shlex
 import shutil
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,6 @@ from medcnn.errors import UserError, check_path, disk_full
 from medcnn.jobs.atomic_files import json_text, write_json
 from medcnn.jobs.claims import alone_in, living, owner
 from medcnn.jobs.instantiate import check_yaml
-from medcnn.jobs.private import without_paths
 
 FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
 RESULTS = (
@@ -39,7 +34,6 @@ RESULTS = (
 FOLDS = ("folds.csv", "ensemble.json", "ensemble", *(f"fold-{fold}" for fold in range(100)))
 FOLDERS = ("checkpoints", "cams", "tensorboard", "csv", "logs")
 OURS = (*FILES, *RESULTS, *FOLDERS, *FOLDS)
-LIBRARIES = ("medcnn", "torch", "torchvision", "pytorch-lightning", "monai", "hydra-core", "numpy")
 
 
 class RunDir:
@@ -60,6 +54,11 @@ class RunDir:
     def best(self) -> Path:
         """Checkpoint of the epoch with the highest validation AUROC: weights, no optimiser."""
         return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def weights(self) -> Path:
+        """The best checkpoint; the last one where no epoch was chosen."""
+        return self.best if self.best.exists() else self.last
 
     @property
     def last(self) -> Path:
@@ -238,31 +237,6 @@ class RunDir:
         if "trainer" not in config or "paths" not in config:
             raise UserError(f"{self.path} holds no training run: see its config.yaml")
         return config
-
-
-def environment(**facts: Any) -> dict[str, Any]:
-    """What the run ran on and with, for environment.json."""
-    import torch
-
-    return {
-        "command": [Path(sys.executable).name, *map(without_paths, sys.argv)],
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "libraries": {name: _version(name) for name in LIBRARIES},
-        "cpu": {"count": os.cpu_count(), "capability": torch.backends.cpu.get_cpu_capability()},
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "torch_threads": torch.get_num_threads(),
-        "waiting_threads": os.environ.get("OMP_WAIT_POLICY"),
-        **facts,
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def how_to_go_on(run: RunDir) -> str:

@@ -44,7 +44,7 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     with once():  # what is said of the data holds for all folds
         scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
     _pool_samples(run, parts)
-    official = _finish_ensemble(cfg, run, [_checkpoint(part) for part in parts], trust)
+    official = _finish_ensemble(cfg, run, [part.weights for part in parts], trust)
     metrics = _pool_predictions(cfg, run, parts, official)
     write_run_page(run.path)
     write_model_card(run.path)
@@ -126,7 +126,7 @@ def _pool_predictions(
     from medcnn.evaluation.of_tables import analysis_of, flat
     from medcnn.inference.results import headline
 
-    card = read_checkpoint(_checkpoint(parts[0]))["medcnn"]
+    card = read_checkpoint(parts[0].weights)["medcnn"]
     pooled_levels: dict[str, pd.DataFrame] = {}
     by_fold = [{"fold": fold, **_tested(part)} for fold, part in enumerate(parts)]
     for name, level in (("predictions.csv", "image"), ("predictions_study.csv", "study")):
@@ -219,7 +219,3 @@ def _points(parts: list[RunDir]) -> dict[str, Any] | None:
         own = [(point["labels"].get(name) or {}).get("threshold") for point in points]
         labels[name] = {"thresholds": own} if any(one is not None for one in own) else None
     return facts | {"labels": labels}
-
-
-def _checkpoint(part: RunDir) -> Path:
-    return part.best if part.best.exists() else part.last

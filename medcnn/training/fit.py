@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from medcnn.jobs.atomic_files import write_csv, write_json
-from medcnn.jobs.rundir import RunDir, environment
+from medcnn.jobs.environment import environment
+from medcnn.jobs.rundir import RunDir
 
 if TYPE_CHECKING:
     from medcnn.data.samples import Samples
@@ -52,7 +53,7 @@ def fit_and_test(
         _introduce(run, samples, classifier, precision)
     resume_from = run.last if run.last.exists() else None
     _guarded(trainer.fit, classifier, data, ckpt_path=resume_from, weights_only=True)
-    weights = run.best if run.best.exists() else run.last
+    weights = run.weights
     classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
     # named, so that Lightning looks for no other
     _guarded(trainer.test, classifier, data, ckpt_path=weights, weights_only=True, verbose=False)

@@ -11,8 +11,7 @@ import pytest
 from disks import fill
 
 from medcnn.errors import UserError
-from medcnn.jobs import rundir
-from medcnn.jobs.rundir import OURS, RunDir, environment
+from medcnn.jobs.rundir import OURS, RunDir
 
 CONFIG = "trainer: {max_epochs: 3}\npaths: {run: x}\n"
 
@@ -275,20 +274,3 @@ def test_a_folder_without_a_run(run: RunDir, text: str | None) -> None:
         (run / "config.yaml").write_text(text)
     with pytest.raises(UserError, match=r"vu holds no .*run"):
         run.read_config()
-
-
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["train.py", "seed=1"])
-    facts = environment(precision="bf16-mixed")
-    assert set(facts) == {
-        "command", "time", "python", "platform", "libraries", "cpu", "gpus", "torch_threads",
-        "waiting_threads", "precision",
-    }  # fmt: skip
-    assert facts["command"][1:] == ["train.py", "seed=1"]
-    assert facts["precision"] == "bf16-mixed"
-    assert facts["cpu"]["count"] == os.cpu_count()
-    assert set(facts["libraries"]) == set(rundir.LIBRARIES)
-    assert facts["libraries"]["torch"]
-    json.dumps(facts, allow_nan=False)
-    monkeypatch.setattr(rundir, "LIBRARIES", ("no-such-library",))
-    assert environment()["libraries"] == {"no-such-library": None}

@@ -10,8 +10,8 @@ from medcnn.data.formats.volume import orient
 from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.prepared.resample import Points, interpolate, nearest
 from medcnn.errors import UserError, check_whole_number
+from medcnn.nets.classic_kernels import LUMA
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
 SAME = 1e-5  # relative difference up to which two spacings are one
 ANYWAY = "dataset.allow_missing_geometry=true takes it as it is"
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import asdict, replace
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.prepared.cache import Cache, Entry, Facts
 from medcnn.data.prepared.intensity import percentiles
 from medcnn.errors import UserError
+from medcnn.jobs.environment import library_version
 from medcnn.jobs.progress import progress
 
 FORMAT = 3  # raised whenever the same file is prepared in another way
@@ -56,7 +56,7 @@ def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
         kind: ``image`` or ``mask``.
     """
     settings = {key: value for key, value in asdict(spec).items() if key in WHAT}
-    versions = {name: _version(name) for name in LIBRARIES}
+    versions = {name: library_version(name) for name in LIBRARIES}
     return {"format": FORMAT, "kind": kind, "spec": settings, "versions": versions}
 
 
@@ -294,10 +294,3 @@ def _listed(affine: Array | None) -> list[list[float]] | None:
 
 def _pair(pair: Iterable[Any] | None) -> list[float] | None:
     return None if pair is None else [float(value) for value in pair]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
