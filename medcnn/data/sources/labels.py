@@ -2,13 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from medcnn.data.keys import look_alikes, tidy
+from medcnn.data.keys import tidy
+from medcnn.data.sources.class_names import (
+    index_by_name,
+    numbers,
+    positive_class,
+    sorted_names,
+    text_of,
+)
 from medcnn.data.sources.delimited import at_lines
 from medcnn.errors import UserError
 from medcnn.jobs.notes import note
@@ -17,8 +23,6 @@ from medcnn.objective import TASKS, UNKNOWN, Task
 MOST_NUMBERS = 20  # classes named by numbers; more look like a quantity
 YES = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
 UNSURE = {"": UNKNOWN, "-1": UNKNOWN}  # -1 as CheXpert has it
-# Two classes of which no one doubts which is the finding; the second of each.
-OBVIOUS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"negative", "positive"})
 
 
 @dataclass
@@ -70,7 +74,7 @@ class LabelOptions:
             return None
         given = self.classes
         listed = isinstance(given, Sequence) and not isinstance(given, str)
-        names = [_text(value) for value in given] if listed else []
+        names = [text_of(value) for value in given] if listed else []
         if not names or "" in names or len({name.casefold() for name in names}) < len(names):
             raise UserError(f"dataset.classes={given}: give a list of different names, or null")
         return names
@@ -134,13 +138,18 @@ def _classes(cells: pd.Series, options: LabelOptions) -> Labels:
     if options.task in ("auto", "binary") and meant == {"0", "1"}:
         _tell_unsure(cells, "; dataset.classes=[-1,0,1] makes it a class")
         cells = cells.where(cells != "-1", "")  # as in a column of several labels
+    elif options.task in ("auto", "binary") and names is None and set(cells) - {""} == {"0", "-1"}:
+        raise UserError(
+            f"{_name(cells)} holds 0 and -1 alone: give dataset.classes=[0,1] if -1 means unknown, "
+            "[-1,0] if it is a class"
+        )
     found = [name for name in cells.unique() if name]
     if names is None:
         _check_not_numbers(found, cells, options)
-        names = _sorted_names(found)
-        if options.task == "ordinal" and _numbers(names) is None:
+        names = sorted_names(found)
+        if options.task == "ordinal" and numbers(names) is None:
             raise UserError("dataset.task=ordinal: give the order of the classes, dataset.classes")
-    index = _index_by_name(names)
+    index = index_by_name(names)
     values = [index.get(cell.casefold(), UNKNOWN) for cell in cells]
     _refuse((cells != "") & (np.array(values) == UNKNOWN), cells, "none of dataset.classes")
     if len(names) < 2:
@@ -153,7 +162,7 @@ def _classes(cells: pd.Series, options: LabelOptions) -> Labels:
     if task == "binary" and len(names) != 2:
         raise UserError(f"dataset.task=binary, but {_name(cells)} has {len(names)} classes")
     columns = pd.DataFrame({"label": np.array(values, np.int64)}, index=cells.index)
-    return Labels(task, tuple(names), columns, _positive(task, names, options.positive))
+    return Labels(task, tuple(names), columns, positive_class(task, names, options.positive))
 
 
 def _tell_unsure(cells: pd.Series, advice: str = "") -> None:
@@ -167,7 +176,7 @@ def _check_not_numbers(found: list[str], cells: pd.Series, options: LabelOptions
     """Don't guess where labels may be a quantity, or several in one cell."""
     if options.task != "auto":
         return
-    values = _numbers(found)
+    values = numbers(found)
     if values is not None and (len(found) > MOST_NUMBERS or any(v % 1 for v in values)):
         raise UserError(
             f"{_name(cells)} holds {len(found)} different numbers: say whether they are a quantity "
@@ -179,25 +188,6 @@ def _check_not_numbers(found: list[str], cells: pd.Series, options: LabelOptions
                 f"{_name(cells)} holds labels with {sign!r}: say dataset.separator='{sign}' if it "
                 "stands between several labels, else dataset.task=multiclass"
             )
-
-
-def _positive(task: Task, names: list[str], given: Any) -> int | None:
-    """Index of the class that is sought.
-
-    Raises:
-        UserError: No such class.
-    """
-    if given is not None:
-        index = _index_by_name(names).get(_text(given).casefold())
-        if task != "binary" or index is None:
-            raise UserError(
-                f"dataset.positive={given}: give one of two classes; they are {', '.join(names)}"
-            )
-        return index
-    folded = [name.casefold() for name in names]
-    if task == "binary" and set(folded) in OBVIOUS:
-        return folded.index(max(folded))  # the words are such that the finding sorts last
-    return None
 
 
 def _label_columns(cells: pd.DataFrame, options: LabelOptions) -> Labels:
@@ -218,16 +208,16 @@ def _label_sets(cells: pd.Series, options: LabelOptions, separator: str) -> Labe
     """All labels of a row in one cell."""
     sets = [[tidy(part) for part in cell.split(separator)] for cell in cells]
     held = [{part.casefold(): part for part in parts if part} for parts in sets]
-    none = None if options.no_finding is None else _text(options.no_finding).casefold()
+    none = None if options.no_finding is None else text_of(options.no_finding).casefold()
     contradicting = pd.Series([none in part and len(part) > 1 for part in held], cells.index)
     _refuse(contradicting, cells, f"{options.no_finding} together with a finding", show=False)
     if none is not None and options.classes is None and not any(none in part for part in held):
         raise UserError(f"dataset.no_finding={options.no_finding}: no row of {_name(cells)} has it")
     found = {name for part in held for key, name in part.items() if key != none}
-    names = options.names or _sorted_names(sorted(found))
+    names = options.names or sorted_names(sorted(found))
     if not names:
         raise UserError(f"{_name(cells)} holds no label but {options.no_finding}")
-    index = _index_by_name(names)
+    index = index_by_name(names)
     if none in index:
         raise UserError(f"dataset.no_finding={options.no_finding}: leave it out of dataset.classes")
     strange = pd.Series([bool(part.keys() - index.keys() - {none}) for part in held], cells.index)
@@ -262,46 +252,6 @@ def _ordered_columns(cells: pd.DataFrame, options: LabelOptions) -> list[str]:
             f"dataset.classes={given} has to hold the names of the label columns, {', '.join(own)}"
         )
     return given or own
-
-
-def _sorted_names(found: list[str]) -> list[str]:
-    """Names in alphabetical order, or by value if all are numbers.
-
-    Raises:
-        UserError: Two that differ in capitals only.
-    """
-    folded: dict[str, str] = {}
-    for name in found:
-        if (other := folded.setdefault(name.casefold(), name)) != name:
-            raise UserError(
-                f"the labels {other} and {name} differ in capitals only: make them one, or give "
-                "the names in dataset.classes"
-            )
-    if groups := look_alikes(found):
-        more = f", and {len(groups) - 1} others" if len(groups) > 1 else ""
-        note(f"the labels {' and '.join(groups[0])} look alike{more}; they are different classes")
-    values = _numbers(found)
-    if values is not None:
-        return [name for _, name in sorted(zip(values, found, strict=True))]
-    return sorted(found)
-
-
-def _numbers(names: list[str]) -> list[float] | None:
-    """The values of names that are all finite numbers, else None."""
-    try:
-        values = [float(name) for name in names]
-    except ValueError:
-        return None
-    return values if all(map(isfinite, values)) else None
-
-
-def _index_by_name(names: list[str]) -> dict[str, int]:
-    return {name.casefold(): index for index, name in enumerate(names)}
-
-
-def _text(value: Any) -> str:
-    """A name from a config, where it may be a number or a truth value."""
-    return "" if value is None else tidy(str(value))
 
 
 def _refuse(bad: pd.Series, cells: pd.Series, what: str, *, show: bool = True) -> None:

@@ -426,6 +426,13 @@ def test_cells_that_are_no_number(cell: str) -> None:
 # What is said of them.
 
 
+def test_minus_one_beside_zero_alone_is_asked_for() -> None:
+    with refused(r"label column dx holds 0 and -1 alone: give dataset.classes=\[0,1\] if -1 means"):
+        one(["0", "-1", ""])
+    assert values(one(["0", "-1"], classes=[0, 1])) == {"label": [0, -1]}
+    assert values(one(["0", "-1"], classes=[-1, 0])) == {"label": [1, 0]}
+
+
 def test_minus_one_is_said_to_be_unknown(caplog: pytest.LogCaptureFixture) -> None:
     assert values(one(["-1", "0", "1", "-1"])) == {"label": [-1, 0, 1, -1]}
     (record,) = caplog.records

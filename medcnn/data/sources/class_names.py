@@ -1,0 +1,72 @@
+"""Names of classes: in which order they stand, and which of them is sought."""
+
+from math import isfinite
+from typing import Any
+
+from medcnn.data.keys import look_alikes, tidy
+from medcnn.errors import UserError
+from medcnn.jobs.notes import note
+from medcnn.objective import Task
+
+# Two classes of which no one doubts which is the finding; the second of each.
+OBVIOUS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"negative", "positive"})
+
+
+def positive_class(task: Task, names: list[str], given: Any) -> int | None:
+    """Index of the class that is sought.
+
+    Raises:
+        UserError: No such class.
+    """
+    if given is not None:
+        index = index_by_name(names).get(text_of(given).casefold())
+        if task != "binary" or index is None:
+            raise UserError(
+                f"dataset.positive={given}: give one of two classes; they are {', '.join(names)}"
+            )
+        return index
+    folded = [name.casefold() for name in names]
+    if task == "binary" and set(folded) in OBVIOUS:
+        return folded.index(max(folded))  # the words are such that the finding sorts last
+    return None
+
+
+def sorted_names(found: list[str]) -> list[str]:
+    """Names in alphabetical order, or by value if all are numbers.
+
+    Raises:
+        UserError: Two that differ in capitals only.
+    """
+    folded: dict[str, str] = {}
+    for name in found:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            raise UserError(
+                f"the labels {other} and {name} differ in capitals only: make them one, or give "
+                "the names in dataset.classes"
+            )
+    if groups := look_alikes(found):
+        more = f", and {len(groups) - 1} others" if len(groups) > 1 else ""
+        note(f"the labels {' and '.join(groups[0])} look alike{more}; they are different classes")
+    values = numbers(found)
+    if values is not None:
+        return [name for _, name in sorted(zip(values, found, strict=True))]
+    return sorted(found)
+
+
+def numbers(names: list[str]) -> list[float] | None:
+    """The values of names that are all finite numbers, else None."""
+    try:
+        values = [float(name) for name in names]
+    except ValueError:
+        return None
+    return values if all(map(isfinite, values)) else None
+
+
+def index_by_name(names: list[str]) -> dict[str, int]:
+    """The number of each class by its name, in small letters."""
+    return {name.casefold(): index for index, name in enumerate(names)}
+
+
+def text_of(value: Any) -> str:
+    """A name from a config, where it may be a number or a truth value."""
+    return "" if value is None else tidy(str(value))
