@@ -18,7 +18,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ import numpy as np
 from medcnn.data.identity import status_of
 from medcnn.data.image import Array
 from medcnn.data.prepared.cache_index import DamagedError, damaged, open_index
+from medcnn.data.prepared.cache_room import in_use, make_room
 from medcnn.errors import UserError, reason
 
 Facts = dict[str, Any]
@@ -72,9 +72,7 @@ class Cache:
         self._packs: dict[str, IO[bytes]] = {}
         self._ends: dict[str, int] = {}
         with self._writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._use = (self.folder / "use.lock").open("w")
-            fcntl.flock(self._use, fcntl.LOCK_SH)
+            self._use = in_use(self.folder)
             os.utime(self.folder)  # when it was last used
             self._index = self._open_index()
             self._forget_damaged()
@@ -111,11 +109,13 @@ class Cache:
             now = self._pack_stamp(kind)
             if stamp == now:
                 continue
-            lost = damaged(self._index, kind, self.folder / f"{kind}.bin", _item_size(kind))
+            pack = self.folder / f"{kind}.bin"
+            lost = damaged(self._index, kind, pack, _item_size(kind))
             if lost:
-                pack = self.folder / f"{kind}.bin"
                 print(f"the cache's {pack} is damaged: {len(lost)} files are read anew", flush=True)
             with suppress(BlockingIOError), self._locked(wait=bool(lost)):
+                if lost:  # another process may have mended it meanwhile
+                    lost = damaged(self._index, kind, pack, _item_size(kind))
                 query = "DELETE FROM images WHERE content = ? AND slot = ?"
                 self._index.executemany(query, lost)
                 self._index.execute("UPDATE packs SET stamp = ? WHERE kind = ?", (now, kind))
@@ -162,7 +162,8 @@ class Cache:
     def remember(self, path: Path, stamp: str, content: str) -> None:
         """Note which content a file has."""
         values = (_path_key(path), stamp, content)
-        self._index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
+        with self._writing():
+            self._index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
 
     def add(self, content: str, images: Array | None, facts: Facts) -> None:
         """Store prepared images (S, C, *size), or with None that the file is refused.
@@ -179,9 +180,11 @@ class Cache:
             self._ends[kind] = slot + count
             images = np.ascontiguousarray(images)
             checksum = zlib.crc32(images.data.cast("B"))
-            self._write(kind, slot, images)
+            with self._writing():
+                self._write(kind, slot, images)
         values = (content, kind, slot, count, checksum, json.dumps(facts))
-        self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)
+        with self._writing():
+            self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def _end(self, kind: str) -> int:
         """How many images of a kind there are; looked up once each time that `filling` begins."""
@@ -200,12 +203,13 @@ class Cache:
 
     def commit(self) -> None:
         """Make what was added count: first the bytes, then the index."""
-        for kind, pack in self._packs.items():
-            pack.flush()
-            os.fsync(pack.fileno())
-            values = (kind, self._pack_stamp(kind))
-            self._index.execute("INSERT OR REPLACE INTO packs VALUES (?, ?)", values)
-        self._index.commit()
+        with self._writing():
+            for kind, pack in self._packs.items():
+                pack.flush()
+                os.fsync(pack.fileno())
+                values = (kind, self._pack_stamp(kind))
+                self._index.execute("INSERT OR REPLACE INTO packs VALUES (?, ?)", values)
+            self._index.commit()
 
     def pack(self, kind: str) -> Array:
         """All images of a kind (n, C, *size), mapped from the disk, not to be written to."""
@@ -227,7 +231,7 @@ class Cache:
         Raises:
             UserError: The disk is full, or can't be written to.
         """
-        with self._writing(), self._locked() as waited:
+        with self._locked() as waited:
             self._ends.clear()  # another process may have added some
             try:
                 yield waited
@@ -241,7 +245,9 @@ class Cache:
         Raises:
             BlockingIOError: It has it still, and `wait` is false.
         """
-        with (self.folder / "fill.lock").open("w") as lock:
+        with self._writing():
+            lock = (self.folder / "fill.lock").open("w")
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 waited = False
@@ -254,34 +260,9 @@ class Cache:
             yield waited
 
     def make_room(self, needed: int, most: int) -> None:
-        """Clear chains that no process uses, the least recently used first.
-
-        Args:
-            needed: Bytes that this chain is going to hold.
-            most: Bytes that the whole cache folder may hold.
-
-        Raises:
-            UserError: There is not enough room, in the cache or on the disk.
-        """
-        if needed > most:
-            raise UserError(
-                f"cache.disk={most / 1e9:.3g}GB is too small: the prepared images take "
-                f"{needed / 1e9:.3g} GB; allow more, or take a smaller dataset.size"
-            )
-        others = [child for child in self.root.iterdir() if child.is_dir() and child != self.folder]
-        others.sort(key=lambda child: child.stat().st_mtime)
-        sizes = {child: _bytes_in(child) for child in others}
-        for child in others:
-            if needed + sum(sizes.values()) <= most:
-                break
-            if _clear(child):
-                del sizes[child]
-        free = shutil.disk_usage(self.folder).free + _bytes_in(self.folder)
-        if needed > free:
-            raise UserError(
-                f"cache.folder={self.root}: {free / 1e9:.3g} GB are free, the prepared images take "
-                f"{needed / 1e9:.3g} GB; choose another folder, or a smaller dataset.size"
-            )
+        """Clear chains that no process uses; see `medcnn.data.prepared.cache_room.make_room`."""
+        with self._writing():
+            make_room(self.folder, needed, most)
 
 
 def kind_of(kind: str) -> tuple[str, tuple[int, ...]]:
@@ -301,21 +282,3 @@ def _item_size(kind: str) -> int:
 
 def _path_key(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(child.stat().st_size for child in folder.iterdir() if child.is_file())
-
-
-def _clear(folder: Path) -> bool:
-    """Delete a chain's folder unless a process uses it, or it isn't a chain's folder."""
-    lock = folder / "use.lock"
-    if not lock.is_file():
-        return False
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        shutil.rmtree(folder, ignore_errors=True)
-    return True

@@ -1,6 +1,8 @@
+import fcntl
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,27 @@ def test_room_is_made_by_clearing_what_nobody_uses(tmp_path: Path) -> None:
     caches[2].close()
 
 
+def test_a_folder_that_is_cleared_while_it_is_opened_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    folder = filled(tmp_path).parent
+
+    def cleared_before(file: Any, how: int) -> None:
+        if folder.exists() and how == fcntl.LOCK_SH:
+            monkeypatch.setattr(fcntl, "flock", flock)
+            with Cache(tmp_path, {"another": "chain"}) as other:
+                other.make_room(1, 1)
+            assert not folder.exists()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", cleared_before)
+    with Cache(tmp_path, {}) as cache, cache.filling():
+        cache.add("a", image(7), {})
+    with Cache(tmp_path, {}) as cache:
+        assert cache.contents() == {"a"}
+
+
 def test_a_strange_folder_is_not_cleared(tmp_path: Path) -> None:
     strange = tmp_path / "photos"
     strange.mkdir()
@@ -195,6 +218,11 @@ def test_a_full_disk_is_said(small_disk: Path) -> None:
         assert cache.entry("a") is not None
         assert cache.entry("b") is None
         cache.add("b", large, {})
+
+
+def test_errors_of_other_files_are_not_those_of_the_cache(tmp_path: Path) -> None:
+    with Cache(tmp_path, {}) as cache, pytest.raises(OSError, match="stale"), cache.filling():
+        raise OSError(116, "stale file handle", "an image")
 
 
 def test_kinds_tell_type_and_shape() -> None:
@@ -239,6 +267,20 @@ def test_damaged_images_are_forgotten_and_made_anew(
         slots = [entry.slot for k in range(5) if (entry := cache.entry(f"{k}"))]
         assert cache.pack("uint8-1x4x6")[slots, 0, 0, 0].tolist() == [10, 11, 12, 13, 14]
         assert capsys.readouterr().out == ""
+
+
+def test_images_that_another_process_mended_meanwhile_are_kept(tmp_path: Path) -> None:
+    with Cache(tmp_path, {}) as ours:
+        zero_the_second(filled(tmp_path))
+        opening = threading.Thread(target=lambda: Cache(tmp_path, {}).close())
+        with ours.filling():
+            opening.start()
+            time.sleep(0.3)  # it has found the damage, and waits
+            ours._index.execute("DELETE FROM images WHERE content = '1'")
+            ours._ends["uint8-1x4x6"] = 1  # the same slot
+            ours.add("1", image(11), {})
+        opening.join()
+        assert "1" in ours.contents()
 
 
 def test_a_cache_that_was_copied_is_checked_once(
