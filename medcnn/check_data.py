@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from medcnn.data.checks.audit_report import raise_errors, summary_lines
-from medcnn.data.checks.problems import audit_data, problems_table
+from medcnn.data.checks.problems import audit_data, compared, problems_table
 from medcnn.data.open_data import open_data
 from medcnn.data.overview import (
     MOST,
@@ -76,7 +76,7 @@ def _look(cfg: DictConfig, trust: list[str], folder: Path) -> None:
     contact_sheet([images, *versions], names, folder / "samples.png", masks)
     values = {split: intensities(samples, split) for split in SPLITS}
     intensity_histogram({k: v for k, v in values.items() if len(v)}, folder / "intensity.png")
-    for line in summary_lines(data.findings, samples.table, cfg.near_duplicates):
+    for line in summary_lines(data.findings, samples.table, compared(data, cfg)):
         print(f"audit: {visible(line)}")
     print(
         f"{folder}: {len(problems)} problems in problems.csv, samples.png, intensity.png",

@@ -17,6 +17,7 @@ from medcnn.jobs.progress import Progress
 
 _VALUES = 1 << 24  # of images that are looked at at a time
 _PIXELS = 1 << 18  # of pairs that are laid over each other at a time
+LEAST = 8  # pixels an edge, below which images are not compared
 INNER = 0.93  # share of an edge that a copy may have kept, to begin with
 ROWS = 256  # of the later split that are compared at a time
 NEVER = 2.0  # an agreement that no pair reaches
@@ -86,7 +87,8 @@ def near_duplicates(
     A copy may have been saved again (JPEG), scaled, cut by some per cent of each edge, or shown in
     another window; a mirrored or turned one is none, nor is another film of the same patient. The
     coarsest look picks a few candidates for each image, of all images in earlier splits (train for
-    val; train and val for test; all three for holdout); closer looks judge these.
+    val; train and val for test; all three for holdout); closer looks judge these. Images with an
+    edge below `LEAST` show too little: no pair is found.
 
     Args:
         images: (N, C, *spatial).
@@ -96,14 +98,14 @@ def near_duplicates(
         (M, 2) rows, the image of the later split first, in the order of the splits and then of the
         rows: at most one pair an image. And (M,) how far they agree, see `Look`.
     """
-    looks = looks_at(images.shape[2:])
     names = np.asarray(splits, dtype=object)
     members = [np.flatnonzero(names == split) for split in ALL_SPLITS]
     searched = [(members[k], np.concatenate(members[:k])) for k in range(1, len(ALL_SPLITS))]
     searched = [(later, earlier) for later, earlier in searched if len(later) and len(earlier)]
     pairs, agreements = [np.empty((0, 2), np.int64)], [np.empty(0)]
-    if not searched:
+    if not searched or min(images.shape[2:]) < LEAST:
         return pairs[0], agreements[0]
+    looks = looks_at(images.shape[2:])
     maps = _maps(images, looks[:2])
     total = sum(len(later) for later, _ in searched)
     with Progress("images compared with those of earlier splits", total) as progress:

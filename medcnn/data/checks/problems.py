@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from medcnn.data.checks.audit import audit
 from medcnn.data.checks.audit_report import findings_table, raise_errors, summary_lines
-from medcnn.data.checks.duplicates import content_hashes, near_duplicates
+from medcnn.data.checks.duplicates import LEAST, content_hashes, near_duplicates
 from medcnn.data.prepared.open_listing import Problem
+from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.errors import UserError, check_path
 from medcnn.jobs.atomic_files import write_csv
 from medcnn.jobs.notes import fresh, visible
@@ -73,7 +74,7 @@ def audit_data(data: "DataSet", cfg: DictConfig) -> None:
     hide = partial(pseudonym, key=pseudonym_key(cfg), kind=CONTENT) if cfg.pseudonymise else str
     samples.table[CONTENT] = [None if one is None else hide(one) for one in found]
     splits = samples.table["split"].tolist()
-    near = near_duplicates(samples.images, splits) if cfg.near_duplicates else None
+    near = near_duplicates(samples.images, splits) if compared(data, cfg) else None
     data.findings = audit(
         samples.table,
         samples.task,
@@ -83,6 +84,11 @@ def audit_data(data: "DataSet", cfg: DictConfig) -> None:
         near=near,
         strict=cfg.strict,
     )
+
+
+def compared(data: "DataSet", cfg: DictConfig) -> bool:
+    """Whether near-duplicates are looked for: if asked for, and images are large enough."""
+    return cfg.near_duplicates and min(data.samples.input_size) >= LEAST
 
 
 def contents(data: "DataSet", rows: NDArray[np.int64] | None = None) -> list[str | None]:
@@ -106,7 +112,7 @@ def contents(data: "DataSet", rows: NDArray[np.int64] | None = None) -> list[str
 def tell_findings(data: "DataSet", cfg: DictConfig, folder: Path | None) -> None:
     """Print what the audit found; at errors write it down and stop."""
     table = data.samples.table
-    for line in summary_lines(data.findings, table, cfg.near_duplicates):
+    for line in summary_lines(data.findings, table, compared(data, cfg)):
         if fresh(line):
             print(f"audit: {visible(line)}", flush=True)
     if folder is not None and any(finding.severity == "error" for finding in data.findings):

@@ -111,6 +111,15 @@ def test_images_of_one_grey_are_no_copies() -> None:
     assert len(near_duplicates(images, ["train", "train", "val", "test"])[0]) == 0
 
 
+@pytest.mark.parametrize(("size", "found"), [((1, 16), 0), ((7, 7), 0), ((8, 8), 2)])
+def test_images_with_an_edge_below_eight_are_not_compared(
+    size: tuple[int, int], found: int
+) -> None:
+    images = textured(2, 16)[..., : size[0], : size[1]]
+    pairs, _ = near_duplicates(torch.cat([images, images]), ["train"] * 2 + ["test"] * 2)
+    assert len(pairs) == found
+
+
 def test_one_split_alone_has_no_pairs() -> None:
     pairs, agreements = near_duplicates(textured(2, 28), ["val", "val"])
     assert pairs.shape == (0, 2)
