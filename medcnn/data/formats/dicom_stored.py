@@ -74,7 +74,9 @@ def padding(dataset: "Dataset", stored: Array) -> Array | None:
         return None
     last = header.number(dataset, "PixelPaddingRangeLimit")
     ends = sorted((first, first if last is None else last))
-    if stored.dtype.kind == "i":  # some writers give −2000 as 63536
+    if stored.dtype.kind == "u" and ends[0] < 0:  # some writers give 63536 as −2000
+        stored = stored.view(f"i{stored.itemsize}")
+    if stored.dtype.kind == "i":  # and others −2000 as 63536
         ends = sorted(end - 2**16 if end >= 2**15 else end for end in ends)
     found = (stored >= ends[0]) & (stored <= ends[1])
     return found if found.any() else None

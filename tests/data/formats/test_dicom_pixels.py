@@ -390,3 +390,13 @@ def test_padding_of_signed_pixels_written_without_sign(tmp_path: Path) -> None:
     dataset.add_new("PixelPaddingValue", "US", 63536)
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     np.testing.assert_array_equal(decode_file(tmp_path / "a.dcm").values[0], [[-5, -5], [7, 9]])
+
+
+def test_padding_of_unsigned_pixels_written_with_sign(tmp_path: Path) -> None:
+    stored = np.array([[63536, 5], [7, 9]], np.uint16)
+    dataset = header(stored)
+    dataset.add_new("PixelPaddingValue", "SS", -2000)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    padding = decode_file(tmp_path / "a.dcm").padding
+    assert padding is not None
+    assert padding.tolist() == [[True, False], [False, False]]
