@@ -16,7 +16,7 @@ from pandas.api.types import is_numeric_dtype
 
 from medcnn.errors import UserError, reason
 
-FORMULA = re.compile(r"'?[=+\-@]")  # how a cell begins that a spreadsheet runs, or one made inert
+FORMULA = re.compile(r"'*[=+\-@]")  # how a cell begins that a spreadsheet runs, or one made inert
 _for_spreadsheets: ContextVar[bool] = ContextVar("for_spreadsheets", default=False)
 
 
@@ -83,10 +83,9 @@ def json_text(value: Any) -> str:
 
 def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -> None:
     """Write a table, with its index as a column if that gets a name; see `for_spreadsheets`."""
-    if _for_spreadsheets.get():
-        texts = [name for name in table if not is_numeric_dtype(table[name])]
-        table = table.assign(**{str(name): table[name].map(_inert) for name in texts})
-        table = table.rename(index=_inert, columns=_inert)
+    texts = [name for name in table if not is_numeric_dtype(table[name])]
+    table = table.assign(**{str(name): table[name].map(_inert) for name in texts})
+    table = table.rename(index=_inert, columns=_inert)
     index = index_label is not None
     with replacing(path) as temporary:
         table.to_csv(temporary, index=index, index_label=index_label, errors="backslashreplace")
@@ -95,7 +94,8 @@ def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -
 def for_spreadsheets(on: object) -> None:
     """Whether `write_csv` puts a ' before cells that a spreadsheet would run as a formula.
 
-    These begin with = + - or @ and are no number. `read_csv` takes it away again.
+    These begin with = + - or @ and are no number. One that has such a ' of its own gets another in
+    either case, so that `read_csv` takes away what was put there, and no more.
 
     Raises:
         UserError: Neither true nor false.
@@ -106,12 +106,15 @@ def for_spreadsheets(on: object) -> None:
 
 
 def _inert(cell: Any) -> Any:
-    """A cell that a spreadsheet shows as it is."""
+    """A cell that a spreadsheet shows as it is, where that is wanted; see `for_spreadsheets`."""
     if not isinstance(cell, str) or not FORMULA.match(cell):
         return cell
-    with suppress(ValueError):
-        float(cell)
-        return cell
+    if not cell.startswith("'"):
+        if not _for_spreadsheets.get():
+            return cell
+        with suppress(ValueError):
+            float(cell)
+            return cell
     return f"'{cell}"
 
 

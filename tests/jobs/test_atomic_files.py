@@ -160,8 +160,8 @@ def test_a_sample_table_has_numbers_where_labels_are(tmp_path: Path) -> None:
 
 
 def test_cells_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
-    cells = ["=1+1", "+a", "-7", "-a", "@x", "'=x", "'a", None]
-    table = pd.DataFrame({"patient": cells, "=b": range(8)})
+    cells = ["=1+1", "+a", "-7", "-a", "@x", "'=x", "''=x", "'a", None]
+    table = pd.DataFrame({"patient": cells, "=b": range(9)})
     for_spreadsheets(True)
     try:
         write_csv(tmp_path / "table.csv", table)
@@ -170,9 +170,15 @@ def test_cells_that_a_spreadsheet_would_run(tmp_path: Path) -> None:
     finally:
         for_spreadsheets(False)
     shown = (tmp_path / "table.csv").read_text().replace(",", " ").split()
-    assert shown[::2] == ["patient", "'=1+1", "'+a", "-7", "'-a", "'@x", "''=x", "'a", "7"]
+    assert shown[::2] == ["patient", "'=1+1", "'+a", "-7", "'-a", "'@x", "''=x", "'''=x", "'a", "8"]
     assert shown[1] == "'=b"
     assert (tmp_path / "counts.csv").read_text() == ",n\n'=class,2\n"
     read = read_csv(tmp_path / "table.csv", ["patient"])
     assert list(read) == ["patient", "=b"]
     assert read["patient"].fillna("none").tolist() == [*cells[:-1], "none"]
+
+
+def test_a_name_that_begins_with_an_apostrophe_stays(tmp_path: Path) -> None:
+    cells = ["'-7", "'=x", "'a", "=x"]
+    write_csv(tmp_path / "table.csv", pd.DataFrame({"patient": cells}))
+    assert read_csv(tmp_path / "table.csv")["patient"].tolist() == cells
