@@ -14,7 +14,7 @@ from medcnn.data.formats import decode
 from medcnn.data.image import Image, ImageSpec, Range
 from medcnn.data.prepared.geometry import check_spec, own_size
 from medcnn.data.prepared.intensity import TRAINING, file_range
-from medcnn.data.prepared.scan import prepare_image
+from medcnn.data.prepared.one_file import prepare_image
 from medcnn.errors import UserError
 
 TOO_LARGE = "is too large for this machine's memory"

@@ -15,7 +15,6 @@ from medcnn.data.checks.audit import audit
 from medcnn.data.checks.audit_report import findings_table, raise_errors, summary_lines
 from medcnn.data.checks.duplicates import LEAST, content_hashes, near_duplicates
 from medcnn.data.prepared.open_listing import Problem
-from medcnn.data.pseudonyms import load_key, pseudonym
 from medcnn.errors import UserError, check_path
 from medcnn.jobs.atomic_files import write_csv
 from medcnn.jobs.notes import fresh, visible

@@ -165,13 +165,17 @@ class Cache:
         with self._writing():
             self._index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
 
-    def add(self, content: str, images: Array | None, facts: Facts) -> None:
+    def add(self, content: str, images: Array | None, facts: Facts) -> Entry:
         """Store prepared images (S, C, *size), or with None that the file is refused.
 
         Only within `filling`.
+
+        Returns:
+            What the cache has of the content, also where it had that before.
         """
-        if self.entry(content) is not None:
-            return
+        known = self.entry(content)
+        if known is not None:
+            return known
         kind, slot, count, checksum = None, 0, 0, 0
         if images is not None:
             count = len(images)
@@ -185,6 +189,7 @@ class Cache:
         values = (content, kind, slot, count, checksum, json.dumps(facts))
         with self._writing():
             self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)
+        return Entry(kind, slot, count, facts)
 
     def _end(self, kind: str) -> int:
         """How many images of a kind there are; looked up once each time that `filling` begins."""

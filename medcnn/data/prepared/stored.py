@@ -111,7 +111,7 @@ class BoxMasks:
     Args:
         boxes: (N, M, 4) top, left, bottom, right of up to M a row, the last two exclusive; NaN for
             none, as of volumes.
-        facts: Of the N files, see `medcnn.data.prepared.scan.read_file`.
+        facts: Of the N files, see `medcnn.data.prepared.one_file.read_file`.
         unit: ``pixel`` of the file, or ``fraction`` of its height and width.
         spec: How pictures become inputs.
     """

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image as Picture
 
 import medcnn.jobs.progress
-from medcnn.data.image import Image, ImageSpec
+from medcnn.data.image import ImageSpec
 from medcnn.data.prepared import scan as scanning
 from medcnn.data.prepared.cache import Cache, Entry
-from medcnn.data.prepared.scan import chain_of, prepare_image, read_file, scan
+from medcnn.data.prepared.one_file import read_file
+from medcnn.data.prepared.scan import chain_of, scan
 from medcnn.errors import UserError
 
 SPEC = ImageSpec(size=(8, 8))
@@ -84,17 +85,6 @@ def test_a_refused_file_is_read_under_another_name(tmp_path: Path) -> None:
     assert "is not a kind of image" in look(tmp_path, [tmp_path / "IM0"])[0].facts["error"]
     (tmp_path / "IM0").rename(tmp_path / "IM0.dcm")
     assert look(tmp_path, [tmp_path / "IM0.dcm"])[0].facts["shape"] == [128, 128]
-
-
-def test_padding_is_not_measured() -> None:
-    values = np.arange(64, dtype=np.int16).reshape(1, 8, 8)
-    padding = values[0] < 16
-    filled = np.where(padding, np.int16(16), values)
-    _, facts = prepare_image(Image(filled, padding=padding), SPEC)
-    assert facts["extremes"] == [16, 63]
-    assert facts["percentiles"] == pytest.approx(
-        list(np.percentile(np.arange(16, 64), [0.5, 99.5]))
-    )
 
 
 def test_a_file_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
