@@ -125,7 +125,10 @@ def _upright(picture: Any) -> Any:
     from PIL import ImageOps
 
     turned_on_loading = picture.format == "TIFF"
-    picture = picture.copy() if turned_on_loading else ImageOps.exif_transpose(picture)
+    if turned_on_loading:
+        picture = picture.copy()
+    else:
+        ImageOps.exif_transpose(picture, in_place=True)
     picture.info.pop("transparency", None)
     if picture.mode in ("1", "LA", "La"):
         return picture.convert("L")

@@ -12,6 +12,7 @@ from medcnn.errors import UserError
 
 MAX_VALUES = 2**29  # that one image may have: 512 × 512 × 2048
 MAX_BYTES = 2**31  # that they may take: so many of float32, half as many of float64
+SMALL = 2**24  # bytes that there always is memory for
 COPIES = 2  # of an image that are in memory while it is prepared, at least
 PIECE = 2**21  # values that are read at a time
 SPARE = 2**20  # bytes that may follow compressed values
@@ -40,7 +41,7 @@ def check_shape(shape: Sequence[int], itemsize: int = 1) -> None:
             f"declares {size / 1e9:.1f} GB of values ({text} of {itemsize} bytes), more than the "
             f"{MAX_BYTES / 1e9:.1f} GB allowed"
         )
-    if COPIES * size > available_memory():
+    if size > SMALL and COPIES * size > available_memory():
         raise MemoryError
 
 

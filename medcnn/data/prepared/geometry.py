@@ -107,6 +107,8 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
     values, points, _ = own_grid(image, spec)
     values = _channels(values, spec.channels)
     shape = values.shape[1:]
+    if all(along.are_voxels(length) for along, length in zip(points, shape, strict=True)):
+        return _finish(_as_type(values, image.values.dtype), spec)
     prepared = values
     for axis in np.argsort([p.count / length for p, length in zip(points, shape, strict=True)]):
         prepared = interpolate(prepared, int(axis) + 1, points[axis])

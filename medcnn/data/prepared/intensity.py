@@ -1,6 +1,7 @@
 """Which stored values are black and which white: windows, percentiles, and what a header says."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil, floor
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,16 @@ def file_range(facts: Mapping[str, Any], intensity: str | Range) -> Range:
 
 
 def percentiles(values: np.ndarray) -> Range:
-    """Percentiles 0.5 and 99.5 of finite values; the extremes where those are one."""
-    low, high = np.percentile(values, PERCENTILES)
+    """Percentiles 0.5 and 99.5 of finite values; the extremes where those are one.
+
+    Those of `numpy.percentile`, which takes three times as long for a small image.
+    """
+    places = [share / 100 * (values.size - 1) for share in PERCENTILES]
+    ends = [(floor(place), ceil(place)) for place in places]
+    ordered = np.partition(values, [index for pair in ends for index in pair], axis=None)
+    low, high = (
+        np.interp(place, pair, ordered[[*pair]]) for place, pair in zip(places, ends, strict=True)
+    )
     if low == high:
         low, high = values.min(), values.max()
     return float(low), float(high)

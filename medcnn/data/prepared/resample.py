@@ -34,6 +34,10 @@ class Points:
         places = self.places()
         return (places < -0.5 - NEARLY) | (places > length - 0.5 + NEARLY)
 
+    def are_voxels(self, length: int) -> bool:
+        """Whether they are all voxels of an axis, as they are."""
+        return self.on_voxels and self.first == 0 and self.count == length
+
     @property
     def on_voxels(self) -> bool:
         """Whether each voxel is taken as it is."""
@@ -119,9 +123,9 @@ def to_own_grid(map_: Array, points: Sequence[Points], shape: Sequence[int]) -> 
 def _each(values: Array, axis: int, points: Points, take: Callable[[Array, Array], Array]) -> Array:
     """What `take` makes of an axis that is put first, and of places on it, some at a time."""
     length, places = values.shape[axis], points.places()
+    if points.are_voxels(length):
+        return values
     if points.on_voxels:
-        if np.array_equal(places, np.arange(length)):
-            return values
         return values.take(places.clip(0, length - 1).astype(int), axis)
     source = np.moveaxis(values, axis, 0)
     inside = places.clip(-0.5, length - 0.5)

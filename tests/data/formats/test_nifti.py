@@ -288,5 +288,6 @@ def test_size_is_looked_at_before_reading(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(UserError, match=r"declares 4.1 GB of values \(800 × 800 × 800 of 8 bytes"):
         decode(path)
     monkeypatch.setattr("medcnn.data.formats.values.available_memory", lambda: 100)
+    monkeypatch.setattr("medcnn.data.formats.values.SMALL", 100)
     with pytest.raises(MemoryError):
         decode(save(tmp_path / "b.nii", VALUES))

@@ -77,3 +77,11 @@ def test_percentiles_of_training_images_are_those_of_all_their_values() -> None:
     assert training_percentiles(images, rows) == pytest.approx(tuple(expected), rel=1e-6)
     few = training_percentiles(images, rows, per_image=16)
     assert few == pytest.approx(tuple(np.quantile(images[rows].flatten()[::4], [0.005, 0.995])))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("count", [1, 2, 201, 784])
+def test_percentiles_are_those_of_numpy(dtype: type, count: int) -> None:
+    values = np.random.default_rng(count).normal(100, 40, (1, count)).astype(dtype)
+    low, high = percentiles(values)
+    assert (low, high) == pytest.approx(tuple(np.percentile(values, [0.5, 99.5])))
