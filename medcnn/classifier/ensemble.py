@@ -21,8 +21,6 @@ from medcnn.jobs.rundir import RunDir
 from medcnn.objective import Objective
 
 FILE = "ensemble.json"  # in the run directory of a cross-validation
-
-
 ALIKE = ("task", "class_names", "positive", "in_channels", "input_size")
 Choices = dict[str, Any]
 

@@ -13,14 +13,8 @@ from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
 from medcnn.objective import UNKNOWN
 
 NO_LABEL = "label unknown"
-
-
 BY = ("site", "sex")  # columns that are counted beside the classes
-
-
 VALUES = 4096  # of each image that the histogram counts
-
-
 MOST = 500  # images in the histogram, and on the sheet, whose file can't be higher
 
 

@@ -19,11 +19,7 @@ from medcnn.jobs.rundir import RunDir
 from medcnn.objective import Objective, known
 
 HEADLINE = ("auroc", "accuracy", "sensitivity", "specificity")
-
-
 REGRESSION_HEADLINE = ("r2", "mae", "rmse")
-
-
 TITLES = {"auroc": "AUROC", "r2": "R²", "mae": "MAE", "rmse": "RMSE"}
 
 
