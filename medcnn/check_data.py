@@ -1,4 +1,4 @@
-"""What medcnn sees in a data set: counts, sizes, intensities, samples, and every problem."""
+"""``python -m medcnn.data``: counts, sizes, intensities, samples and problems of a data set."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ class InterruptedRunError(UserError):
 
 
 def disk_full(error: OSError) -> bool:
-    """Whether a disk has no more space, or none for this user."""
+    """Return True if a disk has no more space, or none for this user."""
     return errno.errorcode.get(error.errno or 0) in FULL
 
 
@@ -33,7 +33,7 @@ def reason(error: OSError) -> str:
 
 
 def system_error(error: OSError) -> UserError | None:
-    """What to say of an error of the system; None where nobody at this machine can help it.
+    """Return a line about an error of the system; None where nobody at this machine can help it.
 
     >>> print(system_error(PermissionError(13, "Permission denied", "table.csv")))
     table.csv: permission denied

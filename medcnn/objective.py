@@ -1,4 +1,4 @@
-"""What a label means: loss, probabilities, decision, and the score that a map explains."""
+"""The meaning of a label: loss, probabilities, decision, and the score that a map explains."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -75,7 +75,7 @@ class Objective(nn.Module):
 
     @property
     def num_outputs(self) -> int:
-        """How many logits the net has to give."""
+        """Number of logits that the net has to give."""
         return {"binary": 1, "ordinal": self.num_classes - 1}.get(self.task, self.num_classes)
 
     @property
@@ -199,7 +199,7 @@ def decide(
 
 
 def known(labels: Tensor) -> Tensor:
-    """Which labels are known, bool of the same shape: not `UNKNOWN`, or if they are floats not NaN.
+    """Return the labels that are known, bool of their shape: not `UNKNOWN`, or as floats not NaN.
 
     >>> known(torch.tensor([2, -1])), known(torch.tensor([[1.5], [torch.nan]]))
     (tensor([ True, False]), tensor([[ True],
@@ -235,7 +235,7 @@ def balanced_weights(labels: Tensor, task: Task, num_classes: int) -> list[float
 
 
 def target_statistics(targets: Tensor, names: Sequence[str]) -> dict[str, list[float]]:
-    """By what the targets of a regression are standardised.
+    """Return mean and standard deviation by which the targets of a regression are standardised.
 
     Args:
         targets: (N, K) float, NaN for unknown; of the training split alone.

@@ -53,7 +53,7 @@ def _linear(head: Callable[[Tensor], Tensor], shape: torch.Size) -> nn.Linear:
 
 
 def _averages(head: nn.Module, shape: torch.Size) -> bool:
-    """Whether a copy of the head gives, on random activations, the linear layer of their mean.
+    """Return True if a copy of the head acts on random activations as a linear layer of their mean.
 
     The copy is in eval mode and float32, so that dropout and autocast don't blur the comparison.
     """

@@ -144,7 +144,7 @@ def normalise(maps: Tensor) -> Tensor:
 
 
 def is_empty(maps: Tensor) -> Tensor:
-    """Whether each map (N, *spatial) has nothing to show: (N,) bool, no value above zero.
+    """Return (N,) bool: maps (N, *spatial) without a value above zero, which show nothing.
 
     A map with NaN in it counts as empty.
     """

@@ -1,4 +1,4 @@
-"""What of a net's output a map explains."""
+"""Targets: the part of a net's output that a map explains."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ class Targets:
 
     @property
     def single(self) -> bool:
-        """Whether there is one map an image, not several."""
+        """True for one map an image, False for several."""
         return self.classes is None or self.classes.ndim == 1
 
     def settled(self, logits: Tensor) -> "Targets":
@@ -55,7 +55,7 @@ class Targets:
         return Targets(self._checked(self.classes, logits), self.objective)
 
     def scores(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
-        """What is explained (M, T), of logits (M, outputs).
+        """Return the scores that are explained (M, T), of logits (M, outputs).
 
         Args:
             logits: Of the images in the batch's order, or of copies of them.

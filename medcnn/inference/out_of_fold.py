@@ -1,4 +1,4 @@
-"""What the members of a cross-validation say together of images that they were not trained on."""
+"""Out-of-fold predictions: of each image by the members that were not trained on it."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What checkpoints have seen: the samples.csv of their runs beside the data of today."""
+"""The images that checkpoints have seen: their runs' samples.csv beside the data of today."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -16,7 +16,7 @@ from medcnn.jobs.instantiate import instantiate, plain
 
 
 def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> dict[str, Any]:
-    """What `Classifier` needs for its training: see there."""
+    """Return the arguments that `Classifier` takes for its training."""
 
     def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)

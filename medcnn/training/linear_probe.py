@@ -1,4 +1,4 @@
-"""How well the features of a net fit data: a linear probe of each stage.
+"""Linear probes: how well the features of each stage of a net fit data.
 
 G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier probes", 2016; here
 ridge regression, cross-validated without a patient in two folds.
@@ -77,7 +77,7 @@ def stage_means(classifier: Classifier, samples: Samples, rows: Tensor) -> dict[
 
 
 def targets(samples: Samples, rows: Tensor) -> Array:
-    """What a linear probe is to give (n, outputs); NaN where a label is unknown."""
+    """Return the targets of a linear probe (n, outputs); NaN where a label is unknown."""
     labels = samples.labels[rows]
     if samples.task in ("multilabel", "regression"):
         columns = labels.reshape(len(labels), -1)

@@ -1,4 +1,4 @@
-"""How a run is opened, what is noted of it, and how it goes on after an interruption."""
+"""A run from its opening to its last status, and its resumption after an interruption."""
 
 import time
 from collections.abc import Callable
@@ -114,7 +114,7 @@ def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) ->
 
 
 def _overrides(run: RunDir) -> list[str]:
-    """What command lines set for a run: the one that began it, and those that went on with it."""
+    """Return the overrides of a run: of the command that began it, and those that resumed it."""
     given = [*run.facts.get("overrides", []), *cli.task_overrides()]
     by_key = {one.lstrip("+").partition("=")[0]: one for one in given}
     return [one for key, one in by_key.items() if key != "resume"]

@@ -1,4 +1,4 @@
-"""Which of the four classic cases of transfer learning a job is, and why."""
+"""The four classic cases of transfer learning, and the choice among them."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from medcnn.nets.cut import middle_stage
 
 
 def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | None:
-    """Decides what ``transfer=auto`` means here, and where the trunk is cut.
+    """Decide what ``transfer=auto`` means here, and where the trunk is cut.
 
     Sets ``transfer.mode`` and, for partial, ``model.cut`` in the config.
 
@@ -44,7 +44,7 @@ def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | Non
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises UserError for settings of transfer that can't be."""
+    """Raise UserError for settings of transfer that can't be."""
     node, own = cfg.transfer, is_own(cfg)
     if node.mode not in (*MODES, "auto"):
         raise UserError(f"transfer.mode={node.mode}: choose one of {', '.join(MODES)} or auto")
@@ -68,24 +68,24 @@ def check(cfg: DictConfig) -> None:
 
 
 def is_own(cfg: DictConfig) -> bool:
-    """Whether the net is one that `medcnn.nets.build` makes."""
+    """Return True if the net is one that `medcnn.nets.build` makes."""
     return bool(cfg.model.get("_target_") == "medcnn.nets.build")
 
 
 def has_weights(cfg: DictConfig) -> bool:
-    """Whether a config names weights to start from."""
+    """Return True if a config names weights to start from."""
     return is_own(cfg) and bool(cfg.model.pretrained or cfg.model.weights is not None)
 
 
 def set_cut(cfg: DictConfig, stage: str) -> None:
-    """Sets the stage to cut at, unless the user did."""
+    """Set the stage to cut at, unless the user did."""
     if cfg.model.cut is None:
         with open_dict(cfg):
             cfg.model.cut = stage
 
 
 def choose(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str:
-    """Chooses among the four cases by the size of the data and how well the features fit them.
+    """Choose among the four cases by the size of the data and how well the features fit them.
 
     Data are small below ``transfer.small`` training images. They count as similar to those that
     the weights were trained on if of all stages the last has the features that tell their classes

@@ -52,7 +52,7 @@ def box_iou(maps: Tensor, masks: Tensor, threshold: float) -> Tensor:
 
 
 class Candidates(NamedTuple):
-    """Where a map says that there is something, and what is there.
+    """The places that a map marks, and the lesions that are there.
 
     Args:
         scores: (P,) float64, above 0, the map's raw values at the places.

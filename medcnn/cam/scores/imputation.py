@@ -91,7 +91,7 @@ def _mean(values: Tensor, where: Tensor) -> Tensor:
 
 
 def _solve(known: Tensor, gaps: Tensor) -> Tensor:
-    """What belongs in the gaps (N, 1, *spatial) of images (N, C, *spatial) that are 0 there.
+    """Return values for the gaps (N, 1, *spatial) of images (N, C, *spatial) that are 0 there.
 
     The equation of a missing pixel i, times the sum of its weights within the image, is
     Σ_j w_ij (x_i − x_j) = 0. With the known x_j on the right-hand side the matrix is a graph

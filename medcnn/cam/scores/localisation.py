@@ -69,7 +69,7 @@ def energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def overlap(maps: Tensor, masks: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """How much what a map marks and the lesion have in common.
+    """Return the overlap of the lesion and the part that a map marks.
 
     What a map marks, P, is where it reaches `threshold` of its maximum; the lesion is L.
     IoU |P ∩ L| / |P ∪ L|; Dice 2 |P ∩ L| / (|P| + |L|); IoBB |P ∩ L| / |P|, the share of what is
@@ -147,7 +147,7 @@ def pixel_average_precision(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def marks(maps: Tensor, threshold: float) -> Tensor:
-    """Where each map reaches a share of its maximum, (N, *spatial) bool; an empty one nowhere."""
+    """Return (N, *spatial) bool: at or above a share of the map's maximum; nowhere if empty."""
     if not 0 < threshold <= 1:
         raise UserError(f"threshold={threshold}: a share of the map's maximum, above 0 and up to 1")
     return normalise(maps) >= threshold

@@ -43,7 +43,7 @@ def lesion_reliance(
     *,
     seed: int = 0,
 ) -> Reliance:
-    """What a net decides without the lesion, without another place, and on the lesion alone.
+    """Decisions of a net without the lesion, without another place, and on the lesion alone.
 
     A net that is right for the right reason loses its decision with the lesion, and keeps it
     without the other place. Filling in is a change of the image by itself: that is what the other
@@ -88,7 +88,7 @@ def lesion_reliance(
 
 
 def verdict(without_lesion: Tensor, without_elsewhere: Tensor) -> Tensor:
-    """How much more an image loses with its lesion than with as much of the body elsewhere.
+    """Return how much more an image loses with its lesion than with as much body elsewhere.
 
     (original − without lesion) − (original − without elsewhere): what is lost with the lesion less
     what is lost by filling in as such. The original cancels, as the comparison is within an image.
@@ -119,7 +119,7 @@ def verdict(without_lesion: Tensor, without_elsewhere: Tensor) -> Tensor:
 
 
 def body(images: Tensor) -> Tensor:
-    """What isn't background: the largest bright part of each image, its holes filled.
+    """Return the foreground: the largest bright part of each image, its holes filled.
 
     Bright is above Otsu's threshold of the channels' mean (N. Otsu, "A threshold selection method
     from gray-level histograms", 1979, eq. 18), in a histogram of 256 bins from the image's lowest
@@ -190,7 +190,7 @@ def grow(masks: Tensor, radius: Sequence[int]) -> Tensor:
 
 
 def _places(shape: np.ndarray, body: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
-    """Where the first corner of a shape (its bounding box) may go: (places, dimensions)."""
+    """Return where the first corner of a shape's bounding box may go: (places, dimensions)."""
     from scipy.signal import correlate
 
     pattern = shape.astype(float)

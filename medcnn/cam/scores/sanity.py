@@ -17,7 +17,7 @@ LIMIT = 0.65  # rank correlation from which on a map is called unchanged
 
 
 class Randomised(NamedTuple):
-    """How alike the maps of a net and of its copy with random parts are."""
+    """Likeness of the maps of a net and of its copy with random parts."""
 
     part: str
     """The part that was made random last: head, or a stage of features."""
@@ -73,7 +73,7 @@ def randomisation(
     order: str = "cascading",
     seed: int = 0,
 ) -> list[Randomised]:
-    """How alike the maps of a net and of its `randomised` copies are, step by step.
+    """Return how alike the maps of a net and of its `randomised` copies are, step by step.
 
     Args:
         net: See `randomised`.
@@ -98,7 +98,7 @@ def randomisation(
 
 
 def unchanged(steps: Sequence[Randomised], limit: float = LIMIT) -> bool:
-    """Whether a method gives the same maps for a net that knows nothing any more.
+    """Return True if a method gives the same maps for a net that knows nothing any more.
 
     The rule: with the head and the last stage random, the mean over images of the rank correlation
     with the original maps is above the limit. The decision is then arbitrary, but the layers below

@@ -1,4 +1,4 @@
-"""How much two maps of the same image are alike."""
+"""Likeness of two maps of the same image."""
 
 import torch
 import torch.nn.functional as F

@@ -22,7 +22,7 @@ class LastCheckpoint(Checkpoint):
         self.stopped = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether early stopping has ended the training."""
+        """Return True if early stopping has ended the training."""
         return {"stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

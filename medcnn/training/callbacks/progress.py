@@ -1,4 +1,4 @@
-"""What the person at the screen sees of a training."""
+"""Progress of a training, on the screen or in a log."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ class ProgressBar(RichProgressBar):
 
     @staticmethod
     def useful() -> bool:
-        """Whether the output is a terminal, on which a bar can be redrawn."""
+        """Return True if the output is a terminal, on which a bar can be redrawn."""
         return sys.stdout.isatty()
 
     def on_train_batch_end(

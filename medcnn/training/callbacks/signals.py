@@ -1,4 +1,4 @@
-"""What signals do stays as it was while Lightning runs."""
+"""Signals that keep their own handlers while Lightning runs."""
 
 import signal
 import threading
