@@ -24,7 +24,7 @@ from medcnn.jobs.hydra_guard import guard_environment, guarded_loader
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.interruption import interruptible
 from medcnn.jobs.lacking import lacking
-from medcnn.jobs.private import without_paths
+from medcnn.jobs.private import with_pseudonyms
 from medcnn.jobs.terminal import nobody_reads_on, say, terminal
 
 COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or changes something
@@ -126,7 +126,7 @@ def task_overrides() -> list[str]:
         return []
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(overrides, list)
-    return [without_paths(override) for override in overrides]
+    return [with_pseudonyms(override) for override in overrides]
 
 
 def trusted(overrides: list[str]) -> list[str]:

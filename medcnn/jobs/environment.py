@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from medcnn.jobs.private import without_paths
+from medcnn.jobs.private import with_pseudonyms
 
 LIBRARIES = ("medcnn", "torch", "torchvision", "pytorch-lightning", "monai", "hydra-core", "numpy")
 
@@ -18,7 +18,7 @@ def environment(**facts: Any) -> dict[str, Any]:
     import torch
 
     return {
-        "command": [Path(sys.executable).name, *map(without_paths, sys.argv)],
+        "command": [Path(sys.executable).name, *map(with_pseudonyms, sys.argv)],
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -22,7 +22,7 @@ _hidden: dict[str, str] = {}  # paths of the job at hand, and what stands for th
 
 
 def hide_paths(cfg: DictConfig, key_file: str | None) -> None:
-    """Put pseudonyms in the place of a job's data paths, in its config and in `without_paths`.
+    """Put pseudonyms in the place of a job's data paths, in its config and in `with_pseudonyms`.
 
     Args:
         cfg: Resolved; it is changed.
@@ -78,7 +78,7 @@ def revealed(cfg: DictConfig) -> DictConfig:
     return shown
 
 
-def without_paths(text: str) -> str:
+def with_pseudonyms(text: str) -> str:
     """Return a text in which pseudonyms stand for the data paths of the job at hand."""
     key, equals, value = text.partition("=")
     value = value.strip("'\"")

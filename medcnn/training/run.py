@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from medcnn.errors import InterruptedRunError, UserError, disk_full, reason
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import read_csv, write_text
-from medcnn.jobs.private import hide_paths, without_paths
+from medcnn.jobs.private import hide_paths, with_pseudonyms
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.terminal import say
 
@@ -100,7 +100,7 @@ def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) ->
     except Exception as error:
         if isinstance(error, OSError) and disk_full(error):
             error = InterruptedRunError(f"{error.filename or run.path}: {reason(error)}")
-        text = without_paths(" ".join(str(error).split()))
+        text = with_pseudonyms(" ".join(str(error).split()))
         if isinstance(error, InterruptedRunError):
             with suppress(OSError):  # then it says "running", of a process that is gone
                 note("interrupted", error=text)

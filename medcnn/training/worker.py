@@ -5,7 +5,7 @@ import sys
 import threading
 
 from medcnn.errors import UserError
-from medcnn.jobs.private import without_paths
+from medcnn.jobs.private import with_pseudonyms
 from medcnn.jobs.processes import GONE
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.terminal import say
@@ -28,7 +28,7 @@ def main() -> None:
         data = open_data(cfg, trust, checked=False, quiet=True)
         fit_and_test(cfg, run, trust, data.samples)
     except UserError as error:
-        sys.exit(say(without_paths(str(error)), 2))
+        sys.exit(say(with_pseudonyms(str(error)), 2))
 
 
 if __name__ == "__main__":

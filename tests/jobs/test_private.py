@@ -7,7 +7,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from medcnn.errors import UserError
-from medcnn.jobs.private import hide_paths, revealed, without_paths
+from medcnn.jobs.private import hide_paths, revealed, with_pseudonyms
 
 
 def composed(tmp_path: Path) -> DictConfig:
@@ -34,12 +34,12 @@ def test_paths_are_hidden_and_found_again(tmp_path: Path) -> None:
     assert cfg.dataset.columns == before.dataset.columns
     assert revealed(cfg) == before
     stands = cfg.dataset.path
-    assert without_paths("dataset.path='/ward/Meyer/table.csv'") == f"dataset.path={stands}"
-    assert without_paths("/ward/Meyer/table.csv is missing") == f"{stands} is missing"
-    assert without_paths("dataset.root=films") == f"dataset.root={cfg.dataset.root}"
-    assert without_paths("films are dark") == "films are dark"
+    assert with_pseudonyms("dataset.path='/ward/Meyer/table.csv'") == f"dataset.path={stands}"
+    assert with_pseudonyms("/ward/Meyer/table.csv is missing") == f"{stands} is missing"
+    assert with_pseudonyms("dataset.root=films") == f"dataset.root={cfg.dataset.root}"
+    assert with_pseudonyms("films are dark") == "films are dark"
     hide_paths(cfg, None)
-    assert without_paths("/ward/Meyer/table.csv") == "/ward/Meyer/table.csv"
+    assert with_pseudonyms("/ward/Meyer/table.csv") == "/ward/Meyer/table.csv"
 
 
 def test_without_the_folder_beside_the_key(tmp_path: Path) -> None:
