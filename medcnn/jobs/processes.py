@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medcnn.errors import InterruptedRunError, UserError
-from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.rundir import RunDir, how_to_go_on
 from medcnn.jobs.terminal import say
 
 PATIENCE = 60  # seconds for the others to end once the first is done
