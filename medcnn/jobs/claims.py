@@ -1,5 +1,6 @@
 """Whose a folder is: one process at a time, as long as it lives."""
 
+import fcntl
 import json
 import os
 import platform
@@ -7,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -59,14 +60,9 @@ def alone_in(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
-    if lock.exists() and _abandoned(lock):
-        lock.unlink(missing_ok=True)
-    try:
-        file = lock.open("x", encoding="utf-8")
-    except FileExistsError as error:
-        raise UserError(
-            f"{folder} is in use by {_name(lock)}; if that has ended, delete {lock}"
-        ) from error
+    file = _new(lock) or _left_behind(lock)
+    if file is None:
+        raise UserError(f"{folder} is in use by {_name(lock)}; if that has ended, delete {lock}")
     try:
         with file:
             json.dump(owner(), file)
@@ -76,6 +72,31 @@ def alone_in(folder: Path) -> Iterator[None]:
         if new:
             with suppress(OSError):
                 folder.rmdir()  # nothing was written to it
+
+
+def _new(lock: Path) -> IO[str] | None:
+    """A lock that wasn't there, to write to; None if there is one."""
+    try:
+        return lock.open("x", encoding="utf-8")
+    except FileExistsError:
+        return None
+
+
+def _left_behind(lock: Path) -> IO[str] | None:
+    """The lock of a process that is gone, emptied; of several that ask for it, one gets it."""
+    if not _abandoned(lock):
+        return None
+    file = None
+    with suppress(FileNotFoundError, BlockingIOError):
+        file = lock.open("r+", encoding="utf-8")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed
+        there = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+        if there and _abandoned(lock):  # still, as another may have got it meanwhile
+            file.truncate()
+            return file
+    if file is not None:
+        file.close()
+    return None
 
 
 def _read(lock: Path) -> dict[str, Any]:

@@ -25,6 +25,23 @@ try: RunDir(sys.argv[1]).claim(overwrite=False)
 except UserError as error: print(error)
 else: print("mine", flush=True); sys.stdin.read()
 """
+TAKEOVER = """
+import sys
+from pathlib import Path
+from medcnn import claims
+living = claims.living
+def slow(owner):
+    found = living(owner)
+    print("seen", flush=True)
+    sys.stdin.readline()
+    return found
+claims.living = slow
+try:
+    with claims.alone_in(Path(".")):
+        print("mine", flush=True)
+        sys.stdin.readline()
+except claims.UserError as error: print(error, flush=True)
+"""
 
 
 def test_this_process_lives() -> None:
@@ -84,6 +101,25 @@ def test_a_lock_is_only_kept_for_the_living(tmp_path: Path) -> None:
     lock.write_text(json.dumps(owner() | {"host": "another machine"}))
     with pytest.raises(UserError, match=r"on another machine; .*delete"), alone_in(tmp_path):
         pass
+
+
+def test_one_of_two_that_find_a_lock_of_the_dead_gets_it(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text(json.dumps(owner() | {"pid": 2**22 + 1}))
+    options: Any = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(jobs.ROOT)}}
+    options |= {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", TAKEOVER]
+    with subprocess.Popen(command, **options) as first, subprocess.Popen(command, **options) as two:
+        said = [first.stdout.readline(), two.stdout.readline()]  # both have looked, if they may
+        for k, process in enumerate((first, two)):
+            while said[k] == "seen\n":
+                process.stdin.write("\n")
+                process.stdin.flush()
+                said[k] = process.stdout.readline()
+        first.communicate("\n")
+        two.communicate("\n")
+    assert said.count("mine\n") == 1, said
+    assert sum("is in use" in line for line in said) == 1, said
+    assert not (tmp_path / LOCK).exists()
 
 
 def test_one_of_several_processes_gets_a_run_directory(tmp_path: Path) -> None:
