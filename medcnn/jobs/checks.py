@@ -7,16 +7,15 @@ a class or function, those beside a ``_target_``, are looked at where it is call
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cache, partial
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError, check_path, check_whole_number
 from medcnn.jobs.instantiate import conf_dir
-from medcnn.jobs.lacking import lacking
+from medcnn.jobs.lacking import lacking, nearest
 
 METHODS = (  # of medcnn.cam, whose import takes seconds
     *("cam", "gradcam", "gradcampp", "hirescam", "xgradcam", "layercam", "scorecam", "ablationcam"),
@@ -39,7 +38,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "on_error": ("stop", "skip"),
     "precision": PRECISIONS,
     "pseudonymise": (True, False),
-    "split": ("train", "val", "test", "new", "holdout"),
+    "split": ("train", "val", "test", "holdout", "new"),
     "splits.method": ("auto", "column", "patient", "site"),
     "trainer.accelerator": ACCELERATORS,
     "trainer.deterministic": (True, False, "warn"),
@@ -86,12 +85,16 @@ def check_config(cfg: DictConfig, root: str) -> None:
     """
     known = known_keys(root)
     for key in _unknown(cfg, known, ""):
-        sentence = lacking(key, OmegaConf.select(cfg, key, throw_on_missing=False))
-        if sentence is not None:
-            raise UserError(f"there is no key {key}: {sentence}")
-        names = list(dict.fromkeys([*known, *_flat(known, "")]))
-        raise UserError(f"there is no key {key}{nearest(key, names)}")
+        raise UserError(no_such_key(key, root, OmegaConf.select(cfg, key, throw_on_missing=False)))
     check_values(cfg, root)
+
+
+def no_such_key(key: str, root: str, *values: object) -> str:
+    """Return the message about a key that a root config lacks, and the values it was to have."""
+    sentence = lacking(key, *values)
+    if sentence is not None:
+        return f"there is no key {key}: {sentence}"
+    return f"there is no key {key}{nearest(key, list(_names(known_keys(root), '')))}"
 
 
 def check_values(cfg: DictConfig, root: str) -> None:
@@ -179,6 +182,7 @@ CHECKS: dict[str, Callable[[str, Any], None]] = {
     **{key: partial(_some, known=words) for key, words in LISTS.items()},
     **{f"trainer.limit_{split}_batches": _batches for split in ("train", "val", "test")},
     "trainer.gradient_clip_val": _above_zero,
+    "cache.folder": check_path,
     "cache.memory": partial(_bytes, auto=True),
     "cache.disk": _bytes,
 }
@@ -194,9 +198,10 @@ def known_keys(root: str) -> dict[str, Any]:
         group = name.removeprefix("optional ")
         if not group or name.startswith("override "):
             continue
+        choices = tree.setdefault(group, {})
         for path in sorted((conf_dir() / group).glob("*.yaml")):
             if "@package _global_" not in path.read_text(encoding="utf-8").partition("\n")[0]:
-                _merge(tree.setdefault(group, {}), _read(f"{group}/{path.stem}"))
+                _merge(choices, _read(f"{group}/{path.stem}"))
     _merge(tree, file)
     return tree
 
@@ -239,6 +244,14 @@ def _flat(tree: Mapping[str, Any], prefix: str) -> dict[str, list[Any]]:
     return found
 
 
+def _names(tree: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """All keys, in any depth, those of calls too."""
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{key}.")
+
+
 def _has(cfg: DictConfig, key: str) -> bool:
     """Whether a config has a key, and a value for it."""
     node: Any = cfg
@@ -247,10 +260,3 @@ def _has(cfg: DictConfig, key: str) -> bool:
             return False
         node = node[part]
     return True
-
-
-def nearest(word: str, options: list[str]) -> str:
-    """Return the end of a message about a word that there is not: what may have been meant."""
-    near = get_close_matches(word, options, n=3, cutoff=0.5)
-    listed = f"; there are {', '.join(options)}" if 0 < len(options) <= 30 else ""
-    return f" (did you mean {' or '.join(near)}?)" if near else listed

@@ -5,7 +5,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medcnn.errors import UserError, system_error
 from medcnn.jobs.arguments import check_options, full_key, places_of_jobs, quote_text
-from medcnn.jobs.checks import nearest
+from medcnn.jobs.checks import no_such_key
 from medcnn.jobs.hydra_guard import guard_environment, guarded_loader
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.interruption import interruptible
-from medcnn.jobs.lacking import lacking
+from medcnn.jobs.lacking import lacking, nearest
 from medcnn.jobs.private import with_pseudonyms
 from medcnn.jobs.terminal import nobody_reads_on, say, terminal
 
@@ -170,34 +170,8 @@ def explain_error(error: Exception, config_name: str) -> str:
         values = [
             v for k, _, v in (word.partition("=") for word in sys.argv) if k.strip("+~") == key
         ]
-        sentence = lacking(key, *values)
-        if sentence is not None:
-            return f"there is no key {key}: {sentence}"
-        return f"there is no key {key}{nearest(key, _known_keys(config_name))}"
+        return no_such_key(key, config_name, *values)
     return text
-
-
-def _known_keys(config_name: str) -> list[str]:
-    """All groups and keys of a root config, with the groups' choices of the command line."""
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose(config_name, return_hydra_config=True)
-        groups = [str(group) for group in cfg.hydra.runtime.choices if "/" not in str(group)]
-        pairs = [argument.partition("=") for argument in sys.argv[1:]]
-        chosen = [
-            f"{group}={choice}"
-            for group, _, choice in pairs
-            if group in groups and (conf_dir() / group / f"{choice}.yaml").is_file()
-        ]
-        cfg = hydra.compose(config_name, chosen)
-    keys = _flatten(OmegaConf.to_container(cfg, resolve=False), "")
-    return list(dict.fromkeys([*groups, *keys]))
-
-
-def _flatten(node: Any, prefix: str) -> Iterator[str]:
-    for key, value in node.items():
-        yield prefix + str(key)
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
 
 
 def _quiet() -> None:

@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest that there is
     (
@@ -22,7 +23,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
     ),
     ("cutout randomerasing", "erasing of patches", "RandCoarseDropout of augment=monai does it"),
     (
-        "slurm submitit ray dask kubernetes torchrun",
+        "slurm submitit submititslurm ray dask kubernetes torchrun",
         "job on several machines",
         "trainer=ddp takes all GPUs of one, or CPU processes",
     ),
@@ -131,23 +132,43 @@ LACKING: dict[str, tuple[str, str]] = {
         for word, name in OF_LIGHTNING.items()
     },
 }
+COMMON = (  # words that may be anything as the value of a key that there is not
+    *("aim", "detection", "export", "lime", "lion", "mosaic", "plan", "ray", "rise", "search"),
+    *("segmentation", "serve", "server", "survival", "tune"),
+)
 
 
-def lacking(*words: object) -> str | None:
-    """Return a sentence about the first thing among words that medcnn doesn't have yet, or None.
+def lacking(word: object, *values: object) -> str | None:
+    """Return a sentence about what medcnn doesn't have yet, if a word asks for it; else None.
 
-    >>> lacking("mixup")[:51]
+    Args:
+        word: A command, the choice of a group, or a key, whose last part counts.
+        values: Of a key that there is not, where common words ask for nothing.
+
+    >>> lacking("mix-up")[:51]
     'there is no mixing of training images yet (mixup); '
-    >>> lacking("resnet") is None
+    >>> lacking("export_folder") is None
     True
     """
-    for word in words:
-        parts = re.findall(r"[a-z]+", str(word).lower())
-        for part in ("".join(parts), *parts):
-            if part in LACKING:
-                what, nearest = LACKING[part]
-                return f"there is no {what} yet ({part}); {nearest}"
+    names = [re.split("[./]", str(word))[-1], *map(str, values)]
+    for n, name in enumerate(map(str.lower, names)):
+        family = re.split("[^a-z]", name)[0]  # of vit_b_16
+        found = family if family in OF_TIMM else re.sub("[^a-z0-9]", "", name)
+        if found in LACKING and (n == 0 or found not in COMMON):
+            what, instead = LACKING[found]
+            return f"there is no {what} yet ({found}); {instead}"
     return None
+
+
+def nearest(word: str, options: Sequence[str]) -> str:
+    """Return the end of a message about a word that there is not: what may have been meant.
+
+    >>> nearest("vggg", ["vgg", "resnet"]), nearest("x", ["vgg", "resnet"])
+    (' (did you mean vgg?)', '; there are vgg, resnet')
+    """
+    near = get_close_matches(word, options, n=3, cutoff=0.5)
+    listed = f"; there are {', '.join(options)}" if 0 < len(options) <= 30 else ""
+    return f" (did you mean {' or '.join(near)}?)" if near else listed
 
 
 def refuse_command(argv: Sequence[str]) -> None:

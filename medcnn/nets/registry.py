@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medcnn.errors import UserError
-from medcnn.jobs.lacking import lacking
+from medcnn.jobs.lacking import lacking, nearest
 from medcnn.nets.base import Net
 from medcnn.nets.cut import cut as cut_at
 from medcnn.nets.cut import head_kind
@@ -187,13 +186,7 @@ def check_options(name: str, options: Mapping[str, Any], defaults: Mapping[str, 
     """Raises UserError for an unknown option, or for a switch that is none."""
     for key, value in options.items():
         if key not in defaults:
-            raise UserError(f"model.{key}: {name} has no such option{nearest(key, list(defaults))}")
+            meant = nearest(key, list(defaults)) or ", it has none"
+            raise UserError(f"model.{key}: {name} has no such option{meant}")
         if isinstance(defaults[key], bool) and not isinstance(value, bool):
             raise UserError(f"model.{key}={value}: give true or false")
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """End of a sentence: what the writer of a word may have meant."""
-    close = get_close_matches(word, known, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return f"{meant} (known: {', '.join(known)})" if known else " (it has none)"

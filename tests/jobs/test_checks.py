@@ -55,6 +55,12 @@ def test_each_kind_of_value() -> None:
         ("explain", "scores=beauty", "scores=beauty: choose one of all, localisation"),
         ("features", "channels=99", "channels=99: give a whole number, 1 … 32"),
         ("data", "n=0", "n=0: give a whole number, 1 … 500"),
+        ("data", "on_error=go", "on_error=go: choose one of stop, skip"),
+        ("data", "on_error=null", "on_error=None: choose one of stop, skip"),
+        ("data", "strict=1", "strict=1: choose one of true, false"),
+        ("data", "pseudonymise=maybe", "pseudonymise=maybe: choose one of true, false"),
+        ("data", "near_duplicates=2", "near_duplicates=2: choose one of true, false"),
+        ("data", "cache.folder=null", "cache.folder=None: give a path"),
     ],
 )
 def test_a_value_that_cannot_be(root: str, override: str, message: str) -> None:

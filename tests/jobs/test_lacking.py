@@ -9,7 +9,7 @@ import pytest
 
 from medcnn.__main__ import main
 from medcnn.jobs.instantiate import conf_dir
-from medcnn.jobs.lacking import LACKING, OF_TIMM, lacking
+from medcnn.jobs.lacking import COMMON, LACKING, OF_TIMM, lacking
 from medcnn.nets import FAMILIES
 
 
@@ -21,6 +21,8 @@ from medcnn.nets import FAMILIES
         (("hydra/sweeper/optuna",), "no search for hyperparameters yet (optuna); -m with"),
         (("vit_b_16",), "model=timm model.name=vit_small_patch16_224"),
         (("mlflow",), "pytorch_lightning.loggers.MLFlowLogger"),
+        (("trainer.search", 1), "no search for hyperparameters yet (search)"),
+        (("hdf5",), "no reader of such stores yet (hdf5)"),
     ],
 )
 def test_a_sentence_for_it(words: tuple[str, ...], says: str) -> None:
@@ -31,6 +33,13 @@ def test_nothing_that_there_is_is_said_to_be_lacking() -> None:
     choices = {path.stem for path in conf_dir().glob("*/*.yaml")}
     assert not LACKING.keys() & (choices | FAMILIES.keys())
     assert lacking(*choices, *FAMILIES, "no_such_key", None, 1) is None
+
+
+def test_a_common_word_in_a_mistyped_key_or_its_value_asks_for_nothing() -> None:
+    assert set(COMMON) <= LACKING.keys()
+    mistyped = ("chest_x_ray", "x-ray", "data.export_dir", "search_space", "server_name", "plans")
+    assert [lacking(word) for word in mistyped] == [None] * len(mistyped)
+    assert lacking("path.runs", "plan", "/data/mixup", "runs/search") is None
 
 
 @pytest.mark.slow  # timm lists its models

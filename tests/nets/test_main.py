@@ -97,7 +97,7 @@ def test_help(capsys: Output, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("resnett", "model.name=resnett: no such net; did you mean resnet"),
+        ("resnett", "model.name=resnett: no such net (did you mean resnet"),
         (
             "resnet18 input=1x4x4",
             "resnet18 with the small stem needs images of at least 8 px, got 4×4",
@@ -109,7 +109,7 @@ def test_help(capsys: Output, arguments: list[str]) -> None:
         ("resnet18 input=1x1x1x1x1", "input=1x1x1x1x1: give channels and size"),
         ("resnet18 input=", "input=: give channels and size"),
         ("resnet18 classes=two", "classes=two: give a whole number, at least 1"),
-        ("resnet18 deph=3", "model.deph: resnet has no such option; did you mean depth"),
+        ("resnet18 deph=3", "model.deph: resnet has no such option (did you mean depth"),
         ("resnet18 width=[1", "width=[1: can't read the value"),
         ("resnet18 num_classes=3", "num_classes: give NAME, input=CxHxW and classes=N"),
         ("resnet18 pretrained=true", "pretrained=true: the layers are the same without"),

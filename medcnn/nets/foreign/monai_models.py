@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from medcnn.errors import UserError
+from medcnn.jobs.lacking import nearest
 from medcnn.nets.base import Net
-from medcnn.nets.foreign.net import foreign_net, make, near
+from medcnn.nets.foreign.net import foreign_net, make
 
 
 class Family(NamedTuple):
@@ -83,8 +84,8 @@ def monai_net(
     if key in UNFIT:
         raise UserError(f"model.name={name} doesn't fit: {UNFIT[key]}")
     if key not in CLASSIFIERS:
-        meant = near(key, [*CLASSIFIERS]) or f" (known: {', '.join(CLASSIFIERS)})"
-        raise UserError(f"model.name={name}: no such classifier of MONAI{meant}")
+        hint = nearest(key, [*CLASSIFIERS])
+        raise UserError(f"model.name={name}: no such classifier of MONAI{hint}")
     if spatial_dims not in (2, 3):
         raise UserError(f"MONAI's {name} is for spatial_dims 2 or 3, got {spatial_dims}")
     family = CLASSIFIERS[key]
@@ -140,7 +141,5 @@ def check_options(
         if key in taken:
             raise UserError(f"model.{key} can't be set for MONAI's {name}: {taken[key]}")
         if key not in known:
-            raise UserError(
-                f"model.{key}: MONAI's {name} has no such option{near(key, known)} "
-                f"(known: {', '.join(known)})"
-            )
+            meant = nearest(key, known)
+            raise UserError(f"model.{key}: MONAI's {name} has no such option{meant}")

@@ -4,7 +4,6 @@ import copy
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -189,12 +188,6 @@ def set_dropout(head: nn.Module, classifiers: Sequence[nn.Module], dropout: floa
             if dropout > 0 and any(child is classifier for classifier in classifiers):
                 parts = OrderedDict(dropout=nn.Dropout(dropout), linear=child)
                 setattr(module, name, nn.Sequential(parts))
-
-
-def near(word: str, known: Sequence[str]) -> str:
-    """End of a sentence: what the writer of a word may have meant."""
-    close = get_close_matches(word, known, n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def make(

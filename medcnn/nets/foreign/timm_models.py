@@ -11,8 +11,9 @@ from urllib.request import getproxies
 from torch import Tensor
 
 from medcnn.errors import UserError
+from medcnn.jobs.lacking import nearest
 from medcnn.nets.base import Net
-from medcnn.nets.foreign.net import first_line, foreign_net, make, near
+from medcnn.nets.foreign.net import first_line, foreign_net, make
 
 TAKEN = {  # options of timm that are set otherwise
     "checkpoint_path": "use model.weights",
@@ -120,7 +121,7 @@ def configuration(timm: Any, name: str) -> Any:
     """
     model, names = name.split(".")[0], timm.list_models()
     if model not in names:
-        raise UserError(f"model.name={name}: timm has no such model{near(model, names)}")
+        raise UserError(f"model.name={name}: timm has no such model{nearest(model, names)}")
     try:
         return timm.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:
