@@ -8,7 +8,6 @@ from medcnn.data.checks.audit_report import raise_errors, summary_lines
 from medcnn.data.checks.problems import audit_data, compared, problems_table
 from medcnn.data.open_data import open_data
 from medcnn.data.overview import (
-    MOST,
     count,
     describe,
     intensities,
@@ -17,8 +16,8 @@ from medcnn.data.overview import (
     unit_images,
 )
 from medcnn.data.samples import SPLITS
-from medcnn.errors import check_whole_number
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv, write_json
+from medcnn.jobs.checks import check_values
 from medcnn.jobs.claims import alone_in
 from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.notes import shortened, visible
@@ -40,7 +39,7 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     Raises:
         UserError: The data can't be trained on as they are; at the end, when all is written.
     """
-    check_whole_number("n", cfg.n, least=1, most=MOST)
+    check_values(cfg, "data")
     for_spreadsheets(cfg.get("spreadsheet", False))
     folder = Path(cfg.output)
     check_folder(f"output={folder}", folder)
@@ -51,7 +50,7 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
 def _look(cfg: DictConfig, trust: list[str], folder: Path) -> None:
     from medcnn.report.pictures.data import contact_sheet, intensity_histogram
 
-    data = open_data(cfg, trust, folder=folder, checked=False)
+    data = open_data(cfg, trust, problems=folder / "problems.csv", checked=False)
     audit_data(data, cfg)
     samples = data.samples
     counts = count(samples)

@@ -5,13 +5,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from medcnn.errors import UserError, check_checkpoint, check_whole_number
+from medcnn.errors import UserError, check_checkpoint
 from medcnn.inference.of_split import stand_for_all, write_tested
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import (
     check_folder,
     for_spreadsheets,
 )
+from medcnn.jobs.checks import check_values
 from medcnn.jobs.instantiate import plain
 from medcnn.jobs.notes import note
 from medcnn.jobs.rundir import RunDir
@@ -41,7 +42,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     from medcnn.classifier.chosen_on_validation import chosen_anew
     from medcnn.classifier.ensemble import load_members
     from medcnn.data.batches import DataModule
-    from medcnn.data.samples import ALL_SPLITS, NEW
+    from medcnn.data.open_data import of_training
     from medcnn.evaluation.few_images import isotonic_lines
     from medcnn.evaluation.of_tables import check_settings
     from medcnn.inference.results import headline
@@ -50,8 +51,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     from medcnn.jobs.hardware import set_threads
 
     start = time.perf_counter()
-    if cfg.split not in (*ALL_SPLITS, NEW):
-        raise UserError(f"split={cfg.split}: choose one of {', '.join((*ALL_SPLITS, NEW))}")
+    check_values(cfg, "evaluate")
     check_settings(plain(cfg.evaluation))
     paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
     for member in members:
@@ -66,7 +66,6 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         )
     axes = mirrored_axes(cfg.tta, trained)
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
-    check_whole_number("batch_size", batch_size, least=1)
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
@@ -76,13 +75,13 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     run.refuse_if_taken(cfg.overwrite)
     for_spreadsheets(cfg.get("spreadsheet", False))
     check_folder(f"paths.run={run.path}", run.path)
-    data, notes = open_tested(members, paths, cfg, trust, folder=run.path)
+    data, notes = open_tested(members, paths, cfg, trust, problems=run.problems)
     samples, notes = data.samples, [*notes, *few]
     for line in notes:
         note(line)
     check_fits(classifier, samples)
     samples.rows(cfg.split)
-    own, splits = cfg.get("dataset") is None, (cfg.split,)
+    own, splits = of_training(cfg), (cfg.split,)
     if len(members) > 1 and own and not choices and (samples.table["split"] == "val").any():
         splits = tuple(dict.fromkeys(("val", cfg.split)))
     module = DataModule(samples, batch_size, test_splits=splits)

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import jobs
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from medcnn.errors import UserError
 from medcnn.inference.results import table_file
@@ -145,6 +147,23 @@ def test_bad_input_leaves_no_run(
     with pytest.raises(UserError, match=message):
         jobs.evaluate(tmp_path / "run", best(phantom_run), override)
     assert not (tmp_path / "run").exists()
+
+
+def test_data_that_cannot_be_used_replace_nothing(phantom_run: Path, tmp_path: Path) -> None:
+    for k in range(6):
+        Image.fromarray(np.full((28, 28), 30 * k, np.uint8)).save(tmp_path / f"{k}.png")
+    rows = [f"{k}.png,{label},p{k}" for k, label in enumerate(["normal", "nodule", "effusion"] * 2)]
+    (tmp_path / "table.csv").write_text("\n".join(["image,label,patient", *rows]))
+    dataset = ("dataset=csv", f"dataset.path='{tmp_path / 'table.csv'}'")
+    given = (best(phantom_run), *dataset, f"paths.data='{tmp_path / 'data'}'")
+    run = tmp_path / "run"
+    jobs.evaluate(run, *given)
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    (tmp_path / "0.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"all listed in .*/problems_failed_start\.csv; mend"):
+        jobs.evaluate(run, *given, "overwrite=true")
+    assert "0.png" in (run / "problems_failed_start.csv").read_text()
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_sweep_over_checkpoints_exits_cleanly(

@@ -20,7 +20,7 @@ from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
-from medcnn.errors import UserError, check_path
+from medcnn.errors import UserError
 from medcnn.jobs.checks import parse_bytes
 from medcnn.jobs.instantiate import instantiate, plain
 from medcnn.jobs.notes import note, visible
@@ -34,7 +34,7 @@ def open_data(
     cfg: DictConfig,
     trust: Iterable[str] = (),
     *,
-    folder: Path | None = None,
+    problems: Path | None = None,
     card: Mapping[str, Any] | None = None,
     checked: bool = True,
     quiet: bool = False,
@@ -46,7 +46,7 @@ def open_data(
             ``pseudonymise``; and ``splits``, ``folds`` and ``fold``, which are null for data that a
             checkpoint is only tested on: those have the splits of their table, or are all test.
         trust: Names that its ``_target_`` may hold beside medcnn's own.
-        folder: Where problems.csv is written if the data can't be used; None for nowhere.
+        problems: The table of them to write if the data can't be used; None for none.
         card: Of a checkpoint, whose classes and preparation of files the data are to have.
         checked: Whether to audit, and to print what was found.
         quiet: Name no file, as in a process whose first one has done so.
@@ -56,11 +56,10 @@ def open_data(
             in two splits with strict=true; or a source, split or cache that can't be used.
     """
     cfg = revealed(cfg)
-    _check(cfg)
     source = make_source(_with_classes(cfg.dataset, card), trust)
     official = official_tests(source.table)
     if isinstance(source, Listing):
-        data = _open_files(source, cfg, card, folder, quiet)
+        data = _open_files(source, cfg, card, problems, quiet)
     else:
         table = source.table
         table["split"] = _splits(table, source.task, source.label_columns, cfg)
@@ -74,7 +73,7 @@ def open_data(
         data.samples.table = pseudonymise(data.samples.table, pseudonym_key(cfg))
     if checked:
         audit_data(data, cfg)
-        tell_findings(data, cfg, folder)
+        tell_findings(data, cfg, problems)
     return data
 
 
@@ -119,15 +118,6 @@ def in_memory(samples: Samples, memory: str | int) -> None:
         print(f"{images.nbytes / 1e9:.2f} GB of images are read from the disk cache as needed")
 
 
-def _check(cfg: DictConfig) -> None:
-    check_path("cache.folder", cfg.cache.folder)
-    if cfg.on_error not in ("stop", "skip"):
-        raise UserError(f"on_error={cfg.on_error}: choose stop or skip")
-    for key in ("strict", "pseudonymise", "near_duplicates"):
-        if not isinstance(cfg[key], bool):
-            raise UserError(f"{key}={cfg[key]}: choose true or false")
-
-
 def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:
     """A dataset config that names the classes of a checkpoint, where it can name any."""
     options = dict(plain(node))
@@ -140,14 +130,14 @@ def _open_files(
     listing: Listing,
     cfg: DictConfig,
     card: Mapping[str, Any] | None,
-    folder: Path | None,
+    problems: Path | None,
     quiet: bool,
 ) -> DataSet:
     if card is not None:
         listing.spec = spec_of(card, listing.spec)
     opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
     if opened.problems:
-        report_files(opened.problems, len(listing.table), cfg, folder, quiet)
+        report_files(opened, len(listing.table), cfg, problems, quiet)
     if opened.images is None:
         raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
     if grey := opened.images.grey:

@@ -27,7 +27,7 @@ def open_tested(
     cfg: DictConfig,
     trust: Sequence[str] = (),
     *,
-    folder: Path | None = None,
+    problems: Path | None = None,
 ) -> tuple[DataSet, list[str]]:
     """Open the data that checkpoints are tested on.
 
@@ -41,7 +41,7 @@ def open_tested(
         cfg: Of a test: ``dataset`` (see `medcnn.data.open_data.of_training`), ``split`` and the
             keys of `medcnn.data.open_data.data_config`.
         trust: Names that ``_target_`` may hold beside medcnn's own.
-        folder: See `medcnn.data.open_data.open_data`.
+        problems: See `medcnn.data.open_data.open_data`.
 
     Returns:
         The data, and what a reader of their figures has to know, in sentences.
@@ -51,7 +51,7 @@ def open_tested(
             training is left; or what `open_data` refuses.
     """
     settings = data_config(members[0].card["config"], cfg)
-    data = open_data(settings, trust, folder=folder, card=members[0].card, checked=False)
+    data = open_data(settings, trust, problems=problems, card=members[0].card, checked=False)
     tables = []
     for path in checkpoints:
         table = samples_of(path)

@@ -34,6 +34,7 @@ RESULTS = (
 FOLDS = ("folds.csv", "ensemble.json", "ensemble", *(f"fold-{fold}" for fold in range(100)))
 FOLDERS = ("checkpoints", "cams", "tensorboard", "csv", "logs")
 OURS = (*FILES, *RESULTS, *FOLDERS, *FOLDS)
+FAILED_START = "problems_failed_start.csv"  # beside a run that is kept, which has its problems.csv
 
 
 class RunDir:
@@ -83,6 +84,16 @@ class RunDir:
     def finished(self) -> bool:
         """Whether the run in this folder came to its end."""
         return self.status.get("state") == "finished"
+
+    @property
+    def problems(self) -> Path:
+        """Where to list problems of data that can't be used: in no file of a run that is kept."""
+        above = RunDir(self.path.parent)  # of a fold: the cross-validation, which goes with it
+        if RunDir(above._replaced)._worth_keeping:
+            return above / FAILED_START
+        if self._worth_keeping or RunDir(self._replaced)._worth_keeping:
+            return self / FAILED_START
+        return self / "problems.csv"
 
     def claim(self, overwrite: bool) -> None:
         """Take the folder for a new run; one that failed before it trained is no obstacle.
@@ -180,6 +191,10 @@ class RunDir:
         return self.last.exists() or any(self.path.glob("fold-*/checkpoints/last.ckpt"))
 
     @property
+    def _worth_keeping(self) -> bool:
+        return self.finished or self._trained
+
+    @property
     def _replaced(self) -> Path:
         """Where `claim` puts the run that a new one replaces, until the new one has trained."""
         return self.path / ".replaced"
@@ -187,13 +202,13 @@ class RunDir:
     def let_go(self) -> None:
         """Delete the run that was replaced."""
         shutil.rmtree(self._replaced, ignore_errors=True)  # of a link, the link alone
+        (self / FAILED_START).unlink(missing_ok=True)
 
     def give_back(self) -> None:
         """Bring back the run that was replaced by one that failed before it trained."""
         if self._trained or not self._replaced.exists():
             return
-        before = RunDir(self._replaced)
-        if not (before.finished or before._trained):  # what the new one left tells more
+        if not RunDir(self._replaced)._worth_keeping:  # what the new one left tells more
             self.let_go()
             return
         for name in OURS:

@@ -28,10 +28,10 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     world = processes(cfg.trainer)
     check_last(run)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    data = open_data(cfg, trust, folder=run.path)  # files are read by one process
+    data = open_data(cfg, trust, problems=run.problems)  # files are read by one process
     samples = data.samples
-    write_csv(run / "problems.csv", problems_table(data, cfg))
     check_unchanged(run, samples)
+    write_csv(run / "problems.csv", problems_table(data, cfg))
     if world == 1:  # several share what the disk cache has in memory
         in_memory(samples, cfg.cache.memory)
     check_samples(cfg, samples)

@@ -373,7 +373,7 @@ def test_stops_at_bad_files_and_names_them(
 ) -> None:
     damaged(tmp_path, 7)
     with pytest.raises(UserError) as stop:
-        opened(tmp_path, folder=tmp_path / "run")
+        opened(tmp_path, problems=tmp_path / "run" / "problems.csv")
     problems = tmp_path / "run" / "problems.csv"
     assert str(stop.value) == (
         f"7 of 12 images can't be used, all listed in {problems}; mend them, or leave them out "
@@ -399,21 +399,21 @@ def test_bad_files_are_left_out_if_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damaged(tmp_path, 2)
-    data = opened(tmp_path, "on_error=skip", folder=tmp_path / "run")
+    data = opened(tmp_path, "on_error=skip", problems=tmp_path / "run" / "problems.csv")
     assert data.samples.table["patient"].tolist() == [f"p{k}" for k in range(2, 12)]
     assert len(data.facts) == len(data.slices) == len(data.samples.images[torch.arange(10)]) == 10
     assert [problem.image for problem in data.problems] == ["0.png", "1.png"]
     last = capsys.readouterr().err.splitlines()[-1]
-    listed = tmp_path / "run" / "problems.csv"
-    assert last == f"medcnn: 2 of 12 images can't be used, all listed in {listed}: left out"
-    written = pd.read_csv(listed, keep_default_na=False, dtype=object)
-    pd.testing.assert_frame_equal(problems_table(data, config(tmp_path)), written)
+    assert last == "medcnn: 2 of 12 images can't be used, all listed in problems.csv: left out"
+    assert not (tmp_path / "run").exists()  # whoever opens them writes the whole table
+    assert problems_table(data, config(tmp_path))["image"].tolist() == ["0.png", "1.png"]
 
 
 def test_none_that_can_be_used(tmp_path: Path) -> None:
     damaged(tmp_path, 12)
     with pytest.raises(UserError, match="data set table: none of 12 files can be used"):
-        opened(tmp_path, "on_error=skip")
+        opened(tmp_path, "on_error=skip", problems=tmp_path / "problems.csv")
+    assert len(pd.read_csv(tmp_path / "problems.csv")) == 12
 
 
 def test_an_image_with_two_faults_counts_once(tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_a_patient_in_two_splits_stops_everything(
 ) -> None:
     leaking(tmp_path)
     with pytest.raises(UserError, match=r"the splits leak: patient in two splits: 1, 11\.png"):
-        opened(tmp_path, folder=tmp_path / "run")
+        opened(tmp_path, problems=tmp_path / "run" / "problems.csv")
     assert "audit: error: patient in two splits: 1" in capsys.readouterr().out
     problems = pd.read_csv(tmp_path / "run" / "problems.csv")
     found = problems[problems["kind"] == PATIENT]
@@ -443,7 +443,7 @@ def test_a_patient_in_two_splits_stops_everything(
 
 def test_unchecked_data_may_leak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leaking(tmp_path)
-    data = opened(tmp_path, checked=False, folder=tmp_path / "run")
+    data = opened(tmp_path, checked=False, problems=tmp_path / "run" / "problems.csv")
     assert data.findings == []
     assert capsys.readouterr().out == ""
     assert not (tmp_path / "run").exists()
@@ -451,7 +451,7 @@ def test_unchecked_data_may_leak(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_copies_are_warnings_or_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copied(tmp_path)
-    data = opened(tmp_path, folder=tmp_path / "run")
+    data = opened(tmp_path, problems=tmp_path / "run" / "problems.csv")
     kinds = {(f.kind, f.severity, f.row, f.other_row) for f in data.findings}
     assert {(IDENTICAL, "warning", 11, 0), (NEAR, "warning", 10, 1)} <= kinds
     assert "audit: warning: identical images in two splits: 1, 11.png" in capsys.readouterr().out
@@ -523,7 +523,7 @@ def test_files_that_stop_everything_are_listed_by_pseudonyms(tmp_path: Path) -> 
     personal(tmp_path)
     (tmp_path / "Meyer-5/scan-Quentin-5.png").write_bytes(b"")
     with pytest.raises(UserError, match="1 of 12 images can't be used") as stop:
-        opened(tmp_path, "pseudonymise=true", folder=tmp_path / "run")
+        opened(tmp_path, "pseudonymise=true", problems=tmp_path / "run" / "problems.csv")
     listed = pd.read_csv(tmp_path / "run" / "problems.csv")
     image = pseudonym("Meyer-5/scan-Quentin-5.png", load_key(tmp_path / "key"))
     assert listed["image"].tolist() == [image]
@@ -540,7 +540,7 @@ def test_problems_and_leaks_are_told_by_pseudonyms(
     rows.to_csv(tmp_path / "table.csv", index=False)
     given = ("pseudonymise=true", "on_error=skip")
     with pytest.raises(UserError, match="the splits leak") as stop:
-        opened(tmp_path, *given, folder=tmp_path / "run")
+        opened(tmp_path, *given, problems=tmp_path / "run" / "problems.csv")
     key = load_key(tmp_path / "key")
     listed = pd.read_csv(tmp_path / "run" / "problems.csv", keep_default_na=False)
     images = [pseudonym(f"Meyer-{k}/scan-Quentin-{k}.png", key) for k in (5, 11, 0)]
@@ -592,11 +592,6 @@ def test_a_whole_run_names_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("on_error=go", "on_error=go: choose stop or skip"),
-        ("on_error=null", "on_error=None: choose stop or skip"),
-        ("strict=1", "strict=1: choose true or false"),
-        ("pseudonymise=maybe", "pseudonymise=maybe: choose true or false"),
-        ("near_duplicates=2", "near_duplicates=2: choose true or false"),
         ("cache.disk=lots", "cache.disk=lots: give a size such as 500MB or 20GB"),
         ("splits.method=dice", "method=dice: choose one of"),
     ],
@@ -693,7 +688,7 @@ def test_memory_where_the_system_does_not_say(tmp_path: Path, content: str | Non
 
 @pytest.mark.parametrize(
     "override",
-    ["cache.folder=null", "dataset.path=null", "pseudonymise=true paths.pseudonym_key=null"],
+    ["dataset.path=null", "pseudonymise=true paths.pseudonym_key=null"],
 )
 def test_a_path_that_is_none(override: str, tmp_path: Path) -> None:
     pictures(tmp_path)

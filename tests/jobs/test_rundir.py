@@ -11,7 +11,7 @@ import pytest
 from disks import fill
 
 from medcnn.errors import UserError
-from medcnn.jobs.rundir import OURS, RunDir
+from medcnn.jobs.rundir import FAILED_START, OURS, RunDir
 
 CONFIG = "trainer: {max_epochs: 3}\npaths: {run: x}\n"
 
@@ -149,6 +149,22 @@ def test_what_fails_after_its_claim_gives_the_folder_back(run: RunDir) -> None:
     assert run.finished
     assert (run / "metrics.json").read_text() == "{}"
     assert {path.name for path in run.path.iterdir()} == {"metrics.json", "status.json"}
+
+
+def test_what_a_failed_start_found_lies_beside_the_run_that_is_kept(run: RunDir) -> None:
+    assert run.problems == run / "problems.csv"
+    pretend(run, "finished")
+    (run / "problems.csv").write_text("of the first run")
+    assert run.problems == run / FAILED_START  # evaluate asks before it claims the folder
+    run.claim(overwrite=True)
+    assert RunDir(run / "fold-0").problems == run.problems == run / FAILED_START
+    run.problems.write_text("new")
+    run.give_back()
+    assert (run / "problems.csv").read_text() == "of the first run"
+    assert (run / FAILED_START).read_text() == "new"
+    with run.claimed(overwrite=True):
+        run.set_status("finished")
+    assert [path.name for path in run.path.iterdir()] == ["status.json"]
 
 
 def test_files_by_the_names_of_ours_are_not_lost(run: RunDir) -> None:

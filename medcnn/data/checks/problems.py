@@ -1,6 +1,5 @@
 """What is wrong with a data set: looked for, printed, and written to problems.csv."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from omegaconf import DictConfig
 from medcnn.data.checks.audit import audit
 from medcnn.data.checks.audit_report import findings_table, raise_errors, summary_lines
 from medcnn.data.checks.duplicates import LEAST, content_hashes, near_duplicates
-from medcnn.data.prepared.open_listing import Problem
+from medcnn.data.prepared.open_listing import Opened, Problem
 from medcnn.errors import UserError, check_path
 from medcnn.jobs.atomic_files import write_csv
 from medcnn.jobs.notes import fresh, visible
@@ -30,36 +29,49 @@ SHOWN = 5  # problems that are printed; all are in problems.csv
 
 
 def report_files(
-    problems: list[Problem],
-    total: int,
-    cfg: DictConfig,
-    folder: Path | None,
-    quiet: bool = False,
+    opened: Opened, total: int, cfg: DictConfig, file: Path | None, quiet: bool = False
 ) -> None:
     """Name files that can't be used, unless it is to be quiet; stop, unless they may be left out.
 
+    Where that ends the job they are listed in a file; else the job lists them in its problems.csv.
     The error, which ends up in files of the run, holds no path of an image.
+
+    Args:
+        opened: With the files that can't be used, and the images of the others.
+        total: How many files there are.
+        cfg: With ``on_error`` and ``pseudonymise``.
+        file: Where to list them; None for nowhere.
+        quiet: Name none.
+
+    Raises:
+        UserError: on_error=stop.
     """
-    for problem in [] if quiet else problems[:SHOWN]:
-        say(f"{problem.image} {problem.reason}")
-    where = ""
-    if folder is not None:
-        if cfg.pseudonymise:
-            key = pseudonym_key(cfg)
-            problems = [replace(p, image=pseudonym(p.image, key)) for p in problems]
-        write_csv(folder / "problems.csv", files_table(problems))
-        where = f", all listed in {folder / 'problems.csv'}"
+    problems, where = opened.problems, ""
+    for line in [] if quiet else [f"{p.image} {p.reason}" for p in problems[:SHOWN]]:
+        if fresh(line):
+            say(line)
+    if file is not None and (cfg.on_error == "stop" or opened.images is None):
+        write_csv(file, files_table(problems, cfg))
+        where = f", all listed in {file}"
+    elif file is not None:
+        where = ", all listed in problems.csv"
     count = len({problem.image for problem in problems})  # one may have several
     message = f"{count} of {total} images can't be used{where}"
     if cfg.on_error == "stop":
         raise UserError(f"{message}; mend them, or leave them out with on_error=skip")
-    say(f"{message}: left out")
+    if fresh(message):
+        say(f"{message}: left out")
 
 
-def files_table(problems: list[Problem]) -> pd.DataFrame:
-    """Files that can't be used, as rows of problems.csv."""
+def files_table(problems: list[Problem], cfg: DictConfig) -> pd.DataFrame:
+    """Files that can't be used, as rows of problems.csv; by pseudonyms if these are asked for."""
     columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
-    rows = [("error", "unusable file", p.image, "", "", "", p.reason) for p in problems]
+    key = pseudonym_key(cfg) if cfg.pseudonymise else None
+    names = [p.image if key is None else pseudonym(p.image, key) for p in problems]
+    rows = [
+        ("error", "unusable file", name, "", "", "", problem.reason)
+        for name, problem in zip(names, problems, strict=True)
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -108,24 +120,21 @@ def contents(data: "DataSet", rows: NDArray[np.int64] | None = None) -> list[str
     return [None if text is None else text[:DIGITS] for text in texts]
 
 
-def tell_findings(data: "DataSet", cfg: DictConfig, folder: Path | None) -> None:
-    """Print what the audit found; at errors write it down and stop."""
+def tell_findings(data: "DataSet", cfg: DictConfig, file: Path | None) -> None:
+    """Print what the audit found; at errors write it to a file, if one is given, and stop."""
     table = data.samples.table
     for line in summary_lines(data.findings, table, compared(data, cfg)):
         if fresh(line):
             print(f"audit: {visible(line)}", flush=True)
-    if folder is not None and any(finding.severity == "error" for finding in data.findings):
-        write_csv(folder / "problems.csv", problems_table(data, cfg))
+    if file is not None and any(finding.severity == "error" for finding in data.findings):
+        write_csv(file, problems_table(data, cfg))
     raise_errors(data.findings, table)
 
 
 def problems_table(data: "DataSet", cfg: DictConfig) -> pd.DataFrame:
     """All that was found, a row a file or a pair of images, as problems.csv has it."""
-    problems = data.problems
-    if cfg.pseudonymise:
-        problems = [replace(p, image=pseudonym(p.image, pseudonym_key(cfg))) for p in problems]
     found = findings_table(data.findings, data.samples.table)
-    return pd.concat([files_table(problems), found], ignore_index=True)
+    return pd.concat([files_table(data.problems, cfg), found], ignore_index=True)
 
 
 def pseudonym_key(cfg: DictConfig) -> bytes:
