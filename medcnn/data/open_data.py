@@ -84,8 +84,18 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
         trained: The config that it was trained with.
         cfg: Of the test: its ``dataset`` stands for other data, which keep their own splits; null
             (or one that names none) for the data of the training, split as they were.
+
+    Raises:
+        UserError: It says how files are read, but names none.
     """
     keys = ("dataset", "splits", "folds", "fold") if of_training(cfg) else ()
+    given = [key for key, value in (cfg.get("dataset") or {}).items() if value is not None]
+    if keys and given:
+        key, others = given[0], "image=… or other data" if "image" in cfg else "other data"
+        raise UserError(
+            f"dataset.{key}={cfg.dataset[key]}: images of the training are read as they were then; "
+            f"it goes with {others} (dataset=…)"
+        )
     settings = {key: plain(cfg.get(key)) for key in SETTINGS}
     settings |= {
         "near_duplicates": False,
