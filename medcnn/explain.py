@@ -6,6 +6,8 @@ from omegaconf import DictConfig
 
 from medcnn.errors import check_checkpoint
 from medcnn.jobs import command_line as cli
+from medcnn.jobs.checks import check_values
+from medcnn.jobs.instantiate import plain
 
 
 def main(cfg: DictConfig, trust: list[str]) -> Any:
@@ -22,9 +24,12 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
         UserError: Anything that the user can put right.
     """
     check_checkpoint(cfg.checkpoint)
-    from medcnn.evidence.of_split import check_numbers, explain_checkpoint
+    from medcnn.evidence import scale_of
+    from medcnn.evidence.of_split import explain_checkpoint
+    from medcnn.report.maps.scale import check_scale
 
-    check_numbers(cfg)
+    check_values(cfg, "explain")
+    check_scale(scale_of("gradcam", plain(cfg.scale)))
     if cfg.image is None:
         return explain_checkpoint(cfg, trust)
     from medcnn.classifier.checkpoint import load

@@ -142,10 +142,10 @@ def test_without_output_the_maps_lie_in_the_run_directory(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("methods=score", "method=score: choose one of"),
-        ("methods=[gradcam,score]", "method=score: choose one of"),
+        ("methods=score", "methods=score: choose one of"),
+        ("methods=[gradcam,score]", "methods=score: choose one of"),
         ("methods=[]", r"methods=\[\]: name at least one of cam"),
-        ("scores=beauty", "scores=beauty: choose all, or some of localisation, reliance"),
+        ("scores=beauty", "scores=beauty: choose one of all, localisation, reliance"),
         ("sample=0", "sample=0"),
         ("smooth=1", "smooth=1"),
         ("scale=big", "scale=big"),
@@ -154,6 +154,8 @@ def test_without_output_the_maps_lie_in_the_run_directory(
         ("n=-3", "n=-3"),
         ("n=all", "n=all"),
         ("batch_size=0", "batch_size=0"),
+        ("dataset.frame=0", "dataset.frame=0: images of the training are read as they were then"),
+        ("dataset.slices=all", "dataset.slices=all: .* it goes with image=… or other data"),
     ],
 )
 def test_bad_input(phantom_run: Path, tmp_path: Path, override: str, message: str) -> None:

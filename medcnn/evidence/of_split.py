@@ -18,7 +18,7 @@ from medcnn.classifier.ensemble import FILE, read_ensemble
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import bootstrap_mean
-from medcnn.evidence import ClassifierMaps, Explainer, draw_gallery, scale_of
+from medcnn.evidence import ClassifierMaps, Explainer, draw_gallery
 from medcnn.evidence.finished_parts import Parts
 from medcnn.evidence.layers import worst_rows, write_layers
 from medcnn.evidence.measurement import GROUPS, Job, measured, methods_of
@@ -28,10 +28,9 @@ from medcnn.inference.seen import open_tested
 from medcnn.jobs.atomic_files import check_folder, write_csv, write_json
 from medcnn.jobs.hardware import device_of
 from medcnn.jobs.instantiate import plain
-from medcnn.jobs.notes import note
+from medcnn.jobs.notes import note, once
 from medcnn.jobs.progress import Progress, saying
 from medcnn.report import write_cam_page
-from medcnn.report.maps.scale import check_scale
 
 SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
 
@@ -50,7 +49,8 @@ def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         UserError: Anything that the user can put right.
     """
     members = members_of(Path(cfg.checkpoint))
-    explainers = [_explainer(path, cfg, trust) for path in members]
+    with once():  # what is said of the data holds for all folds
+        explainers = [_explainer(path, cfg, trust) for path in members]
     methods, notes = methods_of(explainers[0], plain(cfg.methods))
     samples = explainers[0].samples
     folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{_plain_name(samples)}-{cfg.split}")
@@ -85,24 +85,9 @@ def members_of(checkpoint: Path) -> list[Path]:
     return [checkpoint]
 
 
-def check_numbers(cfg: DictConfig) -> None:
-    """Raise UserError at a number of the config that is none, or out of range."""
-    for key, least in (("n", 0), ("sample", 1), ("smooth", 0)):
-        check_whole_number(key, cfg[key], least=least)
-    for key in ("batch_size", "limit"):
-        if cfg[key] is not None:
-            check_whole_number(key, cfg[key], least=1)
-    check_scale(scale_of("gradcam", plain(cfg.scale)))
-    chosen_groups(plain(cfg.scores))
-
-
 def chosen_groups(given: Any) -> list[str]:
     """The groups of scores that ``scores=`` asks for: all, one, or a list."""
-    asked = list(GROUPS) if given == "all" else [given] if isinstance(given, str) else list(given)
-    for group in asked:
-        if group not in GROUPS:
-            raise UserError(f"scores={group}: choose all, or some of {', '.join(GROUPS)}")
-    return asked
+    return list(GROUPS) if given == "all" else [given] if isinstance(given, str) else list(given)
 
 
 @saying("maps")

@@ -137,10 +137,12 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
     given = {word.lstrip("+").partition("=")[0]: word for word in words}
     if "output" in root:
         output = _value_of(given["output"]) if "output" in given else root["output"]
+        if output is None and _swept(words) <= {"split"}:  # which the command's own place names
+            return argv
         if output is None:
             raise UserError(
-                f"-m: the jobs of medcnn.{config_name} would write over each other's files; give "
-                "output=…, which becomes a folder with one for each job"
+                f"-m: the jobs of medcnn.{config_name} would write over each other's files; add "
+                "output=maps, which becomes a folder with one for each job"
             )
         if "output" in given and "${" in output:
             return argv
@@ -165,6 +167,12 @@ def _set(argv: list[str], given: dict[str, str], override: str) -> list[str]:
         return [override if word == given[key] else word for word in argv]
     place = argv.index(next(iter(given.values()))) if given else len(argv)
     return [*argv[:place], override, *argv[place:]]
+
+
+def _swept(words: list[str]) -> set[str]:
+    """The keys that have another value in each job."""
+    overrides = OverridesParser.create().parse_overrides(words)
+    return {one.key_or_group for one in overrides if one.is_sweep_override()}
 
 
 def _value_of(override: str) -> Any:

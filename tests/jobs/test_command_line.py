@@ -355,7 +355,9 @@ def test_each_job_of_a_sweep_has_its_place(command: Command, tmp_path: Path) -> 
     assert places(*explain, "output=maps", root="explain") == ["maps/0", "maps/1"]
     first, second = places("augment=none,light", root="data")
     assert (Path(first).name, Path(second).name) == ("0", "1")
-    refused(command(task, "-m", *explain, root="explain"), "give output=…")
+    refused(command(task, "-m", *explain, root="explain"), "add output=maps")
+    splits = ("checkpoint=c", "split=val,test")  # its own place has the split in its name
+    assert places(*splits, root="explain") == ["None", "None"]
 
 
 def test_the_record_of_a_sweep_goes_where_it_would_tell_where_the_data_lie(

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import jobs
@@ -15,6 +16,7 @@ from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError
 from medcnn.evaluation.operating_point import choose_threshold
+from medcnn.explain import main as explain
 from medcnn.jobs.atomic_files import read_sample_table, write_csv, write_json
 from medcnn.jobs.rundir import RunDir
 from medcnn.training import cross_validation as crossval
@@ -43,6 +45,17 @@ def test_every_sample_is_predicted_once_by_a_fold_that_never_saw_it(run: Path) -
     assert folds["fold"][:48].tolist() == table["fold"].tolist()
     assert folds["fold"][48:].isna().all()
     assert "split" not in folds
+
+
+def test_explain_says_once_what_holds_for_all_folds(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    for fold in range(3):
+        (tmp_path / "run" / f"fold-{fold}" / "samples.csv").unlink()
+    given = (f"checkpoint='{tmp_path / 'run'}'", "n=0", "scores=[]", "accelerator=cpu")
+    explain(jobs.compose("explain", *given), [jobs.TOY])
+    assert caplog.text.count("There is no samples.csv in the run directory of best.ckpt") == 1
 
 
 def test_the_official_test_images_are_kept_for_the_ensemble(run: Path, tmp_path: Path) -> None:
