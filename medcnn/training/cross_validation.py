@@ -142,7 +142,7 @@ def _pool_predictions(
         pooled_levels[level] = pooled
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
     samples = read_sample_table(run / "samples.csv").set_index("row")
-    evaluation, aggregate = plain(cfg.evaluation), cfg.aggregate
+    evaluation, aggregate, point = plain(cfg.evaluation), cfg.aggregate, _points(parts)
     content = analysis_of(
         pooled_levels,
         samples,
@@ -150,9 +150,9 @@ def _pool_predictions(
         "test",
         aggregate,
         evaluation,
-        point=_points(parts),
+        point=point,
         data=json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))["data"],
-        notes=one_class_lines(pooled_levels["image"]),
+        notes=[*_without_point(point), *one_class_lines(pooled_levels["image"])],
     )
     content["folds"] = {
         key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"
@@ -206,16 +206,33 @@ def _tested(part: RunDir) -> dict[str, float | None]:
 
 
 def _points(parts: list[RunDir]) -> dict[str, Any] | None:
-    """The operating points of the folds in one: ``thresholds``, of each fold its own."""
-    found = [part / "evaluation.json" for part in parts if (part / "evaluation.json").exists()]
-    points = [json.loads(path.read_text(encoding="utf-8"))["operating_point"] for path in found]
-    if len(found) < len(parts) or None in points:
+    """The operating points of the folds in one: ``thresholds``, of each fold its own.
+
+    It is None for a fold in which none could be chosen, which decides at 0.5; None in place of all
+    if that is so in every fold.
+    """
+    paths = [part / "evaluation.json" for part in parts]
+    points = [json.loads(path.read_text(encoding="utf-8"))["operating_point"] for path in paths]
+    first = next((point for point in points if point), None)
+    if first is None:
         return None
-    facts = {key: points[0][key] for key in ("rule", "chosen_on")}
-    if "labels" not in points[0]:
-        return facts | {"thresholds": [point["threshold"] for point in points]}
+    facts = {key: first[key] for key in ("rule", "chosen_on")}
+    if "labels" not in first:
+        return facts | {"thresholds": [point and point["threshold"] for point in points]}
     labels = {}
-    for name in points[0]["labels"]:
-        own = [(point["labels"].get(name) or {}).get("threshold") for point in points]
+    for name in first["labels"]:
+        of_label = [point and point["labels"].get(name) for point in points]
+        own = [one and one["threshold"] for one in of_label]
         labels[name] = {"thresholds": own} if any(one is not None for one in own) else None
     return facts | {"labels": labels}
+
+
+def _without_point(point: dict[str, Any] | None) -> list[str]:
+    """Say in which folds no threshold could be chosen."""
+    thresholds = (point or {}).get("thresholds", [])
+    folds = [str(fold) for fold, threshold in enumerate(thresholds) if threshold is None]
+    if not folds:
+        return []
+    return [
+        f"No threshold could be chosen in fold {', '.join(folds)}, whose decisions are made at 0.5."
+    ]

@@ -15,6 +15,8 @@ from medcnn.classifier.checkpoint import load
 from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError
+from medcnn.evaluation import Predictions
+from medcnn.evaluation.at_operating_point import at_operating_point
 from medcnn.evaluation.operating_point import choose_threshold
 from medcnn.explain import main as explain
 from medcnn.jobs.atomic_files import read_sample_table, write_csv, write_json
@@ -142,8 +144,25 @@ def test_the_thresholds_of_folds_stay_their_own(tmp_path: Path) -> None:
         write_json(part / "evaluation.json", {"operating_point": point})
     labels = {"a": {"thresholds": [0.2, None]}, "b": None}
     assert crossval._points(parts) == {"rule": "youden", "chosen_on": "val", "labels": labels}
+
+
+def test_a_fold_without_a_threshold_decides_at_one_half(tmp_path: Path) -> None:
+    parts = [RunDir(tmp_path / f"fold-{k}") for k in range(2)]
     write_json(parts[0] / "evaluation.json", {"operating_point": None})
+    write_json(parts[1] / "evaluation.json", {"operating_point": None})
     assert crossval._points(parts) is None
+    own = {"rule": "youden", "chosen_on": "val", "threshold": 0.3}
+    write_json(parts[1] / "evaluation.json", {"operating_point": own})
+    point = crossval._points(parts)
+    assert point == {"rule": "youden", "chosen_on": "val", "thresholds": [None, 0.3]}
+    assert "in fold 0, whose decisions are made at 0.5" in crossval._without_point(point)[0]
+    table = pd.DataFrame({"label": ["b", "a", "b"], "prob:a": [0.6] * 3, "prob:b": [0.4] * 3})
+    table["threshold"], table["fold"] = [np.nan, 0.3, 0.3], [0, 1, 1]
+    pooled = Predictions.of(table, task="binary", class_names=["a", "b"], positive=1).at(point)
+    assert pooled.decisions.tolist() == [0, 1, 1]
+    clinic = at_operating_point(pooled, point, resamples=10)
+    assert clinic is not None
+    assert clinic["thresholds"] == [0.5, 0.3]
 
 
 def test_the_figures_are_those_of_the_pooled_predictions(run: Path) -> None:
