@@ -56,7 +56,8 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
     for member in members:
         member.calibrate(cfg.calibration)
-    few = isotonic_lines(members[0].choices) if cfg.calibration == "isotonic" else []
+    isotonic = cfg.calibration == "isotonic"
+    few = isotonic_lines([member.choices for member in members]) if isotonic else []
     classifier = members[0]
     trained = classifier.card["config"]
     if cfg.evaluation.operating_point is not None and (choices or len(members) == 1):

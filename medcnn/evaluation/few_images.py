@@ -102,13 +102,18 @@ def operating_point_lines(
     ]
 
 
-def isotonic_lines(choices: Mapping[str, Any]) -> list[str]:
-    """Say on how few images an isotonic calibration was fitted, which is about to be applied."""
-    count = choices.get("n", FOR_ISOTONIC)
+def isotonic_lines(choices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say on how few images an isotonic calibration was fitted, which is about to be applied.
+
+    Args:
+        choices: Of the classifier, or of each member of an ensemble, whose fewest count.
+    """
+    count = min(one.get("n", FOR_ISOTONIC) for one in choices)
     if count >= FOR_ISOTONIC:
         return []
+    member = "" if len(choices) == 1 else " of a member"
     return [
-        f"The isotonic calibration was fitted on {count} images; below {FOR_ISOTONIC} "
+        f"The isotonic calibration{member} was fitted on {count} images; below {FOR_ISOTONIC} "
         "calibration=temperature is safer."
     ]
 

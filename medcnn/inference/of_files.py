@@ -117,8 +117,9 @@ def _calibrate(classifier: Classifier | Ensemble, how: str) -> None:
     """Take calibrated probabilities, and say what a reader of the decisions has to know."""
     classifier.calibrate(how)
     if how == "isotonic":
-        one: Any = classifier.members[0] if isinstance(classifier, Ensemble) else classifier
-        for line in isotonic_lines(one.choices):
+        several = isinstance(classifier, Ensemble)
+        members: Any = classifier.members if several else [classifier]
+        for line in isotonic_lines([member.choices for member in members]):
             note(line)
     if classifier.operating_point is None and classifier.card["task"] in ("binary", "multilabel"):
         note("no operating point was chosen: decisions are made at 0.5")

@@ -53,8 +53,9 @@ def test_a_threshold_that_rests_on_few() -> None:
 
 
 def test_an_isotonic_curve_of_few_images() -> None:
-    assert "fitted on 10 images" in isotonic_lines({"n": 10})[0]
-    assert isotonic_lines({"n": 100}) == []
+    assert "calibration was fitted on 10 images" in isotonic_lines([{"n": 10}])[0]
+    assert isotonic_lines([{"n": 100}, {}]) == []
+    assert "of a member was fitted on 10 images" in isotonic_lines([{"n": 100}, {"n": 10}])[0]
 
 
 @pytest.mark.parametrize(
