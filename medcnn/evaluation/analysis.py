@@ -237,11 +237,19 @@ def _confusion(known: Predictions) -> dict[str, Any] | None:
 
 
 def _selective(known: Predictions) -> dict[str, Any] | None:
-    """The share of errors among the surest, by how many are taken."""
+    """The share of errors among the surest, by how many are taken.
+
+    The confidence of a decision is the probability of the class that is decided for, taken as log
+    odds (`ranking_scores`), whatever threshold decided: of calibrated probabilities the chance that
+    the decision is right. Where the most probable class is decided for, that is the softmax
+    response of Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks",
+    NeurIPS 2017. Several labels an image are no one decision; they have no such curve.
+    """
     if known.task == "multilabel":
         return None
     right = known.labels == known.decisions
-    coverage, risk = coverage_risk(known.scores.max(1), right)
+    confidence = known.scores[np.arange(len(known)), known.decisions]
+    coverage, risk = coverage_risk(confidence, right)
     thin = np.unique(np.linspace(0, len(risk) - 1, min(len(risk), 500)).round().astype(int))
     return {"coverage": coverage[thin], "risk": risk[thin], "aurc": float(risk.mean())}
 

@@ -377,3 +377,13 @@ def test_regression_agrees_with_scipy() -> None:
     two = figures_with_intervals(numbers(targets=2), resamples=50)
     assert "bias/t1" in two
     assert not math.isnan(two["bias/t1"]["value"])  # type: ignore[arg-type]
+
+
+def test_the_surest_are_those_whose_decision_is_likeliest() -> None:
+    """At a threshold of 0.2, 0.3 is called ill with a confidence of 0.3, the least of all."""
+    ill = np.array([0.3, 0.9, 0.05, 0.35])
+    table = pd.DataFrame({"prob:well": 1 - ill, "prob:ill": ill, "label": ["well", *["ill"] * 3]})
+    told = Predictions.of(table, task="binary", class_names=["well", "ill"], positive=1)
+    level = analyse_level(told, Settings({"rule": "0.2", "threshold": 0.2}, resamples=10))
+    # well, wrong, 0.95; ill, right, 0.9; ill, right, 0.35; ill, wrong, 0.3
+    assert level["selective"]["risk"] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 2])
