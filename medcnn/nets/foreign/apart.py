@@ -2,12 +2,13 @@
 
 import copy
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net
+from medcnn.nets.base import Net, evaluating
 from medcnn.nets.foreign.net import cut, device_for, images_of, twin_of
 
 
@@ -19,12 +20,17 @@ class Halves(NamedTuple):
     spatial: bool
 
 
+_PLAIN = (bool, int, float, str, tuple, list, type(None))
+_made: WeakKeyDictionary[nn.Module, tuple[Any, Halves]] = WeakKeyDictionary()
+
+
 @torch.no_grad()
 def apart(net: nn.Module, images: Tensor) -> nn.Module | Halves:
     """Return a net itself if it is ``head(features(x))``, else two halves that share its tensors.
 
     The halves are made as those of ``model.library=timm``, see `medcnn.nets.foreign.net`; of a net
-    with arithmetic between its modules by its graph (torch.fx).
+    with arithmetic between its modules by its graph (torch.fx). That takes seconds, so halves are
+    kept as long as the net is there and stays as it was.
 
     Args:
         net: On the device of the images. It stays as it is.
@@ -35,6 +41,24 @@ def apart(net: nn.Module, images: Tensor) -> nn.Module | Halves:
     """
     if isinstance(net, Net) or _is_seam(net, images[:1]):
         return net
+    state = images.shape[1:], _state(net)
+    if net not in _made or _made[net][0] != state:
+        _made[net] = state, _halves(net, images)
+    return _made[net][1]
+
+
+def _state(net: nn.Module) -> list[Any]:
+    """What halves of a net depend on, to be compared: its modules, their settings, its tensors."""
+    found: list[Any] = [id(tensor) for tensor in (*net.parameters(), *net.buffers())]
+    for name, part in net.named_modules():
+        settings = {key: value for key, value in vars(part).items() if isinstance(value, _PLAIN)}
+        hooks = [list(value) for key, value in vars(part).items() if key.endswith("hooks")]
+        found.append((name, type(part), repr(settings), hooks))
+    return found
+
+
+def _halves(net: nn.Module, images: Tensor) -> Halves:
+    """The halves of a net, made anew; see `apart`."""
     tensors = (*net.parameters(), *net.buffers())
     model = copy.deepcopy(net, {id(tensor): tensor for tensor in tensors})
     for module in model.modules():
@@ -115,14 +139,15 @@ def _is_seam(net: nn.Module, image: Tensor) -> bool:
     """Whether a net has features and head, and they are the whole of it."""
     if not hasattr(net, "features") or not hasattr(net, "head"):
         return False
-    if net.training or type(net).forward is nn.Module.forward:
-        return True  # a pass would change its statistics, or it has none
-    try:
-        whole = net(image)
-    except Exception:  # a net that doesn't run at all: whoever runs its parts says why
-        return True
-    try:
-        logits = net.head(net.features(image))  # type: ignore[operator]
-    except (RuntimeError, TypeError, ValueError):
-        return False
+    if type(net).forward is nn.Module.forward:
+        return True  # it has no other pass than that of its parts
+    with evaluating(net):  # in training mode a pass is random, and changes running statistics
+        try:
+            whole = net(image)
+        except Exception:  # a net that doesn't run at all: whoever runs its parts says why
+            return True
+        try:
+            logits = net.head(net.features(image))  # type: ignore[operator]
+        except (RuntimeError, TypeError, ValueError):
+            return False
     return logits.shape == whole.shape and torch.allclose(logits, whole, 1e-3, 1e-3, True)

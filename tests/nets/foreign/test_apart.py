@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from medcnn.cam import explain
 from medcnn.errors import UserError
-from medcnn.nets.foreign.apart import apart
+from medcnn.nets.foreign.apart import Halves, apart
 
 pytestmark = pytest.mark.no_cover
 
@@ -78,6 +78,19 @@ def test_features_and_head_have_to_be_the_whole_net() -> None:
     assert apart(net, IMAGES) is net
 
 
+def test_a_net_in_training_is_judged_as_it_answers_afterwards() -> None:
+    net = Between()
+    net.norm = nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(0.5))
+    net.norm[0].eval()  # frozen
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert apart(net, IMAGES) is net  # the fresh norm changes nothing but by its epsilon
+    net.norm[0].running_mean.fill_(3)
+    assert apart(net, IMAGES) is not net
+    net.norm[0].running_mean.fill_(0)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert [part.training for part in (net, net.norm, *net.norm)] == [True, True, False, True]
+
+
 def test_arithmetic_between_the_modules() -> None:
     torch.manual_seed(0)
     net = torchvision.models.densenet121(num_classes=5).eval()
@@ -91,6 +104,35 @@ def test_arithmetic_between_the_modules() -> None:
     weights = net.classifier.weight[targets] / maps[0, 0].numel()
     expected = torch.einsum("nkhw,nk->nhw", maps, weights).relu().detach()
     torch.testing.assert_close(explain(net, IMAGES, targets, size=None), expected)
+
+
+def test_halves_are_kept_until_the_net_changes() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    ).eval()
+
+    def kept_and_right() -> bool:
+        """Whether halves were there already; they have to be those of the net as it is."""
+        before = len(made)
+        made.add(halves := apart(net, IMAGES))
+        torch.testing.assert_close(halves.head(halves.features(IMAGES)), net(IMAGES))
+        return len(made) == before
+
+    made: set[Halves] = set()
+    assert [kept_and_right() for _ in range(2)] == [False, True]
+    net[0].stride = (2, 2)
+    assert [kept_and_right() for _ in range(2)] == [False, True]
+    net[1] = nn.Identity()
+    assert [kept_and_right() for _ in range(2)] == [False, True]
+    with torch.no_grad():
+        net[0].weight.mul_(2)  # the same tensor, of which halves know
+    assert kept_and_right()
+    net.append(nn.Linear(4, 2))
+    assert [kept_and_right() for _ in range(2)] == [False, True]
+    handle = net[0].register_forward_hook(lambda module, given, gave: gave + 1)
+    assert not kept_and_right()
+    handle.remove()
+    assert not kept_and_right()
 
 
 def test_a_net_that_cannot_be_taken_apart_says_what_it_lacks() -> None:
