@@ -16,7 +16,8 @@ import medcnn
 from medcnn.data.open_data import make_source
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.evidence.of_split import explain_split, interval
+from medcnn.evidence.of_run import explain_split
+from medcnn.evidence.summary import interval
 
 SCRIPT = jobs.ROOT / "scripts" / "visualize_cam.py"
 

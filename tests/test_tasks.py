@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 import medcnn
 from medcnn.errors import UserError
-from medcnn.evidence.of_split import explain_split
+from medcnn.evidence.of_run import explain_split
 from medcnn.inference.results import table_file
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines

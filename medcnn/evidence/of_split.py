@@ -7,22 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from omegaconf import DictConfig
 
-from medcnn import cam
 from medcnn.classifier.card import check_fits
 from medcnn.classifier.checkpoint import load
-from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import FILE, read_ensemble
 from medcnn.data.samples import Samples
-from medcnn.errors import UserError, check_whole_number
-from medcnn.evaluation import bootstrap_mean
-from medcnn.evidence import ClassifierMaps, Explainer, draw_gallery
+from medcnn.errors import UserError
+from medcnn.evidence import Explainer, draw_gallery
 from medcnn.evidence.finished_parts import Parts
-from medcnn.evidence.layers import worst_rows, write_layers
 from medcnn.evidence.measurement import GROUPS, Job, measured, methods_of
-from medcnn.evidence.summary import Record
+from medcnn.evidence.summary import Record, interval
 from medcnn.evidence.verdicts import verdicts
 from medcnn.inference.seen import open_tested
 from medcnn.jobs.atomic_files import check_folder, write_csv, write_json
@@ -90,72 +85,6 @@ def chosen_groups(given: Any) -> list[str]:
     return list(GROUPS) if given == "all" else [given] if isinstance(given, str) else list(given)
 
 
-@saying("maps")
-def explain_split(
-    classifier: Classifier,
-    samples: Samples,
-    folder: Path,
-    *,
-    split: str,
-    method: str,
-    n: int,
-    stage: str = "last",
-) -> dict[str, Any]:
-    """The gallery of a run, and whether its maps hit the lesions: what every training ends with.
-
-    The gallery explains the decided class, and so do the pictures of ``layers.json``, which hold
-    the worst errors of the run's evaluation.json too. The pointing game (Zhang et al. 2018)
-    explains the true class of every image with a lesion mask, where that class is known: does the
-    map's maximum lie on the lesion? It stands next to the same figure for the centre of the image,
-    both with 95 % intervals from a bootstrap over patients. In regression both explain the
-    prediction, of several targets that of the first.
-
-    Returns:
-        ``{"<split>/pointing_game": {"value", "low", "high", "n"}, …}``; empty without masks.
-
-    Raises:
-        UserError: A net without feature maps, an unknown method or stage, or an empty split.
-    """
-    check_whole_number("n", n, least=1)
-    explainer = Explainer(classifier, samples, stage=stage)
-    size = _batch_size(classifier, None)
-    shown = [(explainer, _spread(samples, split, n))]
-    draw_gallery(shown, method, folder / "gallery.png", folder, size)
-    kinds = {"sample": shown[0][1], "error": worst_rows(folder.parent / "evaluation.json")}
-    write_layers(explainer, kinds, method, folder, size)
-    rows = explainer.rows_with_lesion(split, size)
-    if len(rows) == 0:
-        return {}
-    hits: dict[str, list[torch.Tensor]] = {"pointing_game": [], "pointing_game_centre": []}
-    for batch in explainer.batches(rows, size):
-        assert batch.masks is not None
-        for name, how in (("pointing_game", method), ("pointing_game_centre", "centre")):
-            maps = explainer.maps(batch, explainer.truth(batch.rows), how)
-            hits[name].append(cam.pointing_hits(maps, batch.masks))
-    patients = samples.table["patient"].to_numpy()[rows.numpy()]
-    scores = {}
-    for name, values in hits.items():
-        value, low, high = bootstrap_mean(torch.cat(values).cpu().double().numpy(), patients)
-        scores[f"{split}/{name}"] = {"value": value, "low": low, "high": high, "n": len(rows)}
-    write_json(folder / "scores.json", scores)
-    return scores
-
-
-def check_explainable(classifier: Classifier, method: str, stage: str) -> None:
-    """Raise UserError if there is no such map of this net: before it is trained, not after."""
-    ClassifierMaps(classifier, stage=stage).check(method)
-    classifier.train()
-
-
-def interval(figure: dict[str, Any]) -> str:
-    """``0.731 [0.652, 0.803]``; without the brackets where there is no interval."""
-    if figure["value"] is None:
-        return "undefined"
-    bounds = (figure["low"], figure["high"])
-    shown = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
-    return f"{figure['value']:.3f}{shown}"
-
-
 def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
     """A checkpoint with the data that it is explained on."""
     classifier = load(path, trust=trust).to(device_of(cfg.accelerator))
@@ -181,7 +110,7 @@ def _job(
         raise UserError("seeds=… and random_labels=… go with one checkpoint, not with all folds")
     others = [_other(path, explainer, trust) for path in given]
     relabelled = others.pop() if cfg.random_labels is not None else None
-    size = _batch_size(explainer.classifier, cfg.batch_size)
+    size = cfg.batch_size or explainer.classifier.card["config"]["batch_size"]
     depends_on = _fingerprint(cfg, explainer.samples, [*members, *given], size)
     return Job(
         explainer,
@@ -224,18 +153,13 @@ def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
         return
     shares = [cfg.n // len(jobs) + (k < cfg.n % len(jobs)) for k in range(len(jobs))]
     shown = [
-        (job.explainer, _spread(job.explainer.samples, cfg.split, share))
+        (job.explainer, job.explainer.samples.spread(job.explainer.samples.rows(cfg.split), share))
         for job, share in zip(jobs, shares, strict=True)
         if share
     ]
     for method in jobs[0].methods:
         out, raw = folder / f"gallery-{method}.png", folder / "maps" / method
         draw_gallery(shown, method, out, raw, jobs[0].batch_size, plain(cfg.scale))
-
-
-def _spread(samples: Samples, split: str, n: int) -> torch.Tensor:
-    """Rows of a gallery, class by class."""
-    return samples.spread(samples.rows(split), n)
 
 
 def _plain_name(samples: Samples) -> str:
@@ -247,10 +171,6 @@ def _run_of(cfg: DictConfig) -> Path:
     """The run directory that a checkpoint lies in."""
     path = Path(cfg.checkpoint).resolve()
     return path if path.is_dir() else path.parent if path.name == FILE else path.parent.parent
-
-
-def _batch_size(classifier: Classifier, given: int | None) -> int:
-    return classifier.card["config"]["batch_size"] if given is None else given
 
 
 def _fingerprint(

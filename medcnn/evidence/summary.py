@@ -10,9 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from medcnn.cam.scores import Candidates, Froc
 from medcnn.evaluation import bootstrap_means
 from medcnn.evaluation.intervals import resample_counts
+from medcnn.evaluation.proportions import proportion_interval, proportion_intervals
 
 FALSE_POSITIVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # an image, at which the recall of lesions is told
 FROC_RESAMPLES = 1000
+SHARES = ("pointing_game", "empty", "box_iou_", "increase", "accuracy")
+"""How the names of scores begin that an image has or hasn't."""
+
 Record = dict[str, Any]
 
 
@@ -20,6 +24,9 @@ def records(
     table: pd.DataFrame, group: str, method: str | None, patients: ArrayLike, classes: Any
 ) -> list[Record]:
     """One record a score and class: the mean over images, with an interval over patients.
+
+    That is Wilson's with patients as clusters for `SHARES`, else a bootstrap over patients, whose
+    interval of no hit at all would be 0 to 0.
 
     Args:
         table: One row an image; all columns but ``row`` and ``candidates`` are scores.
@@ -45,10 +52,12 @@ def records(
         classes = np.asarray(classes)
         parts += [(str(name), classes == name) for name in dict.fromkeys(classes.tolist())]
     scores = [name for name in table.columns if name not in ("row", "candidates")]
+    shares = [str(name).startswith(SHARES) for name in scores]
     found = []
     for name, chosen in parts:
         values = table.loc[chosen, scores].to_numpy(float)
         means, low, high = bootstrap_means(values, of[chosen])
+        low[shares], high[shares] = proportion_intervals(values[:, shares], of[chosen])[1:]
         counts = (~np.isnan(values)).sum(0)
         key = {"group": group, "method": method, "class": name}
         for k, score in enumerate(scores):
@@ -76,6 +85,24 @@ def difference(first: Any, second: Any, patients: ArrayLike) -> Record:
     (mean,), (low,), (high,) = bootstrap_means(values[:, None], np.asarray(patients))
     there = int((~np.isnan(values)).sum())
     return {**_plain({"value": mean, "low": low, "high": high}), "n": there}
+
+
+def share(hits: NDArray[np.bool_], patients: ArrayLike) -> Record:
+    """Share of hits among images (N,), with Wilson's interval, patients as clusters.
+
+    Bounds are None of a single patient.
+    """
+    value, low, high = proportion_interval(hits, patients)
+    return {**_plain({"value": value, "low": low, "high": high}), "n": len(hits)}
+
+
+def interval(figure: dict[str, Any]) -> str:
+    """``0.731 [0.652, 0.803]``; without the brackets where there is no interval."""
+    if figure["value"] is None:
+        return "undefined"
+    bounds = (figure["low"], figure["high"])
+    shown = "" if None in bounds else " [{:.3f}, {:.3f}]".format(*bounds)
+    return f"{figure['value']:.3f}{shown}"
 
 
 def _froc(column: pd.Series, patients: np.ndarray) -> list[Record]:

@@ -40,7 +40,7 @@ def fit_and_test(
     fresh = not run.last.exists()
     classifier = make_classifier(card, trust, fresh=fresh, **make_training(cfg, samples, trust))
     if cfg.cam.n > 0 and classifier.spatial:
-        from medcnn.evidence.of_split import check_explainable
+        from medcnn.evidence.of_run import check_explainable
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     data = make_data(cfg, samples, trust)

@@ -53,7 +53,8 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         note(line)
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and classifier.spatial:
-        from medcnn.evidence.of_split import explain_split, interval
+        from medcnn.evidence.of_run import explain_split
+        from medcnn.evidence.summary import interval
 
         classifier.to(device(cfg.trainer))
         scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)

@@ -18,7 +18,7 @@ from medcnn.data.open_data import make_source
 from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.evaluation import bootstrap_mean
+from medcnn.evaluation.proportions import proportion_interval
 from medcnn.evidence import Explainer
 from medcnn.evidence.finished_parts import Parts
 from medcnn.evidence.measurement import GROUPS, Job, measured
@@ -91,7 +91,7 @@ def test_localisation_is_that_of_the_maps(
     patients = samples.table["patient"].to_numpy()[rows.numpy()]
     record = find(content, method="hirescam", score="pointing_game", **{"class": None})
     got = (record["value"], record["low"], record["high"])
-    assert got == pytest.approx(bootstrap_mean(hits, patients))
+    assert got == pytest.approx(proportion_interval(hits, patients))
     recall = Froc(candidates(maps, masks)).recall(FALSE_POSITIVES)
     for rate, expected in zip(FALSE_POSITIVES, recall, strict=True):
         score = {"score": f"recall_at_{rate:g}", "class": None}

@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import (  # type: ignore[import-untyped]
+    proportion_confint,
+)
 
 from medcnn.evidence import scale_of
 from medcnn.evidence.finished_parts import Parts
-from medcnn.evidence.summary import difference, records
+from medcnn.evidence.summary import difference, records, share
 
 
 def test_parts_of_other_settings_are_not_used(tmp_path: Path) -> None:
@@ -40,6 +43,20 @@ def test_means_of_a_table() -> None:
     gain = difference([1, 1, 0], [0, 1, 0], ["p", "q", "r"])
     assert gain["value"] == pytest.approx(1 / 3)
     assert gain["low"] == 0.0
+
+
+def test_shares_of_none_and_of_all_are_uncertain() -> None:
+    """Of 20 images: 10 patients with two, and each of a patient of its own."""
+    table = pd.DataFrame({"row": range(20), "pointing_game": 0.0, "accuracy": 1.0, "iou": 0.2})
+    for patients, size in ((np.arange(20) // 2, 10), (np.arange(20), 20)):
+        hits, accuracy, iou = records(table, "g", "m", patients, None)
+        assert (hits["low"], hits["high"]) == pytest.approx(
+            proportion_confint(0, size, 0.05, "wilson")
+        )
+        assert accuracy["low"] == pytest.approx(proportion_confint(size, size, 0.05, "wilson")[0])
+        assert (iou["low"], iou["high"]) == pytest.approx((0.2, 0.2))
+        told = {key: hits[key] for key in ("value", "low", "high", "n")}
+        assert share(np.zeros(20, bool), patients) == told
 
 
 def test_scales() -> None:
