@@ -19,7 +19,6 @@ from medcnn.evaluation.recalibration import (
 
 By = Literal["width", "mass"]
 
-BINS = 15
 _Z = NormalDist().inv_cdf(0.975)
 
 
@@ -124,45 +123,6 @@ def reliability(
     in_bin = numbers[:, None] == np.arange(len(size))
     _, low, high = proportion_intervals(np.where(in_bin, positive[:, None], np.nan), groups)
     return Reliability(score, share, low, high, size)
-
-
-def expected_calibration_error(
-    scores: ArrayLike, truth: ArrayLike, bins: int = BINS, by: By = "width", norm: float = 1
-) -> float:
-    """How far the shares of positives lie from the scores, over bins.
-
-    With the distances d_b of the points of `reliability` and the shares w_b of samples in the bins:
-    Σ w_b d_b (ECE; M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated
-    probabilities using Bayesian binning", AAAI 2015), √(Σ w_b d_b²), or max d_b (MCE, ibid.). Bins
-    of equal mass are those of K. Nguyen, B. O'Connor, "Posterior calibration and exploratory
-    analysis for natural language processing models", EMNLP 2015.
-
-    The estimate is biased upwards: chance alone parts shares from scores, the more the fewer
-    samples are in a bin, and a calibrated forecast has an error above 0 (R. Roelofs, N. Cain, J.
-    Shlens, M. C. Mozer, "Mitigating bias in calibration error estimation", AISTATS 2022).
-
-    Args:
-        scores: As in `reliability`; for several classes see `top_label`.
-        truth: As there.
-        bins: As there.
-        by: As there.
-        norm: 1, 2 or infinity.
-
-    Returns:
-        In [0, 1]; NaN without samples.
-
-    Raises:
-        UserError: As there, or another norm.
-    """
-    if norm not in (1, 2, math.inf):
-        raise UserError(f"calibration error: norm={norm}: choose 1, 2 or infinity")
-    _, score, share, size = _binned(*_checked(scores, truth), bins, by)
-    if len(size) == 0:
-        return math.nan
-    distance = np.abs(share - score)
-    if norm == math.inf:
-        return float(distance.max())
-    return float(np.average(distance**norm, weights=size) ** (1 / norm))
 
 
 def brier_decomposition(scores: ArrayLike, truth: ArrayLike, bins: int = 10) -> BrierParts:

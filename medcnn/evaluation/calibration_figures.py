@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import check_whole_number
 from medcnn.evaluation.calibration import (
-    BINS,
     bin_numbers,
     calibration_line,
     top_label,
@@ -21,6 +20,7 @@ from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.evaluation.recalibration import check_labels, check_probs
 from medcnn.objective import UNKNOWN, Task
 
+BINS = 15
 _NUMBERS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
 
 
@@ -48,11 +48,20 @@ def calibration_figures(
     A regression has no such figures. Of more than `MANY` classes there are no class-wise ones, and
     of as many labels the ECEs alone, without bounds.
 
+    The expected calibration error is Σ w_b d_b, with the share w_b of samples in bin b and the
+    distance d_b of its mean score from its share of positives (M. P. Naeini, G. F. Cooper,
+    M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015), in
+    bins of equal width, or with ``_mass`` of equally many samples (K. Nguyen, B. O'Connor,
+    "Posterior calibration and exploratory analysis for natural language processing models", EMNLP
+    2015). It is biased upwards: chance alone parts shares from scores, the more the fewer samples
+    are in a bin (R. Roelofs, N. Cain, J. Shlens, M. C. Mozer, "Mitigating bias in calibration error
+    estimation", AISTATS 2022).
+
     The ECEs have percentile intervals from a bootstrap of the groups (patients), slopes and
-    intercepts Wald's (see `calibration_line`) where they are no means. **The ECE is biased upwards,
-    and its interval is not centred on it**: each resample adds the bias of chance once more, so
-    that both bounds lie high, and the lower one can lie above the ECE. Bins of equal mass keep the
-    edges of all the samples.
+    intercepts Wald's (see `calibration_line`) where they are no means. **The interval of an ECE is
+    not centred on it**: each resample adds the bias of chance once more, so that both bounds lie
+    high, and the lower one can lie above the ECE. Bins of equal mass keep the edges of all the
+    samples.
 
     Args:
         probs: As in `evaluation.evaluate`.
