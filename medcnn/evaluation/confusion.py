@@ -1,210 +1,122 @@
-"""Figures of confusion matrices, as many matrices at once as there are.
+"""Figures of decisions, of as many sets of samples at once as there are.
 
-A matrix counts samples: rows are the true classes, columns the decisions. Counts may be weighted.
-The macro mean of a figure of each class is its mean over the last axis, NaN where one class is.
+They are made of the sums of a confusion matrix, for its K² cells are too many where there are
+thousands of classes. Samples may be weighted. The macro mean of a figure of each class is its mean
+over the last axis, NaN where one class is.
 """
 
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from medcnn.errors import UserError
+from numpy.typing import NDArray
 
 Float64s = NDArray[np.float64]
 
 
-def accuracy(confusion: ArrayLike) -> Float64s:
-    """Share of right decisions.
+class Counts(NamedTuple):
+    """How many samples of each of K classes there are, (…, K) each.
 
     Args:
-        confusion: (…, K, K), at least 0.
+        hits: Of the class, and called it.
+        true: Of the class.
+        called: Called it.
+    """
 
-    Returns:
-        (…) in [0, 1]; NaN without a sample.
+    hits: Float64s
+    true: Float64s
+    called: Float64s
 
-    Raises:
-        UserError: The last two axes differ or there are fewer than two axes; so everywhere here.
+    @property
+    def size(self) -> Float64s:
+        """All samples, (…, 1)."""
+        return self.true.sum(-1, keepdims=True)
+
+
+def accuracy(counts: Counts) -> Float64s:
+    """Share of right decisions, (…) in [0, 1]; NaN without a sample.
 
     Example:
-        >>> float(accuracy([[8, 2], [1, 9]]))
+        >>> float(accuracy(Counts(np.array([8, 9]), np.array([10, 10]), np.array([9, 11]))))
         0.85
     """
-    counts = _counts(confusion)
-    return _ratio(_hits(counts).sum(-1), counts.sum((-2, -1)))
+    return _ratio(counts.hits.sum(-1), counts.true.sum(-1))
 
 
-def balanced_accuracy(confusion: ArrayLike) -> Float64s:
-    """Mean sensitivity of all classes, (…) in [0, 1]; NaN where a class has no sample.
-
-    Args:
-        confusion: (…, K, K), at least 0.
-    """
-    return sensitivity(confusion).mean(-1)
+def balanced_accuracy(counts: Counts) -> Float64s:
+    """Mean sensitivity of all classes, (…) in [0, 1]; NaN where a class has no sample."""
+    return sensitivity(counts).mean(-1)
 
 
-def sensitivity(confusion: ArrayLike) -> Float64s:
-    """Share of each class's samples that are found, (…, K) in [0, 1]; NaN without a sample.
-
-    Args:
-        confusion: (…, K, K), at least 0.
-    """
-    counts = _counts(confusion)
-    return _ratio(_hits(counts), counts.sum(-1))
+def sensitivity(counts: Counts) -> Float64s:
+    """Share of each class's samples that are found, (…, K) in [0, 1]; NaN without a sample."""
+    return _ratio(counts.hits, counts.true)
 
 
-def specificity(confusion: ArrayLike) -> Float64s:
+def specificity(counts: Counts) -> Float64s:
     """Share of the other classes' samples that aren't taken for a class, (…, K) in [0, 1].
 
-    Args:
-        confusion: (…, K, K), at least 0.
-
-    Returns:
-        NaN where there is no sample of another class.
+    NaN where there is no sample of another class.
     """
-    counts = _counts(confusion)
-    others = counts.sum((-2, -1))[..., None] - counts.sum(-1)
-    return _ratio(others - counts.sum(-2) + _hits(counts), others)
+    others = counts.size - counts.true
+    return _ratio(others - counts.called + counts.hits, others)
 
 
-def ppv(confusion: ArrayLike) -> Float64s:
-    """Positive predictive value: share of the decisions for a class that are right, (…, K).
+def f1(counts: Counts) -> Float64s:
+    """Harmonic mean of sensitivity and positive predictive value of each class, (…, K) in [0, 1].
 
-    Args:
-        confusion: (…, K, K), at least 0.
-
-    Returns:
-        In [0, 1]; NaN for a class that is never decided for.
+    NaN for a class that has no sample and is never decided for.
     """
-    counts = _counts(confusion)
-    return _ratio(_hits(counts), counts.sum(-2))
+    return _ratio(2 * counts.hits, counts.true + counts.called)
 
 
-def npv(confusion: ArrayLike) -> Float64s:
-    """Negative predictive value: share of the decisions against a class that are right, (…, K).
-
-    Args:
-        confusion: (…, K, K), at least 0.
-
-    Returns:
-        In [0, 1]; NaN for a class that is always decided for.
-    """
-    counts = _counts(confusion)
-    against = counts.sum((-2, -1))[..., None] - counts.sum(-2)
-    return _ratio(against - counts.sum(-1) + _hits(counts), against)
-
-
-def f1(confusion: ArrayLike) -> Float64s:
-    """Harmonic mean of sensitivity and positive predictive value of each class, (…, K).
-
-    Args:
-        confusion: (…, K, K), at least 0.
-
-    Returns:
-        In [0, 1]; NaN for a class that has no sample and is never decided for.
-    """
-    counts = _counts(confusion)
-    return _ratio(2 * _hits(counts), counts.sum(-1) + counts.sum(-2))
-
-
-def mcc(confusion: ArrayLike) -> Float64s:
+def mcc(counts: Counts) -> Float64s:
     """Matthews' correlation coefficient, for K classes the correlation R_K.
 
-    (n Σ C_kk − Σ t_k p_k) / √((n² − Σ t_k²) (n² − Σ p_k²)) with n samples, t_k of class k, p_k
-    taken for it (J. Gorodkin, "Comparing two K-category assignments by a K-category correlation
-    coefficient", Comput. Biol. Chem. 2004).
-
-    Args:
-        confusion: (…, K, K), at least 0.
+    (n Σ h_k − Σ t_k c_k) / √((n² − Σ t_k²) (n² − Σ c_k²)) with n samples, t_k of class k, c_k
+    called it, h_k both (J. Gorodkin, "Comparing two K-category assignments by a K-category
+    correlation coefficient", Comput. Biol. Chem. 2004).
 
     Returns:
         (…) in [-1, 1], 0 for decisions by chance; NaN where all samples or all decisions are of
         one class.
-
-    Example:
-        >>> float(mcc([[8, 2], [1, 9]]).round(3))
-        0.704
     """
-    counts = _counts(confusion)
-    return mcc_of_sums(_hits(counts).sum(-1), counts.sum(-1), counts.sum(-2))
-
-
-def mcc_of_sums(hits: ArrayLike, true: ArrayLike, called: ArrayLike) -> Float64s:
-    """`mcc` without the matrix, whose K² cells are too many where there are thousands of classes.
-
-    Args:
-        hits: (…) right decisions.
-        true: (…, K) samples of each class.
-        called: (…, K) decisions for each class.
-    """
-    hits, true, called = (np.asarray(sums, np.float64) for sums in (hits, true, called))
+    hits, true, called = counts
     n = true.sum(-1)
-    covariance = n * hits - (true * called).sum(-1)
+    covariance = n * hits.sum(-1) - (true * called).sum(-1)
     spread = (n**2 - (true**2).sum(-1)) * (n**2 - (called**2).sum(-1))
     return _ratio(covariance, np.sqrt(spread))
 
 
-def kappa_of_sums(hits: ArrayLike, true: ArrayLike, called: ArrayLike) -> Float64s:
-    """`cohen_kappa` without weights, of what `mcc_of_sums` takes."""
-    hits, true, called = (np.asarray(sums, np.float64) for sums in (hits, true, called))
-    n = true.sum(-1)
-    return 1 - _ratio((n - hits) * n, n**2 - (true * called).sum(-1))
-
-
-def cohen_kappa(confusion: ArrayLike, weights: Literal["quadratic"] | None = None) -> Float64s:
+def cohen_kappa(counts: Counts) -> Float64s:
     """Cohen's kappa, the agreement beyond that by chance.
 
-    1 − Σ w_ij C_ij / Σ w_ij E_ij, E the counts that are expected of independent decisions; w_ij is
-    1 off the diagonal (J. Cohen, "A coefficient of agreement for nominal scales", Educ. Psychol.
-    Meas. 1960) or (i − j)² (J. Cohen, "Weighted kappa", Psychol. Bulletin 1968).
-
-    Args:
-        confusion: (…, K, K), at least 0.
-        weights: "quadratic" where the classes have an order.
+    1 − observed / expected disagreement, expected of independent decisions (J. Cohen, "A
+    coefficient of agreement for nominal scales", Educ. Psychol. Meas. 1960).
 
     Returns:
         (…) in [-1, 1]; NaN where all samples and decisions are of one class.
     """
-    counts = _counts(confusion)
-    steps = _steps(counts)
-    cost = np.minimum(steps, 1) if weights is None else steps**2
-    true, called = counts.sum(-1), counts.sum(-2)
-    expected = np.einsum("...i,ij,...j->...", true, cost, called)
-    observed = np.einsum("...ij,ij->...", counts, cost) * counts.sum((-2, -1))
-    return 1 - _ratio(observed, expected)
+    hits, true, called = counts
+    n = true.sum(-1)
+    return 1 - _ratio((n - hits.sum(-1)) * n, n**2 - (true * called).sum(-1))
 
 
-def mean_absolute_error(confusion: ArrayLike) -> Float64s:
-    """Mean of |i − j| over true class i and decision j of ordered classes.
+def quadratic_kappa(counts: Counts, squares: Float64s) -> Float64s:
+    """Cohen's kappa of ordered classes, each disagreement weighted by its square.
+
+    (J. Cohen, "Weighted kappa", Psychol. Bulletin 1968)
 
     Args:
-        confusion: (…, K, K), at least 0.
+        counts: Of the decisions.
+        squares: (…) sum of (i − j)² over samples of class i that are called j.
 
     Returns:
-        (…) in classes, at least 0; NaN without a sample.
+        As `cohen_kappa`.
     """
-    counts = _counts(confusion)
-    return _ratio(np.einsum("...ij,ij->...", counts, _steps(counts)), counts.sum((-2, -1)))
-
-
-def _counts(confusion: ArrayLike) -> Float64s:
-    counts = np.asarray(confusion, np.float64)
-    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2]:
-        raise UserError(
-            f"confusion matrix: shape {counts.shape} has no rows and columns of the same classes; "
-            "give (…, K, K)"
-        )
-    return counts
-
-
-def _hits(counts: Float64s) -> Float64s:
-    return np.diagonal(counts, axis1=-2, axis2=-1)
-
-
-def _steps(counts: Float64s) -> Float64s:
-    """|i − j| of the classes, (K, K)."""
-    classes = np.arange(counts.shape[-1], dtype=np.float64)
-    return np.abs(classes[:, None] - classes)
+    classes = np.arange(counts.true.shape[-1], dtype=np.float64)
+    cost = (classes[:, None] - classes) ** 2
+    expected = ((counts.true @ cost) * counts.called).sum(-1)
+    return 1 - _ratio(squares * counts.true.sum(-1), expected)
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64s:

@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.evaluation import confusion
 from medcnn.evaluation.delong import auroc_interval
 from medcnn.evaluation.figures import Figure, evaluate
 from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.predictions import Predictions
-from medcnn.evaluation.proper_scores import bland_altman, brier, micro_auroc
 from medcnn.evaluation.proportions import mean_interval, proportion_interval
 from medcnn.evaluation.resampling import bootstrap_figures
 from medcnn.objective import UNKNOWN
@@ -26,11 +24,7 @@ def figures_with_intervals(
     seed: int = 0,
     by_class: bool = True,
 ) -> dict[str, Figure]:
-    """`medcnn.evaluation.evaluate` and some more figures, with an interval on everything.
-
-    Beside those of `evaluate` there are mcc (of several labels the mean), brier, but for binary
-    tasks micro_auroc, and kappa (ordinal: quadratic weights; else none; not of several labels); in
-    regression bias, limit_low and limit_high (`bland_altman`).
+    """All figures of `medcnn.evaluation.evaluate`, those with ``more`` too, with intervals.
 
     AUROCs of one class have a score interval with DeLong's variance (`auroc_interval`); accuracy,
     and sensitivity and specificity of one class, Wilson's (`proportion_interval`), both with
@@ -57,8 +51,7 @@ def figures_with_intervals(
         "positive": predictions.positive,
     }
     arrays = (predictions.probs, predictions.labels, predictions.decisions)
-    figures = evaluate(*arrays, **options)
-    figures |= _more(predictions)
+    figures = evaluate(*arrays, **options, more=True)
     if not by_class:
         figures = {name: figure for name, figure in figures.items() if "/" not in name}
     if resamples and predictions.known.any() and len(predictions.class_names) <= MANY:
@@ -74,60 +67,6 @@ def figures_with_intervals(
         for name, interval in _closed_forms(predictions, level, by_class).items():
             figures[name]["low"], figures[name]["high"] = map(_bound, interval[1:])
     return figures
-
-
-def _more(predictions: Predictions) -> dict[str, Figure]:
-    """Figures that `evaluate` leaves out."""
-    known = predictions.where(predictions.known)
-    if predictions.task == "regression":
-        return _agreements(known)
-    if predictions.task == "multilabel":
-        tables = [_table(*_of_label(known, k), 2) for k in range(len(known.class_names))]
-        values = {"mcc": float(np.mean([confusion.mcc(table) for table in tables]))}
-    else:
-        sides = (known.labels, known.decisions)
-        sums = [np.bincount(side, minlength=len(known.class_names)) for side in sides]
-        hits = (known.labels == known.decisions).sum()
-        values = {"mcc": float(confusion.mcc_of_sums(hits, *sums))}
-        if predictions.task != "ordinal":  # `evaluate` has that
-            values["kappa"] = float(confusion.kappa_of_sums(hits, *sums))
-    values["brier"] = brier(known.probs, known.labels)
-    if predictions.task != "binary":
-        values["micro_auroc"] = micro_auroc(known.probs, known.labels)
-    return {name: _figure(value, len(known)) for name, value in values.items()}
-
-
-def _agreements(known: Predictions) -> dict[str, Figure]:
-    """Bias and limits of agreement, and of several targets those of each."""
-    several = len(known.class_names) > 1
-    found: dict[str, Figure] = {}
-    for k, name in enumerate(known.class_names if several else ()):
-        found |= {f"{key}/{name}": value for key, value in _agreement(known, k).items()}
-    if not several:
-        found = _agreement(known, 0)
-    return found
-
-
-def _agreement(known: Predictions, k: int) -> dict[str, Figure]:
-    agreement = bland_altman(known.probs[:, k], known.labels[:, k])
-    n = int((~np.isnan(known.labels[:, k])).sum())
-    limits = {"bias": agreement.bias, "limit_low": agreement.lower, "limit_high": agreement.upper}
-    return {name: _figure(interval.value, n) for name, interval in limits.items()}
-
-
-def _of_label(known: Predictions, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and decisions of one of several labels, where it is known."""
-    there = known.labels[:, k] != UNKNOWN
-    return known.labels[there, k], known.decisions[there, k]
-
-
-def _table(labels: np.ndarray, decisions: np.ndarray, size: int) -> np.ndarray:
-    """Confusion matrix, rows truth."""
-    return np.bincount(labels * size + decisions, minlength=size**2).reshape(size, size)
-
-
-def _figure(value: float, n: int) -> Figure:
-    return {"value": _bound(value), "low": None, "high": None, "n": n}
 
 
 def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dict[str, Interval]:

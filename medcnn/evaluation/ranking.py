@@ -1,15 +1,26 @@
-"""Metrics of how well probabilities rank the samples, all classes at once."""
+"""Metrics of how well probabilities rank the samples, for many sets of weights at once.
 
-from typing import Any, NamedTuple
+The scores are sorted once. What counts in a sum over sorted samples is then a product of a sparse
+table (score × group) with the weights (group × set).
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+
+from medcnn.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
+Weights = NDArray[np.float64]
 
 _NEARLY_ONE = 1 - 1e-6  # from here on 1 − p is mostly what p was rounded by
 _SMALLEST = 5e-324  # number above 0
+_IN_CACHE = 500_000  # numbers of a table that the processor's cache holds
+_IN_MEMORY = 3_000_000  # numbers of the largest table; about six of them are there at a time
 
 
 def ranking_scores(probs: Floats, *, several: bool = False) -> Floats:
@@ -47,74 +58,160 @@ def ranking_scores(probs: Floats, *, several: bool = False) -> Floats:
     return odds
 
 
-def auroc(scores: Floats, truth: Bools) -> Floats:
+def auroc(scores: Floats, truth: Bools, weights: Floats | None = None) -> Floats:
     """Area under the ROC curve: the probability that a positive sample outscores a negative one.
 
-    (R⁺ − P(P+1)/2) / (P·Q) with P positive and Q negative samples and R⁺ the sum of the positives'
-    ranks, ties taking the mean of theirs (Mann–Whitney U; J. A. Hanley, B. J. McNeil, "The meaning
-    and use of the area under a receiver operating characteristic (ROC) curve", Radiology 1982).
+    1 − L / (P·Q) with P positive and Q negative samples and L the pairs in which the negative one
+    outscores the positive one, ties counting one half (Mann–Whitney U; J. A. Hanley, B. J. McNeil,
+    "The meaning and use of the area under a receiver operating characteristic (ROC) curve",
+    Radiology 1982).
 
     Args:
-        scores: (N, K), high for positive.
+        scores: (N, K), finite, high for positive.
         truth: (N, K), True for positive.
+        weights: (R, N), at least 0: how much each sample counts in each of R sets, such as how
+            often it was drawn for each of R resamples. None for ones.
 
     Returns:
-        (K,) in [0, 1]; NaN where a class has no positive or no negative sample.
+        (K,) in [0, 1], with weights (R, K); NaN where the positive or the negative samples of a
+        class weigh nothing.
+
+    Raises:
+        UserError: Shapes that don't fit, or weights that are negative or not finite.
+
+    Example:
+        >>> scores, truth = np.array([[0.1], [0.4], [0.8]]), np.array([[False], [True], [False]])
+        >>> auroc(scores, truth)
+        array([0.5])
+        >>> auroc(scores, truth, np.array([[1, 1, 1], [3, 1, 1]]))
+        array([[0.5 ],
+               [0.75]])
     """
-    groups = _tie_groups(scores, truth)
-    mean_ranks = groups.below + (groups.size + 1) / 2
-    rank_sums = np.bincount(groups.column, groups.positives * mean_ranks, scores.shape[1])
-    positives = truth.sum(0).astype(float)
-    negatives = len(truth) - positives
-    with np.errstate(invalid="ignore"):
-        return (rank_sums - positives * (positives + 1) / 2) / (positives * negatives)
+    return _by_column(scores, truth, weights, 0)
 
 
-def average_precision(scores: Floats, truth: Bools) -> Floats:
+def average_precision(scores: Floats, truth: Bools, weights: Floats | None = None) -> Floats:
     """Area under the precision–recall curve as a sum of steps, Σ_t (R_t − R_{t−1}) P_t.
 
     The sum runs over the distinct scores t as thresholds from high to low, without interpolation
     (M. Zhu, "Recall, precision and average precision", University of Waterloo 2004).
 
     Args:
-        scores: (N, K), high for positive.
+        scores: (N, K), finite, high for positive.
         truth: (N, K), True for positive.
+        weights: As in `auroc`.
 
     Returns:
-        (K,) in [0, 1]; NaN where a class has no positive sample.
+        (K,) in [0, 1], with weights (R, K); NaN where the positive samples of a class weigh
+        nothing.
+
+    Raises:
+        UserError: As in `auroc`.
     """
-    groups = _tie_groups(scores, truth)
-    positives = truth.sum(0).astype(float)
-    reached = np.cumsum(groups.positives)  # positives up to each group, all columns before included
-    earlier_columns = np.cumsum(positives) - positives
-    below = reached - groups.positives - earlier_columns[groups.column]
-    precision = (positives[groups.column] - below) / (len(truth) - groups.below)
-    sums = np.bincount(groups.column, groups.positives * precision, scores.shape[1])
-    with np.errstate(invalid="ignore"):
-        return sums / positives
+    return _by_column(scores, truth, weights, 1)
 
 
-class _TieGroups(NamedTuple):
-    """Runs of equal scores, column by column, each column in ascending order."""
+def _by_column(
+    scores: Floats, truth: Bools, weights: Floats | None, which: Literal[0, 1]
+) -> Floats:
+    """AUROC or average precision of each column, in `parts` of the sets of weights."""
+    shape = np.shape(scores)
+    rows = (1, *shape[:1]) if weights is None else np.shape(weights)
+    if len(shape) != 2 or np.shape(truth) != shape or len(rows) != 2 or rows[1] != shape[0]:
+        raise UserError(
+            f"ranking: scores of shape {shape}, truth {np.shape(truth)} and weights {rows} don't "
+            "fit; give (N, K), (N, K) and (R, N)"
+        )
+    columns = list(zip(scores.T, truth.T, strict=True))
+    if weights is None:
+        together = np.zeros(shape[0], np.intp)
+        once = [areas(rank(s, t, together, 1), np.ones((1, 1))) for s, t in columns]
+        return np.array([found[which, 0] for found in once])
+    if not (np.isfinite(weights).all() and (np.asarray(weights) >= 0).all()):
+        raise UserError("ranking: weights must be finite and at least 0")
+    rankings = [rank(s, t, np.arange(shape[0]), shape[0]) for s, t in columns]
+    found = np.empty((rows[0], shape[1]))
+    for part in parts(rows[0], shape[0], shape[0]):
+        by_sample = np.ascontiguousarray(weights[part].T, np.float64)
+        found[part] = np.stack([areas(r, by_sample)[which] for r in rankings], axis=1)
+    return found
 
-    column: NDArray[np.int64]
-    below: NDArray[np.int64]  # samples with a smaller score
-    size: NDArray[np.int64]
-    positives: NDArray[np.int64]
+
+class Ranking(NamedTuple):
+    """Who has which score, with the D distinct scores of positive samples as steps, from the top.
+
+    Sparse counts of samples, a column for each of G groups.
+    """
+
+    positives: Any  # (D, G)
+    negatives: Any  # (D + 1, G), at the step's score or above, below the step before; last the rest
+    ties: Any  # (D, G), negatives with exactly the step's score; None without ties
 
 
-def _tie_groups(scores: Floats, truth: Bools) -> _TieGroups:
-    count, columns = scores.shape
-    by_column = np.ascontiguousarray(scores.T)
-    order = by_column.argsort(1)
-    ranked = np.take_along_axis(by_column, order, 1)
-    hits = np.take_along_axis(np.ascontiguousarray(truth.T), order, 1)
-    begins = np.ones((columns, count), bool)
-    begins[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    first = np.flatnonzero(begins)
-    return _TieGroups(
-        column=first // count,
-        below=first % count,
-        size=np.diff(first, append=count * columns),
-        positives=np.add.reduceat(hits.ravel(), first, dtype=np.int64),
+def rank(scores: Floats, truth: Bools, members: NDArray[np.intp], size: int) -> Ranking:
+    """Sort the samples of one class, once for all weights.
+
+    Args:
+        scores: (N,), finite, high for positive.
+        truth: (N,), True for positive.
+        members: (N,) the number 0 … G-1 of each sample's group, the unit that has a weight.
+        size: G.
+    """
+    levels = np.unique(scores[truth])
+    reached = np.searchsorted(levels, scores, "right")  # levels at the score or below
+    step = len(levels) - reached
+    tied = ~truth & (reached > 0)
+    tied[tied] = levels[reached[tied] - 1] == scores[tied]
+    return Ranking(
+        count_pairs(step[truth], members[truth], (len(levels), size)),
+        count_pairs(step[~truth], members[~truth], (len(levels) + 1, size)),
+        count_pairs(step[tied], members[tied], (len(levels), size)) if tied.any() else None,
     )
+
+
+def areas(ranking: Ranking, weights: Weights) -> NDArray[np.float64]:
+    """AUROC and average precision of one class (see `auroc`, `average_precision`).
+
+    Args:
+        ranking: Of `rank`.
+        weights: (G, R), at least 0, C-contiguous to be fast.
+
+    Returns:
+        (2, R) in [0, 1], NaN where undefined.
+    """
+    gained = ranking.positives @ weights
+    alarms = np.cumsum(ranking.negatives @ weights, axis=0)
+    negatives, alarms = alarms[-1], alarms[:-1]
+    positives = gained.sum(0)
+    lost = np.einsum("dr,dr->r", gained, alarms)  # pairs in which the negative is not below
+    if ranking.ties is not None:
+        lost -= np.einsum("dr,dr->r", gained, ranking.ties @ weights) / 2
+    found = np.cumsum(gained, axis=0)
+    called = np.maximum(alarms + found, np.finfo(np.float64).tiny)
+    found /= called
+    precision = np.einsum("dr,dr->r", gained, found)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([1 - lost / (positives * negatives), precision / positives])
+
+
+def parts(rows: int, numbers: int, widest: int) -> Iterator[slice]:
+    """Slices of as many rows as are fast to work on, and need less than 200 MB.
+
+    Args:
+        rows: To be cut, in all.
+        numbers: In each row of what is worked on.
+        widest: Numbers that a row has where it is widest.
+    """
+    step = max(1, min(max(8, _IN_CACHE // max(1, numbers)), _IN_MEMORY // max(1, widest)))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def count_pairs(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> Any:
+    """How often each pair of a row and a column occurs, as a sparse table.
+
+    Args:
+        rows: (N,) numbers of rows.
+        columns: (N,) numbers of columns.
+        shape: Of the table.
+    """
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)

@@ -8,19 +8,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
-from medcnn.evaluation.figures import evaluate
+from medcnn.evaluation.figure_function import FigureFunction, Values, figure_function
+from medcnn.evaluation.figures import check_predictions
 from medcnn.evaluation.intervals import resample_counts
-from medcnn.evaluation.weighted_figures import FigureFunction, Replicates, figure_function
-from medcnn.evaluation.weighted_ranking import parts, weighted_auroc, weighted_average_precision
+from medcnn.evaluation.ranking import parts
 from medcnn.objective import UNKNOWN, Task
-
-__all__ = [
-    "Difference",
-    "bootstrap_differences",
-    "bootstrap_figures",
-    "weighted_auroc",
-    "weighted_average_precision",
-]
 
 _LEFT_OUT = 0.05  # the largest share of resamples in which a figure may be undefined
 
@@ -54,14 +46,11 @@ def bootstrap_figures(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, tuple[float | None, float | None]]:
-    """Percentile intervals of all figures of `evaluate`, and of some more.
+    """Percentile intervals of all figures of `evaluate` with ``more``.
 
     Patients of whom a label is known are drawn with replacement, each with all its samples (A. C.
     Davison, D. V. Hinkley, "Bootstrap methods and their application", 1997, sections 3.8 and 5.3);
-    all figures are of the same resamples. Beside those of `evaluate` there are mcc (multi-label:
-    mean over labels), kappa (ordinal: quadratic weights, else none; not multi-label), brier and,
-    but for binary tasks, micro_auroc; in regression bias, limit_low and limit_high (see
-    `bland_altman`), of several targets for each, ``bias/<target>`` …
+    all figures are of the same resamples.
 
     Args:
         probs: As in `evaluate`, like labels, decisions, task, class_names and positive.
@@ -153,7 +142,7 @@ class Drawn(NamedTuple):
     """
 
     values: dict[str, float]
-    replicates: Replicates
+    replicates: Values
 
 
 def draw(
@@ -174,10 +163,11 @@ def draw(
     resamples are the same.
     """
     names: dict[str, Any] = {"task": task, "class_names": class_names, "positive": positive}
-    evaluate(probs, labels, decisions, **names)  # refuses what doesn't fit
+    arrays = check_predictions(probs, labels, decisions, task, class_names)
     _check_numbers(resamples, 0.95)
     known, members = _patients(labels, groups, task)
-    measure = figure_function(*_rows(known, probs, labels, decisions, task), members, **names)
+    p, y, d = (array[known] for array in arrays)
+    measure = figure_function(p, y, d, members, **names)
     once = measure(np.ones((int(members.max(initial=-1)) + 1, 1)))
     found = _replicates(measure, members, _widest(labels, class_names), resamples, seed)
     return Drawn({name: float(value[0]) for name, value in once.items()}, found)
@@ -221,21 +211,13 @@ def _patients(
     return rows, np.unique(names[rows], return_inverse=True)[1]
 
 
-def _rows(
-    known: NDArray[np.bool_], probs: ArrayLike, labels: ArrayLike, decisions: ArrayLike, task: Task
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Probabilities, labels and decisions of the samples of which a label is known."""
-    p, y = np.asarray(probs)[known], np.asarray(labels)[known]
-    return p, y, y if task == "regression" else np.asarray(decisions)[known]
-
-
 def _replicates(
     measure: FigureFunction,
     members: NDArray[np.intp],
     widest: int,
     resamples: int,
     seed: int,
-) -> Replicates:
+) -> Values:
     """The figures in all resamples, (resamples,) each; NaN of a single patient."""
     size, generator = int(members.max(initial=-1)) + 1, np.random.default_rng(seed)
     if size < 2:
@@ -251,8 +233,8 @@ def _replicates(
 
 
 def _widest(labels: ArrayLike, class_names: Sequence[str]) -> int:
-    """Numbers a resample in the largest table: scores of one ranking or cells of the matrix."""
-    return max(np.size(labels), len(class_names) ** 2)
+    """Numbers a resample in the largest table: scores of one ranking or counts of the classes."""
+    return max(np.size(labels), 3 * len(class_names))
 
 
 def _bounds(values: NDArray[np.float64], level: float) -> tuple[float | None, float | None]:

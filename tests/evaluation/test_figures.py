@@ -326,6 +326,23 @@ def test_regression_figures_that_are_undefined() -> None:
     }  # fmt: skip
 
 
+# Peak expiratory flow by two meters, litres a minute (Bland & Altman, Lancet 1986, table 1).
+WRIGHT = [494, 395, 516, 434, 476, 557, 413, 442, 650, 433, 417, 656, 267, 478, 178, 423, 427]
+MINI = [512, 430, 520, 428, 500, 600, 364, 380, 658, 445, 432, 626, 260, 477, 259, 350, 451]
+
+
+def test_agreement_of_bland_and_altman() -> None:
+    """Published: bias −2.1, standard deviation 38.8; they took 2 of them, and rounded."""
+    wright, mini = (np.array(flow, float)[:, None] for flow in (WRIGHT, MINI))
+    options: Any = {"task": "regression", "class_names": ("flow",), "positive": None, "more": True}
+    found = values(evaluate(wright, mini, wright, **options))
+    assert found["bias"] == pytest.approx(-2.1, abs=0.05)
+    assert found["limit_low"] == pytest.approx(-2.12 - 1.96 * 38.77, abs=0.02)
+    assert found["limit_high"] == pytest.approx(-2.12 + 1.96 * 38.77, abs=0.02)
+    one = values(evaluate(wright[:1], mini[:1], wright[:1], **options))
+    assert (one["bias"], one["limit_low"], one["r2"]) == (-18, None, None)
+
+
 def test_bad_input_of_a_regression() -> None:
     options: Any = {"task": "regression", "class_names": ("age",), "positive": None}
     good = np.array([[1.0], [2.0]])

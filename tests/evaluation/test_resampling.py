@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sk
 
 from medcnn.errors import UserError
-from medcnn.evaluation import bootstrap_mean, evaluate, weighted_ranking
+from medcnn.evaluation import bootstrap_mean, evaluate, ranking
 from medcnn.evaluation.intervals import resample_counts
 from medcnn.evaluation.resampling import Difference, bootstrap_differences, bootstrap_figures
 
@@ -189,16 +189,16 @@ def test_the_figures_are_those_of_evaluate(case: str) -> None:
     data, task, positive = CASES[case]
     names = "abcd"[: data[0].shape[1]]
     shared: dict[str, Any] = {"task": task, "class_names": names, "positive": positive}
-    figures = evaluate(*data[:3], **shared)
+    figures = evaluate(*data[:3], **shared, more=True)
     worthless = data[0] * 0 + (0.0 if task == "regression" else 0.5)
     nothing = np.zeros_like(data[2])
     found = bootstrap_differences(
         data[0], worthless, data[1], data[2], nothing, data[3], **shared, resamples=3
     )
-    others = evaluate(worthless, data[1], nothing, **shared)
-    more = {name.split("/")[0] for name in found.keys() - figures.keys()}
+    others = evaluate(worthless, data[1], nothing, **shared, more=True)
+    assert figures.keys() == found.keys()
+    more = {name.split("/")[0] for name in found.keys() - evaluate(*data[:3], **shared).keys()}
     assert more == MORE[task]
-    assert figures.keys() <= found.keys()
     for key, figure in figures.items():
         first, second = figure["value"], others[key]["value"]
         expected = None if first is None or second is None else first - second
@@ -315,9 +315,9 @@ def test_seed_and_parts(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bootstrap_figures(*data, **shared)
     assert bootstrap_figures(*data, **shared) == whole
     assert bootstrap_figures(*data, **shared, seed=1) != whole
-    monkeypatch.setattr(weighted_ranking, "_IN_CACHE", 0)
+    monkeypatch.setattr(ranking, "_IN_CACHE", 0)
     cut = bootstrap_figures(*data, **shared)
-    monkeypatch.setattr(weighted_ranking, "_IN_MEMORY", 0)
+    monkeypatch.setattr(ranking, "_IN_MEMORY", 0)
     single = bootstrap_figures(*data, **shared)
     for key, bounds in whole.items():
         assert cut[key] == pytest.approx(bounds, abs=1e-12)
