@@ -161,10 +161,11 @@ def _keep(cache: Cache, path: Path, read: Read) -> Entry:
     if read.content is None:
         assert read.facts is not None
         return _refusal(read.facts["error"])
-    if read.facts is not None:
-        entry = cache.add(read.content, read.images, read.facts)
-    else:
+    entry: Entry | None
+    if read.facts is None:
         entry = cache.entry(read.content)
+    else:
+        entry = cache.add(read.content, read.images, read.facts)
     assert entry is not None
     cache.remember(path, read.stamp, read.content)
     return entry
