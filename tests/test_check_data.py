@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image as Picture
 
-from medcnn import check_data as looking
 from medcnn.check_data import look
+from medcnn.data import overview
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.overview import count, describe, label_of, shown_rows
 from medcnn.data.phantom.dataset import phantom
@@ -230,8 +230,8 @@ def test_files_are_counted_once_not_once_a_slice(tmp_path: Path) -> None:
 
 def test_rare_values_are_summed_up() -> None:
     many = [*"aaabbcdefgh"]
-    assert looking._most_common(many) == "a (3), b (2), c (1), d (1), e (1) and 3 others"
-    assert looking._most_common("aab") == "a (2), b (1)"
+    assert overview._most_common(many) == "a (3), b (2), c (1), d (1), e (1) and 3 others"
+    assert overview._most_common("aab") == "a (2), b (1)"
 
 
 def test_ages_that_nobody_wrote(tmp_path: Path) -> None:
@@ -388,14 +388,14 @@ def test_samples_are_taken_evenly_from_the_training() -> None:
 def test_the_histogram_takes_some_values_of_some_images(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = several()
     samples.intensity_range = (0.0, 4.0)
-    np.testing.assert_array_equal(looking._values(samples, "train"), [0.0] * 16 + [0.25] * 16)
-    assert looking._values(samples, "val").tolist() == [0.5] * 16
-    monkeypatch.setattr(looking, "VALUES", 4)
-    assert looking._values(samples, "train").tolist() == [0.0] * 4 + [0.25] * 4
-    monkeypatch.setattr(looking, "MOST", 1)
-    assert looking._values(samples, "train").tolist() == [0.0] * 4
+    np.testing.assert_array_equal(overview.intensities(samples, "train"), [0.0] * 16 + [0.25] * 16)
+    assert overview.intensities(samples, "val").tolist() == [0.5] * 16
+    monkeypatch.setattr(overview, "VALUES", 4)
+    assert overview.intensities(samples, "train").tolist() == [0.0] * 4 + [0.25] * 4
+    monkeypatch.setattr(overview, "MOST", 1)
+    assert overview.intensities(samples, "train").tolist() == [0.0] * 4
     samples.table["split"] = "train"
-    assert looking._values(samples, "test").tolist() == []
+    assert overview.intensities(samples, "test").tolist() == []
 
 
 # The command

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from formats.dicom_files import GREY, write
+from dicom_files import GREY, write
 
 from medcnn.data.formats import SUFFIXES
 from medcnn.data.image_files import list_images

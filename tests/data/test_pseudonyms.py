@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medcnn.data import pseudonyms
 from medcnn.data.pseudonyms import pseudonymise
 from medcnn.errors import UserError
+from medcnn.jobs import pseudonym_key
 from medcnn.jobs.pseudonym_key import load_key, pseudonym
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
@@ -95,7 +95,7 @@ def test_numbers_as_patients() -> None:
 
 
 def test_two_values_with_one_pseudonym_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pseudonyms, "_DIGITS", 1)
+    monkeypatch.setattr(pseudonym_key, "_DIGITS", 1)
     many = pd.DataFrame({"patient": [str(n) for n in range(40)]})
     with pytest.raises(UserError, match="'patient' have one pseudonym"):
         pseudonymise(many, KEY)
@@ -123,7 +123,7 @@ def test_processes_at_once_get_one_key(tmp_path: Path) -> None:
 def test_a_key_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "k"
     key = load_key(path)
-    pseudonyms._make_key(path)
+    pseudonym_key._make_key(path)
     assert load_key(path) == key
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from medcnn.data.sources.common import medmnist as module
+from medcnn.data.sources import medmnist as module
 from medcnn.data.sources.medmnist import medmnist
 from medcnn.errors import UserError
 

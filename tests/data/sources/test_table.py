@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from formats.dicom_files import GREY, write
+from dicom_files import GREY, write
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
