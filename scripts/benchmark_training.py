@@ -42,7 +42,7 @@ from medcnn.jobs.checks import PRECISIONS
 from medcnn.jobs.hardware import resolve_precision, set_threads
 from medcnn.jobs.instantiate import conf_dir, plain
 from medcnn.jobs.rundir import RunDir
-from medcnn.training.from_config import make_data, make_training
+from medcnn.training.from_config import make_data, make_module
 from medcnn.training.trainer import make_trainer
 
 CLASS_NAMES = ("normal", "nodule", "effusion")
@@ -164,12 +164,12 @@ def measure(size: int, arguments: argparse.Namespace) -> pd.DataFrame:
     pl.seed_everything(cfg.seed, verbose=False)
     count = arguments.steps * cfg.batch_size
     samples = random_samples(size, count, cfg.batch_size)
-    classifier = make_classifier(make_card(cfg, samples), **make_training(cfg, samples, []))
+    module = make_module(cfg, make_classifier(make_card(cfg, samples)), samples, [])
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_trainer(cfg, RunDir(Path(folder)), [])
         turns = TakeTurns(bare_epoch(cfg, samples, trainer.strategy.root_device))
         trainer.callbacks.append(turns)  # type: ignore[attr-defined]
-        trainer.fit(classifier, make_data(cfg, samples, []))
+        trainer.fit(module, make_data(cfg, samples, []))
     bare, ours = np.array(turns.seconds[1:]).T
     table = pd.DataFrame({"size": size, "pair": np.arange(1, len(bare) + 1)})
     table["batch_size"], table["precision"] = cfg.batch_size, str(trainer.precision)

@@ -109,16 +109,16 @@ def command(monkeypatch: Any, task: cli.Task, root: str, *arguments: str) -> int
 
 def call_at(monkeypatch: Any, epoch: int, batch: int, happening: Callable[[], object]) -> None:
     """Let something happen at the start of a training step."""
-    from medcnn.classifier.classifier import Classifier
+    from medcnn.training.module import TrainingModule
 
-    step = Classifier.training_step
+    step = TrainingModule.training_step
 
     def interrupted(self: Any, images: dict[str, torch.Tensor], index: int) -> torch.Tensor:
         if (self.current_epoch, index) == (epoch, batch):
             happening()
         return step(self, images, index)
 
-    monkeypatch.setattr(Classifier, "training_step", interrupted)
+    monkeypatch.setattr(TrainingModule, "training_step", interrupted)
 
 
 def metrics(run: Path) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_scor
 
 import medcnn
 import medcnn.train
-from medcnn.classifier.classifier import Classifier
 from medcnn.errors import UserError
 from medcnn.evaluation import wilson
 from medcnn.jobs.instantiate import conf_dir
+from medcnn.training.module import TrainingModule
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -62,11 +62,11 @@ def test_auxiliary_heads_of_googlenet_learn(
 ) -> None:
     gradients: list[dict[str, float]] = []
 
-    def watch(self: Classifier, optimizer: torch.optim.Optimizer) -> None:
-        named = self.net.named_parameters()
+    def watch(self: TrainingModule, optimizer: torch.optim.Optimizer) -> None:
+        named = self.classifier.net.named_parameters()
         gradients.append({n: 0.0 if p.grad is None else float(p.grad.norm()) for n, p in named})
 
-    monkeypatch.setattr(Classifier, "on_before_optimizer_step", watch)
+    monkeypatch.setattr(TrainingModule, "on_before_optimizer_step", watch)
     run = jobs.train(tmp_path / "run", *FAST, "model=googlenet", "model.aux=true")
     assert [name for name, size in gradients[0].items() if size == 0] == []
     assert sum(name.startswith("aux.") for name in gradients[0]) == 14
@@ -90,11 +90,13 @@ def test_loss_with_auxiliary_heads_is_that_of_the_paper() -> None:
         "mean": [0.5], "std": [0.25], "targets": None, "normalise": "zscore", "whitening": None,
     }  # fmt: skip
     torch.manual_seed(0)
-    classifier = make_classifier(card).eval()
+    classifier = make_classifier(card)
+    module = TrainingModule(classifier, optimizer=torch.optim.SGD, scheduler=lambda *_: None)
+    module.eval()
     images, labels = torch.rand(3, 1, 28, 28), torch.tensor([0, 1, 2])
     parts = classifier.net.forward_with_aux((images - 0.5) / 0.25)
     losses = [torch.nn.functional.cross_entropy(logits, labels) for logits in parts]
-    total = classifier.training_loss({"image": images, "label": labels})
+    total = module.training_loss({"image": images, "label": labels})
     expected = losses[0] + 0.3 * losses[1] + 0.3 * losses[2]
     torch.testing.assert_close(total, expected)
 

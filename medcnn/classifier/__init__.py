@@ -1,1 +1,1 @@
-"""The trained thing: LightningModule, card, checkpoint, normalisation, freezing, ensemble."""
+"""The trained thing: a net with its normalisation, calibration and decisions; its checkpoint."""

@@ -1,7 +1,6 @@
 """From a card to its classifier."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from torch import nn
 
@@ -12,22 +11,18 @@ from medcnn.nets import Net
 from medcnn.objective import Objective
 
 
-def make_classifier(
-    card: Card, trust: Iterable[str] = (), *, fresh: bool = False, **training: Any
-) -> Classifier:
-    """The classifier that a card describes.
+def make_classifier(card: Card, trust: Iterable[str] = (), *, fresh: bool = False) -> Classifier:
+    """Return the classifier that a card describes.
 
     Args:
         card: See `Classifier`.
         trust: Names that the user allows in its config.
         fresh: Load the weights that its config names to start from; else they are random.
-        **training: Further arguments of `Classifier`, for its training.
 
     Raises:
         UserError: A model config that can't be called, or whose target gives no net.
     """
-    config = card["config"]
-    standard = card["targets"] or {"mean": None, "std": None}
+    config, standard = card["config"], card["targets"] or {"mean": None, "std": None}
     objective = Objective(
         card["task"],
         len(card["class_names"]),
@@ -56,5 +51,4 @@ def make_classifier(
         )
     if isinstance(net, Net) and node.get("stem") == "auto":
         config["model"]["stem"] = net.stem  # what auto means may change, and with it the net
-    channels_last = bool(config["trainer"]["channels_last"])
-    return Classifier(net, objective, card, channels_last=channels_last, **training)
+    return Classifier(net, objective, card, channels_last=bool(config["trainer"]["channels_last"]))

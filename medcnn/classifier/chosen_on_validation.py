@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,12 +18,6 @@ from medcnn.evaluation.operating_point import choose_threshold, parse_rule
 from medcnn.evaluation.recalibration import fit_isotonic, fit_temperature
 from medcnn.jobs.rundir import RunDir
 from medcnn.objective import Objective, known
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from medcnn.classifier.classifier import Classifier
-    from medcnn.data.samples import Samples
 
 
 def choose(
@@ -113,13 +107,21 @@ def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str
     return asdict(choose_threshold(scores[there].double().numpy(), truth, rule))
 
 
-def choose_and_keep(run: RunDir, classifier: Classifier, samples: Samples, rule: str) -> list[str]:
+def choose_and_keep(
+    run: RunDir, classifier: Classifier, samples: Samples, tested: dict[str, Tensor], rule: str
+) -> list[str]:
     """`choose` on the validation split that was tested; into the classifier and its checkpoint.
+
+    Args:
+        run: Where the checkpoint is.
+        classifier: What was tested.
+        samples: The data set.
+        tested: ``row``, ``logits`` and ``label`` of its validation and test split.
+        rule: See `choose`.
 
     Returns:
         Sentences about what was chosen on few images.
     """
-    tested = classifier.tested
     splits = samples.table["split"].to_numpy()[tested["row"].numpy()]
     chosen = torch.from_numpy(splits == "val")
     logits, labels = tested["logits"][chosen], tested["label"][chosen]
@@ -139,7 +141,7 @@ def keep(path: Path, choices: dict[str, Any]) -> None:
 
 
 def chosen_anew(
-    classifier: "Classifier", samples: "Samples", collected: "dict[str, Tensor]", rule: str
+    classifier: Classifier, samples: Samples, collected: dict[str, Tensor], rule: str
 ) -> dict[str, Any] | None:
     """An ensemble's own threshold, from its validation split; of other data there is none."""
     splits = samples.table["split"].to_numpy()[collected["row"].numpy()]

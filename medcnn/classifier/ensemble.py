@@ -9,23 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.checkpoint import load as load_one
 from medcnn.classifier.classifier import Card, Classifier
-from medcnn.data.inputs import read_images
 from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
-from medcnn.evaluation.operating_point import threshold_of, thresholds_of
 from medcnn.jobs.atomic_files import write_json
-from medcnn.jobs.hardware import autocast
 from medcnn.jobs.rundir import RunDir
-from medcnn.objective import Objective
 
 FILE = "ensemble.json"  # in the run directory of a cross-validation
 ALIKE = ("task", "class_names", "positive", "in_channels", "input_size")
 Choices = dict[str, Any]
 
 
-class Ensemble(nn.Module):
+class Ensemble(BaseClassifier):
     """The mean of the members' probabilities (or of their predictions, in regression).
 
     With ``dataset.intensity=training_percentile`` each member has a range of its own for what
@@ -42,29 +39,13 @@ class Ensemble(nn.Module):
 
     def __init__(self, members: Iterable[Classifier], choices: Choices | None = None) -> None:
         super().__init__()
-        self.members = nn.ModuleList(members)
-        if not len(self.members):
+        given = list(members)
+        if not given:
             raise UserError("an ensemble needs a member")
-        check_alike([member.card for member in self.members])  # type: ignore[misc]
+        check_alike([member.card for member in given])
+        self.members = nn.ModuleList(given)
+        self.card, self.objective = given[0].card, given[0].objective
         self.choices = choices or {}
-        self.calibration = "none"
-
-    @property
-    def card(self) -> Card:
-        """That of the first member."""
-        card: Card = self.members[0].card  # type: ignore[assignment]
-        return card
-
-    @property
-    def objective(self) -> Objective:
-        """That of the first member; the others' has the same task."""
-        objective: Objective = self.members[0].objective  # type: ignore[assignment]
-        return objective
-
-    @property
-    def device(self) -> torch.device:
-        """Where the members are."""
-        return next(self.parameters()).device
 
     @property
     def operating_point(self) -> dict[str, Any] | None:
@@ -79,24 +60,6 @@ class Ensemble(nn.Module):
             member.calibrate(how)  # type: ignore[operator]
         self.calibration = how
 
-    def autocast(self) -> torch.autocast:
-        """Return the context of the precision that its config asks for, on its device."""
-        return autocast(self.card["config"]["trainer"]["precision"], self.device)
-
-    @property
-    def class_names(self) -> list[str]:
-        """Names of the K classes, labels or targets, in the order of the probabilities."""
-        return list(self.card["class_names"])
-
-    @property
-    def threshold(self) -> float | dict[str, float] | None:
-        """As `Classifier.threshold`, of the mean."""
-        return threshold_of(self.operating_point, self.objective, self.class_names)
-
-    def decide(self, probs: Tensor) -> Tensor:
-        """As `Classifier.decide`, at the operating point of the mean."""
-        return self.objective.decide(probs, thresholds_of(self.operating_point, self.class_names))
-
     def read(self, path: str | Path) -> Tensor:
         """Return the images of a file as `classify` takes them; see `Classifier.read`.
 
@@ -109,7 +72,7 @@ class Ensemble(nn.Module):
                 f"{path}: with dataset.intensity={TRAINING} each member prepares it in a way of "
                 "its own; use python -m medcnn.predict"
             )
-        return read_images(Path(path), self.card)
+        return super().read(path)
 
     @torch.inference_mode()
     def classify(self, images: Tensor | NDArray[Any]) -> Tensor:

@@ -9,14 +9,14 @@ import pytorch_lightning as pl
 import torch
 
 from medcnn.classifier.chosen_on_validation import operating_point
-from medcnn.classifier.classifier import Classifier
+from medcnn.classifier.classifier import CALIBRATIONS, Classifier
 from medcnn.data.batches import DataModule
 from medcnn.data.open_data import own_range
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
+from medcnn.inference.logits import collect_logits
 from medcnn.inference.seen import samples_of
 
-HOW = ("none", "temperature", "isotonic")  # of `Classifier.calibrate`
 UNSEEN = ("val", "test")  # splits of a member that its weights didn't learn from
 
 
@@ -43,7 +43,7 @@ def choose(
         rule: See `medcnn.classifier.chosen_on_validation.choose`.
 
     Returns:
-        Plain values: ``operating_points``, by the name of a calibration (`HOW`) what
+        Plain values: ``operating_points``, by the name of a calibration (`CALIBRATIONS`) what
         `medcnn.classifier.chosen_on_validation.operating_point` gives with ``chosen_on`` and
         ``n``, None where none can be chosen or a member lacks that calibration.
     """
@@ -76,7 +76,9 @@ def _means(
 ) -> tuple[dict[str, torch.Tensor | None], torch.Tensor]:
     """Sums (N, K) of the probabilities of each image by calibration, and of how many (N,)."""
     shape = (len(samples), len(samples.class_names))
-    sums: dict[str, torch.Tensor | None] = {how: torch.zeros(shape).double() for how in HOW}
+    sums: dict[str, torch.Tensor | None] = {
+        how: torch.zeros(shape).double() for how in CALIBRATIONS
+    }
     counts = torch.zeros(len(samples)).double()
     for member, path in zip(members, checkpoints, strict=True):
         table = samples_of(path)
@@ -89,8 +91,9 @@ def _means(
         part = replace(samples, table=samples.table.assign(split=own.fillna("train")))
         own_range(part, member.card)
         splits = tuple(name for name in UNSEEN if (own == name).any())
-        trainer.test(member, DataModule(part, batch_size, test_splits=splits), verbose=False)
-        rows = member.tested["row"]
+        data = DataModule(part, batch_size, test_splits=splits)
+        tested = collect_logits(trainer, member, data)
+        rows = tested["row"]
         counts[rows] += 1
         for how, total in sums.items():
             try:
@@ -99,6 +102,6 @@ def _means(
                 sums[how] = None
                 continue
             if total is not None:
-                total[rows] += member.probs(member.tested["logits"].double()).double()
+                total[rows] += member.probs(tested["logits"].double()).double()
         member.calibrate("none")
     return sums, counts

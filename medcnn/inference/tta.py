@@ -14,6 +14,7 @@ from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule
 from medcnn.data.open_data import own_range
 from medcnn.errors import UserError
+from medcnn.inference.logits import collect_logits
 from medcnn.jobs.hardware import check_accelerator, resolve_precision
 from medcnn.jobs.progress import Progress
 
@@ -39,12 +40,9 @@ def collect(
         for member in members:
             own_range(data.samples, member.card)
             for mirrored in subsets(axes):
-                member.mirrored = mirrored
-                trainer.test(member, data, verbose=False)
-                tested = member.tested
+                tested = collect_logits(trainer, member, data, mirrored)
                 views.append(member.probs(tested["logits"]))
                 passes.advance()
-            member.mirrored = ()
     stacked = torch.stack(views)
     found: dict[str, Any] = {key: tested[key] for key in ("row", "label")}
     found |= {"logits": tested["logits"]} if len(views) == 1 else {"views": stacked}

@@ -4,7 +4,6 @@ import torch
 from omegaconf import DictConfig
 
 from medcnn.classifier.card import task_of
-from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_images
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError, check_whole_number
@@ -13,6 +12,7 @@ from medcnn.inference.tables import study_numbers
 from medcnn.jobs.checks import check_values
 from medcnn.objective import Task, known
 from medcnn.training.callbacks.batch_norm import IMAGES
+from medcnn.training.module import TrainingModule
 
 
 def check_samples(cfg: DictConfig, samples: Samples) -> None:
@@ -33,14 +33,14 @@ def check_validation(samples: Samples) -> None:
 
 
 def check_smallest_batch(
-    classifier: Classifier, samples: Samples, batch_size: int, processes: int
+    module: TrainingModule, samples: Samples, batch_size: int, processes: int
 ) -> None:
     """Raise UserError if a training batch will have one image that the net can't take alone.
 
     A batch norm needs two values of a channel, and a map of 1×1 of one image has one.
 
     Args:
-        classifier: In training mode, in which it stays, with what it has learnt.
+        module: In training mode, in which it stays, with what it has learnt.
         samples: With the training images.
         batch_size: Images of a batch, over all processes.
         processes: Their number.
@@ -51,10 +51,10 @@ def check_smallest_batch(
     if smallest > 1:
         return
     batch = {"image": unit_images(samples, rows[:1]), "label": samples.labels[rows[:1]]}
-    before = {name: value.clone() for name, value in classifier.named_buffers()}
+    before = {name: value.clone() for name, value in module.named_buffers()}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            classifier.training_loss(batch | {"row": rows[:1]})
+            module.training_loss(batch | {"row": rows[:1]})
     except ValueError as error:
         why, way = f"batch_size={batch_size}", f"take at least {2 * processes + 1}"
         if len(rows) == 1:
@@ -65,7 +65,7 @@ def check_smallest_batch(
             "shrinks them less (model.stem)"
         ) from error
     finally:
-        for name, value in classifier.named_buffers():
+        for name, value in module.named_buffers():
             value.copy_(before[name])
 
 

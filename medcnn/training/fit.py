@@ -10,16 +10,21 @@ from medcnn.jobs.environment import environment
 from medcnn.jobs.rundir import RunDir
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medcnn.classifier.classifier import Classifier
     from medcnn.data.samples import Samples
+    from medcnn.training.module import TrainingModule
 
 
 def fit_and_test(
     cfg: DictConfig, run: RunDir, trust: list[str], samples: "Samples"
-) -> tuple[Any, float]:
+) -> tuple["Classifier", "dict[str, Tensor]", float]:
     """Fit, then pass validation and test split through the best checkpoint; in every process.
 
     Returns:
-        The classifier with `tested` filled, and the highest `medcnn.evaluation.score`.
+        The classifier; ``row``, ``logits`` and ``label`` of both splits; and the highest
+        `medcnn.evaluation.score`.
     """
     import pytorch_lightning as pl
     import torch
@@ -29,7 +34,7 @@ def fit_and_test(
     from medcnn.classifier.checkpoint import read_checkpoint
     from medcnn.jobs.hardware import processes, set_threads
     from medcnn.training.checks import check_smallest_batch
-    from medcnn.training.from_config import make_data, make_training
+    from medcnn.training.from_config import make_data, make_module
     from medcnn.training.trainer import make_trainer
 
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
@@ -37,30 +42,31 @@ def fit_and_test(
     if cfg.shuffle_labels:
         samples.shuffle_labels(cfg.seed)
     card = make_card(cfg, samples)
-    fresh = not run.last.exists()
-    classifier = make_classifier(card, trust, fresh=fresh, **make_training(cfg, samples, trust))
+    classifier = make_classifier(card, trust, fresh=not run.last.exists())
     if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.evidence.of_run import check_explainable
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
+    module = make_module(cfg, classifier, samples, trust)
     data = make_data(cfg, samples, trust)
-    check_smallest_batch(classifier, samples, cfg.batch_size, processes(cfg.trainer))
+    check_smallest_batch(module, samples, cfg.batch_size, processes(cfg.trainer))
     trainer = make_trainer(cfg, run, trust)
     if trainer.is_global_zero:
         write_csv(run / "samples.csv", samples.table, index_label="row")
         precision = str(trainer.precision)
         write_json(run / "environment.json", environment(precision=precision))
-        _introduce(run, samples, classifier, precision)
+        _introduce(run, samples, module, precision)
     resume_from = run.last if run.last.exists() else None
-    _guarded(trainer.fit, classifier, data, ckpt_path=resume_from, weights_only=True)
+    _guarded(trainer.fit, module, data, ckpt_path=resume_from, weights_only=True)
     weights = run.weights
     classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
     # named, so that Lightning looks for no other
-    _guarded(trainer.test, classifier, data, ckpt_path=weights, weights_only=True, verbose=False)
+    _guarded(trainer.test, module, data, ckpt_path=weights, weights_only=True, verbose=False)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
-    return classifier, float("nan") if score is None else float(score)
+    best = float("nan") if score is None else float(score)
+    return classifier, module.tested, best
 
 
 def _guarded(step: Any, *args: Any, **options: Any) -> None:
@@ -71,7 +77,7 @@ def _guarded(step: Any, *args: Any, **options: Any) -> None:
         raise KeyboardInterrupt from stop
 
 
-def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> None:
+def _introduce(run: RunDir, samples: "Samples", module: "TrainingModule", precision: str) -> None:
     """Say what is about to be trained, on what, and what its maps will lack."""
     import torch
 
@@ -81,7 +87,7 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     from medcnn.nets import Net, coarse_map_warning
     from medcnn.report.figure_files import lacking
 
-    net = classifier.net
+    classifier, net = module.classifier, module.classifier.net
     counts = samples.table["split"].value_counts()
     names = [split for split in ALL_SPLITS if split in counts or split != HOLDOUT]
     parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in names)
@@ -106,9 +112,9 @@ def _introduce(run: RunDir, samples: Any, classifier: Any, precision: str) -> No
     if isinstance(net, Net) and net.loaded is not None:
         print(f"weights: {net.loaded}", flush=True)
     learning = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    if classifier.freezing.trunk_is_fixed:
+    if module.freezing.trunk_is_fixed:
         how = "augment=none computes their features once"
-        if classifier.cache is not None:
+        if module.cache is not None:
             how = "features are computed once"
         print(f"frozen: all but {learning:,} parameters; {how}", flush=True)
     warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None

@@ -7,16 +7,20 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from medcnn.classifier.freezing import FeatureCache, Freezing
+from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule, unit_images
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
 from medcnn.jobs.instantiate import instantiate, plain
+from medcnn.training.freezing import FeatureCache, Freezing
+from medcnn.training.module import TrainingModule
 
 
-def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> dict[str, Any]:
-    """Return the arguments that `Classifier` takes for its training."""
+def make_module(
+    cfg: DictConfig, classifier: Classifier, samples: Samples, trust: Iterable[str]
+) -> TrainingModule:
+    """Return the module that trains a classifier as a config says."""
 
     def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
@@ -38,7 +42,9 @@ def make_training(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> di
     if chosen.trunk_is_fixed and not augments:
         images = partial(unit_images, samples)
         cache = FeatureCache(len(samples), available_memory() // 4, images, cfg.batch_size)
-    return {"optimizer": optimizer, "scheduler": scheduler, "freezing": chosen, "cache": cache}
+    return TrainingModule(
+        classifier, optimizer=optimizer, scheduler=scheduler, freezing=chosen, cache=cache
+    )
 
 
 def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataModule:

@@ -37,7 +37,7 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     check_samples(cfg, samples)
     settle_transfer(cfg, run, trust, samples)
     with other_processes(run, world, trust):
-        classifier, best = fit_and_test(cfg, run, trust, samples)
+        classifier, tested, best = fit_and_test(cfg, run, trust, samples)
     from medcnn.classifier.chosen_on_validation import choose_and_keep
     from medcnn.inference.results import headline, write_results
     from medcnn.jobs.instantiate import plain
@@ -45,9 +45,9 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     from medcnn.report import curves, write_model_card, write_run_page
 
     how, rule = plain(cfg.evaluation), cfg.evaluation.operating_point
-    notes = choose_and_keep(run, classifier, samples, rule)
+    notes = choose_and_keep(run, classifier, samples, tested, rule)
     metrics = write_results(
-        run, samples, classifier, classifier.tested, cfg.aggregate, evaluation=how, notes=notes
+        run, samples, classifier, tested, cfg.aggregate, evaluation=how, notes=notes
     )
     for line in notes:
         note(line)

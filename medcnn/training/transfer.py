@@ -6,12 +6,12 @@ from omegaconf import DictConfig, open_dict
 
 from medcnn.classifier.build import make_classifier
 from medcnn.classifier.card import make_card
-from medcnn.classifier.freezing import MODES
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError, check_whole_number
 from medcnn.jobs.hardware import processes
 from medcnn.nets import Net
 from medcnn.nets.cut import middle_stage
+from medcnn.training.freezing import MODES
 
 
 def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | None:

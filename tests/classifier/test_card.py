@@ -10,11 +10,11 @@ import torch
 
 from medcnn.classifier.build import make_classifier
 from medcnn.classifier.card import class_weights
-from medcnn.classifier.classifier import Classifier
 from medcnn.data.open_data import make_source
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
 from medcnn.training.checks import check_smallest_batch
+from medcnn.training.module import TrainingModule
 
 
 def samples(images: torch.Tensor, **options: Any) -> Samples:
@@ -93,10 +93,10 @@ def test_bad_values_of_optimiser_and_schedule(override: str, tmp_path: Any) -> N
         jobs.train(tmp_path / "run", *jobs.QUICK, *override.split())
 
 
-def small_classifier(size: list[int]) -> Classifier:
-    """A net with a batch norm behind one convolution, in training mode."""
+def in_training(size: list[int]) -> TrainingModule:
+    """A net with a batch norm behind one convolution."""
     config = {"seed": 0, "model": {"_target_": jobs.SMALL_NET}, "trainer": {"channels_last": False}}
-    return make_classifier(
+    classifier = make_classifier(
         {
             "config": config, "task": "binary", "class_names": ["no", "yes"], "positive": 1,
             "class_weights": None, "targets": None, "in_channels": 1, "input_size": size,
@@ -104,24 +104,25 @@ def small_classifier(size: list[int]) -> Classifier:
         },
         [jobs.SMALL_NET],
     )  # fmt: skip
+    return TrainingModule(classifier, optimizer=torch.optim.SGD, scheduler=lambda *_: None)
 
 
 def test_a_batch_of_one_image_and_a_map_of_one_value() -> None:
     toy = samples(torch.rand(9, 1, 1, 1))
-    check_smallest_batch(small_classifier([1, 1]), toy, 3, 1)
+    check_smallest_batch(in_training([1, 1]), toy, 3, 1)
     with pytest.raises(UserError, match=r"batch_size=1: a training batch .*; take at least 3"):
-        check_smallest_batch(small_classifier([1, 1]), toy, 1, 1)
+        check_smallest_batch(in_training([1, 1]), toy, 1, 1)
     with pytest.raises(UserError, match=r"batch_size=2: .*; take at least 5"):
-        check_smallest_batch(small_classifier([1, 1]), toy, 2, 2)
+        check_smallest_batch(in_training([1, 1]), toy, 2, 2)
     toy.table["split"] = ["train", "val", "test"] * 3
     toy.table.loc[3:, "split"] = "test"
     with pytest.raises(UserError, match=r"the train split has one image: .*; give it more"):
-        check_smallest_batch(small_classifier([1, 1]), toy, 8, 1)
+        check_smallest_batch(in_training([1, 1]), toy, 8, 1)
 
 
 def test_a_batch_of_one_image_that_can_be_normalised_changes_nothing() -> None:
-    classifier = small_classifier([4, 4])
-    before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    check_smallest_batch(classifier, samples(torch.rand(9, 1, 4, 4)), 1, 1)
-    assert jobs.same_weights(before, classifier.state_dict())
-    assert classifier.training
+    module = in_training([4, 4])
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    check_smallest_batch(module, samples(torch.rand(9, 1, 4, 4)), 1, 1)
+    assert jobs.same_weights(before, module.state_dict())
+    assert module.training

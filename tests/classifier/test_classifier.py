@@ -1,4 +1,4 @@
-"""The LightningModule, and the way back from a checkpoint."""
+"""The classifier, and the way back from a checkpoint."""
 
 import os
 import pickle
@@ -15,7 +15,7 @@ from torch import nn
 import medcnn
 from medcnn._version import __version__
 from medcnn.classifier.checkpoint import read_checkpoint
-from medcnn.classifier.classifier import Classifier, Collected
+from medcnn.classifier.classifier import Classifier
 from medcnn.errors import UserError
 from medcnn.nets import build
 from medcnn.objective import Objective
@@ -121,21 +121,6 @@ def test_outside_training_the_head_works_in_full_precision() -> None:
         logits = module.head(maps)
     assert logits.dtype == torch.float32
     torch.testing.assert_close(logits, module.net.head(maps.float()))
-
-
-def test_collected_comes_in_order_of_the_rows() -> None:
-    collected = Collected()
-    collected.update(torch.tensor([7, 2]), torch.tensor([[7.0], [2.0]]), torch.tensor([70, 20]))
-    collected.update(torch.tensor([4]), torch.tensor([[4.0]]), torch.tensor([40]))
-    epoch = collected.gathered()
-    assert epoch["row"].tolist() == [2, 4, 7]
-    assert epoch["logits"].tolist() == [[2.0], [4.0], [7.0]]
-    assert epoch["label"].tolist() == [20, 40, 70]
-    collected.reset()
-    collected.update(torch.tensor([5]), torch.tensor([[5.0]]), torch.tensor([50]))
-    assert {name: values.shape for name, values in collected.gathered().items()} == {
-        "row": (1,), "logits": (1, 1), "label": (1,),
-    }  # fmt: skip
 
 
 def test_biases_and_norms_do_not_decay(phantom_run: Path) -> None:

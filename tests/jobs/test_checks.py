@@ -4,7 +4,7 @@ import jobs
 import pytest
 
 from medcnn.cam import METHODS
-from medcnn.classifier.answers import CALIBRATIONS
+from medcnn.classifier.classifier import CALIBRATIONS
 from medcnn.classifier.normalise import KINDS
 from medcnn.errors import UserError
 from medcnn.evidence.measurement import GROUPS

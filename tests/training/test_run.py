@@ -19,8 +19,8 @@ from slurm import scontrol
 
 import medcnn.train
 from medcnn import nets
-from medcnn.classifier.classifier import Classifier
 from medcnn.errors import UserError
+from medcnn.training.module import TrainingModule
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -91,10 +91,10 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, epoch: int, batch: int) -> None:
 def interrupt_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Ctrl-C be pressed after the training, before the test."""
 
-    def interrupted(self: Classifier) -> None:
+    def interrupted(self: TrainingModule) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Classifier, "on_test_epoch_start", interrupted)
+    monkeypatch.setattr(TrainingModule, "on_test_epoch_start", interrupted)
 
 
 def resume(run: Path) -> None:

@@ -39,7 +39,7 @@ class BatchNormStatistics(Callback):
                 on_device = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
                 images = data.scaled(on_device)["image"]
                 with trainer.precision_plugin.forward_context():
-                    pl_module(images)
+                    pl_module.classifier(images)  # type: ignore[operator]
 
 
 @contextmanager

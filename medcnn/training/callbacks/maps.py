@@ -57,13 +57,13 @@ class MapsInTensorBoard(Callback):
         if trainer.is_global_zero and _writer(trainer) is None:
             print("note: callbacks.maps draws nothing, for logger has no TensorBoard", flush=True)
         if trainer.current_epoch == 0:
-            self._draw(trainer, pl_module, "before the first epoch")
+            self._draw(trainer, pl_module.classifier, "before the first epoch")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the maps where it is the epoch's turn."""
         epoch = trainer.current_epoch + 1
         if epoch % self.every == 0:
-            self._draw(trainer, pl_module, f"after epoch {epoch}")
+            self._draw(trainer, pl_module.classifier, f"after epoch {epoch}")
 
     def _draw(self, trainer: pl.Trainer, classifier: Any, when: str) -> None:
         writer = _writer(trainer)

@@ -92,6 +92,7 @@ class Setting:
             "config": {"seed": 0},
         }
         self.classifier = Classifier(net, self.objective, card)
+        self.module: Any = SimpleNamespace(classifier=self.classifier)
         self.logger = TensorBoardLogger(folder, name="tb", version="")
         self.trainer: Any = SimpleNamespace(
             is_global_zero=True,
@@ -104,7 +105,7 @@ class Setting:
         self.folder = folder / "tb"
 
     def draw(self, **options: Any) -> dict[int, np.ndarray]:
-        MapsInTensorBoard(**options).on_train_epoch_end(self.trainer, self.classifier)
+        MapsInTensorBoard(**options).on_train_epoch_end(self.trainer, self.module)
         self.logger.experiment.flush()
         return images_of(self.folder)
 
@@ -228,7 +229,7 @@ def test_nothing_where_nothing_is_known_or_on_other_processes(tmp_path: Path) ->
 def test_a_resumed_run_does_not_begin_again(tmp_path: Path) -> None:
     setting = Setting(tmp_path, labelled([0, 1], "binary", ("a", "b"), positive=1))
     setting.trainer.current_epoch = 3
-    MapsInTensorBoard().on_train_start(setting.trainer, setting.classifier)
+    MapsInTensorBoard().on_train_start(setting.trainer, setting.module)
     setting.logger.experiment.flush()
     assert images_of(setting.folder) == {}
 
@@ -243,4 +244,4 @@ def test_bad_input(tmp_path: Path) -> None:
             MapsInTensorBoard(**options)  # type: ignore[arg-type]
     setting = Setting(tmp_path, labelled([0, 1], "binary", ("a", "b"), positive=1))
     with pytest.raises(UserError, match="stage=x"):  # before the first epoch
-        MapsInTensorBoard(stage="x").on_train_start(setting.trainer, setting.classifier)
+        MapsInTensorBoard(stage="x").on_train_start(setting.trainer, setting.module)

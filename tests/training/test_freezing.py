@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from medcnn import nets
-from medcnn.classifier.freezing import FeatureCache, Freezing, mean, only_mean, parameter_groups
 from medcnn.errors import UserError
 from medcnn.nets.heads import LinearHead, LogSumExpHead
+from medcnn.training.freezing import FeatureCache, Freezing, mean, only_mean, parameter_groups
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 

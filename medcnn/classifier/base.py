@@ -1,0 +1,72 @@
+"""What one classifier and an ensemble of them have in common."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medcnn.data.inputs import read_images
+from medcnn.evaluation.operating_point import threshold_of, thresholds_of
+from medcnn.jobs.hardware import autocast
+from medcnn.objective import Objective
+
+
+class BaseClassifier(nn.Module):
+    """Names, thresholds and decisions; `classify` of the two that build on it gives probabilities.
+
+    The attributes are those of `medcnn.classifier.classifier.Classifier`.
+    """
+
+    objective: Objective
+    card: dict[str, Any]
+    calibration = "none"
+
+    @property
+    def operating_point(self) -> dict[str, Any] | None:
+        """The threshold that was chosen, for probabilities as they are calibrated; None for 0.5."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def autocast(self) -> torch.autocast:
+        """Return the context of the precision that its config asks for, on its device."""
+        return autocast(self.card["config"]["trainer"]["precision"], self.device)
+
+    def read(self, path: str | Path) -> Tensor:
+        """Return the images of a file as `classify` takes them: prepared as in training.
+
+        Args:
+            path: Of an image, or the folder of a DICOM series.
+
+        Returns:
+            (S, C, *spatial) float32 in 0 … 1: S slices of a volume that is seen slice by slice, or
+            one image.
+
+        Raises:
+            UserError: The file can't be used.
+        """
+        return read_images(Path(path), self.card)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the K classes, labels or targets, in the order of the probabilities."""
+        return list(self.card["class_names"])
+
+    @property
+    def threshold(self) -> float | dict[str, float] | None:
+        """The probability from which on the positive class is called, or each of several labels.
+
+        As `decide` applies it; None in tasks that have none.
+        """
+        return threshold_of(self.operating_point, self.objective, self.class_names)
+
+    def decide(self, probs: Tensor) -> Tensor:
+        """Return decisions from probabilities (N, K) at the operating point.
+
+        As `medcnn.objective.decide`; before an operating point was chosen at 0.5.
+        """
+        return self.objective.decide(probs, thresholds_of(self.operating_point, self.class_names))
