@@ -137,6 +137,17 @@ class Objective(nn.Module):
         """Decisions from probabilities (N, K); see `decide`."""
         return decide(probs, self.task, positive=self.positive, thresholds=thresholds)
 
+    def explained(
+        self, probs: Tensor, thresholds: Sequence[float] | Tensor | None = None
+    ) -> Tensor:
+        """Return the class (N,) that a map explains, from probabilities (N, K); see `decide`.
+
+        That is the decision; of several labels the most probable, of several targets the first.
+        """
+        if self.task == "regression":
+            return torch.zeros(len(probs), dtype=torch.int64, device=probs.device)
+        return probs.argmax(1) if self.task == "multilabel" else self.decide(probs, thresholds)
+
     def score(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The scalar (N,) that a map for class targets (N,) explains.
 

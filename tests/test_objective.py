@@ -243,6 +243,15 @@ def test_regression_speaks_the_unit_of_its_labels() -> None:
     assert not objective.state_dict()
 
 
+def test_the_class_that_a_map_explains() -> None:
+    probs = torch.tensor([[0.6, 0.4], [0.2, 0.3]])
+    thresholds = [0.35]
+    expected = {"binary": [1, 0], "multilabel": [0, 1], "regression": [0, 0], "multiclass": [0, 1]}
+    for task, classes in expected.items():
+        found = Objective(task, 2).explained(probs, thresholds)  # type: ignore[arg-type]
+        assert found.tolist() == classes, task
+
+
 def test_the_monitored_figure() -> None:
     assert {task: Objective(task, 2).monitor for task in TASKS} == {
         "binary": "auroc", "multiclass": "auroc", "multilabel": "auroc", "ordinal": "auroc",

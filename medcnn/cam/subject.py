@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from medcnn.cam.targets import Chosen, Targets
 from medcnn.errors import UserError
-from medcnn.nets.base import Net
+from medcnn.nets.base import Net, parts_of
 from medcnn.nets.foreign.apart import apart
 from medcnn.objective import Objective
 
@@ -105,13 +105,12 @@ def make_subject(
         )
     if isinstance(bare, Net):
         bare.check_input(images)
-    sequential = isinstance(bare.features, nn.Sequential)
-    names = [name for name, _ in bare.features.named_children()] if sequential else []
+    names = list(parts_of(bare.features) or ())
     for stage in stages:
         if stage not in (*names, "last"):
             raise UserError(f"stage={stage}: choose one of {', '.join([*names, 'last'])}")
     what = Targets(targets, objective)
-    if not sequential:
+    if not names:
         return Subject(images, (bare.features, bare.head), ("last",), bare.head, True, what)
     ends = sorted({len(names) if s == "last" else names.index(s) + 1 for s in stages})
     inner = [bare.features[a:b] for a, b in zip([0, *ends], ends, strict=False)]

@@ -51,7 +51,7 @@ class Targets:
                 "a net with one logit: give its objective, which knows the positive class"
             )
         if self.classes is None:
-            return Targets(decided(logits.detach(), self.objective), self.objective)
+            return Targets(self._decided(logits.detach()), self.objective)
         return Targets(self._checked(self.classes, logits), self.objective)
 
     def scores(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -92,17 +92,8 @@ class Targets:
             raise UserError(f"targets: {classes.tolist()} leave the classes 0 … {count - 1}")
         return classes
 
-
-def decided(logits: Tensor, objective: Objective | None) -> Tensor:
-    """The class (N,) that is decided on; of several labels the most probable, of targets the first.
-
-    Args:
-        logits: (N, outputs).
-        objective: None for the highest logit.
-    """
-    if objective is None:
-        return logits.argmax(1)
-    if objective.task == "regression":
-        return torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-    probs = objective.probs(logits)
-    return probs.argmax(1) if objective.task == "multilabel" else objective.decide(probs)
+    def _decided(self, logits: Tensor) -> Tensor:
+        """Return the class (N,) that the net decides on."""
+        if self.objective is None:
+            return logits.argmax(1)
+        return self.objective.explained(self.objective.probs(logits))

@@ -18,6 +18,7 @@ from medcnn.data.inputs import NAN
 from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
+from medcnn.evaluation.operating_point import thresholds_of
 from medcnn.objective import known
 
 ORACLE = "oracle"
@@ -71,18 +72,13 @@ class ClassifierMaps:
     def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities (N, K), and the class (N,) that each image's map explains.
 
-        That is the decision, at the operating point; of several labels the most probable, of
-        several targets of a regression the first.
+        See `medcnn.objective.Objective.explained`; the decision is at the operating point.
         """
         probs = self.probs(images)
         if not probs.isfinite().all():
             raise UserError(f"{NAN}: there is nothing that a map could explain")
-        objective = self.classifier.objective
-        if objective.task == "regression":
-            return probs, torch.zeros(len(probs), dtype=torch.int64, device=probs.device)
-        if objective.task == "multilabel":
-            return probs, probs.argmax(1)
-        return probs, self.classifier.decide(probs)
+        point, names = self.classifier.operating_point, self.classifier.class_names
+        return probs, self.classifier.objective.explained(probs, thresholds_of(point, names))
 
     def decisions(self, images: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
         """Probabilities (N, K), decided classes (N,) and their raw maps (N, *spatial)."""
@@ -210,15 +206,17 @@ class Explainer(ClassifierMaps):
         return rows[torch.cat(found)] if found else rows
 
     def truth(self, rows: Tensor) -> Tensor:
-        """The true class (n,) of rows with a known label; of a regression the first target.
+        """Return the true class (n,) of rows with a known label; of a regression the first target.
 
-        Of several labels the first that is there and marked, else label 0.
+        Of several labels the first that is there and marked, else the first there, else label 0.
         """
+        labels = self.samples.labels[rows]
         if self.samples.task == "regression":
             return torch.zeros(len(rows), dtype=torch.int64)
-        if self._own_masks:
-            return self._marked(rows).int().argmax(1)
-        return self.samples.labels[rows]
+        if self.samples.task != "multilabel":
+            return labels
+        marked = self._marked(rows).int() if self._own_masks else 0
+        return ((labels == 1).int() + marked).argmax(1)
 
     @property
     def _own_masks(self) -> bool:

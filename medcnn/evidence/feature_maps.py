@@ -16,6 +16,7 @@ from medcnn.data.inputs import as_asked, read_input
 from medcnn.errors import UserError, check_whole_number
 from medcnn.jobs.atomic_files import check_folder
 from medcnn.jobs.hardware import device_of
+from medcnn.nets.base import parts_of, stages_of
 from medcnn.nets.classic_kernels import CLASSIC, grey, respond
 from medcnn.nets.foreign.seam import Permute
 from medcnn.report.pictures.layers import Step, draw_filters, draw_kernels, draw_stage
@@ -80,24 +81,6 @@ def chosen_stages(classifier: Classifier, wanted: str) -> list[str]:
     if wanted not in names:
         raise UserError(f"stage={wanted}: choose all or one of {', '.join(names)}")
     return [wanted]
-
-
-def stages_of(net: nn.Module) -> dict[str, nn.Module]:
-    """The named stages of ``net.features``; of a net without stages all of it is one."""
-    features = net.features
-    assert isinstance(features, nn.Module)
-    return children(features) if is_chain(features) else {"features": features}
-
-
-def is_chain(module: nn.Module) -> bool:
-    """Whether a module applies its parts one after the other, each of them to maps (N, K, …)."""
-    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-    return plain and not any(isinstance(part, Permute) for part in module.children())
-
-
-def children(chain: nn.Module) -> dict[str, nn.Module]:
-    """The parts of a chain by name, in order; one that is used twice is there twice."""
-    return {name: part for name, part in chain._modules.items() if part is not None}
 
 
 def first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d | nn.Conv3d]:
@@ -183,10 +166,11 @@ def walk(module: nn.Module, x: Tensor, name: str = "") -> Iterator[tuple[str, nn
     A chain is opened, down to the first part that isn't one: a layer or, as in a ResNet, a block,
     of which only the output is known. The last output is that of the module. No hook is set.
     """
-    if not is_chain(module):
+    parts = parts_of(module)
+    if parts is None or any(isinstance(part, Permute) for part in parts.values()):
         yield name or type(module).__name__, module, module(x)
         return
-    for child, part in children(module).items():
+    for child, part in parts.items():
         for found in walk(part, x, f"{name}.{child}" if name else child):
             x = found[2]
             yield found

@@ -178,6 +178,23 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
+def stages_of(net: nn.Module) -> dict[str, nn.Module]:
+    """Return the stages of ``net.features`` by name, in order; features in one piece are one."""
+    features = net.features
+    assert isinstance(features, nn.Module)
+    return parts_of(features) or {"features": features}
+
+
+def parts_of(chain: object) -> dict[str, nn.Module] | None:
+    """Return what a Sequential applies, by name, in order; None of a module in one piece.
+
+    A part that is used twice is there twice; a subclass that does something else isn't a chain.
+    """
+    if not isinstance(chain, nn.Sequential) or type(chain).forward is not nn.Sequential.forward:
+        return None
+    return {name: part for name, part in chain._modules.items() if part is not None}
+
+
 @torch.inference_mode()
 def stage_shapes(net: Net, input_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Shape (K, *spatial) of what each stage of ``net.features`` gives for one image.
@@ -193,7 +210,7 @@ def stage_shapes(net: Net, input_size: Sequence[int]) -> dict[str, tuple[int, ..
     net.check_input(x)
     shapes = {}
     with evaluating(net):  # a blank image must not reach the statistics of batch norms
-        for name, stage in net.features.named_children():
+        for name, stage in stages_of(net).items():
             x = stage(x)
             shapes[name] = tuple(x.shape[1:])
     return shapes

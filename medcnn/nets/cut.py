@@ -3,7 +3,7 @@
 from torch import nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net, stage_shapes
+from medcnn.nets.base import Net, stage_shapes, stages_of
 from medcnn.nets.heads import POOLED, pooled_head
 
 
@@ -22,12 +22,12 @@ def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net
     Raises:
         UserError: No such stage, or a net without a map.
     """
-    stages = dict(net.features.named_children())
+    stages = list(stages_of(net))
     if not net.spatial:
         raise UserError(f"model.cut={stage}: {net.name} has no feature maps to cut at")
     if stage not in stages:
         raise UserError(f"model.cut={stage}: {net.name} has the stages {', '.join(stages)}")
-    kept = net.features[: list(stages).index(stage) + 1]
+    kept = net.features[: stages.index(stage) + 1]
     size = net.input_size or (max(net.min_size, 32),) * net.spatial_dims
     channels = stage_shapes(net, size)[stage][0]
     made = Net(
@@ -50,7 +50,7 @@ def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net
 
 def middle_stage(net: Net) -> str:
     """The name of the stage in the middle of a net, the earlier of two: where `cut` is usual."""
-    names = [name for name, _ in net.features.named_children()]
+    names = list(stages_of(net))
     return names[(len(names) - 1) // 2]
 
 

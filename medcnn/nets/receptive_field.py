@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from medcnn.nets.base import Net, evaluating
+from medcnn.nets.base import Net, evaluating, stages_of
 from medcnn.nets.families.googlenet import ImageNetToUnit
 
 WINDOWS = (
@@ -103,7 +103,7 @@ def stage_fields(net: Net) -> dict[str, ReceptiveField | None]:
     field = ReceptiveField() if net.spatial else None
     found = {}
     with evaluating(net.features):  # what happens in training only is no path
-        for name, stage in net.features.named_children():
+        for name, stage in stages_of(net).items():
             field = None if field is None else after(stage, field)
             found[name] = field
     return found

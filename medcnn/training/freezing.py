@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import evaluating
+from medcnn.nets.base import evaluating, stages_of
 
 MODES = ("scratch", "head", "partial", "finetune")
 FROZEN = ("head", "partial")  # the trunk never changes
@@ -44,9 +44,9 @@ class Freezing:
     def frozen(self, net: nn.Module, epoch: int) -> list[nn.Module]:
         """The stages that don't learn in an epoch, counted from 0."""
         if self.mode in FROZEN:
-            return stages_of(net)
+            return [*stages_of(net).values()]
         if self.mode == "finetune" and self.unfreeze:
-            stages = stages_of(net)
+            stages = [*stages_of(net).values()]
             return stages[: max(0, len(stages) - epoch // self.unfreeze)]
         return []
 
@@ -55,14 +55,14 @@ class Freezing:
         if self.mode == "scratch":
             return
         frozen = self.frozen(net, epoch)
-        for stage in stages_of(net):
+        for stage in stages_of(net).values():
             stage.requires_grad_(stage not in frozen)
 
     def rates(self, net: nn.Module) -> list[tuple[list[nn.Parameter], float]]:
         """Parameters that are ever trained, with their learning rate as a share of the head's."""
         if self.mode == "scratch":
             return [(list(net.parameters()), 1.0)]
-        stages = [list(stage.parameters()) for stage in stages_of(net)]
+        stages = [list(stage.parameters()) for stage in dict.fromkeys(stages_of(net).values())]
         trunk = {id(p) for stage in stages for p in stage}
         rest = [p for p in net.parameters() if id(p) not in trunk]
         if self.mode in FROZEN:
@@ -73,13 +73,6 @@ class Freezing:
 
 
 SCRATCH = Freezing()
-
-
-def stages_of(net: nn.Module) -> list[nn.Module]:
-    """The stages of a net's features, the first first."""
-    features = net.features
-    assert isinstance(features, nn.Module)
-    return list(features.children()) if isinstance(features, nn.Sequential) else [features]
 
 
 def parameter_groups(

@@ -20,6 +20,7 @@ from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_images
 from medcnn.data.samples import Samples
 from medcnn.nets import Net
+from medcnn.nets.base import stages_of
 from medcnn.objective import known
 
 FOLDS = 5
@@ -32,7 +33,7 @@ def best_stage(classifier: Classifier, samples: Samples) -> tuple[str, str, str]
     """The way for few images, the stage whose features fit them best, and why."""
     net = classifier.net
     assert isinstance(net, Net)
-    *_, last = (name for name, _ in net.features.named_children())
+    *_, last = stages_of(net)
     if not net.spatial:
         return "head", last, "the net has no feature maps to compare"
     rows = samples.rows("train")
@@ -65,12 +66,12 @@ def stage_means(classifier: Classifier, samples: Samples, rows: Tensor) -> dict[
     """Mean over the image (n, K) of what each stage gives for some rows."""
     net = classifier.net
     assert isinstance(net, Net)
-    found: dict[str, list[Array]] = {name: [] for name, _ in net.features.named_children()}
+    found: dict[str, list[Array]] = {name: [] for name in stages_of(net)}
     with classifier.autocast():
         for part in rows.split(classifier.card["config"]["batch_size"]):
             images = unit_images(samples, part)
             x = classifier.normalise(images.to(classifier.device))
-            for name, stage in net.features.named_children():
+            for name, stage in stages_of(net).items():
                 x = stage(x)
                 found[name].append(x.float().flatten(2).mean(2).cpu().numpy())
     return {name: np.concatenate(parts) for name, parts in found.items()}

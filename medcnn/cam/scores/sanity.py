@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from medcnn.cam.scores.similarity import rank_correlation, ssim
 from medcnn.errors import UserError
+from medcnn.nets.base import stages_of
 
 ORDERS = ("cascading", "independent")
 DECIDING_STEP = 1  # of a cascade: the head and the last stage are random
@@ -139,9 +140,7 @@ def unchanged(steps: Sequence[Randomised], limit: float = LIMIT) -> bool:
 
 def _parts(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """The head and then the stages from the last to the first, those that have parameters."""
-    features = net.get_submodule("features")
-    stages = list(features.named_children()) if isinstance(features, nn.Sequential) else []
-    parts = [("head", net.get_submodule("head")), *reversed(stages or [("features", features)])]
+    parts = [("head", net.get_submodule("head")), *reversed(stages_of(net).items())]
     return [(name, part) for name, part in parts if any(True for _ in part.parameters())]
 
 
