@@ -16,6 +16,7 @@ from medcnn.objective import UNKNOWN, Task, known
 SPLITS = ("train", "val", "test")
 HOLDOUT = "holdout"  # official test images, which stay out of the folds of a cross-validation
 NEW = "new"  # images that a data set has got since a checkpoint was trained on it
+MARKER_COLUMNS = ("marker_top", "marker_left", "marker_bottom", "marker_right")
 ALL_SPLITS = (*SPLITS, HOLDOUT)  # in an order in which the later of two with one image has the leak
 
 
@@ -39,7 +40,8 @@ class Samples:
         table: One row a sample, indexed 0 … N-1. Columns: ``image`` (a path, or the row of an
             array), ``patient``, ``split`` (train, val, test or holdout), the label column(s) (see
             `label_columns`), and any others (``site``, ``sex``, ``age``, …), which are kept.
-            ``study``, where there is one, joins the slices of a volume.
+            ``study``, where there is one, joins the slices of a volume; `MARKER_COLUMNS` tell where
+            a film marker lies.
         images: (N, C, *spatial), any real data type; `intensity_range` says what its values mean.
         task: binary, multiclass, multilabel, ordinal or regression.
         class_names: Names of the K classes, into which a label is an index, -1 for unknown. In
@@ -101,6 +103,17 @@ class Samples:
     def input_size(self) -> tuple[int, ...]:
         """Spatial size of an image: (H, W) or (D, H, W)."""
         return tuple(int(s) for s in self.images.shape[2:])
+
+    @property
+    def markers(self) -> Tensor | None:
+        """Boxes (N, 4) int64 of a marker beside the body, as `MARKER_COLUMNS`; None if unknown.
+
+        In pixels, bottom and right exclusive; all 0 where an image has none.
+        """
+        columns = list(MARKER_COLUMNS)
+        if not set(columns) <= set(self.table.columns):
+            return None
+        return torch.from_numpy(self.table[columns].to_numpy(dtype=np.int64))
 
     def ranges(self, rows: Tensor) -> Tensor:
         """The stored values (B, 2) float32 that stand for 0 and 1 in images of rows (B,)."""

@@ -35,7 +35,6 @@ from medcnn.cam.scores import (
     verdict,
 )
 from medcnn.cam.scores.sanity import DECIDING_STEP, ORDERS
-from medcnn.data.phantom.dataset import MARKER_BOX
 from medcnn.evidence.explainer import Batch, Explainer
 
 IOU_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -83,10 +82,11 @@ def tuning(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
 
 
 def shortcut(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
-    """Energy of the decided class's map on the phantom's marker; all images need one."""
-    boxes = explainer.samples.table[list(MARKER_BOX)].to_numpy()[batch.rows.numpy()]
+    """Energy of the decided class's map on the marker; all images need one."""
+    assert explainer.samples.markers is not None
+    boxes = explainer.samples.markers[batch.rows]
     masks = torch.zeros(len(boxes), *batch.images.shape[2:], dtype=torch.bool)
-    for mask, (top, left, bottom, right) in zip(masks, boxes, strict=True):
+    for mask, (top, left, bottom, right) in zip(masks, boxes.tolist(), strict=True):
         mask[top:bottom, left:right] = True
     _, decided = explainer.decided(batch.images)
     maps = explainer.maps(batch, decided, method)

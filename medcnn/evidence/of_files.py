@@ -20,8 +20,8 @@ from medcnn.data.inputs import TOO_LARGE, Input, as_asked, decode_as, prepared_i
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.gallery import decision_told
-from medcnn.evidence.measurement import methods_of
 from medcnn.evidence.own_grid import on_own_grid
+from medcnn.evidence.plan import methods_of
 from medcnn.jobs.atomic_files import check_folder, replacing, write_csv
 from medcnn.jobs.instantiate import plain
 from medcnn.jobs.progress import progress
@@ -39,48 +39,38 @@ Rows = list[dict[str, Any]]
 
 
 def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
-    """Write the maps of a file or a folder of them; one row an image and method comes back.
+    """Write the maps of a file or a folder of them; return ``maps.csv``, a row an image and method.
 
-    Of each file, in ``output``: ``<name>-<method>.png`` (the image beside the map over it) and
-    ``.npy`` (raw, at the size of the network's input). Of a volume the picture is of the three
-    planes through the maximum; ``<name>-<method>-slices.png`` shows slices (for a network of
-    pictures each slice has its own, ``-slice_007.png``), and
-    ``<name>-<method>.nii.gz`` has the map on the grid of the file, to be opened over it in a
-    viewer. The name is the file's own, in subfolders as the files are in theirs; ``maps.csv`` says
-    which file each picture is of. The map explains the decided class; of slices each its own. A
-    file that can't be read, or of which the net gives NaN, is named, and the rest goes on.
+    They lie in ``output``, in subfolders as the files do, under the names of the files; see
+    `_of_file`. The map explains the decided class; of slices each its own. A file that can't be
+    read, or of which the net gives NaN, is named, and the rest goes on.
 
     Args:
         cfg: As composed from conf/explain.yaml.
         classifier: On its device.
 
     Raises:
-        UserError: Anything that the user can put right; also, at the end, files that couldn't be
-            read or explained.
+        UserError: Anything that the user can put right; at the end, that some files failed.
     """
     maps = ClassifierMaps(classifier, stage=plain(cfg.stage), smooth=cfg.smooth)
     methods, notes = methods_of(maps, plain(cfg.methods))
     size = classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
-    spec = as_asked(spec_of(classifier.card), cfg.dataset)
+    spec, output = as_asked(spec_of(classifier.card), cfg.dataset), Path(cfg.output or "maps")
     volumes = spec.spatial_dims == 3 or spec.slices is not None
     paths = list_images(cfg.image, volumes=volumes, key="image")
-    output = Path(cfg.output or "maps")
     check_folder(f"output={output}", output)
-    rows: Rows = []
-    failed = 0
+    rows, failed = Rows(), 0
     named = list(zip(paths, output_names(paths), strict=True))
     for path, name in progress(named, "files explained"):
         try:
-            found = _of_file(maps, path, spec, methods, output / name, size, cfg.scale)
+            rows += _of_file(maps, path, spec, methods, output / name, size, cfg.scale)
         except UserError as error:
             say(f"{path} {error}")
             failed += 1
-            continue
-        for row in found:
-            picture = row.pop("picture").relative_to(output)
-            rows.append({**row, "picture": picture.as_posix()})
     for note in notes:
         print(note)
+    for row in rows:
+        row["picture"] = row["picture"].relative_to(output).as_posix()
     table = pd.DataFrame(rows)
     if rows:
         write_csv(output / "maps.csv", table)
@@ -99,7 +89,14 @@ def _of_file(
     batch_size: int,
     scale: Any,
 ) -> Rows:
-    """Write the maps of one file; raises UserError, without its path, if it can't be used."""
+    """Write the maps of one file; raises UserError, without its path, if it can't be used.
+
+    ``<name>-<method>.png`` has the image beside the map over it, ``.npy`` the raw map at the size
+    of the network's input. Of a volume the picture is of the three planes through the maximum;
+    ``<name>-<method>-slices.png`` shows slices (for a network of pictures each slice has its own,
+    ``-slice_007.png``), and ``.nii.gz`` has the map on the grid of the file, to be opened over it
+    in a viewer.
+    """
     try:
         decoded = decode_as(path, spec)
         item = prepared_input(decoded, spec, maps.classifier.card["in_channels"])

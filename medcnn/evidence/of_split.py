@@ -16,7 +16,8 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evidence import Explainer, draw_gallery
 from medcnn.evidence.finished_parts import Parts
-from medcnn.evidence.measurement import GROUPS, Job, measured, methods_of
+from medcnn.evidence.measurement import UNTUNED, Job, count_parts, measured
+from medcnn.evidence.plan import chosen_groups, make_plan, methods_of
 from medcnn.evidence.summary import Record, interval
 from medcnn.evidence.verdicts import verdicts
 from medcnn.inference.seen import open_tested
@@ -31,14 +32,11 @@ SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_en
 
 
 def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
-    """Draw and score the maps of a split that conf/explain.yaml asks for.
+    """Draw and score the maps that conf/explain.yaml asks for; return what scores.json holds.
 
     Args:
         cfg: The config as composed from conf/explain.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
-
-    Returns:
-        What scores.json holds.
 
     Raises:
         UserError: Anything that the user can put right.
@@ -46,25 +44,26 @@ def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     members = members_of(Path(cfg.checkpoint))
     with once():  # what is said of the data holds for all folds
         explainers = [_explainer(path, cfg, trust) for path in members]
-    methods, notes = methods_of(explainers[0], plain(cfg.methods))
     samples = explainers[0].samples
+    methods, notes = methods_of(explainers[0], plain(cfg.methods))
     folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{_plain_name(samples)}-{cfg.split}")
     check_folder(f"output={folder}", folder)
-    jobs = [
-        _job(cfg, explainer, methods, folder / "parts" / str(k), trust, members)
-        for k, explainer in enumerate(explainers)
-    ]
     try:
+        jobs = [
+            _job(cfg, explainer, methods, folder / "parts" / str(k), trust, members)
+            for k, explainer in enumerate(explainers)
+        ]
         table, scores = _measured(jobs)
-        _galleries(cfg, jobs, folder)
+        _galleries(cfg, jobs, methods, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it was") from None
-    notes += [line for line in jobs[0].left_out if all(line in job.left_out for job in jobs)]
-    for job in jobs:
-        notes += job.notes
+    plans = [job.plan for job in jobs]
+    notes += [line for line in plans[0].left_out if all(line in one.left_out for one in plans)]
+    if any(plan.untuned for plan in plans):
+        notes.append(f"no lesion in the validation split to tune on: a threshold of {UNTUNED}")
     notes += verdicts(table, samples)
-    settings = _settings(cfg, samples, methods)
-    result = {"settings": settings, "scores": scores, "notes": list(dict.fromkeys(notes))}
+    settings, notes = _settings(cfg, samples, methods), list(dict.fromkeys(notes))
+    result = {"settings": settings, "scores": scores, "notes": notes}
     write_csv(folder / "scores.csv", table)
     write_json(folder / "scores.json", result)
     page = write_cam_page(folder)
@@ -78,11 +77,6 @@ def members_of(checkpoint: Path) -> list[Path]:
     if checkpoint.name == FILE or (checkpoint / FILE).is_file():
         return read_ensemble(checkpoint)
     return [checkpoint]
-
-
-def chosen_groups(given: Any) -> list[str]:
-    """The groups of scores that ``scores=`` asks for: all, one, or a list."""
-    return list(GROUPS) if given == "all" else [given] if isinstance(given, str) else list(given)
 
 
 def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
@@ -112,7 +106,7 @@ def _job(
     relabelled = others.pop() if cfg.random_labels is not None else None
     size = cfg.batch_size or explainer.classifier.card["config"]["batch_size"]
     depends_on = _fingerprint(cfg, explainer.samples, [*members, *given], size)
-    return Job(
+    plan = make_plan(
         explainer,
         cfg.split,
         methods,
@@ -120,23 +114,19 @@ def _job(
         limit=None if cfg.limit is None else max(1, cfg.limit // len(members)),
         sample=max(1, cfg.sample // len(members)),
         batch_size=size,
-        others=others,
-        relabelled=relabelled,
-        parts=Parts(parts, depends_on),
     )
+    return Job(explainer, plan, size, Parts(parts, depends_on), others, relabelled)
 
 
 def _measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
     """All scores; says how far it is."""
-    with Progress("parts of the scores", sum(job.size for job in jobs)) as progress:
+    with Progress("parts of the scores", sum(map(count_parts, jobs))) as progress:
 
         def tick(name: str) -> None:
             progress.what = f"parts of the scores ({name})"
             progress.advance()
 
-        for job in jobs:
-            job.tick = tick
-        return measured(jobs)
+        return measured(jobs, tick)
 
 
 def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
@@ -147,7 +137,7 @@ def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
 
 
 @saying("galleries")
-def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
+def _galleries(cfg: DictConfig, jobs: Sequence[Job], methods: Sequence[str], folder: Path) -> None:
     """One sheet a method, of images spread over classes (and folds)."""
     if not cfg.n:
         return
@@ -157,7 +147,7 @@ def _galleries(cfg: DictConfig, jobs: Sequence[Job], folder: Path) -> None:
         for job, share in zip(jobs, shares, strict=True)
         if share
     ]
-    for method in jobs[0].methods:
+    for method in methods:
         out, raw = folder / f"gallery-{method}.png", folder / "maps" / method
         draw_gallery(shown, method, out, raw, jobs[0].batch_size, plain(cfg.scale))
 

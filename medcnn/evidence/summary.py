@@ -40,17 +40,15 @@ def records(
         all images together. Values are None where no image has the score, bounds where fewer than
         two patients have it. Of the group "reliance" where no image is `comparable` nothing.
     """
-    of = np.asarray(patients)
+    of, used = np.asarray(patients), np.full(len(table), True)
     if group == "reliance":
-        whole = comparable(table)
-        table, of = table[whole], of[whole]
-        classes = None if classes is None else np.asarray(classes)[whole]
-        if not len(table):  # see `medcnn.evidence.verdicts`
+        used = comparable(table)
+        if not used.any():  # see `medcnn.evidence.verdicts`
             return []
-    parts: list[tuple[str | None, np.ndarray]] = [(None, np.full(len(table), True))]
+    parts: list[tuple[str | None, np.ndarray]] = [(None, used)]
     if classes is not None:
-        classes = np.asarray(classes)
-        parts += [(str(name), classes == name) for name in dict.fromkeys(classes.tolist())]
+        names = np.asarray(classes)
+        parts += [(str(n), used & (names == n)) for n in dict.fromkeys(names[used].tolist())]
     scores = [name for name in table.columns if name not in ("row", "candidates")]
     shares = [str(name).startswith(SHARES) for name in scores]
     found = []

@@ -18,7 +18,7 @@ def verdicts(table: pd.DataFrame, samples: Samples) -> list[str]:
     """Sentences for the reader of the scores, each with its numbers and intervals over patients.
 
     Args:
-        table: Scores image by image, as `medcnn.evidence.measurement.Job.measure` gives them.
+        table: Scores image by image, as `medcnn.evidence.measurement.measured` gives them.
         samples: Where the patients are.
     """
     return [*_against_centre(table, samples), *_reliance(table, samples), *_sanity(table)]

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from medcnn.data.samples import Samples, Task
+from medcnn.data.samples import MARKER_COLUMNS, Samples, Task
 from medcnn.errors import UserError
 
 
@@ -78,3 +78,13 @@ def test_rows_are_spread_over_the_classes() -> None:
     assert toy.spread(rows, 100).tolist() == list(range(12))
     assert toy.spread(rows[5:8], 2).tolist() == [5, 6]
     assert toy.spread(rows[:0], 2).tolist() == []
+
+
+def test_columns_tell_where_a_marker_lies() -> None:
+    frame = table([0, 1])
+    assert samples(frame).markers is None
+    boxes = [[0, 0, 0, 0], [1, 2, 3, 4]]
+    frame[list(MARKER_COLUMNS)] = boxes
+    markers = samples(frame).markers
+    assert markers is not None
+    assert markers.tolist() == boxes

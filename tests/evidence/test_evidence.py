@@ -21,7 +21,8 @@ from medcnn.errors import UserError
 from medcnn.evaluation.proportions import proportion_interval
 from medcnn.evidence import Explainer
 from medcnn.evidence.finished_parts import Parts
-from medcnn.evidence.measurement import GROUPS, Job, measured
+from medcnn.evidence.measurement import Job, measured
+from medcnn.evidence.plan import GROUPS, make_plan
 from medcnn.evidence.summary import FALSE_POSITIVES
 
 ALL = ("methods=[gradcam,hirescam]", "sample=6", "n=2", "batch_size=4")
@@ -280,18 +281,16 @@ def test_several_labels_have_no_lesion_of_their_own(tmp_path: Path) -> None:
         dataset={"_target_": "jobs.banded", "rows": 24, "task": "multilabel", "name": "n"},
     )  # fmt: skip
     classifier = medcnn.load(run / "checkpoints" / "best.ckpt", trust=["jobs.banded"])
-    options: dict[str, Any] = {"parts": Parts(tmp_path / "parts", {}), "others": ()}
-    job = Job(
-        Explainer(classifier, data), "test", ["gradcam"], GROUPS, None, 4, 4,
-        relabelled=None, **options,
-    )  # fmt: skip
-    assert {group for group, _, _ in job.steps} == {"faithfulness", "stability", "sanity"}
-    assert job.left_out == [
+    sizes: dict[str, Any] = {"limit": None, "sample": 4, "batch_size": 4}
+    explainer, parts = Explainer(classifier, data), Parts(tmp_path / "parts", {})
+    plan = make_plan(explainer, "test", ["gradcam"], GROUPS, **sizes)
+    assert {group for group, _, _ in plan.steps} == {"faithfulness", "stability", "sanity"}
+    assert plan.left_out == [
         "localisation left out: of several labels an image, a mask doesn't say whose it is (name "
         "one a label, dataset.columns.mask=[…])",
         "reliance left out: of several labels an image there is no one decision",
     ]
-    table, found = measured([job])
+    table, found = measured([Job(explainer, plan, 4, parts)])
     assert set(table["group"]) == {"faithfulness", "stability", "sanity"}
     assert all(record["class"] is None for record in found)
 
@@ -307,7 +306,5 @@ def test_several_labels_have_no_lesion_of_their_own(tmp_path: Path) -> None:
     masks = explainer.batch(rows).masks
     assert masks is not None
     assert [bool(mask[4, 5]) for mask in masks] == [label == 1 for label in truth]
-    own = Job(
-        explainer, "test", ["gradcam"], ["localisation"], None, 4, 4, relabelled=None, **options
-    )
-    assert set(measured([own])[0]["row"]) == set(rows.tolist())
+    plan = make_plan(explainer, "test", ["gradcam"], ["localisation"], **sizes)
+    assert set(measured([Job(explainer, plan, 4, parts)])[0]["row"]) == set(rows.tolist())

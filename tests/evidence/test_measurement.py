@@ -1,33 +1,26 @@
-"""Whose scores are put together."""
+"""The scores that are put together."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
-
-import numpy as np
 import pandas as pd
+import torch
 
-from medcnn.evidence.measurement import Job, measured
+from medcnn.data.samples import Samples
+from medcnn.evidence.measurement import pooled
 
 
-class Fold:
-    """A job whose tables are given."""
-
-    def __init__(self, groups: Sequence[str], row: int) -> None:
-        self.groups, self.row = groups, row
-
-    def tables(self) -> Iterator[tuple[str, str | None, pd.DataFrame]]:
-        """One image each."""
-        for group in self.groups:
-            yield group, "cam", pd.DataFrame({"row": [self.row], group: [float(self.row)]})
-
-    def of_rows(self, column: pd.Series) -> tuple[np.ndarray, None]:
-        """Each a patient."""
-        return column.to_numpy(), None
+def scores(group: str, row: int) -> pd.DataFrame:
+    """One image."""
+    return pd.DataFrame({"row": [row], group: [float(row)]})
 
 
 def test_a_fold_without_lesions_leaves_those_of_the_others() -> None:
-    folds: Any = [Fold(["faithfulness"], 1), Fold(["localisation", "faithfulness"], 3)]
-    table, found = measured(cast(list[Job], folds))
+    columns = {"image": range(4), "patient": range(4), "split": "test", "label": 0.0}
+    samples = Samples("x", pd.DataFrame(columns), torch.zeros(4, 1, 2, 2), "regression", ("y",))
+    faithful, localised = ("faithfulness", "cam"), ("localisation", "cam")
+    made = {
+        faithful: [scores("faithfulness", 1), scores("faithfulness", 3)],
+        localised: [scores("localisation", 3)],
+    }
+    table, found = pooled(made, samples)
     values = {record["group"]: (record["value"], record["n"]) for record in found}
     assert values == {"faithfulness": (2.0, 2), "localisation": (3.0, 1)}
     assert table["group"].tolist() == ["faithfulness", "faithfulness", "localisation"]

@@ -7,7 +7,7 @@ from medcnn.cam import METHODS
 from medcnn.classifier.classifier import CALIBRATIONS
 from medcnn.classifier.normalise import KINDS
 from medcnn.errors import UserError
-from medcnn.evidence.measurement import GROUPS
+from medcnn.evidence.plan import GROUPS
 from medcnn.jobs import checks
 from medcnn.jobs.checks import CHOICES, LISTS, check_config, known_keys
 

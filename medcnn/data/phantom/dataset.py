@@ -29,12 +29,11 @@ from medcnn.data.phantom.radiograph import (
     line_integrals,
     marker_coverage,
 )
-from medcnn.data.samples import SPLITS, Samples
+from medcnn.data.samples import MARKER_COLUMNS, SPLITS, Samples
 from medcnn.errors import UserError
 from medcnn.jobs.progress import Progress
 
 CLASSES = ("normal", "nodule", "effusion")
-MARKER_BOX = ("marker_top", "marker_left", "marker_bottom", "marker_right")
 SIZES = {2: 64, 3: 32}  # pixels or voxels of an edge unless asked for, by spatial_dims
 CT_RANGE = (-1000.0, 500.0)  # HU of a volume that are shown black and white
 BLOCK, BLOCK_3D = 16, 4  # made at a time: few enough for their arrays to stay in the cache
@@ -128,7 +127,7 @@ def phantom(
         }
     )
     if shortcut is not None:
-        table[list(MARKER_BOX)] = films.marker.boxes(grid)
+        table[list(MARKER_COLUMNS)] = films.marker.boxes(grid)
     return Samples(
         name="phantom",
         table=table,

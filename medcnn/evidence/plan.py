@@ -1,0 +1,142 @@
+"""What is measured of a classifier's maps on a split: which scores, of which images."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from medcnn.cam.baselines import BASELINES
+from medcnn.cam.maps import METHODS
+from medcnn.data.samples import Samples
+from medcnn.errors import UserError
+from medcnn.evidence.explainer import ORACLE, ClassifierMaps, Explainer
+
+GROUPS = ("localisation", "reliance", "faithfulness", "sanity", "stability", "shortcut")
+LACKING = {  # by task, why a group of scores means nothing
+    "multilabel": {"reliance": "of several labels an image there is no one decision"},
+    "regression": dict.fromkeys(("reliance", "faithfulness"), "a regression has no probabilities"),
+}
+SANITY_IMAGES, TUNING_IMAGES = 16, 100  # at most, spread over the classes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tables that are made.
+
+    Args:
+        steps: Of each table group, method (None for scores of the decision alone) and rows (n,).
+        tuning: Rows (n,) of the validation split that the thresholds of localisation are chosen on.
+        left_out: A sentence for each group that was asked for and can't be had.
+    """
+
+    steps: list[tuple[str, str | None, Tensor]]
+    tuning: Tensor
+    left_out: list[str]
+
+    @property
+    def untuned(self) -> bool:
+        """Whether localisation goes without a threshold of its own."""
+        return not len(self.tuning) and any(group == "localisation" for group, _, _ in self.steps)
+
+
+def make_plan(
+    explainer: Explainer,
+    split: str,
+    methods: Sequence[str],
+    groups: Collection[str],
+    *,
+    limit: int | None,
+    sample: int,
+    batch_size: int,
+) -> Plan:
+    """Return what is measured.
+
+    Args:
+        explainer: The classifier and its data.
+        split: train, val or test.
+        methods: Of `METHODS`.
+        groups: Of `GROUPS`.
+        limit: Images with a lesion that are scored at most, spread over the classes; None: all.
+        sample: Images for the costly groups (faithfulness, stability).
+        batch_size: Images at a time.
+    """
+    samples, rows, known = explainer.samples, explainer.samples.rows(split), (*methods, *BASELINES)
+    lesions = explainer.rows_with_lesion(split, batch_size)
+    lesions = lesions if limit is None else _at_most(samples, lesions, limit)
+    sampled = _at_most(samples, rows, sample)
+    whole: dict[str, tuple[Sequence[str | None], Tensor]] = {
+        "localisation": ((*known, ORACLE), lesions),
+        "reliance": ((None,), lesions),
+        "faithfulness": (known, sampled),
+        "stability": (methods, sampled),
+        "sanity": (methods, _at_most(samples, sampled, min(sample, SANITY_IMAGES))),
+        "shortcut": (known, _with_marker(samples, rows)),
+    }
+    possible = set(groups) - set(LACKING.get(samples.task, ()))
+    made = [group for group in whole if group in possible and len(whole[group][1])]
+    steps = [(group, method, whole[group][1]) for group in made for method in whole[group][0]]
+    tuning = explainer.rows_with_lesion("val", batch_size) if "localisation" in made else rows[:0]
+    tuning = _at_most(samples, tuning, max(sample, TUNING_IMAGES))
+    return Plan(steps, tuning, _left_out(samples, set(groups) - set(made)))
+
+
+def _left_out(samples: Samples, groups: Collection[str]) -> list[str]:
+    """Return why groups of scores can't be had, a sentence each."""
+    lesion = "no lesion is known in this split"
+    if samples.task == "multilabel" and samples.masks is not None:
+        lesion = (
+            "of several labels an image, a mask doesn't say whose it is (name one a label, "
+            "dataset.columns.mask=[…])"
+        )
+    reasons = {"localisation": lesion, "reliance": lesion} | LACKING.get(samples.task, {})
+    return [f"{group} left out: {reasons[group]}" for group in reasons if group in groups]
+
+
+def _at_most(samples: Samples, rows: Tensor, n: int) -> Tensor:
+    """Return so many of the rows, spread over the classes, in the table's order."""
+    return rows if len(rows) <= n else samples.spread(rows, n).sort().values
+
+
+def _with_marker(samples: Samples, rows: Tensor) -> Tensor:
+    """Return those rows whose image shows a marker."""
+    if samples.markers is None:
+        return rows[:0]
+    top, _, bottom, _ = samples.markers[rows].unbind(1)
+    return rows[bottom > top]
+
+
+def chosen_groups(given: Any) -> list[str]:
+    """Return the groups of scores that ``scores=`` asks for: all, one, or a list."""
+    asked = list(GROUPS) if given == "all" else [given] if isinstance(given, str) else list(given)
+    for group in asked:
+        if group not in GROUPS:
+            raise UserError(f"scores={group}: choose all, or some of {', '.join(GROUPS)}")
+    return asked
+
+
+def methods_of(explainer: ClassifierMaps, given: Any) -> tuple[list[str], list[str]]:
+    """Return the methods asked for, and a sentence for each that the net can't have.
+
+    Args:
+        explainer: Of the net.
+        given: all, one name, or a list of names.
+
+    Raises:
+        UserError: An unknown method; or one that was asked for by name and doesn't fit the net.
+    """
+    if given != "all":
+        asked = [given] if isinstance(given, str) else list(given)
+        if not asked:
+            raise UserError(f"methods=[]: name at least one of {', '.join(METHODS)}")
+        for method in asked:
+            explainer.check(method)
+        return asked, []
+    fitting, notes = [], []
+    for method in METHODS:
+        try:
+            explainer.check(method)
+            fitting.append(method)
+        except UserError as error:
+            notes.append(f"left out: {error}")
+    return fitting, notes
