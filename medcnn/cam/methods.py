@@ -172,7 +172,7 @@ def by_class_weights(subject: Subject) -> Tensor:
     if targets.function is not None:
         raise UserError("method=cam: a function as target has no weights; use method=gradcam")
     with torch.no_grad():
-        targets = targets.settled(subject.head(activations))
+        targets = targets.settled(subject.head(activations.clone()))
         assert targets.classes is not None
         classes = targets.classes.reshape(len(subject.images), -1)
         weights = [
@@ -192,7 +192,7 @@ def by_activations(subject: Subject, formula: Callable[[Tensor], Tensor]) -> Ten
     """Maps (N, T, *spatial) of a formula of activations alone."""
     activations = subject.activations()
     with torch.no_grad():
-        targets = subject.targets.settled(subject.pieces[-1](activations))
+        targets = subject.targets.settled(subject.pieces[-1](activations.clone()))
         return formula(activations.float())[:, None].repeat_interleave(targets.count, 1)
 
 

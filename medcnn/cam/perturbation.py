@@ -29,7 +29,7 @@ def scorecam(subject: Subject) -> Tensor:
     images = subject.images
     activations = subject.activations()
     with torch.inference_mode():
-        targets = subject.targets.settled(subject.pieces[-1](activations))
+        targets = subject.targets.settled(subject.pieces[-1](activations.clone()))
         low, high = activations.flatten(2).amin(2), activations.flatten(2).amax(2)
         varies = high > low
         black = targets.scores(subject.net(torch.zeros_like(images)))  # what a constant one shows
@@ -55,7 +55,7 @@ def ablationcam(subject: Subject) -> Tensor:
     activations = subject.activations()
     after = subject.pieces[-1]
     with torch.inference_mode():
-        logits = after(activations)
+        logits = after(activations.clone())
         targets = subject.targets.settled(logits)
         whole = targets.scores(logits).float()  # (N, T)
         losses = whole.new_zeros(*activations.shape[:2], whole.shape[1])

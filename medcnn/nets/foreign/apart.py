@@ -1,36 +1,31 @@
 """Any classifier as ``head(features(x))``, for the time of a map."""
 
-import copy
-from typing import Any, NamedTuple
+from collections import OrderedDict
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 
 from medcnn.errors import UserError
 from medcnn.nets.base import Net, evaluating
-from medcnn.nets.foreign.net import cut, device_for, images_of, twin_of
-
-
-class Halves(NamedTuple):
-    """A net in two pieces: images → activations (N, K, *spatial) → logits."""
-
-    features: nn.Module
-    head: nn.Module
-    spatial: bool
-
+from medcnn.nets.foreign.net import blank, cut, twin_of
+from medcnn.nets.foreign.seam import Halves
 
 _PLAIN = (bool, int, float, str, tuple, list, type(None))
 _made: WeakKeyDictionary[nn.Module, tuple[Any, Halves]] = WeakKeyDictionary()
 
 
+@torch.inference_mode(False)  # how tensors are passed on is watched, which these forbid
 @torch.no_grad()
 def apart(net: nn.Module, images: Tensor) -> nn.Module | Halves:
-    """Return a net itself if it is ``head(features(x))``, else two halves that share its tensors.
+    """Return a net itself if it is ``head(features(x))``, else two halves that have its modules.
 
     The halves are made as those of ``model.library=timm``, see `medcnn.nets.foreign.net`; of a net
-    with arithmetic between its modules by its graph (torch.fx). That takes seconds, so halves are
-    kept as long as the net is there and stays as it was.
+    with arithmetic between its modules by its graph (torch.fx). Modules that work in place go on
+    doing so. That takes up to seconds, so halves are kept as long as the net is there and stays as
+    it was.
 
     Args:
         net: On the device of the images. It stays as it is.
@@ -43,38 +38,30 @@ def apart(net: nn.Module, images: Tensor) -> nn.Module | Halves:
         return net
     state = images.shape[1:], _state(net)
     if net not in _made or _made[net][0] != state:
-        _made[net] = state, _halves(net, images)
+        _made[net] = state, _halves(net, type(net).__name__, images)
     return _made[net][1]
 
 
 def _state(net: nn.Module) -> list[Any]:
-    """What halves of a net depend on, to be compared: its modules, their settings, its tensors."""
+    """Return what halves of a net depend on, to be compared: its parts, their settings, tensors."""
     found: list[Any] = [id(tensor) for tensor in (*net.parameters(), *net.buffers())]
     for name, part in net.named_modules():
         settings = {key: value for key, value in vars(part).items() if isinstance(value, _PLAIN)}
         hooks = [list(value) for key, value in vars(part).items() if key.endswith("hooks")]
-        found.append((name, type(part), repr(settings), hooks))
+        found.append((name, id(part), repr(settings), hooks))
     return found
 
 
-def _halves(net: nn.Module, images: Tensor) -> Halves:
-    """The halves of a net, made anew; see `apart`."""
-    tensors = (*net.parameters(), *net.buffers())
-    model = copy.deepcopy(net, {id(tensor): tensor for tensor in tensors})
-    for module in model.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False  # type: ignore[assignment]
-    name, channels, size = type(net).__name__, images.shape[1], images.shape[2:]
+def _halves(net: nn.Module, name: str, images: Tensor) -> Halves:
+    """Return the halves of a net, made anew; see `apart`."""
     try:
-        device = device_for(model, name, channels, size)
-        blank = images_of(channels, size, device)
+        blanks = blank(net, name, images.shape[1], images.shape[2:])
         try:
-            return Halves(*cut(model, name, blank, ()))
+            return cut(net, name, blanks, ())
         except UserError:
-            halves = _by_graph(model, twin_of(model, device), blank)
-            if halves is None:
-                raise
-            return halves
+            if halves := _by_graph(net, blanks):
+                return halves
+            raise
     except UserError as error:
         raise UserError(
             f"{error}; give it a property `features`, from images to maps (N, K, *spatial), and "
@@ -82,66 +69,50 @@ def _halves(net: nn.Module, images: Tensor) -> Halves:
         ) from error
 
 
-def _by_graph(model: nn.Module, twin: nn.Module, images: Tensor) -> Halves | None:
-    """A model cut after the last map of several cells that all else is computed from, if any.
+def _by_graph(net: nn.Module, images: Tensor) -> Halves | None:
+    """Return a net cut after the last map of several cells that all else is computed from, if any.
 
     Args:
-        model: Whose modules the halves have.
-        twin: A copy of it, which runs.
-        images: (N, C, *spatial), for the twin.
+        net: Its modules are those of the halves.
+        images: (N, C, *spatial), on a device where a copy of it can be tried.
     """
     try:
-        traced, shapes = fx.symbolic_trace(model), _shapes(twin, images)
+        twin, traced = (fx.symbolic_trace(n) for n in (twin_of(net, str(images.device)), net))
+        ShapeProp(twin).propagate(images)
     except Exception:  # whatever tracing raises on a net that decides by values
         return None
     nodes, maps = list(traced.graph.nodes), images.dim()
-    for place in reversed(range(len(nodes))):
-        shape = shapes.get(nodes[place].name, ())
+    for place, tried in reversed(list(enumerate(twin.graph.nodes))):
+        meta = None if tried.op == "get_attr" else tried.meta.get("tensor_meta")
+        shape = getattr(meta, "shape", ())
         if len(shape) not in (0, 2, maps):
             return None  # tokens
-        below = set(nodes[place:])
-        ends = all(set(node.all_input_nodes) <= below for node in nodes[place + 1 :])
-        if len(shape) == maps and max(shape[2:]) > 1 and ends:
-            features = fx.GraphModule(traced, _graph(nodes[: place + 1]))
-            head = fx.GraphModule(traced, _graph(nodes[place + 1 :], nodes[place]))
-            return Halves(features, head, spatial=True)
+        later = nodes[place + 1 :]
+        needed = {given for node in later for given in node.all_input_nodes}
+        if len(shape) == maps and max(shape[2:]) > 1 and needed <= {nodes[place], *later}:
+            body = fx.GraphModule(traced, _graph(nodes[: place + 1]))
+            head = fx.GraphModule(traced, _graph(later, nodes[place]))
+            return Halves(nn.Sequential(OrderedDict(body=body)), head, spatial=True)
     return None
 
 
-def _shapes(twin: nn.Module, images: Tensor) -> dict[str, tuple[int, ...]]:
-    """The shapes of all tensors in a net, by the names of the nodes that give them."""
-    found: dict[str, tuple[int, ...]] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            value = super().run_node(n)
-            if isinstance(value, Tensor) and n.op != "get_attr":
-                found[n.name] = tuple(value.shape)
-            return value
-
-    Recorder(fx.symbolic_trace(twin)).run(images)
-    return found
-
-
 def _graph(nodes: list[fx.Node], given: fx.Node | None = None) -> fx.Graph:
-    """A graph of some nodes, from `given` (else their placeholder) to what the last one gives."""
+    """Return the graph of some nodes: from one before them, else a placeholder, to the last."""
     graph, copies = fx.Graph(), {}
     if given is not None:
         copies[given] = graph.placeholder("x")
     for node in nodes:
-        copies[node] = graph.node_copy(node, lambda old: copies[old])
+        copies[node] = graph.node_copy(node, copies.__getitem__)
     if nodes[-1].op != "output":
         graph.output(copies[nodes[-1]])
     return graph
 
 
 def _is_seam(net: nn.Module, image: Tensor) -> bool:
-    """Whether a net has features and head, and they are the whole of it."""
+    """Return whether a net has features and head, and they are the whole of it in eval mode."""
     if not hasattr(net, "features") or not hasattr(net, "head"):
         return False
-    if type(net).forward is nn.Module.forward:
-        return True  # it has no other pass than that of its parts
-    with evaluating(net):  # in training mode a pass is random, and changes running statistics
+    with evaluating(net):
         try:
             whole = net(image)
         except Exception:  # a net that doesn't run at all: whoever runs its parts says why

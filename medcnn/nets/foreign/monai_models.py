@@ -14,7 +14,7 @@ from medcnn.nets.foreign.net import foreign_net, make
 
 
 class Family(NamedTuple):
-    """How a class of MONAI calls what every net is given."""
+    """Names of what every net is given, in a class of MONAI."""
 
     base: str
     in_channels: str = "in_channels"
@@ -62,7 +62,7 @@ def monai_net(
     dropout: float = 0.0,
     **options: Any,
 ) -> Net:
-    """A classifier of MONAI; see `medcnn.nets.foreign.net` for its stages.
+    """Return a classifier of MONAI; see `medcnn.nets.foreign.net` for its stages.
 
     MONAI's resnets have a stride of 1 in their first convolution, where torchvision's have 2:
     ``conv1_t_stride=2`` makes them the usual net at a fraction of the time.
@@ -112,7 +112,7 @@ def monai_net(
 
 
 def factory_of(key: str, family: Family) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
-    """MONAI's class or function for a name, and the arguments that the name stands for."""
+    """Return MONAI's class or function for a name, and the arguments that the name stands for."""
     nets = import_module("monai.networks.nets")
     if family is EFFICIENTNET:
         fixed: dict[str, Any] = {"pretrained": False}
@@ -130,7 +130,7 @@ def check_options(
     factory: Callable[..., nn.Module],
     family: Family,
 ) -> None:
-    """Raises UserError for an option that neither the factory nor its family's class has."""
+    """Raise UserError for an option that neither the factory nor its family's class has."""
     base = getattr(import_module("monai.networks.nets"), family.base)
     names = [*inspect.signature(factory).parameters, *inspect.signature(base).parameters]
     taken = TAKEN | dict.fromkeys(given, "the data or the name decides")

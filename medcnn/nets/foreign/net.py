@@ -4,7 +4,6 @@ import copy
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +11,8 @@ from torch import Tensor, nn
 
 from medcnn.errors import UserError
 from medcnn.nets.base import Net, times
-from medcnn.nets.foreign.seam import Seam, as_chain, as_halves, same_tensors
+from medcnn.nets.foreign.calls import run
+from medcnn.nets.foreign.seam import Halves, as_chain, as_methods, same_tensors
 
 
 def foreign_net(
@@ -26,7 +26,7 @@ def foreign_net(
     dropout: float,
     classifiers: Sequence[nn.Module],
 ) -> Net:
-    """A model of another library as ``head(features(x))``.
+    """Return a model of another library as ``head(features(x))``.
 
     Stages are the model's own children, and the parts of a child that changes the resolution more
     than once; norms, activations and pooling belong to the stage of the convolution before them.
@@ -51,14 +51,10 @@ def foreign_net(
     Raises:
         UserError: The model isn't of this form, or doesn't take images of input_size.
     """
-    for module in model.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False  # type: ignore[assignment]
+    not_in_place(model)
     tensors = model.state_dict(keep_vars=True)
-    device = device_for(model, name, in_channels, usual_size)
-    features, head, spatial = cut(
-        model, name, images_of(in_channels, usual_size, device), classifiers
-    )
+    images = blank(model, name, in_channels, usual_size)
+    features, head, spatial = cut(model, name, images, classifiers)
     set_dropout(head, classifiers, dropout)
     net = Net(
         name,
@@ -70,13 +66,17 @@ def foreign_net(
         published_names=same_tensors(tensors, features, head),
     )
     net.spatial = spatial
-    trial = partial(run, twin_of(net, device), in_channels, device)
-    check_logits(net, trial, usual_size)
-    net.min_size = smallest(trial, usual_size)
+    twin = twin_of(net, str(images.device))
+
+    def trial(size: Sequence[int]) -> Any:
+        return attempt(twin, images.new_zeros(2, in_channels, *size))
+
+    check_logits(net, trial(usual_size))
+    net.min_size = smallest(lambda size: not isinstance(trial(size), str), usual_size)
     if input_size is not None:
         net.check_size(input_size)
-        failure = why_not(trial, input_size)
-        if failure:
+        failure = trial(input_size)
+        if isinstance(failure, str):
             raise UserError(
                 f"{name} doesn't take images of {times(input_size)} px, but does "
                 f"{times(usual_size)}: {failure}"
@@ -84,103 +84,105 @@ def foreign_net(
     return net
 
 
-def check_logits(net: Net, trial: Callable[[Sequence[int]], Any], size: Sequence[int]) -> None:
-    """Raises UserError unless a net runs and gives a logit for each class."""
-    failure = why_not(trial, size)
-    if failure:
-        raise UserError(f"{net.name} can't be taken apart as features and head: {failure}")
-    shape = trial(size).shape
-    if shape != (2, net.num_classes):
+def check_logits(net: Net, logits: Any) -> None:
+    """Raise UserError unless an attempt gave a logit for each class."""
+    if isinstance(logits, str):
+        raise UserError(f"{net.name} can't be taken apart as features and head: {logits}")
+    if logits.shape != (2, net.num_classes):
         raise UserError(
-            f"{net.name} gives {times(shape[1:])} numbers in place of {net.num_classes} logits"
+            f"{net.name} gives {times(logits.shape[1:])} numbers in place of {net.num_classes} "
+            "logits"
         )
 
 
-def twin_of(module: nn.Module, device: str) -> nn.Module:
-    """A copy to try things with; on the device ``meta`` its tensors have no data."""
+def twin_of(model: nn.Module, device: str) -> nn.Module:
+    """Return a copy to try things with, not in place; on ``meta`` its tensors have no data."""
     twins: dict[int, Any] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
+    for tensor in (*model.parameters(), *model.buffers()):
         twin = torch.empty_like(tensor, device=device).copy_(tensor.detach())
         twins[id(tensor)] = nn.Parameter(twin) if isinstance(tensor, nn.Parameter) else twin
-    return copy.deepcopy(module, twins)
+    return not_in_place(copy.deepcopy(model, twins))
 
 
-def images_of(channels: int, size: Sequence[int], device: str) -> Tensor:
-    """Two images (2, channels, *size)."""
-    return torch.zeros(2, channels, *size, device=device)
+def not_in_place(model: nn.Module) -> nn.Module:
+    """Return a model none of whose modules works in place any more."""
+    for module in model.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return model
+
+
+def blank(model: nn.Module, name: str, channels: int, size: Sequence[int]) -> Tensor:
+    """Return two images that a model takes, on a device where it can be tried.
+
+    That is ``meta``, which computes shapes only, else ``cpu``.
+    """
+    for device in ("meta", "cpu"):
+        images = torch.zeros(2, channels, *size, device=device)
+        result = attempt(twin_of(model, device), images)
+        if not isinstance(result, str):
+            return images
+    raise UserError(f"{name} doesn't run on {channels}×{times(size)} px: {result}")
 
 
 @torch.no_grad()
-def run(module: nn.Module, channels: int, device: str, size: Sequence[int]) -> Any:
-    """What a module, in training mode, gives for two images of a size."""
-    return module.train()(images_of(channels, size, device))
-
-
-def device_for(model: nn.Module, name: str, channels: int, size: Sequence[int]) -> str:
-    """Where a model can be tried: ``meta``, which computes shapes only, else ``cpu``."""
-    failure = ""
-    for device in ("meta", "cpu"):
-        failure = why_not(partial(run, twin_of(model, device), channels, device), size)
-        if not failure:
-            return device
-    raise UserError(f"{name} doesn't run on {channels}×{times(size)} px: {failure}")
-
-
-def why_not(run: Callable[[Sequence[int]], Any], size: Sequence[int]) -> str:
-    """The first line of the error that running on images of a size gives; empty if none."""
+def attempt(twin: nn.Module, images: Tensor) -> Any:
+    """Return what a copy of a model, in training mode, gives; or its error's first line."""
     try:
-        run(size)
+        return twin.train()(images)
     except Exception as error:  # whatever a library raises
         return first_line(error)
-    return ""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, cut to a line."""
+    """Return what an error of another library says, cut to a line."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]
 
 
-def smallest(run: Callable[[Sequence[int]], Any], size: Sequence[int]) -> int:
-    """The smallest side of a square or cube that runs, given a size that does."""
+def smallest(runs: Callable[[Sequence[int]], bool], size: Sequence[int]) -> int:
+    """Return the smallest side of a square or cube that runs, given a size that does."""
     below, side = 0, 1
-    while side < min(size) and why_not(run, [side] * len(size)):
+    while side < min(size) and not runs([side] * len(size)):
         below, side = side, 2 * side
     side = min(side, min(size))
     while side - below > 1:
         middle = (below + side) // 2
-        if why_not(run, [middle] * len(size)):
-            below = middle
-        else:
+        if runs([middle] * len(size)):
             side = middle
+        else:
+            below = middle
     return side
 
 
 @torch.no_grad()
-def cut(model: nn.Module, name: str, images: Tensor, classifiers: Sequence[nn.Module]) -> Seam:
-    """Features and head that hold all of the model's tensors, each once; classifiers in the head.
+def cut(model: nn.Module, name: str, images: Tensor, classifiers: Sequence[nn.Module]) -> Halves:
+    """Return halves that hold all of a model's tensors, each once; classifiers in the head.
+
+    Args:
+        model: Gives them its modules.
+        name: What messages call it.
+        images: See `blank`.
+        classifiers: The model's last layers.
 
     Raises:
         UserError: There is no such seam.
     """
-    tensors, reason = model.state_dict(keep_vars=True), ""
-    for method in (as_chain, as_halves):
-        try:
-            seam = method(model, twin_of(model, str(images.device)), images)
-        except UserError as error:
-            reason = str(error)
-            break
-        if seam is None:
+    tensors = model.state_dict(keep_vars=True)
+    whole = run(model, twin_of(model, str(images.device)), images)
+    for halves in (as_chain(whole), as_methods(whole)):
+        if isinstance(halves, str):
+            reason = halves
             continue
         reason = "its classifier isn't in the head, or weights aren't in one place"
-        in_head = {id(module) for module in seam[1].modules()}
-        if same_tensors(tensors, *seam[:2]) and all(id(c) in in_head for c in classifiers):
-            return seam
+        in_head = set(halves.head.modules())
+        if same_tensors(tensors, halves.features, halves.head) and in_head >= set(classifiers):
+            return halves
     raise UserError(f"{name} can't be taken apart as features and head: {reason}")
 
 
 def set_dropout(head: nn.Module, classifiers: Sequence[nn.Module], dropout: float) -> None:
-    """Puts dropout in front of the classifiers in a head, in the place of its own."""
+    """Put dropout in front of the classifiers in a head, in the place of its own."""
     for module in list(head.modules()):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -196,7 +198,7 @@ def make(
     options: Mapping[str, Any],
     optional: Sequence[str] = (),
 ) -> tuple[Any, Mapping[str, Any]]:
-    """A model of another library, and the options that it took.
+    """Return a model of another library, and the options that it took.
 
     Args:
         name: What messages call it.

@@ -7,17 +7,24 @@ the two, and their features are one stage called ``body``.
 """
 
 import copy
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Container, Mapping, Sequence
+from itertools import count
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from medcnn.errors import UserError
-from medcnn.nets.foreign.calls import Call, follow, methods_recorded, recorded
+from medcnn.nets.foreign.calls import METHODS, Call, follow
 
-Seam = tuple[nn.Sequential, nn.Module, bool]
-"""Features, head, and whether the features are spatial."""
 TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # (N, H, W, K) to (N, K, H, W), and back
+
+
+class Halves(NamedTuple):
+    """A net in two pieces: images → activations (N, K, *spatial) → logits."""
+
+    features: nn.Sequential
+    head: nn.Module
+    spatial: bool
 
 
 class Permute(nn.Module):
@@ -28,7 +35,7 @@ class Permute(nn.Module):
         self.dims = tuple(dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tensor x with its dimensions in the order of `dims`."""
+        """Return x with its dimensions in the order of `dims`."""
         return x.permute(self.dims)
 
 
@@ -56,118 +63,101 @@ class Half(nn.Module):
         self.method = method
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the method gives for x."""
+        """Return what the method gives for x."""
         result: Tensor = getattr(self.part, self.method)(x)
         return result
 
 
-def as_chain(model: nn.Module, twin: nn.Module, images: Tensor) -> Seam | None:
-    """Cuts a model whose modules follow one another; None if they don't.
-
-    The head begins after the last module whose output has more than one cell.
+def as_chain(whole: Call) -> Halves | str:
+    """Return a model cut after the last of its modules whose output has more than one cell.
 
     Args:
-        model: Gives its modules to the features and the head.
-        twin: A copy of the model, which runs.
-        images: (2, C, *spatial), large enough for a last map of several cells.
+        whole: Its run on images that are large enough for a last map of several cells.
+
+    Returns:
+        The halves; or why not: its modules don't follow one another.
     """
-    with recorded(model, twin) as calls:
-        logits = twin(images)
-    chain = follow(calls, images, logits)
-    if chain is None:
-        return None
-    size = images.shape[2:]
-    chain = [part for call in chain for part in expand(call, size)]
-    several = [i for i, call in enumerate(chain, start=1) if cells(call.gave, size) > 1]
-    features, rest = (chain[: several[-1]], chain[several[-1] :]) if several else ([], chain)
-    stages = stages_of(features, size)
-    if stages is None or not rest or any(is_tokens(call.gave, size) for call in rest):
-        return None
-    return stages, after(features[-1].gave, size, in_order(rest)), True
+    assert whole.given is not None
+    size = whole.given.shape[2:]
+    chain = [part for call in follow(whole) or [] for part in expand(call, size)]
+    end = max((i for i, c in enumerate(chain, 1) if max(extents(c.gave, size)) > 1), default=0)
+    stages, rest = stages_of(chain[:end], size), chain[end:]
+    dims = {-1 if call.gave is None else call.gave.ndim for call in rest}
+    if stages is None or not rest or not dims <= {2, len(size) + 2}:  # tokens, say
+        return "its modules don't follow one another"
+    return Halves(stages, turned("model", in_order(rest), chain[end - 1].gave, None, size), True)
 
 
-def as_halves(model: nn.Module, twin: nn.Module, images: Tensor) -> Seam:
-    """Cuts a model between its methods ``forward_features`` and ``forward_head``.
+def as_methods(whole: Call) -> Halves | str:
+    """Return a model cut between its methods ``forward_features`` and ``forward_head``.
 
     Features are stages where `forward_features` is a chain of modules, else one stage ``body``.
     They are spatial if they end in a map and not in tokens (N, tokens, K).
 
     Args:
-        model: Gives its modules to the features and the head.
-        twin: A copy of the model, which runs.
-        images: (2, C, *spatial).
+        whole: A run of the model.
 
-    Raises:
-        UserError: No such methods, or they aren't the whole of the model.
+    Returns:
+        The halves; or why not: no such methods, or they aren't the whole of the model.
     """
-    if not hasattr(model, "forward_features") or not hasattr(model, "forward_head"):
-        raise UserError("its modules don't follow one another")
-    with recorded(model, twin) as calls, methods_recorded(twin) as (body, rest, children):
-        logits = twin(images)
-    whole = body.given is images and body.gave is not None and rest.given is body.gave
-    if not whole or rest.gave is not logits:
-        raise UserError("its features aren't one tensor between forward_features and forward_head")
-    shared = {n for n in children[0] & children[1] if learns(model.get_submodule(n))}
+    model, images = whole.module, whole.given
+    if not all(hasattr(model, method) for method in METHODS):
+        return "its modules don't follow one another"
+    runs = {part.name: part for part in whole.parts}
+    body, rest = (runs.get(method, Call(method, model, None)) for method in METHODS)
+    maps = body.gave
+    ends = body.given is images and rest.given is maps and rest.gave is whole.gave
+    if images is None or maps is None or not ends:
+        return "its features aren't one tensor between forward_features and forward_head"
+    ran, head_ran = ({call.name.split(".")[0] for call in half.parts} for half in (body, rest))
+    shared = {name for name in ran & head_ran if learns(model.get_submodule(name))}
     if shared:
-        raise UserError(f"features and head share {', '.join(sorted(shared))}")
+        return f"features and head share {', '.join(sorted(shared))}"
     size = images.shape[2:]
-    head = after(body.gave, size, Half(model, "forward_head", children[1], own=False))
-    spatial = layout(body.gave, size) is not None
-    last = next((i for i, call in enumerate(calls, start=1) if call.gave is body.gave), 0)
-    chain = follow(calls[:last], images, body.gave) or []
-    stages = stages_of([part for call in chain for part in expand(call, size)], size)
-    if stages is not None and same_tensors(model.state_dict(keep_vars=True), stages, head):
-        return stages, head, spatial
-    left = set(model._modules) - children[1]
-    stage: nn.Module = Half(model, "forward_features", left, own=True)
-    if layout(body.gave, size) == "last":
-        stage = nn.Sequential(OrderedDict(model=stage, channels_first=Permute(TO_FIRST)))
-    return nn.Sequential(OrderedDict(body=stage)), head, spatial
+    head = turned("model", Half(model, rest.name, head_ran, own=False), maps, None, size)
+    chain = [part for call in follow(body) or [] for part in expand(call, size)]
+    stages = stages_of(chain, size)
+    if stages is None or not same_tensors(model.state_dict(keep_vars=True), stages, head):
+        stage = Half(model, body.name, set(model._modules) - head_ran, own=True)
+        stages = nn.Sequential(OrderedDict(body=turned("model", stage, None, maps, size)))
+    return Halves(stages, head, layout(maps, size) is not None)
 
 
 def same_tensors(
     tensors: Mapping[str, Tensor], features: nn.Module, head: nn.Module
 ) -> dict[str, str]:
-    """Names of a model's tensors and their names in a net; empty if the tensors differ."""
-    both = nn.ModuleDict({"features": features, "head": head})
-    ours: dict[int, list[str]] = {}
-    for name, tensor in both.state_dict(keep_vars=True).items():
-        ours.setdefault(id(tensor), []).append(name)
-    counts = Counter(id(tensor) for tensor in tensors.values())
-    if counts != {key: len(names) for key, names in ours.items()}:
+    """Return the names of a model's tensors and theirs in a net; nothing if the tensors differ."""
+    both = nn.ModuleDict({"features": features, "head": head}).state_dict(keep_vars=True)
+    theirs, ours = (sorted(s.items(), key=lambda item: id(item[1])) for s in (tensors, both))
+    if [id(tensor) for _, tensor in theirs] != [id(tensor) for _, tensor in ours]:
         return {}
-    return {name: ours[id(tensor)].pop(0) for name, tensor in tensors.items()}
+    return {name: other for (name, _), (other, _) in zip(theirs, ours, strict=True)}
 
 
 def stages_of(calls: Sequence[Call], size: Sequence[int]) -> nn.Sequential | None:
-    """Named stages from images to the map that the last call gives; None if one gives no map."""
+    """Return named stages from images to the map that the last call gives; None if one has none."""
     if not calls or not all(layout(call.gave, size) for call in calls):
         return None
     stages: dict[str, nn.Module] = {}
     for group in grouped(calls):
-        name = "stem" if len(group) > 1 and not stages else main(group).name
-        stages[unused(name, stages)] = stage_of(group, size)
+        first = next((call for call in group if has_weights(call.module)), group[0])
+        name = "stem" if len(group) > 1 and not stages else first.name
+        stage = turned("block", in_order(group), group[0].given, group[-1].gave, size)
+        stages[unused(name, stages)] = stage
     return nn.Sequential(OrderedDict(stages))
 
 
-def after(maps: Tensor | None, size: Sequence[int], head: nn.Module) -> nn.Module:
-    """A head for maps (N, K, *spatial), where the model has such as these."""
-    if layout(maps, size) != "last":
-        return head
-    return nn.Sequential(OrderedDict(channels_last=Permute(TO_LAST), model=head))
-
-
 def expand(call: Call, size: Sequence[int]) -> list[Call]:
-    """A call of a plain Sequential as those of its parts, if others than its first change size."""
-    shapes = [extents(part.gave, size) for part in call.parts]
-    if type(call.module) is not nn.Sequential or len(set(shapes)) < 2:
+    """Return the parts of a plain Sequential that changes size within; else the call itself."""
+    shapes = {extents(part.gave, size) for part in call.parts}
+    if type(call.module) is not nn.Sequential or len(shapes) < 2:
         return [call]
     parts = [part for part in call.parts if not isinstance(part.module, nn.Identity)]
     return [piece for part in parts for piece in expand(part, size)]
 
 
 def grouped(calls: Sequence[Call]) -> list[list[Call]]:
-    """Calls in groups, each with one that has weights (of a convolution, not only of a norm)."""
+    """Return calls in groups, each with one that has weights (of a layer, not only of a norm)."""
     groups: list[list[Call]] = []
     for call in calls:
         begins = has_weights(call.module) or "Pad" in type(call.module).__name__
@@ -177,19 +167,21 @@ def grouped(calls: Sequence[Call]) -> list[list[Call]]:
     return groups
 
 
-def stage_of(group: Sequence[Call], size: Sequence[int]) -> nn.Module:
-    """One module for a group of calls, from and to (N, K, *spatial)."""
+def turned(
+    name: str, module: nn.Module, given: Tensor | None, gave: Tensor | None, size: Sequence[int]
+) -> nn.Module:
+    """Return a module from and to (N, K, *spatial), whose own maps may have their channels last."""
     parts = OrderedDict[str, nn.Module]()
-    if layout(group[0].given, size) == "last":
+    if layout(given, size) == "last":
         parts["channels_last"] = Permute(TO_LAST)
-    parts["block"] = in_order(group)
-    if layout(group[-1].gave, size) == "last":
+    parts[name] = module
+    if layout(gave, size) == "last":
         parts["channels_first"] = Permute(TO_FIRST)
-    return nn.Sequential(parts) if len(parts) > 1 else parts["block"]
+    return nn.Sequential(parts) if len(parts) > 1 else module
 
 
 def in_order(calls: Sequence[Call]) -> nn.Module:
-    """The modules of the calls one after the other; just the module where it is one."""
+    """Return the modules of the calls one after the other; just the module where it is one."""
     if len(calls) == 1:
         return calls[0].module
     parts: dict[str, nn.Module] = {}
@@ -198,64 +190,47 @@ def in_order(calls: Sequence[Call]) -> nn.Module:
     return nn.Sequential(OrderedDict(parts))
 
 
-def main(group: Sequence[Call]) -> Call:
-    """The call after which a group is named: the first that has weights."""
-    return next((call for call in group if has_weights(call.module)), group[0])
-
-
 def unused(name: str, taken: Container[str]) -> str:
-    """A short name for a module: ``features.denseblock1`` is denseblock1, ``blocks.0`` blocks0."""
+    """Return a short name: of ``features.denseblock1`` denseblock1, of ``blocks.0`` blocks0."""
     parts = name.split(".")
     start = next((i for i in reversed(range(len(parts))) if not parts[i].isdigit()), 0)
     short = (parts[start] + "_".join(parts[start + 1 :])).strip("_")
-    number = 2
-    while short in taken:
-        short = f"{short.rsplit('_', 1)[0] if number > 2 else short}_{number}"
-        number += 1
-    return short
+    if short not in taken:
+        return short
+    return next(f"{short}_{i}" for i in count(2) if f"{short}_{i}" not in taken)
 
 
 def layout(x: Tensor | None, size: Sequence[int]) -> str | None:
-    """Where a map of images of a spatial size has its channels: first or last; None if no map."""
+    """Return where a map of images of a size has its channels: first or last; None if no map."""
     if x is None or x.ndim != len(size) + 2:
         return None
     return "last" if not alike(x.shape[2:], size) and alike(x.shape[1:-1], size) else "first"
 
 
 def alike(shape: Sequence[int], size: Sequence[int]) -> bool:
-    """Whether a shape has the proportions of a size; to one cell where sides differ."""
+    """Return whether a shape has the proportions of a size; to one cell where sides differ."""
     slack = max(size) if len(set(size)) > 1 else 0
     return all(abs(a * size[0] - shape[0] * b) <= slack for a, b in zip(shape, size, strict=True))
 
 
 def extents(x: Tensor | None, size: Sequence[int]) -> tuple[int, ...]:
-    """Spatial shape of a map, or () for something else."""
+    """Return the spatial shape of a map, or (0,) for something else."""
     form = layout(x, size)
     if x is None or form is None:
-        return ()
+        return (0,)
     return tuple(x.shape[1:-1] if form == "last" else x.shape[2:])
 
 
-def cells(x: Tensor | None, size: Sequence[int]) -> int:
-    """Cells along the longest side of a map; 0 for something else."""
-    return max(extents(x, size), default=0)
-
-
-def is_tokens(x: Tensor | None, size: Sequence[int]) -> bool:
-    """Whether x is neither a map nor a vector for each image."""
-    return x is None or x.ndim not in (2, len(size) + 2)
-
-
 def has_weights(module: nn.Module) -> bool:
-    """Whether there are weights of convolutions or linear layers, not only of norms."""
+    """Return whether there are weights of convolutions or linear layers, not only of norms."""
     return any(parameter.ndim > 1 for parameter in module.parameters())
 
 
 def learns(module: nn.Module) -> bool:
-    """Whether a module has parameters."""
-    return any(True for _ in module.parameters())
+    """Return whether a module has parameters."""
+    return next(module.parameters(), None) is not None
 
 
 def matters(module: nn.Module | None) -> bool:
-    """Whether a module has parameters or is dropout."""
+    """Return whether a module has parameters or is dropout."""
     return module is not None and (learns(module) or isinstance(module, nn.Dropout))

@@ -35,7 +35,7 @@ def timm_net(
     dropout: float = 0.0,
     **options: Any,
 ) -> Net:
-    """A model of timm with random weights; see `medcnn.nets.foreign.net` for its stages.
+    """Return a model of timm with random weights; see `medcnn.nets.foreign.net` for its stages.
 
     Args:
         name: As `timm.list_models` has it, such as ``resnet18`` or ``convnext_tiny``.
@@ -75,7 +75,7 @@ def timm_net(
 
 
 def timm_state(name: str) -> dict[str, Tensor]:
-    """The published weights of a model of timm, under timm's own names.
+    """Return the published weights of a model of timm, under timm's own names.
 
     timm downloads them where its cache (that of the Hugging Face hub or of torch.hub) doesn't hold
     them yet.
@@ -91,7 +91,7 @@ def timm_state(name: str) -> dict[str, Tensor]:
     config = configuration(timm, name)
     if not config.has_weights:
         raise UserError(f"model.pretrained=true: timm publishes no weights of {name}")
-    file, place = cached_file(config), source(config)
+    place, file = located(config)
     hint = "download it elsewhere and give its place with model.weights=…"
     if config.hf_hub_id and file is None and not reachable():
         raise UserError(f"model.pretrained=true: can't get {place} (no connection); {hint}")
@@ -106,7 +106,7 @@ def timm_state(name: str) -> dict[str, Tensor]:
 
 
 def load_timm() -> Any:
-    """The module timm; raises UserError where it isn't installed."""
+    """Return the module timm; raise UserError where it isn't installed."""
     try:
         return import_module("timm")
     except ImportError as error:
@@ -114,7 +114,7 @@ def load_timm() -> Any:
 
 
 def configuration(timm: Any, name: str) -> Any:
-    """What timm knows of a model: its usual size, and where its weights are.
+    """Return what timm knows of a model: its usual size, and where its weights are.
 
     Raises:
         UserError: No such model, or no such weights after the dot.
@@ -131,41 +131,29 @@ def configuration(timm: Any, name: str) -> Any:
         ) from error
 
 
-def source(config: Any) -> str:
-    """Where timm gets a model's weights."""
-    if config.hf_hub_id:
-        return f"{files_of(config)[0]} of {repository(config)} on {hub()}"
-    return str(config.url or config.file)
+def located(config: Any) -> tuple[str, str | None]:
+    """Return in words where timm gets a model's weights, and the file in the hub's cache, if any.
+
+    ``HF_HOME`` moves that cache.
+    """
+    if not config.hf_hub_id:
+        return str(config.url or config.file), None
+    repository, named = config.hf_hub_id.split("@")[0], config.hf_hub_filename
+    files = [named] if named else ["model.safetensors", "pytorch_model.bin"]
+    look = import_module("huggingface_hub").try_to_load_from_cache
+    found = (look(repository, file) for file in files)
+    cached = next((path for path in found if isinstance(path, str)), None)
+    return f"{files[0]} of {repository} on {hub()}", cached
 
 
 def hub() -> str:
-    """Name of the host of Hugging Face's hub, or of the mirror that is set."""
+    """Return the name of the host of Hugging Face's hub, or of the mirror that is set."""
     endpoint = import_module("huggingface_hub").constants.ENDPOINT
     return urlsplit(endpoint).netloc
 
 
-def repository(config: Any) -> str:
-    """A model's repository on the hub."""
-    return str(config.hf_hub_id.split("@")[0])
-
-
-def files_of(config: Any) -> tuple[str, ...]:
-    """Names that a model's file of weights may have on the hub."""
-    named = config.hf_hub_filename
-    return (named,) if named else ("model.safetensors", "pytorch_model.bin")
-
-
-def cached_file(config: Any) -> str | None:
-    """The file of weights in the hub's cache (``HF_HOME`` moves that), if it is there."""
-    if config.hf_hub_id is None:
-        return None
-    look = import_module("huggingface_hub").try_to_load_from_cache
-    found = (look(repository(config), file) for file in files_of(config))
-    return next((path for path in found if isinstance(path, str)), None)
-
-
 def reachable() -> bool:
-    """Whether the hub's name resolves; the hub's own library would try for a minute.
+    """Return whether the hub's name resolves; the hub's own library would try for a minute.
 
     True behind a proxy, which resolves names itself.
     """

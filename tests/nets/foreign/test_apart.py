@@ -91,6 +91,36 @@ def test_a_net_in_training_is_judged_as_it_answers_afterwards() -> None:
     assert [part.training for part in (net, net.norm, *net.norm)] == [True, True, False, True]
 
 
+def test_nothing_is_copied_and_inference_mode_is_no_obstacle() -> None:
+    net = torchvision.models.resnet18(num_classes=5).eval()
+    with torch.inference_mode():
+        halves = apart(net, IMAGES)
+        assert explain(net, IMAGES).shape == (2, 64, 64)
+    assert halves.features.layer4 is net.layer4
+    assert halves.head.fc is net.fc
+
+
+class InPlace(nn.Module):
+    """A head that begins by writing into what it is given."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 6, 3)
+        parts = (nn.ReLU(inplace), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+        self.head = nn.Sequential(*parts)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+@pytest.mark.parametrize("method", ["eigencam", "scorecam", "ablationcam"])
+def test_a_head_that_works_in_place_does_not_change_the_map(method: str) -> None:
+    net, like = InPlace(True).eval(), InPlace(False).eval()
+    like.load_state_dict(net.state_dict())
+    maps, expected = (explain(one, IMAGES[..., :9, :9], method=method) for one in (net, like))
+    torch.testing.assert_close(maps, expected)
+
+
 def test_arithmetic_between_the_modules() -> None:
     torch.manual_seed(0)
     net = torchvision.models.densenet121(num_classes=5).eval()
