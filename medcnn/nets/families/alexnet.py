@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 from torch import nn
 
@@ -14,7 +15,7 @@ WIDTHS: dict[str, tuple[int, ...]] = {  # of conv1 … conv5
     "2012": (96, 256, 384, 384, 256),
     "2014": (64, 192, 384, 256, 256),
 }
-GROUPED = (1, 3, 4)  # conv2, conv4, conv5: those that stayed on one of two GPUs
+GROUPED = (2, 4, 5)  # the convolutions that stayed on one of two GPUs
 MIN_SIZE: dict[Stem, int] = {"small": 7, "imagenet": 63}
 TORCHVISION_NAMES = {
     "features.0": "features.conv1.conv",
@@ -89,24 +90,14 @@ def alexnet(
     if groups not in (1, 2):
         raise UserError(f"model.groups={groups}: alexnet has 1 or 2")
     kind = choose_stem(stem, input_size, MIN_SIZE)
-    conv = layer("Conv", spatial_dims)
     pool = partial(layer("MaxPool", spatial_dims), 3, stride=2)
     widths = [scaled(channels, width, groups) for channels in WIDTHS[str(version)]]
-    if kind == "small":
-        first = conv(in_channels, widths[0], 5, padding=2)
-    else:
-        first = conv(in_channels, widths[0], 11, stride=4, padding=2)
-    stages = OrderedDict[str, nn.Module](conv1=stage(first, response_norm=response_norm))
-    for i in range(1, 5):
-        made = conv(
-            widths[i - 1],
-            widths[i],
-            5 if i == 1 else 3,
-            padding=2 if i == 1 else 1,
-            groups=groups if i in GROUPED else 1,
-        )
-        stages[f"conv{i + 1}"] = stage(
-            made, pool=pool() if i < 3 else None, response_norm=response_norm and i == 1
+    stages = OrderedDict[str, nn.Module]()
+    for number, sizes in enumerate(pairwise((in_channels, *widths)), start=1):
+        stages[f"conv{number}"] = stage(
+            convolution(number, *sizes, kind, groups, spatial_dims),
+            pool=pool() if number in (2, 3) else None,
+            response_norm=response_norm and number < 3,
         )
     return Net(
         "alexnet" if str(version) == "2014" else "alexnet_2012",
@@ -132,10 +123,22 @@ def alexnet(
     )
 
 
+def convolution(
+    number: int, in_channels: int, channels: int, stem: Stem, groups: int, spatial_dims: int
+) -> nn.Module:
+    """Return one of the five convolutions, conv1 … conv5."""
+    conv = layer("Conv", spatial_dims)
+    if number == 1 and stem == "imagenet":
+        return conv(in_channels, channels, 11, stride=4, padding=2)
+    kernel = 5 if number < 3 else 3
+    groups = groups if number in GROUPED else 1
+    return conv(in_channels, channels, kernel, padding=kernel // 2, groups=groups)
+
+
 def stage(
     conv: nn.Module, *, pool: nn.Module | None = None, response_norm: bool = False
 ) -> nn.Sequential:
-    """An optional pooling, a convolution, a ReLU, an optional response normalisation."""
+    """Return an optional pooling, a convolution, a ReLU, an optional response normalisation."""
     parts = OrderedDict[str, nn.Module]()
     if pool is not None:
         parts["pool"] = pool
