@@ -27,7 +27,7 @@ from benchmark_nets import measure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from medcnn.evaluation.resampling import bootstrap_figures
+from medcnn.evaluation.resampling import draw
 
 MANY, FEW, RESAMPLES, LOOPS = 1_000_000, 10_000, 10_000, 50
 
@@ -67,7 +67,7 @@ def bootstrap(rounds: int) -> Iterator[dict[str, Any]]:
     labels = generator.integers(100, size=FEW)
     probs = generator.dirichlet(np.ones(100), FEW)
     many: partial[Any] = partial(
-        bootstrap_figures, probs, labels, probs.argmax(1), np.arange(FEW),
+        draw, probs, labels, probs.argmax(1), np.arange(FEW),
         task="multiclass", class_names=[str(k) for k in range(100)], positive=None,
     )  # fmt: skip
     yield {"what": "10,000 predictions, 2,000 resamples, 100 classes", **cost(many, rounds)}
@@ -76,7 +76,7 @@ def bootstrap(rounds: int) -> Iterator[dict[str, Any]]:
 def resampled(groups: NDArray[np.int64]) -> None:
     """All figures of a binary task."""
     scores, truth = predictions(FEW)
-    bootstrap_figures(
+    draw(
         np.stack([1 - scores, scores], axis=1), truth.astype(int), (scores > 0.5).astype(int),
         groups, task="binary", class_names=["no", "yes"], positive=1, resamples=RESAMPLES,
     )  # fmt: skip

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from medcnn.evaluation.comparison import compare_auroc
 from medcnn.evaluation.delong import auroc_covariance, auroc_interval
-from medcnn.evaluation.intervals import Interval, resample_counts, wilson
+from medcnn.evaluation.intervals import Interval, resample_counts
 from medcnn.evaluation.proportions import proportion_interval
 
 SIZES = (50, 200, 1000)
@@ -168,8 +168,7 @@ def hits(sample: Sample) -> NDArray[np.bool_]:
 
 def wilson_alone(sample: Sample) -> Interval:
     """As if images were independent."""
-    found = hits(sample)
-    return Interval(found.mean(), *wilson(int(found.sum()), len(found)))
+    return proportion_interval(hits(sample))
 
 
 def clustered(sample: Sample) -> Interval:

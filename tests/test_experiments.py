@@ -16,7 +16,7 @@ from sklearn.metrics import cohen_kappa_score, mean_absolute_error, roc_auc_scor
 import medcnn
 import medcnn.train
 from medcnn.errors import UserError
-from medcnn.evaluation import wilson
+from medcnn.evaluation.proportions import proportion_interval
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.training.module import TrainingModule
 
@@ -115,7 +115,7 @@ def test_binary(tmp_path: Path) -> None:
     found = test["decision"][test["label"] == "malignant"] == "malignant"
     sensitivity = metrics["test/sensitivity"]
     assert (sensitivity["value"], sensitivity["n"]) == (pytest.approx(found.mean()), len(found))
-    low, high = wilson(int(found.sum()), len(found))
+    _, low, high = proportion_interval(found)
     assert (sensitivity["low"], sensitivity["high"]) == pytest.approx((low, high))
 
 

@@ -4,7 +4,7 @@ from medcnn.evaluation.analysis import Settings, analyse
 from medcnn.evaluation.epoch_score import score
 from medcnn.evaluation.figures import Figure, evaluate
 from medcnn.evaluation.figures_with_intervals import figures_with_intervals
-from medcnn.evaluation.intervals import Interval, bootstrap_mean, bootstrap_means, wilson
+from medcnn.evaluation.intervals import Interval, bootstrap_means
 from medcnn.evaluation.predictions import Predictions, read_predictions
 
 __all__ = [
@@ -13,11 +13,9 @@ __all__ = [
     "Predictions",
     "Settings",
     "analyse",
-    "bootstrap_mean",
     "bootstrap_means",
     "evaluate",
     "figures_with_intervals",
     "read_predictions",
     "score",
-    "wilson",
 ]

@@ -15,13 +15,12 @@ from medcnn.evaluation.calibration import (
 )
 from medcnn.evaluation.figures import Figure
 from medcnn.evaluation.figures_with_intervals import MANY
-from medcnn.evaluation.intervals import Interval, group_numbers, resample_counts
+from medcnn.evaluation.intervals import NUMBERS_AT_ONCE, Interval, draws, group_numbers
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.evaluation.recalibration import check_labels, check_probs
 from medcnn.objective import UNKNOWN, Task
 
 BINS = 15
-_NUMBERS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
 
 
 def calibration_figures(
@@ -164,15 +163,15 @@ def _bootstrap(
     groups, columns, width = sums.shape
     if (sums[..., -1] > 0).sum(0).min() < 2:
         return np.full(2, math.nan), np.full(2, math.nan)
-    generator = np.random.default_rng(seed)
-    drawn = np.empty((resamples, 2))
-    step = max(1, _NUMBERS_AT_ONCE // max(groups, columns * width))
-    for start in range(0, resamples, step):
-        counts = resample_counts(generator, min(step, resamples - start), groups)
-        totals = counts @ sums.reshape(groups, -1)
-        drawn[start : start + step] = _from_sums(totals.reshape(-1, columns, width))
-    drawn = drawn[~np.isnan(drawn[:, 0])]  # not those that miss all samples of a column
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    at_once, by_group = NUMBERS_AT_ONCE // max(groups, columns * width), sums.reshape(groups, -1)
+    found = np.concatenate(
+        [
+            _from_sums((counts @ by_group).reshape(-1, columns, width))
+            for counts in draws(groups, resamples, seed, at_once)
+        ]
+    )
+    found = found[~np.isnan(found[:, 0])]  # not those that miss all samples of a column
+    low, high = np.quantile(found, [0.025, 0.975], axis=0)
     return low, high
 
 

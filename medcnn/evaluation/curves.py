@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from medcnn.errors import UserError
-from medcnn.evaluation.intervals import group_numbers, resample_counts
+from medcnn.evaluation.intervals import NUMBERS_AT_ONCE, draws, group_numbers
 from medcnn.evaluation.operating_point import checked, corner_counts, shares
 from medcnn.evaluation.ranking import Bools, Floats
 
@@ -15,7 +15,6 @@ MOST_POINTS = 500
 """Points of a curve to draw."""
 
 _MOST_STEPS = 4_000  # of the curves of a band
-_DRAWS_AT_ONCE = 2_000_000  # keeps the memory of a band's bootstrap below 200 MB
 
 
 def roc_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats, Floats]:
@@ -92,8 +91,7 @@ def roc_band(
         UserError: No samples, or shapes that differ.
     """
     scores, truth = checked(scores, truth)
-    members = None if groups is None else group_numbers(groups, len(truth))
-    members = np.arange(len(truth)) if members is None else members
+    members = group_numbers(groups, len(truth))
     grid, unknown = np.linspace(0, 1, 101), np.full((2, 101), np.nan)
     if min(len(np.unique(members[truth])), len(np.unique(members[~truth]))) < 2:
         return grid, *unknown
@@ -102,10 +100,9 @@ def roc_band(
     samples = csr_array(  # of each patient, the positive ones by step and then the negative ones
         (np.ones(len(truth)), (members, steps + corners * ~truth)), shape=(patients, 2 * corners)
     )
-    generator = np.random.default_rng(seed)
-    rows, curves = max(1, _DRAWS_AT_ONCE // max(patients, 2 * corners)), []
-    for start in range(0, resamples, rows):
-        drawn = resample_counts(generator, min(rows, resamples - start), patients) @ samples
+    at_once, curves = NUMBERS_AT_ONCE // 2 // max(patients, 2 * corners), []
+    for counts in draws(patients, resamples, seed, at_once):
+        drawn = counts @ samples
         hits, alarms = drawn[:, :corners].cumsum(1), drawn[:, corners:].cumsum(1)
         curves.append(_sensitivities(hits, alarms, grid))
     sampled = np.concatenate(curves)

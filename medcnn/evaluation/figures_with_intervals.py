@@ -10,7 +10,7 @@ from medcnn.evaluation.figures import Figure, evaluate
 from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.proportions import mean_interval, proportion_interval
-from medcnn.evaluation.resampling import bootstrap_figures
+from medcnn.evaluation.resampling import bounds, draw
 from medcnn.objective import UNKNOWN
 
 MANY = 500  # classes, beyond which a bootstrap of their means would take minutes and gigabytes
@@ -30,7 +30,7 @@ def figures_with_intervals(
     and sensitivity and specificity of one class, Wilson's (`proportion_interval`), both with
     patients as clusters where they have several samples; balanced accuracy of two classes
     square-and-add (`mean_interval`); all others a percentile bootstrap over patients
-    (`bootstrap_figures`), with more than `MANY` classes none.
+    (`resampling.bounds`), with more than `MANY` classes none.
 
     Args:
         predictions: What was said.
@@ -56,13 +56,14 @@ def figures_with_intervals(
         figures = {name: figure for name, figure in figures.items() if "/" not in name}
     if resamples and predictions.known.any() and len(predictions.class_names) <= MANY:
         known = predictions.where(predictions.known)
-        bounds = bootstrap_figures(
+        drawn = draw(
             known.probs, known.labels, known.decisions, known.patients,
-            resamples=resamples, level=level, seed=seed, **options,
+            resamples=resamples, seed=seed, **options,
         )  # fmt: skip
+        of_figures = bounds(drawn, level)
         for name, figure in figures.items():
-            if figure["value"] is not None and name in bounds:
-                figure["low"], figure["high"] = bounds[name]
+            if figure["value"] is not None:
+                figure["low"], figure["high"] = of_figures[name]
     if predictions.task != "regression":
         for name, interval in _closed_forms(predictions, level, by_class).items():
             figures[name]["low"], figures[name]["high"] = map(_bound, interval[1:])

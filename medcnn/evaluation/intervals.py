@@ -1,6 +1,7 @@
 """Confidence intervals of means and of proportions."""
 
 import math
+from collections.abc import Iterator
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
+
+NUMBERS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
 
 
 class Interval(NamedTuple):
@@ -25,56 +28,6 @@ class Interval(NamedTuple):
     high: float = math.nan
 
 
-DRAWS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
-
-
-def bootstrap_mean(
-    values: ArrayLike,
-    groups: ArrayLike,
-    *,
-    resamples: int = 10_000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float | None, float | None]:
-    """Mean with its percentile bootstrap interval, resampling whole groups (patients).
-
-    Images of one patient resemble each other, so the patients are drawn with replacement and each
-    brings all of its images (A. C. Davison, D. V. Hinkley, "Bootstrap methods and their
-    application", 1997, sections 3.8 and 5.3).
-
-    Args:
-        values: (N,) finite numbers; 0 and 1 for a share.
-        groups: (N,) the group of each value, of any sortable type.
-        resamples: Number of bootstrap samples.
-        level: Confidence level, between 0 and 1.
-        seed: Of the random draws; the same seed gives the same interval.
-
-    Returns:
-        Mean of all values, lower and upper bound. The bounds are None where there is only one
-        group, for it says nothing about how groups vary.
-
-    Raises:
-        UserError: No values, values that aren't finite, or counts that differ.
-
-    Example:
-        >>> bootstrap_mean([1, 1, 0, 1], ["p1", "p1", "p2", "p3"])
-        (0.75, 0.0, 1.0)
-    """
-    values, groups = np.asarray(values, float), np.asarray(groups)
-    if values.ndim != 1 or len(values) == 0 or groups.shape != values.shape:
-        raise UserError(
-            f"bootstrap: need as many groups as values and at least one, "
-            f"got shapes {values.shape} and {groups.shape}"
-        )
-    if not np.isfinite(values).all():
-        raise UserError("bootstrap: values hold numbers that aren't finite")
-    means, low, high = bootstrap_means(
-        values[:, None], groups, resamples=resamples, level=level, seed=seed
-    )
-    alone = np.isnan(low[0])
-    return float(means[0]), None if alone else float(low[0]), None if alone else float(high[0])
-
-
 def bootstrap_means(
     values: NDArray[np.float64],
     groups: ArrayLike,
@@ -83,34 +36,40 @@ def bootstrap_means(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """`bootstrap_mean` of several columns at once, with the same groups drawn for all.
+    """Return means with their percentile bootstrap intervals, resampling whole groups (patients).
+
+    Images of one patient resemble each other, so the patients are drawn with replacement and each
+    brings all of its images (A. C. Davison, D. V. Hinkley, "Bootstrap methods and their
+    application", 1997, sections 3.8 and 5.3). The same groups are drawn for all columns.
 
     Args:
         values: (N, S); NaN where an image has no such value, and doesn't count.
         groups: (N,) the group of each row, of any sortable type.
         resamples: Number of bootstrap samples.
         level: Confidence level, between 0 and 1.
-        seed: Of the random draws.
+        seed: Of the random draws; the same seed gives the same intervals.
 
     Returns:
         Means, lower and upper bounds, (S,) each; bounds are NaN where fewer than two groups have a
         value, means where none has.
+
+    Raises:
+        UserError: Groups that don't fit, or a level out of range.
+
+    Example:
+        >>> mean, low, high = bootstrap_means(np.array([[1.0], [1], [0], [1]]), list("aabc"))
+        >>> mean.tolist(), low.tolist(), high.tolist()
+        ([0.75], [0.0], [1.0])
     """
     check_level(level)
     members, there = group_numbers(groups, len(values)), ~np.isnan(values)
-    groups_in_all = int(members.max()) + 1
-    sums = np.zeros((groups_in_all, values.shape[1]))
+    size = int(members.max()) + 1
+    sums, counts = np.zeros((2, size, values.shape[1]))
     np.add.at(sums, members, np.where(there, values, 0.0))
-    counts = np.zeros_like(sums)
     np.add.at(counts, members, there)
-    generator = np.random.default_rng(seed)
-    means = np.empty((resamples, values.shape[1]))
-    step = max(1, DRAWS_AT_ONCE // groups_in_all)
     with np.errstate(invalid="ignore"):
-        for start in range(0, resamples, step):
-            rows = min(step, resamples - start)
-            drawn = resample_counts(generator, rows, groups_in_all)
-            means[start : start + rows] = (drawn @ sums) / (drawn @ counts)
+        drawn = draws(size, resamples, seed, at_once=NUMBERS_AT_ONCE // size)
+        means = np.concatenate([(part @ sums) / (part @ counts) for part in drawn])
         mean = sums.sum(0) / counts.sum(0)
     bounds = np.full((2, values.shape[1]), np.nan)
     enough = (counts > 0).sum(0) > 1
@@ -118,10 +77,30 @@ def bootstrap_means(
     return mean, bounds[0], bounds[1]
 
 
+def draws(groups: int, resamples: int, seed: int, at_once: int) -> Iterator[NDArray[np.float64]]:
+    """Yield the `resample_counts` of bootstrap samples, as many at once as memory allows.
+
+    Args:
+        groups: To draw from.
+        resamples: Number of bootstrap samples.
+        seed: Of the draws, which don't depend on how many are made at once.
+        at_once: Bootstrap samples; below 1 as 1.
+    """
+    generator, step = np.random.default_rng(seed), max(1, at_once)
+    for start in range(0, resamples, step):
+        yield resample_counts(generator, min(step, resamples - start), groups)
+
+
 def resample_counts(
     generator: np.random.Generator, resamples: int, groups: int
 ) -> NDArray[np.float64]:
-    """How often each of the groups is in each bootstrap sample, (resamples, groups)."""
+    """Return the number of times that each group is in each bootstrap sample: (resamples, groups).
+
+    Args:
+        generator: Of the random draws.
+        resamples: Number of bootstrap samples, of as many groups as there are.
+        groups: To draw from.
+    """
     drawn = generator.integers(groups, size=(resamples, groups), dtype=np.int32)
     drawn += groups * np.arange(resamples, dtype=np.int32)[:, None]
     counted = np.bincount(drawn.ravel(), minlength=resamples * groups)
@@ -129,7 +108,7 @@ def resample_counts(
 
 
 def group_numbers(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
-    """The groups of samples as numbers 0 … G-1, in sorted order.
+    """Return the groups of samples as numbers 0 … G-1, in sorted order.
 
     Args:
         groups: (N,) of any sortable type; None where each sample is a group of its own.
@@ -156,7 +135,7 @@ def group_numbers(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
 def wilson_bounds(
     share: ArrayLike, size: ArrayLike, level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Wilson's score interval of shares of a number of trials, which needn't be whole.
+    """Return Wilson's score interval of shares of a number of trials, which needn't be whole.
 
     (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n)
     (E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA
@@ -182,32 +161,6 @@ def wilson_bounds(
         low, high = (centre - half) / (1 + spread), (centre + half) / (1 + spread)
     there = np.isfinite(low)
     return np.where(there & (p == 0), 0.0, low), np.where(there & (p == 1), 1.0, high)
-
-
-def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion k/n; see `wilson_bounds`.
-
-    Args:
-        k: Successes, 0 … n.
-        n: Independent trials, at least 1.
-        level: Confidence level, between 0 and 1.
-
-    Returns:
-        Lower and upper bound, within [0, 1].
-
-    Raises:
-        UserError: Counts or a level out of range.
-
-    Example:
-        >>> low, high = wilson(8, 10)
-        >>> round(low, 3), round(high, 3)
-        (0.49, 0.943)
-    """
-    check_level(level)
-    if not 0 <= k <= n or n < 1:
-        raise UserError(f"Wilson interval: {k} of {n} isn't a proportion")
-    low, high = wilson_bounds(k / n, n, level)
-    return float(low), float(high)
 
 
 def check_level(level: float) -> None:

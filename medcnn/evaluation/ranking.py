@@ -4,14 +4,11 @@ The scores are sorted once. What counts in a sum over sorted samples is then a p
 table (score × group) with the weights (group × set).
 """
 
-from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-
-from medcnn.errors import UserError
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -19,20 +16,18 @@ Weights = NDArray[np.float64]
 
 _NEARLY_ONE = 1 - 1e-6  # from here on 1 − p is mostly what p was rounded by
 _SMALLEST = 5e-324  # number above 0
-_IN_CACHE = 500_000  # numbers of a table that the processor's cache holds
-_IN_MEMORY = 3_000_000  # numbers of the largest table; about six of them are there at a time
 
 
 def ranking_scores(probs: Floats, *, several: bool = False) -> Floats:
-    """Return what samples are ranked by: log odds, which don't end at 1 as probabilities do.
+    """Return log odds, by which samples are ranked: they don't end at 1 as probabilities do.
 
     log p_k − log(1 − p_k), with the sum of the other classes in the place of 1 − p_k where that is
     lost in rounding (of two classes everywhere: the ranking for one is the other's, turned round).
 
     Args:
         probs: (N, K) probabilities; other numbers, which aren't in [0, 1], rank as they are.
-        several: Whether the K are labels of their own, not classes of which one is true. There is
-            no other class to tell what is left of 1, and they rank as they are.
+        several: True where the K are labels of their own, not classes of which one is true. There
+            is no other class to tell what is left of 1, and they rank as they are.
 
     Returns:
         (N, K) finite, float64 where they are log odds.
@@ -58,87 +53,8 @@ def ranking_scores(probs: Floats, *, several: bool = False) -> Floats:
     return odds
 
 
-def auroc(scores: Floats, truth: Bools, weights: Floats | None = None) -> Floats:
-    """Area under the ROC curve: the probability that a positive sample outscores a negative one.
-
-    1 − L / (P·Q) with P positive and Q negative samples and L the pairs in which the negative one
-    outscores the positive one, ties counting one half (Mann–Whitney U; J. A. Hanley, B. J. McNeil,
-    "The meaning and use of the area under a receiver operating characteristic (ROC) curve",
-    Radiology 1982).
-
-    Args:
-        scores: (N, K), finite, high for positive.
-        truth: (N, K), True for positive.
-        weights: (R, N), at least 0: how much each sample counts in each of R sets, such as how
-            often it was drawn for each of R resamples. None for ones.
-
-    Returns:
-        (K,) in [0, 1], with weights (R, K); NaN where the positive or the negative samples of a
-        class weigh nothing.
-
-    Raises:
-        UserError: Shapes that don't fit, or weights that are negative or not finite.
-
-    Example:
-        >>> scores, truth = np.array([[0.1], [0.4], [0.8]]), np.array([[False], [True], [False]])
-        >>> auroc(scores, truth)
-        array([0.5])
-        >>> auroc(scores, truth, np.array([[1, 1, 1], [3, 1, 1]]))
-        array([[0.5 ],
-               [0.75]])
-    """
-    return _by_column(scores, truth, weights, 0)
-
-
-def average_precision(scores: Floats, truth: Bools, weights: Floats | None = None) -> Floats:
-    """Area under the precision–recall curve as a sum of steps, Σ_t (R_t − R_{t−1}) P_t.
-
-    The sum runs over the distinct scores t as thresholds from high to low, without interpolation
-    (M. Zhu, "Recall, precision and average precision", University of Waterloo 2004).
-
-    Args:
-        scores: (N, K), finite, high for positive.
-        truth: (N, K), True for positive.
-        weights: As in `auroc`.
-
-    Returns:
-        (K,) in [0, 1], with weights (R, K); NaN where the positive samples of a class weigh
-        nothing.
-
-    Raises:
-        UserError: As in `auroc`.
-    """
-    return _by_column(scores, truth, weights, 1)
-
-
-def _by_column(
-    scores: Floats, truth: Bools, weights: Floats | None, which: Literal[0, 1]
-) -> Floats:
-    """AUROC or average precision of each column, in `parts` of the sets of weights."""
-    shape = np.shape(scores)
-    rows = (1, *shape[:1]) if weights is None else np.shape(weights)
-    if len(shape) != 2 or np.shape(truth) != shape or len(rows) != 2 or rows[1] != shape[0]:
-        raise UserError(
-            f"ranking: scores of shape {shape}, truth {np.shape(truth)} and weights {rows} don't "
-            "fit; give (N, K), (N, K) and (R, N)"
-        )
-    columns = list(zip(scores.T, truth.T, strict=True))
-    if weights is None:
-        together = np.zeros(shape[0], np.intp)
-        once = [areas(rank(s, t, together, 1), np.ones((1, 1))) for s, t in columns]
-        return np.array([found[which, 0] for found in once])
-    if not (np.isfinite(weights).all() and (np.asarray(weights) >= 0).all()):
-        raise UserError("ranking: weights must be finite and at least 0")
-    rankings = [rank(s, t, np.arange(shape[0]), shape[0]) for s, t in columns]
-    found = np.empty((rows[0], shape[1]))
-    for part in parts(rows[0], shape[0], shape[0]):
-        by_sample = np.ascontiguousarray(weights[part].T, np.float64)
-        found[part] = np.stack([areas(r, by_sample)[which] for r in rankings], axis=1)
-    return found
-
-
 class Ranking(NamedTuple):
-    """Who has which score, with the D distinct scores of positive samples as steps, from the top.
+    """Samples sorted by score, with the D distinct scores of positive ones as steps, from the top.
 
     Sparse counts of samples, a column for each of G groups.
     """
@@ -149,7 +65,7 @@ class Ranking(NamedTuple):
 
 
 def rank(scores: Floats, truth: Bools, members: NDArray[np.intp], size: int) -> Ranking:
-    """Sort the samples of one class, once for all weights.
+    """Return the samples of one class sorted, once for all weights.
 
     Args:
         scores: (N,), finite, high for positive.
@@ -170,14 +86,31 @@ def rank(scores: Floats, truth: Bools, members: NDArray[np.intp], size: int) -> 
 
 
 def areas(ranking: Ranking, weights: Weights) -> NDArray[np.float64]:
-    """AUROC and average precision of one class (see `auroc`, `average_precision`).
+    """Return AUROC and average precision of one class.
+
+    The AUROC is the probability that a positive sample outscores a negative one: 1 − L / (P·Q) with
+    P positive and Q negative samples and L the pairs in which the negative one outscores the
+    positive one, ties counting one half (Mann–Whitney U; J. A. Hanley, B. J. McNeil, "The meaning
+    and use of the area under a receiver operating characteristic (ROC) curve", Radiology 1982).
+
+    The average precision is the area under the precision–recall curve as a sum of steps,
+    Σ_t (R_t − R_{t−1}) P_t over the distinct scores t as thresholds from high to low, without
+    interpolation (M. Zhu, "Recall, precision and average precision", University of Waterloo 2004).
 
     Args:
         ranking: Of `rank`.
-        weights: (G, R), at least 0, C-contiguous to be fast.
+        weights: (G, R), at least 0, how much each group counts in each of R sets; C-contiguous to
+            be fast.
 
     Returns:
-        (2, R) in [0, 1], NaN where undefined.
+        (2, R) in [0, 1]; NaN where the positive samples weigh nothing, the AUROC also where the
+        negative ones don't.
+
+    Example:
+        >>> scores, truth = np.array([0.1, 0.4, 0.8]), np.array([False, True, False])
+        >>> areas(rank(scores, truth, np.arange(3), 3), np.array([[1.0, 3], [1, 1], [1, 1]]))
+        array([[0.5 , 0.75],
+               [0.5 , 0.5 ]])
     """
     gained = ranking.positives @ weights
     alarms = np.cumsum(ranking.negatives @ weights, axis=0)
@@ -194,20 +127,8 @@ def areas(ranking: Ranking, weights: Weights) -> NDArray[np.float64]:
         return np.stack([1 - lost / (positives * negatives), precision / positives])
 
 
-def parts(rows: int, numbers: int, widest: int) -> Iterator[slice]:
-    """Slices of as many rows as are fast to work on, and need less than 200 MB.
-
-    Args:
-        rows: To be cut, in all.
-        numbers: In each row of what is worked on.
-        widest: Numbers that a row has where it is widest.
-    """
-    step = max(1, min(max(8, _IN_CACHE // max(1, numbers)), _IN_MEMORY // max(1, widest)))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-
 def count_pairs(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> Any:
-    """How often each pair of a row and a column occurs, as a sparse table.
+    """Return the number of times that each pair of row and column occurs, as a sparse table.
 
     Args:
         rows: (N,) numbers of rows.

@@ -417,7 +417,7 @@ def test_band_against_a_loop(levels: int, size: int, monkeypatch: pytest.MonkeyP
     expected = naive_band(scores, truth, groups)
     assert fpr == pytest.approx(np.arange(101) / 100)
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    monkeypatch.setattr("medcnn.evaluation.curves._DRAWS_AT_ONCE", 40 * 7)
+    monkeypatch.setattr("medcnn.evaluation.curves.NUMBERS_AT_ONCE", 2 * 40 * 7)
     np.testing.assert_allclose(roc_band(scores, truth, groups, 50, 3)[1:], expected, atol=1e-6)
 
 

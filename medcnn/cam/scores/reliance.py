@@ -93,7 +93,7 @@ def verdict(without_lesion: Tensor, without_elsewhere: Tensor) -> Tensor:
     (original − without lesion) − (original − without elsewhere): what is lost with the lesion less
     what is lost by filling in as such. The original cancels, as the comparison is within an image.
     The mean over images, with an interval over patients
-    (`medcnn.evaluation.intervals.bootstrap_mean`), is above zero where a net uses the lesion.
+    (`medcnn.evaluation.bootstrap_means`), is above zero where a net uses the lesion.
 
     Args:
         without_lesion: (N,) whether the decision is right, or the probability of the right class,
