@@ -11,7 +11,7 @@ FULL = ("ENOSPC", "EDQUOT")
 
 
 class UserError(ValueError):
-    """Something that the user can put right: what is wrong, where, and what to do, in one line.
+    """An error that the user can put right: one line on what is wrong, where, and what to do.
 
     The command line prints the message alone and exits with code 2.
     """
@@ -27,7 +27,7 @@ def disk_full(error: OSError) -> bool:
 
 
 def reason(error: OSError) -> str:
-    """Why the system refused, in its own words, as ``no space left on device``."""
+    """Return the system's reason in its own words, as ``no space left on device``."""
     words = error.strerror or str(error)
     return words[:1].lower() + words[1:]
 

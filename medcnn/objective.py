@@ -16,7 +16,7 @@ _NO_CLASSES = "objective.class_weights: a regression has no classes to weigh; se
 
 
 class Objective(nn.Module):
-    r"""Turns the logits of a net into a loss, probabilities, a decision and a score to explain.
+    r"""The meaning of a net's logits: loss, probabilities, decision, and the score to explain.
 
     | task       | logits            | probabilities of the K classes           |
     |------------|-------------------|------------------------------------------|
@@ -84,7 +84,7 @@ class Objective(nn.Module):
         return "r2" if self.task == "regression" else "auroc"
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss, scalar, over what is known of the labels; 0 if nothing is.
+        """Return the mean loss, scalar, over what is known of the labels; 0 if nothing is.
 
         In regression the squared error of the standardised targets.
 
@@ -114,10 +114,11 @@ class Objective(nn.Module):
         return (weights * losses).sum() / torch.where(total > 0, total, 1.0)
 
     def probs(self, logits: Tensor) -> Tensor:
-        """Probabilities (N, K) in the order of the class names; rows sum to 1 but in multilabel.
+        """Return probabilities (N, K) in the order of the class names.
 
-        In regression, which has none, the predictions (N, K) in the labels' own units: what is done
-        with probabilities elsewhere (collected, averaged, written) is done with these.
+        Rows sum to 1 but in multilabel. In regression, which has none, the predictions (N, K) in
+        the labels' own units: what is done with probabilities elsewhere (collected, averaged,
+        written) is done with these.
 
         float64 of float64 logits, else float32, in which a logit of 17 is the probability 1.
         """
@@ -134,7 +135,7 @@ class Objective(nn.Module):
         return signed if self.positive == 1 else signed.flip(1)
 
     def decide(self, probs: Tensor, thresholds: Sequence[float] | Tensor | None = None) -> Tensor:
-        """Decisions from probabilities (N, K); see `decide`."""
+        """Return decisions from probabilities (N, K); see `decide`."""
         return decide(probs, self.task, positive=self.positive, thresholds=thresholds)
 
     def explained(
@@ -149,7 +150,7 @@ class Objective(nn.Module):
         return probs.argmax(1) if self.task == "multilabel" else self.decide(probs, thresholds)
 
     def score(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The scalar (N,) that a map for class targets (N,) explains.
+        """Return the scalar (N,) that a map for class targets (N,) explains.
 
         The logit of the class; for a binary task the single logit with the sign of the class, for
         an ordinal one the log-probability of the class. In regression a target is an index into
@@ -163,7 +164,7 @@ class Objective(nn.Module):
 
     @staticmethod
     def _ordinal_log_probs(logits: Tensor) -> Tensor:
-        """Log-probabilities (N, K) of y = k: passes every threshold below k, fails the one at k."""
+        """Return log P(y = k) (N, K): it passes every threshold below k and fails the one at k."""
         passed = F.logsigmoid(logits).cumsum(1)
         failed = F.logsigmoid(-logits)
         before = F.pad(passed, (1, 0))[:, :-1]
@@ -220,7 +221,7 @@ def known(labels: Tensor) -> Tensor:
 
 
 def balanced_weights(labels: Tensor, task: Task, num_classes: int) -> list[float]:
-    """Weights that give every class the same share of the loss.
+    """Return weights that give every class the same share of the loss.
 
     Args:
         labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; unknown ones (see

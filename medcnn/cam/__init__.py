@@ -1,6 +1,6 @@
 """Class activation maps: where the evidence for a class lies in the image, and scores of maps."""
 
-from medcnn.cam.baselines import BASELINES, baseline, centre_map
+from medcnn.cam.baselines import BASELINES, baseline
 from medcnn.cam.maps import METHODS, SIGNED, explain, is_empty, normalise
 from medcnn.cam.scores import pointing_hits
 
@@ -9,7 +9,6 @@ __all__ = [
     "METHODS",
     "SIGNED",
     "baseline",
-    "centre_map",
     "explain",
     "is_empty",
     "normalise",

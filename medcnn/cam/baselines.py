@@ -1,6 +1,6 @@
-"""Maps that know nothing of a net: what every claim about a map is held against."""
+"""Maps that know nothing of a net, with which scores are compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from medcnn.errors import UserError
 
 
 def random_maps(images: Tensor, rows: Tensor) -> Tensor:
-    """Independent uniform noise in each pixel, drawn from the image's row alone."""
+    """Return independent uniform noise in each pixel, drawn from the image's row alone."""
     maps = [
         np.random.default_rng(row).random(images.shape[2:], np.float32) for row in rows.tolist()
     ]
@@ -18,16 +18,20 @@ def random_maps(images: Tensor, rows: Tensor) -> Tensor:
 
 
 def centre_maps(images: Tensor, rows: Tensor) -> Tensor:
-    """The `centre_map` of the images' size."""
-    return (
-        centre_map(images.shape[2:])
-        .to(images.device)
-        .repeat(len(images), *[1] * images[0, 0].dim())
-    )
+    """Return a Gaussian blob in the middle of the image.
+
+    Its maximum, 1, is at index size // 2 of each axis, its standard deviation a quarter of the
+    axis.
+    """
+    blob = torch.ones(())
+    for size in images.shape[2:]:
+        offset = (torch.arange(size) - size // 2) / (size / 4)
+        blob = blob[..., None] * torch.exp(-(offset**2) / 2)
+    return blob.to(images.device).repeat(len(images), *[1] * blob.dim())
 
 
 def edge_maps(images: Tensor, rows: Tensor) -> Tensor:
-    """Edges: the length of the gradient of the channels' mean.
+    """Return edges: the length of the gradient of the channels' mean.
 
     The mean is smoothed by (1, 2, 1) / 4 along each axis, then derived by the Sobel operator
     (I. Sobel, G. Feldman, "A 3×3 isotropic gradient operator for image processing", 1968), all in
@@ -48,7 +52,7 @@ def edge_maps(images: Tensor, rows: Tensor) -> Tensor:
 
 
 def intensity_maps(images: Tensor, rows: Tensor) -> Tensor:
-    """The image itself: the mean of its channels."""
+    """Return the image itself: the mean of its channels."""
     return images.float().mean(1)
 
 
@@ -62,10 +66,10 @@ BASELINES = tuple(KINDS)
 
 
 def baseline(kind: str, images: Tensor, rows: Tensor) -> Tensor:
-    """Maps that don't depend on a net, for scores to be compared with.
+    """Return maps that don't depend on a net, for scores to be compared with.
 
     - ``random``: independent uniform noise in each pixel; depends on the row alone.
-    - ``centre``: a Gaussian blob in the middle (`centre_map`), for lesions tend to lie there.
+    - ``centre``: a Gaussian blob in the middle (`centre_maps`), for lesions tend to lie there.
     - ``edges``: the length of the Sobel gradient, to which some methods are close (J. Adebayo et
       al., "Sanity checks for saliency maps", 2018, figure 1).
     - ``intensity``: the image, for lesions are often bright.
@@ -96,25 +100,8 @@ def baseline(kind: str, images: Tensor, rows: Tensor) -> Tensor:
     return KINDS[kind](images, rows)
 
 
-def centre_map(shape: Sequence[int]) -> Tensor:
-    """The baseline of the pointing game: a Gaussian blob in the middle of the image.
-
-    Args:
-        shape: Spatial size of the image, (H, W) or (D, H, W).
-
-    Returns:
-        (*shape) float32 in (0, 1], its maximum at index size // 2 of each axis, its standard
-        deviation a quarter of the axis.
-    """
-    blob = torch.ones(())
-    for size in shape:
-        offset = (torch.arange(size) - size // 2) / (size / 4)
-        blob = blob[..., None] * torch.exp(-(offset**2) / 2)
-    return blob
-
-
 def _neighbours(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """The values before and after each along an axis; at the ends, the value itself."""
+    """Return the values before and after each along an axis; at the ends, the value itself."""
     last = values.shape[axis] - 1
     before = torch.cat([values.narrow(axis, 0, 1), values.narrow(axis, 0, last)], axis)
     after = torch.cat([values.narrow(axis, 1, last), values.narrow(axis, last, 1)], axis)
@@ -122,5 +109,6 @@ def _neighbours(values: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 
 
 def _smooth(values: Tensor, axis: int) -> Tensor:
+    """Return the values smoothed by (1, 2, 1) / 4 along an axis."""
     before, after = _neighbours(values, axis)
     return (before + 2 * values + after) / 4

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from medcnn.cam.subject import Subject
-from medcnn.cam.targets import Targets
+from medcnn.cam.targets import Targets, gradients_of
 from medcnn.errors import UserError
 
 SMOOTHGRAD_COPIES, SMOOTHGRAD_SPREAD = 16, 0.15
@@ -19,7 +19,7 @@ PATH_NODES = 32
 
 
 def gradient(subject: Subject) -> Tensor:
-    """The gradient of the score with respect to the image, (N, T, *spatial).
+    """Return the gradient of the score with respect to the image, (N, T, *spatial).
 
     M^c(x) = max_c |∂y^c/∂I_c(x)|
 
@@ -30,7 +30,7 @@ def gradient(subject: Subject) -> Tensor:
 
 
 def smoothgrad(subject: Subject) -> Tensor:
-    """The mean gradient over noisy copies of the image, (N, T, *spatial).
+    """Return the mean gradient over noisy copies of the image, (N, T, *spatial).
 
     M^c(x) = max_c |1/n Σ_i ∂y^c/∂I_c(x) at I + ε_i|,    ε_i ~ N(0, σ²)
 
@@ -42,7 +42,7 @@ def smoothgrad(subject: Subject) -> Tensor:
     spread = images.flatten(1).amax(1) - images.flatten(1).amin(1)
     spread = spread.reshape(-1, *[1] * (images.dim() - 1)) * SMOOTHGRAD_SPREAD
     generator = torch.Generator().manual_seed(0)
-    targets = _settled(subject)
+    targets = _resolved(subject)
     found = []
     for _ in range(SMOOTHGRAD_COPIES):
         noise = torch.randn(images.shape[1:], generator=generator).to(images)
@@ -51,7 +51,7 @@ def smoothgrad(subject: Subject) -> Tensor:
 
 
 def integrated_gradients(subject: Subject) -> Tensor:
-    """The gradient along the way from a black image, (N, T, *spatial), signed.
+    """Return the gradient along the way from a black image, (N, T, *spatial), signed.
 
     M^c(x) = Σ_c (I_c(x) − I'_c(x)) · ∫_0^1 ∂y^c/∂I_c(x) at I' + t (I − I') dt,    I' = 0
 
@@ -61,7 +61,7 @@ def integrated_gradients(subject: Subject) -> Tensor:
     nodes.
     """
     images = subject.images
-    targets = _settled(subject)
+    targets = _resolved(subject)
     nodes, weights = np.polynomial.legendre.leggauss(PATH_NODES)
     integral = torch.zeros(())
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
@@ -71,7 +71,7 @@ def integrated_gradients(subject: Subject) -> Tensor:
 
 
 def guided_backprop(subject: Subject) -> Tensor:
-    """The gradient with ReLUs that pass back only what is positive, (N, T, *spatial).
+    """Return the gradient with ReLUs that pass back positive values only, (N, T, *spatial).
 
     M^c(x) = max_c |R_c(x)|, R backpropagated with R_in = [input > 0] · [R_out > 0] · R_out
 
@@ -89,29 +89,26 @@ def guided_backprop(subject: Subject) -> Tensor:
     return found.abs().amax(2)
 
 
-def _settled(subject: Subject) -> Targets:
-    """The targets of the images themselves, for all points at which there is a gradient."""
+def _resolved(subject: Subject) -> Targets:
+    """Return the targets of the images themselves, for all points at which there is a gradient."""
     with torch.inference_mode(False), torch.no_grad():
-        return subject.targets.settled(subject.net(subject.images.clone()))
+        return subject.targets.resolved(subject.net(subject.images.clone()))
 
 
 def _gradients(subject: Subject, images: Tensor, targets: Any = None, mode: Any = None) -> Tensor:
-    """Gradients (N, T, C, *spatial) float32 of the scores with respect to images."""
+    """Return gradients (N, T, C, *spatial) float32 of the scores with respect to images."""
     with torch.inference_mode(False), torch.enable_grad():
         x = images.detach().clone().requires_grad_()
         with mode or nullcontext():
             logits = subject.net(x)
-        targets = subject.targets.settled(logits) if targets is None else targets
+        targets = subject.targets.resolved(logits) if targets is None else targets
         scores = targets.scores(logits)
-        found = [
-            torch.autograd.grad(one.sum(), x, retain_graph=k < scores.shape[1] - 1)[0]
-            for k, one in enumerate(scores.unbind(1))
-        ]
+        found = [of_images for (of_images,) in gradients_of(scores, [x])]
     return torch.stack(found, 1).float()
 
 
 class _GuidedReLU(torch.autograd.Function):
-    """ReLU forward; backward only where both input and what comes back are positive."""
+    """ReLU whose gradient passes only where it and the input are positive."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ def class_weights(
     targets: Tensor,
     objective: Objective | None,
 ) -> Tensor:
-    """Weights (N, K) with which the K channels speak for the target class of each image.
+    """Return the weights (N, K) of the K channels for the target class of each image.
 
     Args:
         head: Global average pooling and one linear layer (dropout and flattening may lie between).
-        activations: (N, K, *spatial), what the head is given; only the shape counts.
+        activations: (N, K, *spatial), input of the head; only the shape counts.
         targets: (N,) int64 class indices.
         objective: Its task says how classes lie on the logits; None for one logit a class.
 
@@ -41,7 +41,7 @@ def class_weights(
 
 
 def _linear(head: Callable[[Tensor], Tensor], shape: torch.Size) -> nn.Linear:
-    """The one linear layer of the head, after a check that the rest is an average over space."""
+    """Return the one linear layer of the head; raise UserError unless the rest is an average."""
     if isinstance(head, nn.Module):
         layers = [module for module in head.modules() if isinstance(module, nn.Linear)]
         if len(layers) == 1 and layers[0].in_features == shape[1] and _averages(head, shape):

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medcnn.cam.from_input import gradient, guided_backprop, integrated_gradients, smoothgrad
@@ -19,6 +18,7 @@ from medcnn.cam.methods import (
     gradcampp,
     hirescam,
     layercam,
+    resized,
     xgradcam,
 )
 from medcnn.cam.perturbation import ablationcam, occlusion, scorecam
@@ -66,7 +66,7 @@ def explain(
     smooth: int = 0,
     flip: Sequence[int] = (-1,),
 ) -> Tensor:
-    """Maps of a batch, each image explained for its own class.
+    """Return maps of a batch, each image explained for its own class.
 
     The activations A of a stage are computed without a graph, the rest of the net is applied to
     them, and the backward pass stops at A; the methods of the input go on to the image. No hook is
@@ -112,21 +112,21 @@ def explain(
     with _autocast_without_cache(images.device.type):
         if smooth:
             with torch.no_grad():
-                chosen = subject.targets.settled(subject.net(images))
+                chosen = subject.targets.resolved(subject.net(images))
             once = partial(explain, method=method, stage=stage, objective=objective)
             aim = chosen.function or chosen.classes
             return smoothed(lambda batch: once(net, batch, aim), images, smooth, flip)
-        resize = partial(_resize, size=images.shape[2:])
         if len(subject.pieces) > 2:
-            return _one_if_single(fused(subject, layercam, resize), subject)
-        maps = (OF_A_STAGE | OF_THE_INPUT)[method](subject).float()
-        if size is not None:
-            maps = resize(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
-    return _one_if_single(maps, subject)
+            maps = fused(subject, layercam)
+        else:
+            maps = (OF_A_STAGE | OF_THE_INPUT)[method](subject).float()
+            if size is not None:
+                maps = resized(maps.flatten(0, 1), images.shape[2:]).unflatten(0, maps.shape[:2])
+    return maps[:, 0] if subject.targets.single else maps
 
 
 def normalise(maps: Tensor) -> Tensor:
-    """Maps for pictures: the positive part of each, divided by its maximum.
+    """Return maps for pictures: the positive part of each, divided by its maximum.
 
     Args:
         maps: (N, *spatial), raw.
@@ -169,20 +169,8 @@ def _check(method: str, stages: list[str], size: str | None, smooth: int) -> Non
         raise UserError("smooth=1: give 0, or at least 2 copies")
 
 
-def _one_if_single(maps: Tensor, subject: Subject) -> Tensor:
-    return maps[:, 0] if subject.targets.single else maps
-
-
-def _resize(maps: Tensor, size: torch.Size) -> Tensor:
-    """Maps (N, *spatial) interpolated to a size."""
-    if maps.shape[1:] == size:
-        return maps
-    mode = "bilinear" if len(size) == 2 else "trilinear"
-    return F.interpolate(maps[:, None], size=size, mode=mode, align_corners=False)[:, 0]
-
-
 def _autocast_without_cache(device_type: str) -> torch.autocast:
-    """The caller's autocast state, without its cache of cast weights.
+    """Return the caller's autocast state, without its cache of cast weights.
 
     Weights cast without a graph (here, or earlier by the caller) would otherwise be used again
     where a graph is needed.

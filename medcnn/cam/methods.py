@@ -1,15 +1,19 @@
 """Maps by activations and their gradients: one method, one formula.
 
-N images, K channels, Z = product of the map's sizes; y^c is the score that is explained.
+A formula takes the activations A (N, K, *spatial) of N images with K channels, and their gradients
+G = ∂y^c/∂A of that shape, with y^c the score that is explained. It gives maps (N, *spatial),
+nowhere below zero unless it says that they are signed. Z is the product of the map's sizes.
 """
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medcnn.cam.linear_head import class_weights
 from medcnn.cam.subject import Subject
+from medcnn.cam.targets import gradients_of
 from medcnn.errors import UserError
 
 Formula = Callable[[Tensor, Tensor], Tensor]
@@ -17,7 +21,7 @@ FUSION_GAIN = 2.0  # γ of LayerCAM
 
 
 def cam(activations: Tensor, weights: Tensor) -> Tensor:
-    """Class activation map of a head that is global average pooling and one linear layer.
+    """Return the class activation map of a head of global average pooling and one linear layer.
 
     M^c(x) = Σ_k w_k^c A_k(x)
 
@@ -38,40 +42,26 @@ def cam(activations: Tensor, weights: Tensor) -> Tensor:
 
 
 def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Gradient-weighted class activation map.
+    """Return the gradient-weighted class activation map.
 
     α_k^c = 1/Z Σ_x ∂y^c/∂A_k(x),    M^c(x) = ReLU(Σ_k α_k^c A_k(x))
 
     R. R. Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based
     localization", ICCV 2017, eq. 1 and 2.
-
-    Args:
-        activations: A (N, K, *spatial).
-        gradients: ∂y^c/∂A (N, K, *spatial), y^c the score that is explained.
-
-    Returns:
-        (N, *spatial), nowhere below zero.
     """
     return cam(activations, gradients.flatten(2).mean(2)).relu()
 
 
 def gradcampp(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM++.
+    """Return Grad-CAM++: a mean of the gradients for the class, weighted place by place.
 
     α_k(x) = G_k(x)² / (2 G_k(x)² + Σ_u A_k(u) · G_k(x)³),
-    w_k = Σ_x α_k(x) ReLU(G_k(x)),    M^c(x) = ReLU(Σ_k w_k A_k(x)),    G = ∂y^c/∂A
+    w_k = Σ_x α_k(x) ReLU(G_k(x)),    M^c(x) = ReLU(Σ_k w_k A_k(x))
 
     A. Chattopadhay et al., "Grad-CAM++: generalized gradient-based visual explanations for deep
     convolutional networks", WACV 2018. The derivatives there are of exp(y^c);
     its factor, one for the whole image, is left out. Places with a denominator at or below zero,
     which needs negative activations, have no weight.
-
-    Args:
-        activations: A (N, K, *spatial).
-        gradients: G (N, K, *spatial).
-
-    Returns:
-        (N, *spatial), nowhere below zero.
     """
     g = gradients.flatten(2).relu()
     # G² cancelled: α = 1 / (2 + Σ A · G), which doesn't underflow where G is small.
@@ -81,38 +71,24 @@ def gradcampp(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """HiResCAM: gradients weigh each place by itself, not by their mean.
+    """Return HiResCAM: gradients weigh each place by itself, not by their mean.
 
     M^c(x) = Σ_k ∂y^c/∂A_k(x) · A_k(x)
 
     R. L. Draelos, L. Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of
     convolutional neural networks", 2020. Signed; behind a head of one linear layer its sum
     is the logit less the bias.
-
-    Args:
-        activations: A (N, K, *spatial).
-        gradients: ∂y^c/∂A (N, K, *spatial).
-
-    Returns:
-        (N, *spatial).
     """
     return (activations * gradients).sum(1)
 
 
 def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """XGrad-CAM: a mean of the gradients weighted by the activations.
+    """Return XGrad-CAM: a mean of the gradients weighted by the activations.
 
     α_k^c = Σ_x (A_k(x) / Σ_u A_k(u)) · ∂y^c/∂A_k(x),    M^c(x) = ReLU(Σ_k α_k^c A_k(x))
 
     R. Fu et al., "Axiom-based Grad-CAM: towards accurate visualization and explanation of CNNs",
     BMVC 2020. A channel whose activations add up to zero has no weight.
-
-    Args:
-        activations: A (N, K, *spatial).
-        gradients: ∂y^c/∂A (N, K, *spatial).
-
-    Returns:
-        (N, *spatial), nowhere below zero.
     """
     total = activations.flatten(2).sum(2)
     alpha = (activations * gradients).flatten(2).sum(2) / torch.where(total != 0, total, torch.inf)
@@ -120,37 +96,24 @@ def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """LayerCAM: of the gradients only those that speak for the class, each place by itself.
+    """Return LayerCAM: only gradients that speak for the class, each place by itself.
 
     M^c(x) = ReLU(Σ_k ReLU(∂y^c/∂A_k(x)) · A_k(x))
 
     P.-T. Jiang et al., "LayerCAM: exploring hierarchical class activation maps for localization",
     IEEE TIP 2021. Made for early stages, too; of several stages see `fused`.
-
-    Args:
-        activations: A (N, K, *spatial).
-        gradients: ∂y^c/∂A (N, K, *spatial).
-
-    Returns:
-        (N, *spatial), nowhere below zero.
     """
     return (activations * gradients.relu()).sum(1).relu()
 
 
 def eigencam(activations: Tensor) -> Tensor:
-    """Eigen-CAM: what the channels have most in common, whatever the class.
+    """Return Eigen-CAM: the principal component of the channels, whatever the class.
 
     A as a matrix (Z, K) = U Σ Vᵀ,    M(x) = ReLU(A(x) · v_1)
 
     M. B. Muhammad, M. Yeasin, "Eigen-CAM: class activation map using principal components", IJCNN
     2020. The sign of v_1, which the decomposition leaves open, is that of a positive
     sum. It doesn't know the class, so it can't be evidence for one.
-
-    Args:
-        activations: A (N, K, *spatial).
-
-    Returns:
-        (N, *spatial), nowhere below zero.
     """
     flat = activations.flatten(2).transpose(1, 2).double()  # (N, Z, K)
     vectors = torch.linalg.eigh(flat.transpose(1, 2) @ flat).eigenvectors[..., -1]
@@ -160,7 +123,7 @@ def eigencam(activations: Tensor) -> Tensor:
 
 
 def by_class_weights(subject: Subject) -> Tensor:
-    """Maps (N, T, *spatial) of `cam`: one forward pass and no gradient.
+    """Return maps (N, T, *spatial) of `cam`: one forward pass and no gradient.
 
     Raises:
         UserError: The head isn't one that has class weights.
@@ -172,7 +135,7 @@ def by_class_weights(subject: Subject) -> Tensor:
     if targets.function is not None:
         raise UserError("method=cam: a function as target has no weights; use method=gradcam")
     with torch.no_grad():
-        targets = targets.settled(subject.head(activations.clone()))
+        targets = targets.resolved(subject.head(activations.clone()))
         assert targets.classes is not None
         classes = targets.classes.reshape(len(subject.images), -1)
         weights = [
@@ -183,21 +146,21 @@ def by_class_weights(subject: Subject) -> Tensor:
 
 
 def by_gradients(subject: Subject, formula: Formula) -> Tensor:
-    """Maps (N, T, *spatial) of a formula of activations and gradients, at one stage."""
+    """Return maps (N, T, *spatial) of a formula of activations and gradients, at one stage."""
     (activations,), gradients = _gradients(subject)
     return torch.stack([formula(activations, one) for (one,) in gradients], 1)
 
 
 def by_activations(subject: Subject, formula: Callable[[Tensor], Tensor]) -> Tensor:
-    """Maps (N, T, *spatial) of a formula of activations alone."""
+    """Return maps (N, T, *spatial) of a formula of activations alone."""
     activations = subject.activations()
     with torch.no_grad():
-        targets = subject.targets.settled(subject.pieces[-1](activations.clone()))
+        targets = subject.targets.resolved(subject.pieces[-1](activations.clone()))
         return formula(activations.float())[:, None].repeat_interleave(targets.count, 1)
 
 
-def fused(subject: Subject, formula: Formula, resize: Callable[[Tensor], Tensor]) -> Tensor:
-    """Maps of several stages in one: at each place the highest, after scaling.
+def fused(subject: Subject, formula: Formula) -> Tensor:
+    """Return maps of several stages in one, (N, T, *image size): the highest, after scaling.
 
     M(x) = max_s tanh(γ M_s(x) / max M_s),    γ = 2
 
@@ -206,25 +169,29 @@ def fused(subject: Subject, formula: Formula, resize: Callable[[Tensor], Tensor]
     Args:
         subject: With several stages.
         formula: From activations and gradients to a map.
-        resize: From maps (N, *spatial) of any size to those of one size.
-
-    Returns:
-        (N, T, *size of resize).
     """
     activations, gradients = _gradients(subject)
     maps = []
     for of_target in gradients:
         scaled = []
         for a, g in zip(activations, of_target, strict=True):
-            one = resize(formula(a, g))
+            one = resized(formula(a, g), subject.images.shape[2:])
             peak = one.flatten(1).amax(1).reshape(-1, *[1] * (one.dim() - 1))
             scaled.append(torch.tanh(FUSION_GAIN * one / torch.where(peak > 0, peak, torch.inf)))
         maps.append(torch.stack(scaled).amax(0))
     return torch.stack(maps, 1)
 
 
+def resized(maps: Tensor, size: torch.Size) -> Tensor:
+    """Return maps (N, *spatial) interpolated to a size, bi- or trilinearly."""
+    if maps.shape[1:] == size:
+        return maps
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    return F.interpolate(maps[:, None], size=size, mode=mode, align_corners=False)[:, 0]
+
+
 def _gradients(subject: Subject) -> tuple[list[Tensor], list[list[Tensor]]]:
-    """Activations of each stage, and for each target their gradients; float32, without a graph.
+    """Return activations of each stage, and for each target their gradients; float32, no graph.
 
     Only what comes after the first stage has a graph, so the backward pass stops there.
     """
@@ -237,9 +204,6 @@ def _gradients(subject: Subject) -> tuple[list[Tensor], list[list[Tensor]]]:
         for piece in subject.pieces[1:-1]:
             activations.append(piece(activations[-1].clone()))
         logits = subject.pieces[-1](activations[-1].clone())
-        scores = subject.targets.settled(logits).scores(logits)
-        gradients = [
-            torch.autograd.grad(one.sum(), activations, retain_graph=k < scores.shape[1] - 1)
-            for k, one in enumerate(scores.unbind(1))
-        ]
+        scores = subject.targets.resolved(logits).scores(logits)
+        gradients = gradients_of(scores, activations)
     return [a.detach().float() for a in activations], [[g.float() for g in of] for of in gradients]

@@ -1,14 +1,13 @@
-"""Maps by what becomes of the score when parts of the image or of its activations are hidden."""
+"""Maps by the score's change when parts of the image or of its activations are hidden."""
 
 import math
 from collections.abc import Iterator
 from itertools import product
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from medcnn.cam.methods import cam
+from medcnn.cam.methods import cam, resized
 from medcnn.cam.subject import Subject
 
 COPIES = 16  # of images, that go through the net at once
@@ -16,7 +15,7 @@ ABLATED = 2**25  # numbers, 128 MB, of activations that go through the head at o
 
 
 def scorecam(subject: Subject) -> Tensor:
-    """Score-CAM: a channel counts for what it lets the net see of its class, (N, T, *spatial).
+    """Return Score-CAM: each channel weighted by the score of the image seen through it.
 
     H_k = U(s(A_k)),    w^c = softmax_k(y^c(I ∘ H_k)),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
 
@@ -29,21 +28,22 @@ def scorecam(subject: Subject) -> Tensor:
     images = subject.images
     activations = subject.activations()
     with torch.inference_mode():
-        targets = subject.targets.settled(subject.pieces[-1](activations.clone()))
+        targets = subject.targets.resolved(subject.pieces[-1](activations.clone()))
         low, high = activations.flatten(2).amin(2), activations.flatten(2).amax(2)
         varies = high > low
         black = targets.scores(subject.net(torch.zeros_like(images)))  # what a constant one shows
         scores = black[:, None].repeat(1, activations.shape[1], 1).float()  # (N, K, T)
         for rows, channels in _parts(varies.nonzero(), COPIES):
             chosen = _scaled(activations[rows, channels], low[rows, channels], high[rows, channels])
-            seen = images[rows] * _upsampled(chosen, images.shape[2:])[:, None].to(images.dtype)
+            shown = resized(chosen.float(), images.shape[2:])[:, None]
+            seen = images[rows] * shown.to(images.dtype)
             logits = subject.net(_channels_last(seen))
             scores[rows, channels] = targets.scores(logits, rows).float()
         return _weighted(activations, scores.softmax(1))
 
 
 def ablationcam(subject: Subject) -> Tensor:
-    """Ablation-CAM: a channel counts for what the score loses without it, (N, T, *spatial).
+    """Return Ablation-CAM: each channel weighted by the score's loss without it.
 
     w_k^c = y^c − y^c(A_k = 0),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
 
@@ -56,7 +56,7 @@ def ablationcam(subject: Subject) -> Tensor:
     after = subject.pieces[-1]
     with torch.inference_mode():
         logits = after(activations.clone())
-        targets = subject.targets.settled(logits)
+        targets = subject.targets.resolved(logits)
         whole = targets.scores(logits).float()  # (N, T)
         losses = whole.new_zeros(*activations.shape[:2], whole.shape[1])
         there = (activations.flatten(2) != 0).any(2)  # the others lose nothing
@@ -68,7 +68,7 @@ def ablationcam(subject: Subject) -> Tensor:
 
 
 def occlusion(subject: Subject) -> Tensor:
-    """Occlusion sensitivity: what the score loses when a window is grey, (N, T, *spatial), signed.
+    """Return the occlusion sensitivity: the score's loss when a window is grey; signed.
 
     M^c(x) = mean over the windows W that cover x of y^c(I) − y^c(I with W = 0)
 
@@ -80,7 +80,7 @@ def occlusion(subject: Subject) -> Tensor:
     size = images.shape[2:]
     with torch.inference_mode():
         logits = subject.net(images)
-        targets = subject.targets.settled(logits)
+        targets = subject.targets.resolved(logits)
         whole = targets.scores(logits).float()
         total = whole.new_zeros(*whole.shape, *size)
         count = whole.new_zeros(size)
@@ -103,7 +103,7 @@ def occlusion(subject: Subject) -> Tensor:
 
 
 def _windows(size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Windows that cover an image of a size; the last of each axis ends at its end."""
+    """Yield windows that cover an image of a size; the last of each axis ends at its end."""
     axes = []
     for side in size:
         width = max(1, math.ceil(side / 8))
@@ -114,28 +114,23 @@ def _windows(size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
 
 
 def _parts(pairs: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs (P, 2) of image and channel, as two index tensors, so many at a time."""
+    """Yield pairs (P, 2) of image and channel, as two index tensors, so many at a time."""
     for part in pairs.split(length):
         yield part[:, 0], part[:, 1]
 
 
 def _channels_last(images: Tensor) -> Tensor:
-    """The same numbers in the order in which convolutions are fastest."""
+    """Return the same numbers in the order in which convolutions are fastest."""
     last = torch.channels_last if images.dim() == 4 else torch.channels_last_3d
     return images.contiguous(memory_format=last)
 
 
 def _scaled(channels: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Channels (P, *spatial) in 0 … 1 by their lowest and highest value (P,)."""
+    """Return channels (P, *spatial) in 0 … 1 by their lowest and highest value (P,)."""
     shape = (-1, *[1] * (channels.dim() - 1))
     return (channels - low.reshape(shape)) / (high - low).reshape(shape)
 
 
-def _upsampled(maps: Tensor, size: torch.Size) -> Tensor:
-    mode = "bilinear" if len(size) == 2 else "trilinear"
-    return F.interpolate(maps[:, None].float(), size=size, mode=mode, align_corners=False)[:, 0]
-
-
 def _weighted(activations: Tensor, weights: Tensor) -> Tensor:
-    """Maps (N, T, *spatial) of activations (N, K, *spatial) and weights (N, K, T)."""
+    """Return maps (N, T, *spatial) of activations (N, K, *spatial) and weights (N, K, T)."""
     return torch.stack([cam(activations.float(), one).relu() for one in weights.unbind(2)], 1)

@@ -11,7 +11,7 @@ LARGEST_SHIFT = 32  # a side is shifted by at most one of so many parts
 def smoothed(
     explain: Callable[[Tensor], Tensor], images: Tensor, copies: int, flip: Sequence[int]
 ) -> Tensor:
-    """The mean of the maps of shifted and mirrored copies, each brought back to its place.
+    """Return the mean of the maps of shifted and mirrored copies, each brought back to its place.
 
     Args:
         explain: From images (N, C, *spatial) to maps (N, …, *spatial).
@@ -38,7 +38,7 @@ def smoothed(
 
 
 def shifted(values: Tensor, shifts: list[int]) -> Tensor:
-    """Values (…, *spatial) moved along the spatial axes; the border is repeated.
+    """Return values (…, *spatial) moved along the spatial axes; the border is repeated.
 
     >>> shifted(torch.tensor([[1, 2, 3]]), [1])
     tensor([[1, 1, 2]])

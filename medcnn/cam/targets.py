@@ -1,6 +1,6 @@
 """Targets: the part of a net's output that a map explains."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -35,8 +35,8 @@ class Targets:
         """True for one map an image, False for several."""
         return self.classes is None or self.classes.ndim == 1
 
-    def settled(self, logits: Tensor) -> "Targets":
-        """The same with its classes checked, and decided where none were given.
+    def resolved(self, logits: Tensor) -> "Targets":
+        """Return the same with its classes checked, and decided where none were given.
 
         Args:
             logits: (N, outputs) of the images.
@@ -80,6 +80,7 @@ class Targets:
         return torch.stack([self.objective.score(logits, one) for one in classes.unbind(1)], 1)
 
     def _checked(self, classes: Tensor, logits: Tensor) -> Tensor:
+        """Return class indices (N,) or (N, T) on the logits' device; raise UserError if unfit."""
         floating = classes.dtype.is_floating_point
         if classes.ndim not in (1, 2) or len(classes) != len(logits) or floating:
             raise UserError(
@@ -97,3 +98,11 @@ class Targets:
         if self.objective is None:
             return logits.argmax(1)
         return self.objective.explained(self.objective.probs(logits))
+
+
+def gradients_of(scores: Tensor, inputs: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """Return the gradients of each of T scores (N, T) with respect to each of the inputs."""
+    return [
+        torch.autograd.grad(one.sum(), inputs, retain_graph=k < scores.shape[1] - 1)
+        for k, one in enumerate(scores.unbind(1))
+    ]

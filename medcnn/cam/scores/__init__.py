@@ -1,6 +1,6 @@
-"""Scores of maps: can a map be believed?"""
+"""Scores of maps, by which one can tell whether to believe them."""
 
-from medcnn.cam.scores.boxes import Candidates, Froc, box_iou, candidates, froc
+from medcnn.cam.scores.boxes import Candidates, Froc, box_iou, candidates
 from medcnn.cam.scores.faithfulness import (
     DeletionInsertion,
     Road,
@@ -34,7 +34,6 @@ __all__ = [
     "candidates",
     "deletion_insertion",
     "energy_inside",
-    "froc",
     "iou_at_thresholds",
     "lesion_reliance",
     "linear_imputation",

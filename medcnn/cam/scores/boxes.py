@@ -1,4 +1,4 @@
-"""Does the map find the lesion, as a detector does: by boxes, and by points?"""
+"""Scores of maps as detectors of lesions: by boxes, and by points."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ NEIGHBOURHOOD = 9  # a candidate is the highest value within a window of an imag
 
 
 def box_iou(maps: Tensor, masks: Tensor, threshold: float) -> Tensor:
-    """IoU of the box round the largest thing that a map marks, with the lesion's that fits best.
+    """Return the IoU of the box round the largest part that a map marks with the best of lesions'.
 
     The box is tight round the largest connected part (diagonals connect) of where the map reaches
     `threshold` of its maximum; each connected part of the mask is a lesion with its tight box. The
@@ -24,16 +24,10 @@ def box_iou(maps: Tensor, masks: Tensor, threshold: float) -> Tensor:
     weakly supervised object localization methods right", CVPR 2020; their MaxBoxAcc
     takes the threshold that is best on the very images, here it is chosen on others and fixed).
 
-    Args:
-        maps: (N, *spatial), raw.
-        masks: (N, *spatial) bool; every image needs a lesion.
-        threshold: Share of the maximum, above 0 and up to 1.
+    Args and errors: As in `medcnn.cam.scores.localisation.overlap`.
 
     Returns:
         (N,) float64 in 0 … 1; 0 for an empty map.
-
-    Raises:
-        UserError: Shapes differ, an image has no lesion, or the threshold is out of range.
     """
     from scipy import ndimage
 
@@ -66,7 +60,7 @@ class Candidates(NamedTuple):
 
 
 def candidates(maps: Tensor, masks: Tensor) -> list[Candidates]:
-    """The local maxima of each map, and which lesion each lies on.
+    """Return the local maxima of each map, and the lesion that each lies on.
 
     A place is a candidate if no value within a window round it (a ninth of each side) is higher,
     and its own is above zero; neighbours with the same value are one place, which lies on a lesion
@@ -102,32 +96,13 @@ def candidates(maps: Tensor, masks: Tensor) -> list[Candidates]:
     return found
 
 
-def froc(
-    found: Sequence[Candidates],
-    rates: Sequence[float],
-    weights: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """The share of lesions found, at given mean numbers of false positives an image.
-
-    The free-response operating characteristic (P. C. Bunch et al., "A free response approach to
-    the measurement and characterization of radiographic observer performance", 1977): at a
-    threshold on the scores, a lesion is found if a candidate that lies on it reaches the threshold;
-    the candidates on none that reach it are false positives. The lowest threshold counts at which
-    there are no more of these than `rates` an image.
-
-    Args:
-        found: Of each image.
-        rates: Mean numbers of false positives, ascending.
-        weights: How often each image counts, as in a bootstrap; None for once.
-
-    Returns:
-        Recall (len(rates),) in 0 … 1; NaN without a lesion.
-    """
-    return Froc(found).recall(rates, weights)
-
-
 class Froc:
-    """Candidates of several images, sorted once, for `froc` of many weights.
+    """The free-response operating characteristic of candidates, which are sorted once.
+
+    At a threshold on the scores, a lesion is found if a candidate that lies on it reaches the
+    threshold; the candidates on none that reach it are false positives (P. C. Bunch et al., "A free
+    response approach to the measurement and characterization of radiographic observer performance",
+    1977).
 
     Args:
         found: Of each image.
@@ -155,7 +130,17 @@ class Froc:
     def recall(
         self, rates: Sequence[float], weights: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """See `froc`."""
+        """Return the share of lesions found, at given mean numbers of false positives an image.
+
+        The lowest threshold counts at which there are no more of these than `rates` an image.
+
+        Args:
+            rates: Mean numbers of false positives, ascending.
+            weights: (N,) how often each image counts, as in a bootstrap; None for once.
+
+        Returns:
+            (len(rates),) in 0 … 1; NaN without a lesion.
+        """
         weights = np.ones(len(self.lesions)) if weights is None else weights
         total = float((weights * self.lesions).sum())
         if total == 0:
@@ -168,7 +153,7 @@ class Froc:
 
 
 def _parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
-    """Connected parts of a mask, numbered from 1, and how many; diagonals connect."""
+    """Return the connected parts of a mask, from 1, and their number; diagonals connect."""
     from scipy import ndimage
 
     labels, count = ndimage.label(mask, np.ones([3] * mask.ndim))
@@ -176,7 +161,7 @@ def _parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], int]:
 
 
 def _iou(first: tuple[slice, ...], second: tuple[slice, ...]) -> float:
-    """IoU of two boxes."""
+    """Return the IoU of two boxes."""
     sides = [
         max(0, min(a.stop, b.stop) - max(a.start, b.start))
         for a, b in zip(first, second, strict=True)

@@ -1,4 +1,4 @@
-"""Does the decision depend on what the map shows? Pixels are changed in the map's order.
+"""Scores of how much the decision depends on the map: pixels are changed in its order.
 
 In all of these `score` gives, for images (N, C, *spatial) in the batch's order, the probability
 (N,) of the class that each one's map explains, from a net in eval mode. It is called with one
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medcnn.cam.maps import normalise
-from medcnn.cam.scores.imputation import linear_imputation
+from medcnn.cam.scores.imputation import check_sizes, linear_imputation
 from medcnn.errors import UserError, check_whole_number
 
 Score = Callable[[Tensor], Tensor]
@@ -52,7 +52,7 @@ class Road(NamedTuple):
 def deletion_insertion(
     images: Tensor, maps: Tensor, score: Score, *, fill: Tensor, steps: int = 20, seed: int = 0
 ) -> DeletionInsertion:
-    """Deletion and insertion: the score as the most important pixels go, and as they come.
+    """Return the score as the most important pixels go (deletion), and as they come (insertion).
 
     Deletion puts `fill` in place of the image's pixels, the most important first; insertion starts
     from `fill` and brings the image's pixels in the same order. The area is taken by the trapezoid
@@ -85,8 +85,13 @@ def deletion_insertion(
         >>> found.deletion.tolist(), found.deletion_area.tolist(), found.insertion_area.tolist()
         ([[1.0, 0.0, 0.0, 0.0, 0.0]], [0.125], [0.875])
     """
-    _check(images, maps)
-    fill = _fitting(fill, images)
+    check_sizes(images, maps)
+    if fill.shape != images.shape:
+        raise UserError(
+            f"fill of shape {tuple(fill.shape)}, images of shape {tuple(images.shape)}: need a "
+            "value for each pixel"
+        )
+    fill = fill.to(images.dtype)
     check_whole_number("steps", steps, least=1)
     place = _places(maps, seed)
     pixels = maps[0].numel()
@@ -112,7 +117,7 @@ def road(
     noise: float = 0.01,
     seed: int = 0,
 ) -> Road:
-    """Remove and debias: the score as pixels are removed so that the gaps don't show.
+    """Return the score as pixels are removed so that the gaps don't show: remove and debias.
 
     Removed pixels are filled in by `linear_imputation` with noise. A faithful map's most relevant
     pixels take the score down when they go first (MoRF), its least relevant leave it up (LeRF)
@@ -134,7 +139,7 @@ def road(
     Raises:
         UserError: Shapes don't fit, no shares or shares out of range, or noise below zero.
     """
-    _check(images, maps)
+    check_sizes(images, maps)
     if not shares or not all(0 <= share <= 1 for share in shares):
         raise UserError(f"shares={list(shares)}: give some shares of the pixels, 0 … 1")
     place = _places(maps, seed)[:, 0]
@@ -152,52 +157,28 @@ def road(
 
 @torch.no_grad()
 def average_drop_increase(images: Tensor, maps: Tensor, score: Score) -> tuple[Tensor, Tensor]:
-    """Average drop and increase in confidence: the score where only the map's highlights are left.
+    """Return the drop and increase in confidence where only the map's highlights are left.
 
     The image is multiplied by its map, scaled to 0 … 1 (`normalise`). With the score y of the
     image and o of that product, the drop is max(0, y − o) / y, and the increase is o > y
     (A. Chattopadhay et al., "Grad-CAM++: generalized gradient-based visual explanations for deep
     convolutional networks", WACV 2018; there averaged, in percent).
 
-    Args:
-        images: (N, C, *spatial) in 0 … 1, 2-D or 3-D.
-        maps: (N, *spatial), raw; high means important.
-        score: See the module; nowhere below zero.
+    Args and errors: As in `deletion_insertion`; the score is nowhere below zero.
 
     Returns:
         Drop (N,) float64 in 0 … 1, low is faithful (0 where y is 0: there is nothing to lose); and
         increase (N,) bool. An empty map leaves nothing of the image.
-
-    Raises:
-        UserError: Shapes don't fit.
     """
-    _check(images, maps)
+    check_sizes(images, maps)
     shown = images * normalise(maps)[:, None].to(images.dtype)
     y, o = _scored(score, images), _scored(score, shown)
     drop = torch.where(y > 0, (y - o).clamp(min=0) / y, 0.0)
     return drop, o > y
 
 
-def _check(images: Tensor, maps: Tensor) -> None:
-    if images.dim() not in (4, 5) or maps.shape != images.shape[:1] + images.shape[2:]:
-        raise UserError(
-            f"images of shape {tuple(images.shape)} with maps of shape {tuple(maps.shape)}; need "
-            "(N, C, *spatial), 2-D or 3-D, and (N, *spatial)"
-        )
-
-
-def _fitting(fill: Tensor, images: Tensor) -> Tensor:
-    """The fill, checked, of the images' type."""
-    if fill.shape != images.shape:
-        raise UserError(
-            f"fill of shape {tuple(fill.shape)}, images of shape {tuple(images.shape)}: need a "
-            "value for each pixel"
-        )
-    return fill.to(images.dtype)
-
-
 def _places(maps: Tensor, seed: int) -> Tensor:
-    """Each pixel's place (N, 1, *spatial) in its map's order, 0 for the most important one."""
+    """Return each pixel's place (N, 1, *spatial) in its map's order, 0 for the most important."""
     pixels = maps[0].numel()
     shuffled = torch.randperm(pixels, generator=torch.Generator().manual_seed(seed)).to(maps.device)
     values = maps.flatten(1)
@@ -208,7 +189,7 @@ def _places(maps: Tensor, seed: int) -> Tensor:
 
 
 def _scored(score: Score, images: Tensor) -> Tensor:
-    """Scores (N,) float64 of images."""
+    """Return the scores (N,) float64 of images."""
     found = score(images)
     if found.shape != images.shape[:1]:
         raise UserError(

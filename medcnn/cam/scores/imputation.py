@@ -20,7 +20,7 @@ Operator = Callable[[Tensor], Tensor]
 def linear_imputation(
     images: Tensor, missing: Tensor, *, noise: float = 0.0, seed: int = 0
 ) -> Tensor:
-    """Images with their missing pixels filled in: each is the weighted mean of its neighbours.
+    """Return images with missing pixels filled in: each is the weighted mean of its neighbours.
 
     Y. Rong et al., "A consistent and efficient evaluation strategy for attribution methods", ICML
     2022 ("noisy linear imputation"). The neighbours are those that touch a pixel, at a corner too.
@@ -57,7 +57,9 @@ def linear_imputation(
         >>> round(linear_imputation(image, missing)[0, 0, 1, 1].item(), 4)
         0.5
     """
-    _check(images, missing, noise)
+    check_sizes(images, missing)
+    if not noise >= 0:
+        raise UserError(f"imputation: noise={noise} is a standard deviation, at least 0")
     gaps = missing.bool()[:, None]
     everything = gaps.flatten(1).all(1).reshape(-1, *[1] * (images.dim() - 1))
     values = images if images.dtype == torch.float64 else images.float()
@@ -74,18 +76,17 @@ def linear_imputation(
     return torch.where(gaps, filled.to(images.dtype), images)
 
 
-def _check(images: Tensor, missing: Tensor, noise: float) -> None:
-    if images.dim() not in (4, 5) or missing.shape != images.shape[:1] + images.shape[2:]:
+def check_sizes(images: Tensor, maps: Tensor) -> None:
+    """Raise UserError unless there is a value for each pixel of the images."""
+    if images.dim() not in (4, 5) or maps.shape != images.shape[:1] + images.shape[2:]:
         raise UserError(
-            f"imputation: images of shape {tuple(images.shape)} with missing pixels of shape "
-            f"{tuple(missing.shape)}; need (N, C, *spatial), 2-D or 3-D, and (N, *spatial)"
+            f"images of shape {tuple(images.shape)} with maps or masks of shape "
+            f"{tuple(maps.shape)}; need (N, C, *spatial), 2-D or 3-D, and (N, *spatial)"
         )
-    if not noise >= 0:
-        raise UserError(f"imputation: noise={noise} is a standard deviation, at least 0")
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean (N, C, 1, …) of the pixels (N, 1, *spatial) of each channel."""
+    """Return the mean (N, C, 1, …) of the pixels (N, 1, *spatial) of each channel."""
     axes = list(range(2, values.dim()))
     return (values * where).sum(axes, keepdim=True) / where.sum(axes, keepdim=True)
 
@@ -119,7 +120,7 @@ def _solve(known: Tensor, gaps: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor) -> Tensor:
-    """Weighted sum of each pixel and its neighbours, x (N, C, *spatial) being 0 beyond the border.
+    """Return weighted sums of pixels and their neighbours, x being 0 beyond the border.
 
     The weights are (1, 2, 1) / 4 along each axis: they halve with each axis of a shift.
     """
@@ -134,7 +135,7 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def _pyramid(to_known: Tensor, levels: int) -> Operator:
-    """The coarse part of a multilevel preconditioner: corrections constant in blocks of pixels.
+    """Return the coarse part of a multilevel preconditioner: corrections constant in blocks.
 
     Residuals are summed over blocks of 2, 4, … pixels a side, divided by the block's element of
     the Laplacian, and added up over the levels (J. H. Bramble, J. E. Pasciak, J. Xu, "Parallel
@@ -163,7 +164,7 @@ def _pyramid(to_known: Tensor, levels: int) -> Operator:
 
 
 def _conjugate_gradients(matrix: Operator, right: Tensor, precondition: Operator) -> Tensor:
-    """Solution x (N, C, *spatial) of matrix(x) = right, for each channel of each image by itself.
+    """Return the x (N, C, *spatial) of matrix(x) = right, for each channel of each image.
 
     Y. Saad, "Iterative methods for sparse linear systems", 2nd ed. 2003, algorithm 9.1. A channel
     that has reached the tolerance stays as it is, whatever the others need.

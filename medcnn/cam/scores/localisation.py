@@ -1,7 +1,10 @@
-"""Does the map lie on the lesion, pixel by pixel?"""
+"""Scores of maps against the lesion, pixel by pixel.
+
+Everywhere here maps are raw, (N, *spatial), high for important, and masks (N, *spatial) bool, True
+on the lesion. UserError is raised where shapes differ or an image has no lesion.
+"""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medcnn.cam.maps import is_empty, normalise
@@ -11,55 +14,42 @@ THRESHOLDS = tuple(k / 20 for k in range(1, 20))
 """Shares of a map's maximum, 0.05 … 0.95, among which a threshold is chosen."""
 
 
-def pointing_hits(maps: Tensor, masks: Tensor, tolerance: int = 0) -> Tensor:
-    """The pointing game: whether a map's maximum lies on the lesion.
+def pointing_hits(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the hits of the pointing game: a map's maximum lies on the lesion.
 
     J. Zhang et al., "Top-down neural attention by excitation backprop", IJCV 2018;
     the share of hits is its pointing accuracy. Where several pixels share the maximum, all of
     them must lie on the lesion, so that a flat map doesn't hit by the order of its pixels. A map
     without a value above zero never hits.
 
-    Args:
-        maps: (N, *spatial), raw or normalised, at the masks' resolution.
-        masks: (N, *spatial) bool, True on the lesion; every image needs one.
-        tolerance: A maximum within this distance (Euclidean, pixels) of the lesion is a hit too.
-
     Returns:
         (N,) bool.
 
     Raises:
-        UserError: Shapes differ, an image has no lesion, or the tolerance is below zero.
+        UserError: Shapes differ, an image has no lesion.
 
     Example:
         >>> pointing_hits(torch.tensor([[[0.0, 3.0], [1.0, 2.0]]]), torch.eye(2).bool()[None])
         tensor([False])
     """
-    if tolerance < 0:
-        raise UserError(f"pointing game: tolerance={tolerance} is below zero")
-    masks = checked_masks("pointing game", maps, masks)
-    target = _dilate(masks, tolerance).flatten(1)
+    target = checked_masks("pointing game", maps, masks).flatten(1)
     values = maps.flatten(1)
     peaks = values.amax(1, keepdim=True)
     return (peaks[:, 0] > 0) & (target | (values != peaks)).all(1)
 
 
 def energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
-    """The energy-based pointing game: the share of a map's positive part that lies on the lesion.
+    """Return the share of a map's positive part that lies on the lesion.
+
+    The energy-based pointing game,
 
     Σ_{x in lesion} ReLU(M(x)) / Σ_x ReLU(M(x))
 
     H. Wang et al., "Score-CAM: score-weighted visual explanations for convolutional neural
     networks", CVPR workshop 2020. A flat map has the lesion's share of the image.
 
-    Args:
-        maps: (N, *spatial), raw.
-        masks: (N, *spatial) bool; every image needs a lesion.
-
     Returns:
         (N,) float64 in 0 … 1; 0 for an empty map.
-
-    Raises:
-        UserError: Shapes differ, or an image has no lesion.
     """
     masks = checked_masks("energy inside", maps, masks)
     positive = _positive(maps).double()
@@ -71,14 +61,14 @@ def energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
 def overlap(maps: Tensor, masks: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the overlap of the lesion and the part that a map marks.
 
-    What a map marks, P, is where it reaches `threshold` of its maximum; the lesion is L.
+    A map marks P, where it reaches `threshold` of its maximum; the lesion is L.
     IoU |P ∩ L| / |P ∪ L|; Dice 2 |P ∩ L| / (|P| + |L|); IoBB |P ∩ L| / |P|, the share of what is
     marked that is lesion (X. Wang et al., "ChestX-ray8", CVPR 2017, there of boxes:
     intersection over the detected one).
 
     Args:
-        maps: (N, *spatial), raw.
-        masks: (N, *spatial) bool; every image needs a lesion.
+        maps: (N, *spatial).
+        masks: (N, *spatial).
         threshold: Share of the maximum, above 0 and up to 1; chosen on other images (see
             `iou_at_thresholds`).
 
@@ -98,38 +88,28 @@ def overlap(maps: Tensor, masks: Tensor, threshold: float) -> tuple[Tensor, Tens
 def iou_at_thresholds(
     maps: Tensor, masks: Tensor, thresholds: tuple[float, ...] = THRESHOLDS
 ) -> Tensor:
-    """IoU of each map at several thresholds, to choose one by its mean over validation images.
+    """Return the IoU at several thresholds, to choose one by its mean over validation images.
 
     Args:
-        maps: (N, *spatial), raw.
-        masks: (N, *spatial) bool; every image needs a lesion.
+        maps: (N, *spatial).
+        masks: (N, *spatial).
         thresholds: T shares of the maximum.
 
     Returns:
         (N, T) float64; see `overlap`.
-
-    Raises:
-        UserError: As of `overlap`.
     """
     return torch.stack([overlap(maps, masks, threshold)[0] for threshold in thresholds], 1)
 
 
 def pixel_average_precision(maps: Tensor, masks: Tensor) -> Tensor:
-    """Average precision of each map's pixels, as a detector of the pixels of the lesion.
+    """Return the average precision of each map's pixels, as a detector of the lesion's pixels.
 
     Σ_n (R_n − R_{n−1}) P_n over the distinct values of the map, from the highest down: the area
     under the curve of precision P against recall R, without interpolation, as scikit-learn's
-    ``average_precision_score``. A flat map has the lesion's share of the image.
-
-    Args:
-        maps: (N, *spatial), raw; one with NaN counts as flat.
-        masks: (N, *spatial) bool; every image needs a lesion.
+    ``average_precision_score``. A flat map, and one with NaN, has the lesion's share of the image.
 
     Returns:
         (N,) float64 in 0 … 1.
-
-    Raises:
-        UserError: Shapes differ, or an image has no lesion.
     """
     masks = checked_masks("pixel average precision", maps, masks)
     broken = maps.flatten(1).isnan().any(1).reshape(-1, *[1] * (maps.dim() - 1))
@@ -154,11 +134,16 @@ def marks(maps: Tensor, threshold: float) -> Tensor:
 
 
 def checked_masks(what: str, maps: Tensor, masks: Tensor) -> Tensor:
-    """The masks as bool; raises UserError where shapes differ or an image has no lesion."""
+    """Return the masks as bool; raise UserError where shapes differ or an image has no lesion."""
     if maps.shape != masks.shape:
         raise UserError(
             f"{what}: maps of shape {tuple(maps.shape)}, masks of shape {tuple(masks.shape)}"
         )
+    return with_lesions(what, masks)
+
+
+def with_lesions(what: str, masks: Tensor) -> Tensor:
+    """Return the masks as bool; raise UserError where an image has no lesion."""
     masks = masks.bool()
     without = ~masks.flatten(1).any(1)
     if without.any():
@@ -170,17 +155,5 @@ def checked_masks(what: str, maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def _positive(maps: Tensor) -> Tensor:
-    """The positive part of each map (N, pixels), zero for an empty one."""
+    """Return the positive part of each map (N, pixels), zero for an empty one."""
     return torch.where(is_empty(maps)[:, None], 0.0, maps.flatten(1).relu())
-
-
-def _dilate(masks: Tensor, radius: int) -> Tensor:
-    """Masks (N, *spatial) grown by a disc or ball of the radius, in pixels."""
-    if radius == 0:
-        return masks
-    dims = masks.dim() - 1
-    offset = torch.arange(-radius, radius + 1)
-    squares = torch.stack(torch.meshgrid(*[offset] * dims, indexing="ij")).square().sum(0)
-    ball = (squares <= radius**2).float().to(masks.device)
-    convolve = F.conv2d if dims == 2 else F.conv3d
-    return convolve(masks[:, None].float(), ball[None, None], padding=radius)[:, 0] > 0.5

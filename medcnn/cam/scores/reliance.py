@@ -1,4 +1,4 @@
-"""Does the decision use the lesion?"""
+"""Decisions without the lesion, without another place, and on the lesion alone."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medcnn.cam.scores.localisation import with_lesions
 from medcnn.errors import UserError
 
 BINS = 256  # of Otsu's histogram
@@ -31,7 +32,7 @@ class Reliance(NamedTuple):
     """All black but the lesion: unlike any image of the training, so weak evidence by itself."""
 
     found: Tensor
-    """(N,) bool: whether there is another place for the lesion's shape."""
+    """(N,) bool: True where there is another place for the lesion's shape."""
 
 
 def lesion_reliance(
@@ -43,7 +44,7 @@ def lesion_reliance(
     *,
     seed: int = 0,
 ) -> Reliance:
-    """Decisions of a net without the lesion, without another place, and on the lesion alone.
+    """Return a net's decisions without the lesion, without another place, on the lesion alone.
 
     A net that is right for the right reason loses its decision with the lesion, and keeps it
     without the other place. Filling in is a change of the image by itself: that is what the other
@@ -70,8 +71,7 @@ def lesion_reliance(
     Raises:
         UserError: Shapes that don't fit, or an image without a lesion.
     """
-    _check(masks, (len(images), *images.shape[2:]), rows)
-    masks = masks.bool()
+    masks = _checked(masks, (len(images), *images.shape[2:]), rows)
     lesions = grow(masks, [max(1, round(size / PIXELS_PER_RIM)) for size in masks.shape[1:]])
     moved, found = elsewhere(lesions, body(images), rows, seed)
     original = probs(images)
@@ -96,8 +96,8 @@ def verdict(without_lesion: Tensor, without_elsewhere: Tensor) -> Tensor:
     (`medcnn.evaluation.bootstrap_means`), is above zero where a net uses the lesion.
 
     Args:
-        without_lesion: (N,) whether the decision is right, or the probability of the right class,
-            with the lesion filled in.
+        without_lesion: (N,) True where the decision is right, or the probability of the right
+            class, with the lesion filled in.
         without_elsewhere: (N,) the same with the other place filled in; NaN where there was none.
 
     Returns:
@@ -146,7 +146,7 @@ def body(images: Tensor) -> Tensor:
 
 
 def elsewhere(masks: Tensor, body: Tensor, rows: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The lesion's shape moved to another place of the body, drawn at random.
+    """Return the lesion's shape moved to another place of the body, drawn at random.
 
     All shifts that keep the shape within the image are scored at once, by cross-correlation. A
     place must leave two pixels or more between itself and the lesion, diagonals included, and hold
@@ -166,8 +166,7 @@ def elsewhere(masks: Tensor, body: Tensor, rows: Tensor, seed: int = 0) -> tuple
     Raises:
         UserError: Shapes that don't fit, a row below zero, or an image without a lesion.
     """
-    _check(masks, body.shape, rows)
-    masks = masks.bool()
+    masks = _checked(masks, body.shape, rows)
     moved, found = torch.zeros_like(masks), []
     forbidden = grow(masks, [MARGIN] * (masks.dim() - 1)).cpu().numpy()
     for index, row in enumerate(rows.tolist()):
@@ -183,14 +182,14 @@ def elsewhere(masks: Tensor, body: Tensor, rows: Tensor, seed: int = 0) -> tuple
 
 
 def grow(masks: Tensor, radius: Sequence[int]) -> Tensor:
-    """Masks (N, *spatial) grown by so many pixels along each axis, diagonals included."""
+    """Return masks (N, *spatial) grown by so many pixels along each axis, diagonals included."""
     pool = F.max_pool2d if masks.dim() == 3 else F.max_pool3d
     window, padding = [2 * r + 1 for r in radius], list(radius)
     return pool(masks[:, None].float(), window, stride=1, padding=padding)[:, 0] > 0.5
 
 
 def _places(shape: np.ndarray, body: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
-    """Return where the first corner of a shape's bounding box may go: (places, dimensions)."""
+    """Return the places of the first corner of a shape's bounding box: (places, dimensions)."""
     from scipy.signal import correlate
 
     pattern = shape.astype(float)
@@ -204,7 +203,7 @@ def _places(shape: np.ndarray, body: np.ndarray, forbidden: np.ndarray) -> np.nd
 
 
 def _otsu(image: np.ndarray) -> float:
-    """The threshold that maximises the variance between what is above and what isn't."""
+    """Return the threshold that maximises the variance between what is above and what isn't."""
     counts, edges = np.histogram(image, BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     below, total = counts.cumsum(), counts.sum()
@@ -217,7 +216,8 @@ def _otsu(image: np.ndarray) -> float:
     return float(edges[best + 1]) if image.max() > image.min() else float("inf")
 
 
-def _check(masks: Tensor, shape: Sequence[int], rows: Tensor) -> None:
+def _checked(masks: Tensor, shape: Sequence[int], rows: Tensor) -> Tensor:
+    """Return the masks as bool; raise UserError where they or the rows don't fit the images."""
     if tuple(masks.shape) != tuple(shape) or rows.shape != masks.shape[:1]:
         raise UserError(
             f"lesion reliance: images of size {tuple(shape)} (N, *spatial), masks of "
@@ -225,9 +225,4 @@ def _check(masks: Tensor, shape: Sequence[int], rows: Tensor) -> None:
         )
     if (rows < 0).any():
         raise UserError(f"lesion reliance: rows {rows.tolist()}; need 0 or more")
-    without = ~masks.bool().flatten(1).any(1)
-    if without.any():
-        raise UserError(
-            f"lesion reliance: {int(without.sum())} of {len(masks)} images have no lesion "
-            f"(the first at {int(without.nonzero()[0])}); leave them out"
-        )
+    return with_lesions("lesion reliance", masks)

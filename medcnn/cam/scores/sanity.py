@@ -1,7 +1,7 @@
-"""Does a map depend on the net at all?"""
+"""Maps of a net whose weights are made random: do they depend on the net at all?"""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +14,22 @@ from medcnn.nets.base import stages_of
 
 ORDERS = ("cascading", "independent")
 DECIDING_STEP = 1  # of a cascade: the head and the last stage are random
-LIMIT = 0.65  # rank correlation from which on a map is called unchanged
+LIMIT = 0.65
+"""Mean rank correlation at the deciding step above which a method gives the same maps for a net
+that knows nothing any more: the decision is then arbitrary, but the layers below still see what
+they saw. A method that shows what the image looks like to those layers, rather than what the
+decision rests on, is found out by this. Further down the cascade the early layers change too, and
+with them the maps of every method.
+
+The correlation has its sign: an inverted map is a changed one, and the absolute value is high by
+chance in a map of few cells.
+
+The limit is ours; the paper compares curves. Means at this step, for five nets trained on the
+phantom (ResNet-18 with either stem, ResNet-34, VGG-11, VGG-16; 40 images, 6 seeds): guided
+backpropagation 0.69 to 1.00, gradient times input 0.48 to 0.63, gradient 0.43 to 0.53, Grad-CAM
+-0.08 to 0.14. In a net of two convolutions (LeNet) the step leaves one, and guided backpropagation
+passes with 0.20: the rule is for deep nets.
+"""
 
 
 class Randomised(NamedTuple):
@@ -33,7 +48,7 @@ class Randomised(NamedTuple):
 def randomised(
     net: nn.Module, order: str = "cascading", seed: int = 0
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Copies of a net with parts made random, from the head down to the first stage.
+    """Yield copies of a net with parts made random, from the head down to the first stage.
 
     The model parameter randomisation of J. Adebayo et al., "Sanity checks for saliency maps", 2018,
     sections 3.1 and 3.2. All parameters of a part are drawn anew by their layers'
@@ -98,55 +113,15 @@ def randomisation(
     return steps
 
 
-def unchanged(steps: Sequence[Randomised], limit: float = LIMIT) -> bool:
-    """Return True if a method gives the same maps for a net that knows nothing any more.
-
-    The rule: with the head and the last stage random, the mean over images of the rank correlation
-    with the original maps is above the limit. The decision is then arbitrary, but the layers below
-    still see what they saw. A method that shows what the image looks like to those layers, rather
-    than what the decision rests on, is found out by this. Further down the cascade the early
-    layers change too, and with them the maps of every method.
-
-    The correlation has its sign: an inverted map is a changed one, and the absolute value is high
-    by chance in a map of few cells. So a method whose sign has no meaning (a gradient) must give
-    its absolute value.
-
-    The limit is ours; the paper compares curves. Means at this step, for five nets trained on the
-    phantom (ResNet-18 with either stem, ResNet-34, VGG-11, VGG-16; 40 images, 6 seeds): guided
-    backpropagation 0.69 to 1.00, gradient times input 0.48 to 0.63, gradient 0.43 to 0.53, Grad-CAM
-    -0.08 to 0.14. In a net of two convolutions (LeNet) the step leaves one, and guided
-    backpropagation passes with 0.20: the rule is for deep nets.
-
-    Args:
-        steps: What `randomisation` gives for ``order="cascading"``; of several seeds, one at a
-            time.
-        limit: Between -1 and 1.
-
-    Returns:
-        True for a method that fails. Images whose rank correlation is NaN don't count; with none
-        left, False.
-
-    Raises:
-        UserError: A net of fewer than two stages: its cascade has no step with a part of the
-            features random and a part not.
-    """
-    if len(steps) < DECIDING_STEP + 2:
-        raise UserError(
-            f"randomisation: {len(steps)} parts are too few to tell; "
-            "the net's features need two named stages or more"
-        )
-    return bool(steps[DECIDING_STEP].rank_correlation.nanmean() > limit)
-
-
 def _parts(net: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The head and then the stages from the last to the first, those that have parameters."""
+    """Return the head and then the stages from the last to the first, if they have parameters."""
     parts = [("head", net.get_submodule("head")), *reversed(stages_of(net).items())]
     return [(name, part) for name, part in parts if any(True for _ in part.parameters())]
 
 
 @torch.no_grad()
 def _randomise(part: nn.Module, seed: int, position: int) -> None:
-    """Draws a part's parameters anew; on the CPU, so that they don't depend on the device."""
+    """Draw a part's parameters anew; on the CPU, so that they don't depend on the device."""
     devices = {tensor.device for tensor in part.parameters()}
     with torch.random.fork_rng(devices=[]):
         state = np.random.SeedSequence((seed, position)).generate_state(1)

@@ -11,7 +11,7 @@ C1, C2 = 0.01**2, 0.03**2  # for values in 0 … 1
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's rank correlation of each pair of maps.
+    """Return Spearman's rank correlation of each pair of maps.
 
     Pearson's correlation of the pixels' ranks; equal pixels share the mean of their ranks
     (C. Spearman, "The proof and measurement of association between two things", 1904). Only the
@@ -42,7 +42,7 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean structural similarity of each pair of maps, each map scaled to 0 … 1 before.
+    """Return the mean structural similarity of each pair of maps, scaled to 0 … 1 before.
 
     (2 μ_a μ_b + C₁)(2 σ_ab + C₂) / ((μ_a² + μ_b² + C₁)(σ_a² + σ_b² + C₂))
 
@@ -54,15 +54,10 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Maps have no unit, so each is scaled: its lowest value to 0, its highest to 1 (a map with one
     value only is 0). Large flat regions in both maps bring the score close to 1 by themselves.
 
-    Args:
-        a: (N, *spatial), raw, 2-D or 3-D.
-        b: (N, *spatial), the maps to compare with, pair by pair.
+    Args and errors: As in `rank_correlation`; maps must be 2-D or 3-D.
 
     Returns:
         (N,) float32 in -1 … 1, 1 for maps that are equal after scaling.
-
-    Raises:
-        UserError: Shapes differ, or the maps are neither 2-D nor 3-D.
     """
     _check("ssim", a, b)
     if a.dim() not in (3, 4):
@@ -81,7 +76,7 @@ def _check(name: str, a: Tensor, b: Tensor) -> None:
 
 
 def _centred_ranks(maps: Tensor) -> Tensor:
-    """Ranks (N, pixels) float32 within -1/2 … 1/2, their mean 0; equal pixels have equal ranks."""
+    """Return ranks (N, pixels) float32 in -1/2 … 1/2, their mean 0, equal ones for equal pixels."""
     values, order = maps.flatten(1).sort(1)
     new = torch.ones_like(values, dtype=torch.bool)
     new[:, 1:] = values[:, 1:] != values[:, :-1]
@@ -94,7 +89,7 @@ def _centred_ranks(maps: Tensor) -> Tensor:
 
 
 def _to_unit(maps: Tensor) -> Tensor:
-    """Each map (N, *spatial) from its lowest value, 0, to its highest, 1."""
+    """Return each map (N, *spatial) from its lowest value, 0, to its highest, 1."""
     values = maps.flatten(1).float()
     values = values - values.amin(1, keepdim=True)
     peaks = values.amax(1, keepdim=True)
@@ -102,7 +97,7 @@ def _to_unit(maps: Tensor) -> Tensor:
 
 
 def _windowed(maps: Tensor) -> Tensor:
-    """Gaussian means of maps (M, *spatial) at all places where the window fits."""
+    """Return Gaussian means of maps (M, *spatial) at all places where the window fits."""
     convolve = F.conv2d if maps.dim() == 3 else F.conv3d
     x = maps[:, None]
     for axis in range(2, x.dim()):

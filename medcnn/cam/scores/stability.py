@@ -1,4 +1,4 @@
-"""Does a map stay when nothing that matters changes?"""
+"""Stability of maps under faint noise, and among nets of several seeds."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -20,7 +20,7 @@ def noise_stability(
     draws: int = 4,
     seed: int = 0,
 ) -> Tensor:
-    """Mean rank correlation of each map with the maps of the same image under faint noise.
+    """Return the mean rank correlation of each map with those of the image under faint noise.
 
     The noise is Gaussian and independent for each pixel. The default standard deviation is two of
     the 255 steps of an 8-bit image: 19 of 20 pixels change by four steps or less, a peak
@@ -61,7 +61,7 @@ def noise_stability(
 
 
 def agreement(maps: Sequence[Tensor]) -> Tensor:
-    """Mean rank correlation between the maps of several nets, over all pairs of nets.
+    """Return the mean rank correlation between the maps of several nets, over all pairs.
 
     For nets that differ by their training seed alone: where they decide alike on different
     evidence, a single net's map can't be taken for the evidence.

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from medcnn.cam.scores import Candidates, Froc, box_iou, candidates, froc
+from medcnn.cam.scores import Candidates, Froc, box_iou, candidates
 from medcnn.errors import UserError
 
 
@@ -74,7 +74,7 @@ FOUND = [
 
 def test_froc_by_hand() -> None:
     """False positives of 4 images from the highest down: .8 .7 .5 .3; lesions at .9 and .6 of 4."""
-    recall = froc(FOUND, (0.0, 0.25, 0.49, 0.5, 1.0, 10.0))
+    recall = Froc(FOUND).recall((0.0, 0.25, 0.49, 0.5, 1.0, 10.0))
     assert recall.tolist() == [0.25, 0.25, 0.25, 0.5, 0.5, 0.5]
 
 
@@ -84,19 +84,19 @@ def test_froc_with_weights_is_that_of_repeated_images() -> None:
     weights = generator.integers(0, 4, 12)
     repeated = [one for one, weight in zip(found, weights, strict=True) for _ in range(weight)]
     rates = (0.25, 0.5, 1, 2, 4)
-    assert froc(found, rates, weights.astype(float)).tolist() == pytest.approx(
-        froc(repeated, rates).tolist()
+    assert Froc(found).recall(rates, weights.astype(float)).tolist() == pytest.approx(
+        Froc(repeated).recall(rates).tolist()
     )
 
 
 def test_froc_does_not_go_by_the_order_of_ties() -> None:
     tie = [made([0.5, 0.5], [-1, 0], 1)]
-    assert froc(tie, (0.0, 1.0)).tolist() == [0.0, 1.0]
+    assert Froc(tie).recall((0.0, 1.0)).tolist() == [0.0, 1.0]
 
 
 def test_froc_without_lesions_is_undefined() -> None:
-    assert np.isnan(froc([made([0.5], [-1], 0)], (1.0,))).all()
-    assert froc([made([], [], 1)], (1.0,)).tolist() == [0.0]
+    assert np.isnan(Froc([made([0.5], [-1], 0)]).recall((1.0,))).all()
+    assert Froc([made([], [], 1)]).recall((1.0,)).tolist() == [0.0]
     assert np.isnan(Froc(FOUND).recall((1.0,), np.zeros(4))).all()
 
 

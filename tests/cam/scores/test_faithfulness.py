@@ -218,7 +218,7 @@ def test_scores_see_images_of_one_type() -> None:
 
 def test_bad_input() -> None:
     images, maps = torch.ones(2, 1, 4, 4), torch.ones(2, 4, 4)
-    with pytest.raises(UserError, match="maps of shape"):
+    with pytest.raises(UserError, match="with maps or masks of shape"):
         road(images, maps[:, :3], brightness)
     with pytest.raises(UserError, match="2-D or 3-D"):
         average_drop_increase(images[:, :, 0], maps[:, 0], brightness)

@@ -40,7 +40,7 @@ def exact(image: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.1, 0.9])
 def test_solution_of_the_explicit_matrix(shape: tuple[int, ...], share: float) -> None:
     images = uniform(2, 2, *shape)
     missing = uniform(2, *shape, seed=1) < share
@@ -126,7 +126,7 @@ def test_noise() -> None:
 
 def test_bad_input() -> None:
     images, missing = torch.ones(2, 1, 4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
-    with pytest.raises(UserError, match="missing pixels of shape"):
+    with pytest.raises(UserError, match="masks of shape"):
         linear_imputation(images, missing[:, :3])
     with pytest.raises(UserError, match="2-D or 3-D"):
         linear_imputation(images[:, :, 0], missing[:, 0])

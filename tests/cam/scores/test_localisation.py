@@ -39,24 +39,10 @@ def test_ties_and_empty_maps() -> None:
     assert hits.tolist() == [False, False, False, False, True]
 
 
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("tolerance", [0, 1, 2, 3])
-def test_tolerance_is_a_euclidean_distance(dims: int, tolerance: int) -> None:
-    shape = (9,) * dims
-    mask = one(shape=shape, at=(4,) * dims).bool()
-    positions = torch.cartesian_prod(*[torch.arange(9)] * dims)
-    maps = torch.stack([one(shape=shape, at=tuple(p.tolist())) for p in positions])
-    hits = pointing_hits(maps, mask.expand(len(maps), *shape), tolerance)
-    distances = (positions - 4).float().square().sum(1).sqrt()
-    assert torch.equal(hits, distances <= tolerance)
-
-
 def test_bad_input() -> None:
     maps, masks = torch.ones(2, 4, 4), torch.ones(2, 4, 4, dtype=torch.bool)
     with pytest.raises(UserError, match="shape"):
         pointing_hits(maps, masks[:, :2])
-    with pytest.raises(UserError, match="tolerance=-1"):
-        pointing_hits(maps, masks, -1)
     masks[1] = False
     with pytest.raises(UserError, match=r"1 of 2 images have no lesion \(the first at 1\)"):
         pointing_hits(maps, masks)
