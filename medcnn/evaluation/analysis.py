@@ -11,7 +11,7 @@ from medcnn.evaluation.calibration_figures import calibration_figures
 from medcnn.evaluation.class_curves import CURVES_AT_MOST, curves_by_class
 from medcnn.evaluation.figures_with_intervals import MANY, figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
-from medcnn.evaluation.selective import coverage_risk, most_confident_errors
+from medcnn.evaluation.selective import coverage_risk
 from medcnn.evaluation.subgroups import subgroups
 from medcnn.objective import UNKNOWN
 
@@ -23,10 +23,10 @@ FEW = 30  # samples of the smaller class below which bootstrap intervals are too
 
 
 class Settings(NamedTuple):
-    """How an evaluation is made.
+    """The settings of an evaluation.
 
     Args:
-        operating_point: What was chosen on the validation split: rule, chosen_on, threshold,
+        operating_point: The one chosen on the validation split: rule, chosen_on, threshold,
             sensitivity and specificity there, of several labels ``labels`` with the last three
             of each; None where nothing was. Of pooled folds rule, chosen_on and ``thresholds``,
             see `medcnn.evaluation.operating_point.thresholds_of`.
@@ -50,13 +50,13 @@ class Settings(NamedTuple):
 def analyse(
     levels: Mapping[str, Predictions], settings: Settings, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything about predictions of one split, ready for JSON.
+    """Return all that a report says of the predictions of one split, ready for JSON.
 
     Args:
         levels: Predictions of images, and of volumes those of the ``study``. Those of patients are
             added here where patients have several samples with one label.
         settings: See `Settings`.
-        facts: What else the file shall say: data, split, temperature …
+        facts: More of the file's entries: data, split, temperature …
 
     Returns:
         ``format``, ``task``, ``class_names``, ``positive``, ``operating_point``, ``intervals``
@@ -81,7 +81,7 @@ def analyse(
 
 
 def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any]:
-    """Figures, curves, calibration, subgroups and errors of one level.
+    """Return figures, curves, calibration, subgroups and errors of one level.
 
     Args:
         predictions: Without a known label, there are undefined figures alone. Decisions are those
@@ -104,19 +104,12 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
     }
     if known.task == "regression":
         return level | {"scatter": _scatter(known)}
-    options: dict[str, Any] = {
-        "task": known.task,
-        "class_names": known.class_names,
-        "positive": known.single,
-    }
     level["figures"] = figures | calibration_figures(
-        known.probs,
-        known.labels,
+        known.probs, known.labels,
+        task=known.task, class_names=known.class_names, positive=known.single,
         groups=known.patients if known.clustered else None,
-        resamples=settings.resamples,
-        seed=settings.seed,
-        **options,
-    )
+        resamples=settings.resamples, seed=settings.seed,
+    )  # fmt: skip
     return level | {
         "clinic": at_operating_point(
             known,
@@ -135,7 +128,7 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
 def _with_patients(
     levels: dict[str, Predictions], how: str
 ) -> tuple[dict[str, Predictions], list[str]]:
-    """The levels with that of patients, or why there is none."""
+    """Return the levels with that of patients, or the reason why there is none."""
     finest = next(iter(levels.values()))
     known = finest.where(finest.known)
     if not known.clustered or "patient" not in finest.table:
@@ -147,7 +140,7 @@ def _with_patients(
 
 
 def _how(predictions: Predictions, settings: Settings) -> dict[str, str]:
-    """In words how the intervals were made."""
+    """Return the methods of the intervals in words, by figure."""
     drawn = f"bootstrap over patients, {settings.resamples:,} resamples"
     if predictions.task == "regression":
         return {"*": drawn}
@@ -172,7 +165,7 @@ def _how(predictions: Predictions, settings: Settings) -> dict[str, str]:
 
 
 def _warnings(predictions: Predictions) -> list[str]:
-    """What a reader should know before the figures."""
+    """Return sentences that a reader should know before the figures."""
     known = predictions.where(predictions.known)
     notes = []
     if len(known) < len(predictions):
@@ -207,7 +200,7 @@ def _warnings(predictions: Predictions) -> list[str]:
 
 
 def _counts(known: Predictions) -> dict[str, int]:
-    """Samples of each class, or with each label; of a regression those with a known target."""
+    """Return the samples of each class, or with each label or known target."""
     if known.task == "regression":
         counts = (~np.isnan(known.labels)).sum(0)
     elif known.task == "multilabel":
@@ -218,7 +211,7 @@ def _counts(known: Predictions) -> dict[str, int]:
 
 
 def _confusion(known: Predictions) -> dict[str, Any] | None:
-    """Counts, rows truth, columns decision; of several labels two by two for each.
+    """Return counts, rows truth, columns decision; of several labels two by two for each.
 
     None of more than `MANY` classes, whose pairs are too many to write down.
     """
@@ -237,13 +230,16 @@ def _confusion(known: Predictions) -> dict[str, Any] | None:
 
 
 def _selective(known: Predictions) -> dict[str, Any] | None:
-    """The share of errors among the surest, by how many are taken.
+    """Return the share of errors among the surest, by the number that is taken.
 
     The confidence of a decision is the probability of the class that is decided for, taken as log
     odds (`ranking_scores`), whatever threshold decided: of calibrated probabilities the chance that
     the decision is right. Where the most probable class is decided for, that is the softmax
     response of Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks",
-    NeurIPS 2017. Several labels an image are no one decision; they have no such curve.
+    NeurIPS 2017. Several labels an image are no one decision; they have no such curve. ``aurc``,
+    the mean risk over the coverages 1/N … 1, is low if the errors are the least confident decisions
+    (Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-reduced uncertainty estimation for deep neural
+    classifiers", 2018).
     """
     if known.task == "multilabel":
         return None
@@ -255,10 +251,12 @@ def _selective(known: Predictions) -> dict[str, Any] | None:
 
 
 def _errors(known: Predictions) -> list[dict[str, Any]]:
-    """The wrong decisions that the classifier was surest of; by row number alone."""
+    """Return the wrong decisions of which the classifier was surest; by row number alone."""
     if known.task == "multilabel":
         return []
-    wrong = most_confident_errors(known.probs, known.labels, known.decisions, WORST)
+    wrong = np.flatnonzero(known.labels != known.decisions)
+    confidence = known.probs[wrong, known.decisions[wrong]]
+    wrong = wrong[np.argsort(-confidence, kind="stable")][:WORST]
     names, rows = known.class_names, known.table["row"].tolist()
     return [
         {
@@ -272,7 +270,7 @@ def _errors(known: Predictions) -> list[dict[str, Any]]:
 
 
 def _scatter(known: Predictions) -> dict[str, Any]:
-    """Truth and prediction of the first target."""
+    """Return truth and prediction of the first target."""
     there = ~np.isnan(known.labels[:, 0])
     pairs = np.stack([known.labels[there, 0], known.probs[there, 0]])
     if pairs.shape[1] > POINTS_AT_MOST:
@@ -282,7 +280,7 @@ def _scatter(known: Predictions) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Plain values for JSON: arrays as lists, NaN as None."""
+    """Return plain values for JSON: arrays as lists, NaN as None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray):

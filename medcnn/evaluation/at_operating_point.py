@@ -1,4 +1,4 @@
-"""What the clinic asks of predictions, at the thresholds that were chosen for them."""
+"""Figures for the clinic, at the thresholds that were chosen on the validation split."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,7 +23,7 @@ def at_operating_point(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> dict[str, Any] | None:
-    """Figures at the operating point of two classes, or at those of several labels.
+    """Return figures at the operating point of two classes, or at those of several labels.
 
     Args:
         known: Samples with a known label and the decisions of the point (`Predictions.at`).
@@ -41,19 +41,10 @@ def at_operating_point(
     """
     if point is None:
         return None
-    if "labels" not in point:
-        return None if known.single is None else _binary(known, point, prevalence, resamples, seed)
-    return _of_labels(known, point["labels"], resamples, seed) if known.labels.ndim == 2 else None
-
-
-def _binary(
-    known: Predictions,
-    point: Mapping[str, Any],
-    prevalence: float | None,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    assert known.single is not None
+    if "labels" in point and known.labels.ndim == 2:
+        return _of_labels(known, point["labels"], resamples, seed)
+    if "labels" in point or known.single is None:
+        return None
     figures = _clinic(known, known.single, prevalence)
     overall = _overall(known, resamples, seed)
     figures |= {key: overall[key] for key in ("f1", "mcc")}  # which have no closed form
@@ -63,6 +54,7 @@ def _binary(
 def _of_labels(
     known: Predictions, points: Mapping[str, Any], resamples: int, seed: int
 ) -> dict[str, Any]:
+    """Return the means over labels, and the figures of each that is known and has a threshold."""
     found = {}
     for k, name in enumerate(known.class_names):
         point = points.get(name)
@@ -73,14 +65,14 @@ def _of_labels(
 
 
 def _clinic(known: Predictions, k: int, prevalence: float | None = None) -> dict[str, Figure]:
-    """Of the calls for class k."""
+    """Return `clinic` of the calls for class k."""
     _, _, truth, called, patients = known.versus_rest(k)
     groups = patients if known.clustered else None
-    return clinic(called.astype(float), truth, 0.5, groups, prevalence=prevalence)
+    return clinic(called, truth, groups, prevalence=prevalence)
 
 
 def applied(known: Predictions, column: str, point: Mapping[str, Any]) -> dict[str, Any]:
-    """The threshold that decisions were made at: the point's, or fold by fold its own."""
+    """Return the threshold of the decisions: the point's, or each fold's own."""
     table = known.table
     if column not in table:
         return {"threshold": float(point["threshold"])}
@@ -90,7 +82,7 @@ def applied(known: Predictions, column: str, point: Mapping[str, Any]) -> dict[s
 
 
 def _overall(known: Predictions, resamples: int, seed: int) -> dict[str, Figure]:
-    """What decisions alone say, with drawn bounds; of equal scores, which are soon ranked."""
+    """Return figures of decisions alone, with drawn bounds; equal scores are ranked fastest."""
     judged = replace(known, probs=np.full(known.probs.shape, 0.5))
     figures = figures_with_intervals(judged, resamples=resamples, seed=seed, by_class=False)
     return {key: figures[key] for key in OVERALL}

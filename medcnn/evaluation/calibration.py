@@ -1,8 +1,8 @@
-"""How far probabilities are what they say: of the samples with score p a share p is positive."""
+"""Calibration of probabilities: of the samples with score p a share p should be positive."""
 
 import math
 from statistics import NormalDist
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,12 +10,10 @@ from scipy.special import logit
 
 from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation.intervals import Interval, group_numbers
+from medcnn.evaluation.operating_point import mean_or_nan
 from medcnn.evaluation.proportions import proportion_intervals
 from medcnn.evaluation.ranking import Bools, Floats
-from medcnn.evaluation.recalibration import (
-    check_range,
-    fit_logistic,
-)
+from medcnn.evaluation.recalibration import check_range, fit_logistic
 
 By = Literal["width", "mass"]
 
@@ -60,39 +58,6 @@ class BrierParts(NamedTuple):
     within_covariance: float
 
 
-class CalibrationLine(NamedTuple):
-    """Where a calibrated forecast has slope 1 and intercept 0.
-
-    Args:
-        slope: Below 1 where scores are too extreme (overfitting), above where too moderate.
-        intercept: Above 0 where scores are too low on the whole, below where too high.
-        reason: Why a value is NaN; None if none is.
-    """
-
-    slope: Interval
-    intercept: Interval
-    reason: str | None
-
-
-def top_label(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools]:
-    """The probability of the most probable class, and whether it is the right one.
-
-    Args:
-        probs: (N, K); of equal ones the first counts.
-        labels: (N,) class indices.
-
-    Returns:
-        Confidence and truth, (N,) each: what the functions of this module take.
-
-    Raises:
-        UserError: Shapes that don't fit.
-    """
-    given, classes = np.asarray(probs), np.asarray(labels)
-    if given.ndim != 2 or classes.shape != given.shape[:1]:
-        raise _misfit(given, classes)
-    return given.max(1), given.argmax(1) == classes
-
-
 def reliability(
     scores: ArrayLike,
     truth: ArrayLike,
@@ -100,7 +65,7 @@ def reliability(
     by: By = "width",
     groups: ArrayLike | None = None,
 ) -> Reliability:
-    """The points of a reliability diagram, with Wilson's intervals (`proportion_intervals`).
+    """Return the points of a reliability diagram, with Wilson's intervals (`proportion_intervals`).
 
     Args:
         scores: (N,) probabilities of being positive.
@@ -126,84 +91,72 @@ def reliability(
 
 
 def brier_decomposition(scores: ArrayLike, truth: ArrayLike, bins: int = 10) -> BrierParts:
-    """The parts of the Brier score of a binary forecast, over bins of equal width.
+    """Return the parts of the Brier score of a binary forecast, over bins of equal width.
 
     The first three are those of A. H. Murphy, "A new vector partition of the probability score",
     Journal of Applied Meteorology 1973; their sum is exact only where the scores in a bin are
     equal. The two within bins close the gap (D. B. Stephenson, C. A. S. Coelho, I. T. Jolliffe,
     "Two extra components in the Brier score decomposition", Weather and Forecasting 2008).
 
-    Args:
-        scores: As in `reliability`.
-        truth: As there.
-        bins: As there.
+    Args and errors: As in `reliability`.
 
     Returns:
         Five numbers, NaN without samples.
-
-    Raises:
-        UserError: As there.
     """
     values, positive = _checked(scores, truth)
     numbers, score, share, _ = _binned(values, positive, bins, "width")
-    base = _mean(positive)
+    base = mean_or_nan(positive)
     off_score, off_share = values - score[numbers], positive - share[numbers]
     return BrierParts(
-        reliability=_mean((score - share)[numbers] ** 2),
-        resolution=_mean((share[numbers] - base) ** 2),
+        reliability=mean_or_nan((score - share)[numbers] ** 2),
+        resolution=mean_or_nan((share[numbers] - base) ** 2),
         uncertainty=base * (1 - base),
-        within_variance=_mean(off_score**2),
-        within_covariance=2 * _mean(off_score * off_share),
+        within_variance=mean_or_nan(off_score**2),
+        within_covariance=2 * mean_or_nan(off_score * off_share),
     )
 
 
 def calibration_line(
     scores: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
-) -> CalibrationLine:
-    """Slope and intercept of logistic recalibration.
+) -> tuple[Interval, Interval]:
+    """Return slope and intercept of logistic recalibration; of a calibrated forecast 1 and 0.
 
-    The slope is b of logit P(positive) = a + b logit(score), the intercept is a with b fixed at 1:
-    calibration in the large (D. R. Cox, "Two further applications of a model for binary
+    The slope is b of logit P(positive) = a + b logit(score), below 1 where scores are too extreme
+    (overfitting). The intercept is a with b fixed at 1, calibration in the large: below 0 where
+    scores are too high on the whole (D. R. Cox, "Two further applications of a model for binary
     regression", Biometrika 1958). Both by maximum likelihood, with Wald's intervals at 95 %; where
     there are groups by the sandwich variance (K.-Y. Liang, S. L. Zeger, "Longitudinal data analysis
     using generalized linear models", Biometrika 1986), times G/(G−1) · (N−1)/(N−P) for G groups and
     P coefficients. It takes some 30 groups to be trusted.
 
-    Args:
-        scores: As in `reliability`; those of 0 and 1 are moved inwards by the machine epsilon of
-            their type, so that their logits are finite.
-        truth: As there.
-        groups: As there.
+    Args and errors: As in `reliability`. Scores of 0 and 1 are moved inwards by the machine epsilon
+    of their type, so that their logits are finite.
 
     Returns:
         Slope and intercept; both NaN where a class is absent, the slope also where all scores are
         equal or part the classes without error. The bounds are NaN where there is one group.
-
-    Raises:
-        UserError: Shapes that don't fit, or scores outside 0 … 1.
     """
     values, positive = _checked(scores, truth)
     members = None if groups is None else group_numbers(groups, len(values))
     if positive.all() or not positive.any():
-        reason: str | None = "there is no positive or no negative sample"
-        return CalibrationLine(Interval(math.nan), Interval(math.nan), reason)
+        return Interval(math.nan), Interval(math.nan)
     eps = np.finfo(np.result_type(np.asarray(scores), np.float32)).eps
     logits = logit(np.clip(values, eps, 1 - eps))
     ones, none = np.ones((len(logits), 1)), np.zeros(len(logits))
     intercept = _wald(*fit_logistic(ones, logits, positive, members))
-    reason = _why_no_slope(logits[positive], logits[~positive])
-    if reason is not None:
-        return CalibrationLine(Interval(math.nan), intercept, reason)
+    above, below = logits[positive], logits[~positive]
+    if above.min() >= below.max() or below.min() >= above.max():  # without error, or all are equal
+        return Interval(math.nan), intercept
     spread = logits.std()
     design = np.hstack([ones, (logits - logits.mean())[:, None] / spread])
     slope = _wald(*fit_logistic(design, none, positive, members), spread)
-    return CalibrationLine(slope, intercept, None)
+    return slope, intercept
 
 
 def _binned(
     scores: Floats, truth: Bools, bins: int, by: By
 ) -> tuple[NDArray[np.int64], Floats, Floats, NDArray[np.int64]]:
-    """The bin of each sample (N,); mean score, share of positives and count of those not empty."""
+    """Return each sample's bin (N,); mean score, share of positives and size of the filled bins."""
     present, numbers, size = np.unique(
         bin_numbers(scores, bins, by), return_inverse=True, return_counts=True
     )
@@ -212,7 +165,7 @@ def _binned(
 
 
 def bin_numbers(scores: Floats, bins: int, by: By) -> NDArray[np.int64]:
-    """The bin 0 … bins-1 of each score."""
+    """Return the bin 0 … bins-1 of each score."""
     check_whole_number("calibration: bins", bins, least=1)
     if by not in ("width", "mass"):
         raise UserError(f"calibration: by={by}: choose width or mass")
@@ -222,38 +175,20 @@ def bin_numbers(scores: Floats, bins: int, by: By) -> NDArray[np.int64]:
     return np.searchsorted(np.sort(scores)[-(-len(scores) * inner // bins) - 1], scores)
 
 
-def _why_no_slope(positives: Floats, negatives: Floats) -> str | None:
-    """Why logits have no finite slope, if so."""
-    lowest, highest = min(positives.min(), negatives.min()), max(positives.max(), negatives.max())
-    if lowest == highest:
-        return "all scores are equal"
-    if positives.min() >= negatives.max() or negatives.min() >= positives.max():
-        return "the scores part the classes without error"
-    return None
-
-
 def _checked(scores: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], Bools]:
-    """Scores and truth, (N,) each."""
+    """Return scores and truth, (N,) each; raise UserError unless they fit."""
     values, positive = np.asarray(scores), np.asarray(truth)
     if values.ndim != 1 or positive.shape != values.shape:
-        raise _misfit(values, positive)
+        raise UserError(
+            f"calibration: scores of shape {values.shape} and labels of shape {positive.shape} "
+            "don't fit"
+        )
     if not np.isin(positive, (0, 1)).all():
         raise UserError("calibration: the truth of a sample must be True or False")
     return check_range(values.astype(np.float64)), positive.astype(bool)
 
 
-def _misfit(scores: NDArray[Any], truth: NDArray[Any]) -> UserError:
-    return UserError(
-        f"calibration: scores of shape {scores.shape} and labels of shape {truth.shape} don't fit"
-    )
-
-
 def _wald(coefficients: Floats, covariance: Floats, unit: float = 1) -> Interval:
-    """Of the last coefficient, divided by a unit."""
+    """Return Wald's interval of the last coefficient, divided by a unit."""
     value, half = coefficients[-1] / unit, _Z * math.sqrt(covariance[-1, -1]) / unit
     return Interval(float(value), float(value - half), float(value + half))
-
-
-def _mean(values: NDArray[Any]) -> float:
-    """NaN of nothing."""
-    return float(values.mean()) if len(values) else math.nan

@@ -1,4 +1,4 @@
-"""How well the probabilities of any task are calibrated, in figures with intervals."""
+"""Figures of calibration of the probabilities of any task, with intervals."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import check_whole_number
-from medcnn.evaluation.calibration import (
-    bin_numbers,
-    calibration_line,
-    top_label,
-)
-from medcnn.evaluation.figures import Figure
+from medcnn.evaluation.calibration import bin_numbers, calibration_line
+from medcnn.evaluation.figures import Figure, figure_of
 from medcnn.evaluation.figures_with_intervals import MANY
 from medcnn.evaluation.intervals import NUMBERS_AT_ONCE, Interval, draws, group_numbers
 from medcnn.evaluation.ranking import Bools, Floats
-from medcnn.evaluation.recalibration import check_labels, check_probs
+from medcnn.evaluation.recalibration import check_range
 from medcnn.objective import UNKNOWN, Task
 
 BINS = 15
@@ -34,7 +30,7 @@ def calibration_figures(
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Figure]:
-    """Every figure of calibration of a set of predictions.
+    """Return every figure of calibration of a set of predictions.
 
     | key                               | two classes   | more classes    | multilabel       |
     |-----------------------------------|---------------|-----------------|------------------|
@@ -62,26 +58,18 @@ def calibration_figures(
     high, and the lower one can lie above the ECE. Bins of equal mass keep the edges of all the
     samples.
 
-    Args:
-        probs: As in `evaluation.evaluate`.
-        labels: As there.
-        task: As there.
-        class_names: As there.
-        positive: Index of the class that is sought, where there are two; None for the last.
-        groups: (N,) the group (patient) of each sample; None if all are independent.
-        resamples: Number of bootstrap samples.
-        seed: Of the random draws.
+    Args: As in `evaluate`, without a positive class the last of two is sought; groups as in
+    `reliability`, and resamples and seed of the bootstrap.
 
     Returns:
         Figures by name, empty for a regression. ``n`` counts samples of which a label is known.
 
     Raises:
-        UserError: No predictions, shapes or labels that don't fit, or probabilities outside 0 … 1.
+        UserError: Probabilities outside 0 … 1, groups that don't fit, or no resamples.
     """
     if task == "regression":
         return {}
-    given, classes = check_probs(np.asarray(probs), len(class_names)), np.asarray(labels)
-    check_labels(classes, len(given), len(class_names), task)
+    given, classes = check_range(np.asarray(probs)), np.asarray(labels)
     check_whole_number("calibration: resamples", resamples, least=1)
     there = (classes != UNKNOWN).reshape(len(given), -1).any(1)
     members = None if groups is None else group_numbers(groups, len(given))[there]
@@ -93,8 +81,8 @@ def calibration_figures(
     if len(class_names) == 2:
         column = [1 if positive is None else positive]
         return figures(given[:, column], truth[:, column])
-    confidence, right = top_label(given, classes)
-    top = figures(confidence[:, None], right[:, None])
+    right = given.argmax(1) == classes  # of equally probable ones the first counts
+    top = figures(given.max(1)[:, None], right[:, None])
     if len(class_names) > MANY:
         return top
     classwise = figures(given, truth)
@@ -110,7 +98,7 @@ def _figures(
     resamples: int,
     seed: int,
 ) -> dict[str, Figure]:
-    """The figures of columns (N, L), as means over them, with bounds where there are."""
+    """Return the figures of columns (N, L), as means over them, with bounds where there are."""
     known = np.ones_like(truth) if known is None else known
     many = scores.shape[1] > MANY
     members = np.zeros(len(scores), np.int64) if many else group_numbers(groups, len(scores))
@@ -124,17 +112,17 @@ def _figures(
         for k, there in enumerate(known.T)
         if not many
     ]
-    for key in ("slope", "intercept"):
-        parts = [getattr(line, key) for line in lines] or [Interval(math.nan)]
+    for place, key in enumerate(("slope", "intercept")):
+        parts = [line[place] for line in lines] or [Interval(math.nan)]
         mean = Interval(float(np.mean([part.value for part in parts])))
         found[f"calibration_{key}"] = parts[0] if len(parts) == 1 else mean
-    return {key: _figure(interval, len(scores)) for key, interval in found.items()}
+    return {key: figure_of(interval, len(scores)) for key, interval in found.items()}
 
 
 def _group_sums(
     scores: Floats, truth: Bools, known: Bools, members: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """What the figures of a resample are made of, summed over each group.
+    """Return the sums over each group of which the figures of a resample are made.
 
     (groups, L, 2 bins + 1): score − truth in the bins of equal width and in those of equal mass,
     and the number of samples.
@@ -150,7 +138,7 @@ def _group_sums(
 
 
 def _from_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ece and ece_mass (…, 2), means over the columns, from sums (…, L, 2 bins + 1)."""
+    """Return ece and ece_mass (…, 2), means over the columns, from sums (…, L, 2 bins + 1)."""
     errors = np.abs(sums[..., :-1]).reshape(*sums.shape[:-1], 2, BINS).sum(-1)
     with np.errstate(invalid="ignore"):
         return (errors / sums[..., -1:]).mean(-2)
@@ -159,7 +147,7 @@ def _from_sums(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 def _bootstrap(
     sums: NDArray[np.float64], resamples: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95 % bounds (2,) each of `_from_sums`, NaN where a column has fewer than two groups."""
+    """Return 95 % bounds (2,) of `_from_sums`, NaN where a column has fewer than two groups."""
     groups, columns, width = sums.shape
     if (sums[..., -1] > 0).sum(0).min() < 2:
         return np.full(2, math.nan), np.full(2, math.nan)
@@ -173,8 +161,3 @@ def _bootstrap(
     found = found[~np.isnan(found[:, 0])]  # not those that miss all samples of a column
     low, high = np.quantile(found, [0.025, 0.975], axis=0)
     return low, high
-
-
-def _figure(interval: Interval, n: int) -> Figure:
-    value, low, high = (None if math.isnan(part) else float(part) for part in interval)
-    return {"value": value, "low": low, "high": high, "n": n}

@@ -51,7 +51,7 @@ def curves_by_class(known: Predictions, seed: int) -> dict[str, dict[str, Any]]:
 
 
 def _fold_curves(known: Predictions, k: int) -> list[dict[str, Any]]:
-    """ROC curves of pooled folds that had each a threshold of its own, and where that lies on each.
+    """Return ROC curves of pooled folds, each with the point of its own threshold.
 
     On the curve of all folds together it lies nowhere.
     """

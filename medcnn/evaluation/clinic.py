@@ -1,15 +1,13 @@
-"""What a binary decision at a threshold is worth to those who act on it."""
-
-import math
+"""Figures of binary decisions for those who act on them."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from medcnn.errors import UserError
-from medcnn.evaluation.figures import Figure
+from medcnn.evaluation.confusion import Counts, f1, mcc
+from medcnn.evaluation.figures import Figure, figure_of
 from medcnn.evaluation.intervals import Interval, group_numbers
-from medcnn.evaluation.operating_point import check_share, checked
 from medcnn.evaluation.proportions import (
     effective_sizes,
     mean_interval,
@@ -20,15 +18,14 @@ from medcnn.evaluation.ranking import Bools
 
 
 def clinic(
-    scores: ArrayLike,
-    truth: ArrayLike,
-    threshold: float,
+    called: Bools,
+    truth: Bools,
     groups: ArrayLike | None = None,
     *,
     prevalence: float | None = None,
     level: float = 0.95,
 ) -> dict[str, Figure]:
-    """What a reader of the decision at a threshold wants to know, with intervals.
+    """Return what a reader of the decisions wants to know, with intervals.
 
     | key                             | interval                                                |
     |---------------------------------|---------------------------------------------------------|
@@ -47,9 +44,8 @@ def clinic(
     have the same label; if those of some patients tend to be called positive, the bounds are wide.
 
     Args:
-        scores: (N,) probabilities of the positive class, finite.
-        truth: (N,) True for positive.
-        threshold: A sample is called positive if its score is at least this.
+        called: (N,) bool, True for samples that are called positive.
+        truth: (N,) bool, True for positive.
         groups: (N,) the patient of each sample, of any sortable type; None for independent ones.
         prevalence: Of another population, between 0 and 1, for ppv and npv; None for the data's.
         level: Confidence level, between 0 and 1.
@@ -60,19 +56,17 @@ def clinic(
         lr_positive still has its lower bound. A stated prevalence is a value without bounds.
 
     Raises:
-        UserError: No samples, shapes that differ, or a prevalence, threshold or level out of range.
+        UserError: Groups that don't fit, or a prevalence or level out of range.
     """
-    scores, truth = checked(scores, truth)
-    check_share(prevalence)
-    if math.isnan(threshold):
-        raise UserError("threshold=nan: give a number, such as 0.5")
-    everyone, called = np.ones(len(truth), bool), scores >= threshold
+    if prevalence is not None and not 0 < prevalence < 1:
+        raise UserError(f"prevalence={prevalence} must lie between 0 and 1")
+    everyone, right = np.ones(len(truth), bool), called == truth
     cases: dict[str, tuple[Bools, Bools]] = {  # hits, among whom
         "sensitivity": (called, truth),
         "specificity": (~called, ~truth),
         "ppv": (truth, called),
         "npv": (~truth, ~called),
-        "accuracy": (called == truth, everyone),
+        "accuracy": (right, everyone),
         "prevalence": (truth, everyone),
     }
     members = None if groups is None else group_numbers(groups, len(truth))
@@ -84,16 +78,21 @@ def clinic(
             sizes[key] = float(effective_sizes(hits[among, None], own, level)[0])
     counts = {key: int(among.sum()) for key, (_, among) in cases.items()}
     intervals |= _likelihood_ratios(intervals, sizes, level)
-    intervals |= _overall(called, truth, intervals)
+    rates = intervals["sensitivity"], intervals["specificity"]
+    intervals["balanced_accuracy"] = mean_interval(*rates)
+    kinds = (truth[right], truth, called)
+    decided = Counts(*(np.bincount(kind, minlength=2).astype(float) for kind in kinds))
+    intervals |= {"f1": Interval(f1(decided)[1]), "mcc": Interval(float(mcc(decided)))}
     if prevalence is not None:
         intervals |= _predictive_values(intervals, prevalence)
         del counts["ppv"], counts["npv"]
-    return {key: _figure(one, counts.get(key, len(truth))) for key, one in intervals.items()}
+    return {key: figure_of(one, counts.get(key, len(truth))) for key, one in intervals.items()}
 
 
 def _likelihood_ratios(
     rates: dict[str, Interval], sizes: dict[str, float], level: float
 ) -> dict[str, Interval]:
+    """Return likelihood ratios, of rates and the numbers of images that these rest on."""
     se, sp = rates["sensitivity"].value, rates["specificity"].value
     n, m = sizes["sensitivity"], sizes["specificity"]
     return {
@@ -103,7 +102,7 @@ def _likelihood_ratios(
 
 
 def _predictive_values(rates: dict[str, Interval], prevalence: float) -> dict[str, Interval]:
-    """At a stated prevalence, from the likelihood ratios."""
+    """Return predictive values at a stated prevalence, from the likelihood ratios."""
     with np.errstate(divide="ignore"):
         positive, negative = np.log(rates["lr_positive"]), np.log(rates["lr_negative"])
     ppv = expit(logit(prevalence) + positive)
@@ -113,20 +112,3 @@ def _predictive_values(rates: dict[str, Interval], prevalence: float) -> dict[st
         "npv": Interval(float(value), float(low), float(high)),
         "prevalence": Interval(prevalence),
     }
-
-
-def _overall(called: Bools, truth: Bools, rates: dict[str, Interval]) -> dict[str, Interval]:
-    """Balanced accuracy, F1 and Matthews' correlation."""
-    tp, fp = float((called & truth).sum()), float((called & ~truth).sum())
-    fn, tn = float(truth.sum()) - tp, float((~truth).sum()) - fp
-    wrong, margins = fp + fn, (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    return {
-        "balanced_accuracy": mean_interval(rates["sensitivity"], rates["specificity"]),
-        "f1": Interval(2 * tp / (2 * tp + wrong) if tp + wrong else math.nan),
-        "mcc": Interval((tp * tn - fp * fn) / math.sqrt(margins) if margins else math.nan),
-    }
-
-
-def _figure(interval: Interval, n: int) -> Figure:
-    value, low, high = (float(x) if math.isfinite(x) else None for x in interval)
-    return {"value": value, "low": low, "high": high, "n": n}

@@ -1,4 +1,4 @@
-"""The columns of a table of predictions, read and as arrays."""
+"""The columns of a table of predictions, as arrays."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def task_of(columns: list[str], classes: int) -> Task:
-    """What columns of predictions are those of."""
+    """Return the task that columns of predictions belong to."""
     if not any(column.startswith("prob:") for column in columns):
         return "regression"
     if any(column.startswith("label:") for column in columns):
@@ -43,7 +43,7 @@ def task_of(columns: list[str], classes: int) -> Task:
 
 
 def names_of(table: pd.DataFrame) -> list[str]:
-    """Classes, or targets, in the order of the columns."""
+    """Return the classes, or targets, in the order of the columns."""
     for kind in ("prob", "prediction"):
         names = [c.partition(":")[2] for c in table.columns if c.startswith(f"{kind}:")]
         if names:
@@ -52,7 +52,7 @@ def names_of(table: pd.DataFrame) -> list[str]:
 
 
 def classes(table: pd.DataFrame, column: str, names: list[str], task: Task) -> NDArray[Any]:
-    """Labels or decisions as numbers: (N,) or (N, K), unknown ones -1."""
+    """Return labels or decisions as numbers: (N,) or (N, K), unknown ones -1."""
     if task == "multilabel":
         values = numbers(table, column, names, several=True)
         return np.nan_to_num(values, nan=UNKNOWN).astype(np.int64)
@@ -70,7 +70,7 @@ def classes(table: pd.DataFrame, column: str, names: list[str], task: Task) -> N
 def numbers(
     table: pd.DataFrame, column: str, names: list[str], several: bool = False
 ) -> NDArray[np.float64]:
-    """(N, K) of the columns ``<column>:<name>``, or of the only column; NaN where empty."""
+    """Return (N, K) of the columns ``<column>:<name>``, or of the only one; NaN where empty."""
     columns = [f"{column}:{name}" for name in names] if several or len(names) > 1 else [column]
     for name in columns:
         column_of(table, name)  # must be there
@@ -81,13 +81,13 @@ def numbers(
 
 
 def numbers_in(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """(N,) of a column; NaN where empty."""
+    """Return (N,) of a column; NaN where empty."""
     found = pd.to_numeric(column_of(table, name), errors="coerce")
     return found.to_numpy(float, na_value=np.nan)
 
 
 def column_of(table: pd.DataFrame, name: str) -> "pd.Series[Any]":
-    """(N,) one that must be there."""
+    """Return a column (N,); raise UserError where there is none."""
     if name not in table:
         raise UserError(
             f"the table of predictions has no column {name}: it needs prob:<class> of each class "

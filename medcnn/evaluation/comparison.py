@@ -158,6 +158,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _mid_p(only_first: int, only_second: int) -> float:
+    """Return McNemar's mid-p of the samples that one model alone has right."""
     fewer, apart = min(only_first, only_second), only_first + only_second
     if only_first == only_second:
         return 1.0
@@ -166,7 +167,7 @@ def _mid_p(only_first: int, only_second: int) -> float:
 
 
 def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
-    """The correlation of Newcombe's method 10, continuity-corrected where it is positive."""
+    """Return the correlation of Newcombe's method 10, continuity-corrected where it is positive."""
     first, second = both + only_first, both + only_second
     product = first * (only_second + neither) * second * (only_first + neither)
     surplus: float = both * neither - only_first * only_second
@@ -176,4 +177,5 @@ def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
 
 
 def _added(one: float, other: float, phi: float) -> float:
+    """Return the length of two halves of intervals of correlation phi, added as squares."""
     return math.sqrt(one**2 - 2 * phi * one * other + other**2)

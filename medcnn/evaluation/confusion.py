@@ -14,7 +14,7 @@ Float64s = NDArray[np.float64]
 
 
 class Counts(NamedTuple):
-    """How many samples of each of K classes there are, (…, K) each.
+    """Numbers of samples of each of K classes, (…, K) each.
 
     Args:
         hits: Of the class, and called it.
@@ -33,7 +33,7 @@ class Counts(NamedTuple):
 
 
 def accuracy(counts: Counts) -> Float64s:
-    """Share of right decisions, (…) in [0, 1]; NaN without a sample.
+    """Return the share of right decisions, (…) in [0, 1]; NaN without a sample.
 
     Example:
         >>> float(accuracy(Counts(np.array([8, 9]), np.array([10, 10]), np.array([9, 11]))))
@@ -43,17 +43,17 @@ def accuracy(counts: Counts) -> Float64s:
 
 
 def balanced_accuracy(counts: Counts) -> Float64s:
-    """Mean sensitivity of all classes, (…) in [0, 1]; NaN where a class has no sample."""
+    """Return the mean sensitivity, (…) in [0, 1]; NaN where a class has no sample."""
     return sensitivity(counts).mean(-1)
 
 
 def sensitivity(counts: Counts) -> Float64s:
-    """Share of each class's samples that are found, (…, K) in [0, 1]; NaN without a sample."""
+    """Return the share of each class that is found, (…, K) in [0, 1]; NaN without a sample."""
     return _ratio(counts.hits, counts.true)
 
 
 def specificity(counts: Counts) -> Float64s:
-    """Share of the other classes' samples that aren't taken for a class, (…, K) in [0, 1].
+    """Return the share of the others that aren't taken for a class, (…, K) in [0, 1].
 
     NaN where there is no sample of another class.
     """
@@ -62,7 +62,7 @@ def specificity(counts: Counts) -> Float64s:
 
 
 def f1(counts: Counts) -> Float64s:
-    """Harmonic mean of sensitivity and positive predictive value of each class, (…, K) in [0, 1].
+    """Return the harmonic mean of sensitivity and positive predictive value, (…, K) in [0, 1].
 
     NaN for a class that has no sample and is never decided for.
     """
@@ -70,7 +70,7 @@ def f1(counts: Counts) -> Float64s:
 
 
 def mcc(counts: Counts) -> Float64s:
-    """Matthews' correlation coefficient, for K classes the correlation R_K.
+    """Return Matthews' correlation coefficient, for K classes the correlation R_K.
 
     (n Σ h_k − Σ t_k c_k) / √((n² − Σ t_k²) (n² − Σ c_k²)) with n samples, t_k of class k, c_k
     called it, h_k both (J. Gorodkin, "Comparing two K-category assignments by a K-category
@@ -88,7 +88,7 @@ def mcc(counts: Counts) -> Float64s:
 
 
 def cohen_kappa(counts: Counts) -> Float64s:
-    """Cohen's kappa, the agreement beyond that by chance.
+    """Return Cohen's kappa, the agreement beyond that by chance.
 
     1 − observed / expected disagreement, expected of independent decisions (J. Cohen, "A
     coefficient of agreement for nominal scales", Educ. Psychol. Meas. 1960).
@@ -102,7 +102,7 @@ def cohen_kappa(counts: Counts) -> Float64s:
 
 
 def quadratic_kappa(counts: Counts, squares: Float64s) -> Float64s:
-    """Cohen's kappa of ordered classes, each disagreement weighted by its square.
+    """Return Cohen's kappa of ordered classes, each disagreement weighted by its square.
 
     (J. Cohen, "Weighted kappa", Psychol. Bulletin 1968)
 
@@ -120,6 +120,6 @@ def quadratic_kappa(counts: Counts, squares: Float64s) -> Float64s:
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64s:
-    """NaN for 0 / 0 and whatever else is divided by 0."""
+    """Return the ratio, NaN for whatever is divided by 0."""
     defined = denominator != 0
     return np.where(defined, numerator / np.where(defined, denominator, 1), np.nan)

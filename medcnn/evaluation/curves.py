@@ -18,7 +18,7 @@ _MOST_STEPS = 4_000  # of the curves of a band
 
 
 def roc_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """The corners of the ROC curve, at most `MOST_POINTS` of them.
+    """Return the corners of the ROC curve, at most `MOST_POINTS` of them.
 
     Args:
         scores: (N,) finite, high for positive.
@@ -41,18 +41,13 @@ def roc_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats, Flo
 
 
 def pr_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """The corners of the precision–recall curve, at most `MOST_POINTS` of them.
+    """Return the corners of the precision–recall curve, at most `MOST_POINTS` of them.
 
-    Args:
-        scores: (N,) finite, high for positive.
-        truth: (N,) True for positive.
+    Args and errors: As in `roc_points`.
 
     Returns:
         Recalls (they rise from 0 to 1; NaN without a positive sample), precisions (the first, of no
         calls, is set to 1) and the thresholds, which fall from infinity.
-
-    Raises:
-        UserError: No samples, or shapes that differ.
     """
     distinct, hits, alarms = corner_counts(*checked(scores, truth))
     corner = np.ones(len(hits), bool)
@@ -70,7 +65,7 @@ def roc_band(
     resamples: int = 500,
     seed: int = 0,
 ) -> tuple[Floats, Floats, Floats]:
-    """Pointwise 95 % band of the sensitivity at fixed specificities, resampling whole patients.
+    """Return a pointwise 95 % band of the sensitivity, resampling whole patients.
 
     The percentiles of the ROC curves of bootstrap samples (J. Carpenter, J. Bithell, "Bootstrap
     confidence intervals", Statistics in Medicine 2000). Samples without one of the classes are left
@@ -120,7 +115,7 @@ class NetBenefit(NamedTuple):
 
 
 def net_benefit(scores: ArrayLike, truth: ArrayLike, thresholds: ArrayLike) -> NetBenefit:
-    """Right calls less false alarms, in right calls a sample.
+    """Return the net benefit: right calls less false alarms, in right calls a sample.
 
     TP/N − FP/N · t/(1−t), where t is the probability from which one would treat, so that a false
     alarm costs t/(1−t) of what a right call gains (A. J. Vickers, E. B. Elkin, "Decision curve
@@ -151,7 +146,7 @@ def net_benefit(scores: ArrayLike, truth: ArrayLike, thresholds: ArrayLike) -> N
 
 
 def _thin(x: Floats, y: Floats) -> NDArray[np.int64]:
-    """Which `MOST_POINTS` points of a curve (N,) in the unit square draw it as well as all of them.
+    """Return the places of `MOST_POINTS` points that draw a curve (N,) as well as all of them.
 
     Evenly spaced by the way |Δx| + |Δy| along the curve, and both ends; all if there are no more.
     """
@@ -162,7 +157,7 @@ def _thin(x: Floats, y: Floats) -> NDArray[np.int64]:
 
 
 def _steps(scores: Floats, truth: Bools) -> NDArray[np.int64]:
-    """Which step of the ROC curve each sample is, (N,) from 0 for the highest score.
+    """Return each sample's step of the ROC curve, (N,) from 0 for the highest score.
 
     One step for each score; if there are very many, for each 1/2000 of one of the axes.
     """
@@ -175,7 +170,7 @@ def _steps(scores: Floats, truth: Bools) -> NDArray[np.int64]:
 
 
 def _sensitivities(hits: Floats, alarms: Floats, grid: Floats) -> Floats:
-    """The ROC curves of weighted counts (R, D) at false positive rates (F,): (≤ R, F).
+    """Return ROC curves of weighted counts (R, D) at false positive rates (F,): (≤ R, F).
 
     Where a curve is upright its upper end, between corners a straight line.
     """

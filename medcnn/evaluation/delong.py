@@ -13,7 +13,7 @@ _WORST_CASE = 2.0  # patients' worth of belief in the greatest possible variance
 
 
 class Contributions(NamedTuple):
-    """What each of G groups adds to the areas of M models.
+    """Contributions of each of G groups to the areas of M models.
 
     Args:
         areas: (M,) AUROC in [0, 1]; NaN without a positive or without a negative sample.
@@ -39,7 +39,7 @@ class Contributions(NamedTuple):
         return min(_effective(self.positives), _effective(self.negatives))
 
     def covariance(self) -> NDArray[np.float64]:
-        """(M, M); NaN with fewer than two groups that have positive, or negative, samples."""
+        """Return (M, M), NaN with fewer than two groups of positive, or of negative, samples."""
         in_all = _correction(self.positives + self.negatives)
         cross = self.positive @ self.negative.T
         return (
@@ -52,7 +52,7 @@ class Contributions(NamedTuple):
 def auroc_covariance(
     scores: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AUROC of several models on the same samples, and the covariance of these figures.
+    """Return the AUROCs of several models on the same samples, and their covariance.
 
     The placement of a positive sample is the share of negative samples that it outscores (ties
     count one half), that of a negative sample the share of positive samples that outscore it; the
@@ -95,7 +95,7 @@ def auroc_interval(
     groups: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """AUROC with a score interval that also holds near 1 and with few patients.
+    """Return the AUROC with a score interval that also holds near 1 and with few patients.
 
     Wilson's interval of a proportion A among m / r patients. m is the effective number of patients
     of the rarer kind (`Contributions.effective_groups`). The variance of an area of independent
@@ -113,18 +113,12 @@ def auroc_interval(
     It can't know of what no patient in the sample shows: where a rare kind of positive is missed
     altogether, it covers less often until some of them are there.
 
-    Args:
-        scores: (N,), high for positive.
-        truth: (N,) bool, True for positive.
-        groups: (N,) the patient of each sample; None for independent samples.
-        level: Confidence level, between 0 and 1.
+    Args and errors: As in `auroc_covariance`, of the scores (N,) of one model; level, of
+    confidence, between 0 and 1.
 
     Returns:
         Area and bounds in [0, 1]. The area is NaN without a positive or without a negative sample,
         the bounds also with fewer than two patients of a kind.
-
-    Raises:
-        UserError: As `auroc_covariance`, or a level out of range.
 
     Example:
         >>> separated = auroc_interval([0.1, 0.2, 0.3, 0.7, 0.8], [False] * 3 + [True] * 2)
@@ -148,7 +142,7 @@ def auroc_interval(
 def contributions(
     scores: ArrayLike, truth: ArrayLike, groups: ArrayLike | None = None
 ) -> Contributions:
-    """What `auroc_covariance` is made of; arguments and errors are the same."""
+    """Return the parts of `auroc_covariance`; arguments and errors are the same."""
     scores, truth = np.asarray(scores), np.asarray(truth)
     _check(scores, truth)
     members = group_numbers(groups, len(truth))
@@ -172,18 +166,19 @@ def contributions(
 
 
 def _outscored(values: NDArray[np.generic], rivals: NDArray[np.generic]) -> NDArray[np.float64]:
-    """How many rivals each value outscores, ties counting one half."""
+    """Return the number of rivals that each value outscores, ties counting one half."""
     ranked = np.sort(rivals)
     less = np.searchsorted(ranked, values, "left")
     return (less + np.searchsorted(ranked, values, "right")) / 2
 
 
 def _effective(sizes: NDArray[np.int64]) -> float:
+    """Return (Σn)² / Σn², NaN of nothing."""
     return float(sizes.sum()) ** 2 / float(np.square(sizes).sum()) if sizes.any() else math.nan
 
 
 def _correction(sizes: NDArray[np.int64]) -> float:
-    """I / (I − 1) for I groups that aren't empty, NaN for fewer than two."""
+    """Return I / (I − 1) for I groups that aren't empty, NaN for fewer than two."""
     filled = int((sizes > 0).sum())
     return filled / (filled - 1) if filled > 1 else math.nan
 

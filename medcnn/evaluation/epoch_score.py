@@ -1,4 +1,4 @@
-"""By what the best epoch of a training is chosen."""
+"""The score by which the best epoch of a training is chosen."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,12 +9,12 @@ import numpy as np
 def score(
     figures: Mapping[str, Any], monitor: str, loss: float, few: Collection[str] = ()
 ) -> float:
-    """What an epoch is chosen by, the higher the better: ``val/score``.
+    """Return the score by which an epoch is chosen, the higher the better: ``val/score``.
 
-    The monitored figure, AUROC or R². Where the validation split lacks a class, or has few images
-    of it, the mean over the classes (or targets) for which that isn't so; where it is so for all,
-    the loss with its sign changed, for which each image counts: the AUROC of one positive image is
-    high as soon as that one happens to be in front.
+    It is the monitored figure, AUROC or R². Where the validation split lacks a class, or has few
+    images of it, the mean over the classes (or targets) for which that isn't so; where it is so for
+    all, the loss with its sign changed, for which each image counts: the AUROC of one positive
+    image is high as soon as that one happens to be in front.
 
     Args:
         figures: Of `evaluate`.

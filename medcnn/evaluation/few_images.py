@@ -1,4 +1,4 @@
-"""What is too few for a choice to rest on, and the lines that say so."""
+"""Numbers of images that are too few for a choice to rest on, and the lines that say so."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,13 +19,13 @@ def rare(labels: Tensor, task: Task, class_names: Sequence[str], least: int) -> 
 
     Args:
         labels: (N,) or (N, K), with unknown ones.
-        task: What they mean.
+        task: One of `medcnn.objective.TASKS`.
         class_names: K names.
         least: As many as it takes.
 
     Returns:
-        How many there are, by name: of a class, of several labels with or without it, whichever is
-        rarer, in regression of known values.
+        Their numbers by name: of a class, of several labels with or without it, whichever is rarer,
+        in regression of known values.
     """
     counts = {}
     for k, name in enumerate(class_names):
@@ -43,22 +43,16 @@ def rare(labels: Tensor, task: Task, class_names: Sequence[str], least: int) -> 
 def too_rare_to_rank(labels: Tensor, task: Task, class_names: Sequence[str]) -> set[str]:
     """Return classes whose AUROC, or targets whose R², rests on too few images to choose an epoch.
 
-    Args:
-        labels: Of the validation split; see `rare`.
-        task: What they mean.
-        class_names: K names.
+    Args: As in `rare`, of the validation split.
     """
     few = set(rare(labels, task, class_names, FOR_EPOCHS))
     return set(class_names) if few and task == "binary" else few
 
 
 def validation_lines(labels: Tensor, task: Task, class_names: Sequence[str]) -> list[str]:
-    """Say before a training what its validation images are too few for.
+    """Return the line, before a training, on what its validation images are too few for.
 
-    Args:
-        labels: Of the validation split; see `rare`.
-        task: What they mean.
-        class_names: K names.
+    Args: As in `rare`, of the validation split.
     """
     few = rare(labels, task, class_names, FOR_CHOICES)
     if not few or task == "regression":
@@ -77,12 +71,12 @@ def validation_lines(labels: Tensor, task: Task, class_names: Sequence[str]) -> 
 def operating_point_lines(
     point: Mapping[str, Any] | None, labels: Tensor, task: Task, class_names: Sequence[str]
 ) -> list[str]:
-    """Say which thresholds rest on few images.
+    """Return the line on thresholds that rest on few images.
 
     Args:
         point: As `medcnn.classifier.chosen_on_validation.operating_point` gives it; None for none.
-        labels: That it was chosen on.
-        task: What they mean.
+        labels: On which it was chosen, like the rest as in `rare`.
+        task: One of `medcnn.objective.TASKS`.
         class_names: K names.
     """
     if point is None or parse_rule(point["rule"]).kind == "threshold":
@@ -103,7 +97,7 @@ def operating_point_lines(
 
 
 def isotonic_lines(choices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Say on how few images an isotonic calibration was fitted, which is about to be applied.
+    """Return the line on an isotonic calibration that was fitted on few images.
 
     Args:
         choices: Of the classifier, or of each member of an ensemble, whose fewest count.
@@ -119,7 +113,7 @@ def isotonic_lines(choices: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def one_class_lines(table: pd.DataFrame) -> list[str]:
-    """Say that one class alone was called, where images of several were tested.
+    """Return the line on one class alone being called, where images of several were tested.
 
     Args:
         table: Rows of predictions.csv of one split.

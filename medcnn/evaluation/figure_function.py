@@ -32,7 +32,7 @@ FigureFunction = Callable[[Weights], Values]
 
 
 class _Sums(NamedTuple):
-    """All that the figures of classes need to know of the samples of each of G groups."""
+    """Sums over the samples of each of G groups, of which the figures of classes are made."""
 
     rankings: list[Ranking]
     micro: Ranking | None
@@ -52,17 +52,9 @@ def figure_function(
     positive: int | None,
     more: bool = True,
 ) -> FigureFunction:
-    """What gives the figures of weighted groups, those of `evaluate` by name.
+    """Return the function of the figures of weighted groups, those of `evaluate` by name.
 
-    Args:
-        probs: As in `evaluate`, which has seen them and the following.
-        labels: (N,) or (N, K).
-        decisions: (N,) or (N, K).
-        members: (N,) the number 0 … G-1 of each sample's group.
-        task: One of `medcnn.objective.TASKS`.
-        class_names: K names.
-        positive: Index of the class that is sought, or None.
-        more: As in `evaluate`.
+    Args: As in `evaluate`, and checked; members (N,), the number 0 … G-1 of each sample's group.
 
     Returns:
         A function of weights (G, R), at least 0, to figures (R,), NaN where undefined.
@@ -84,7 +76,7 @@ def _class_sums(
     task: Task,
     more: bool,
 ) -> _Sums:
-    """What each group adds; unknown labels add nothing."""
+    """Return what each group adds; unknown labels add nothing."""
     probs, truth, known = one_vs_rest(probs, labels)
     several, size = task == "multilabel", int(members.max(initial=-1)) + 1
     scores = ranking_scores(probs, several=several)
@@ -114,7 +106,7 @@ def _counts(
     classes: int,
     size: int,
 ) -> Any:
-    """The `Counts` of each group, one below the other: sparse (3 K, size).
+    """Return the `Counts` of each group, one below the other: sparse (3 K, size).
 
     Each of several labels has two classes of its own, without and with it.
     """
@@ -132,6 +124,7 @@ def _counts(
 def _class_values(
     sums: _Sums, task: Task, names: list[str], single: int | None, more: bool, weights: Weights
 ) -> Values:
+    """Return the figures of classes, (R,) each, of weights (G, R)."""
     several = task == "multilabel"
     aurocs, precisions = np.stack([areas(ranking, weights) for ranking in sums.rankings], axis=2)
     values = {"auroc": _summary(aurocs, single), "average_precision": _summary(precisions, single)}
@@ -174,6 +167,7 @@ _OVERALL = (confusion.accuracy, confusion.balanced_accuracy, confusion.mcc)
 
 
 def _target_values(targets: Targets, names: list[str], more: bool, weights: Weights) -> Values:
+    """Return the figures of targets, (R,) each, of weights (G, R)."""
     values = {}
     for key, by_target in target_figures(targets, weights).items():
         errors = key in ("mae", "rmse", "r2")
@@ -187,10 +181,10 @@ def _target_values(targets: Targets, names: list[str], more: bool, weights: Weig
 
 
 def _summary(values: NDArray[np.float64], single: int | None) -> NDArray[np.float64]:
-    """Of values (R, K) those of the single class, else the mean over all, (R,)."""
+    """Return the values (R, K) of the single class, else their mean over all: (R,)."""
     return values.mean(-1) if single is None else values[..., single]
 
 
 def _of_each(key: str, values: NDArray[np.float64], names: list[str]) -> Values:
-    """The columns of values (R, K) by name."""
+    """Return the columns of values (R, K) by name."""
     return {f"{key}/{name}": column for name, column in zip(names, values.T, strict=True)}

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
 from medcnn.evaluation.figure_function import figure_function
-from medcnn.evaluation.proper_scores import one_vs_rest
-from medcnn.objective import UNKNOWN, Task
+from medcnn.evaluation.intervals import Interval
+from medcnn.evaluation.proper_scores import check_labels, one_vs_rest
+from medcnn.objective import Task
 
 
 class Figure(TypedDict):
@@ -38,7 +39,7 @@ def evaluate(
     positive: int | None,
     more: bool = False,
 ) -> dict[str, Figure]:
-    """Every figure of a set of predictions.
+    """Return every figure of a set of predictions.
 
     | key                       | binary                | multiclass, ordinal | multilabel       |
     |---------------------------|-----------------------|---------------------|------------------|
@@ -77,7 +78,7 @@ def evaluate(
         class_names: K names.
         positive: Index of the class that is sought, where there are two; None (and always with
             more) for figures that are the mean over the classes.
-        more: Whether to give those that a training doesn't look at, too.
+        more: True for those that a training doesn't need, too.
 
     Returns:
         Figures by name, values in [0, 1] but for log_loss, mae, rmse (≥ 0), brier (≤ 2), mcc, kappa
@@ -101,7 +102,8 @@ def evaluate(
     values = figure_function(*arrays, together, **names, more=more)(np.ones((1, 1)))
     known, of_class = _sizes(arrays[0], arrays[1], **names)
     return {
-        key: _figure(float(value[0]), of_class.get(key, known)) for key, value in values.items()
+        key: figure_of(Interval(value[0]), of_class.get(key, known))
+        for key, value in values.items()
     }
 
 
@@ -112,7 +114,7 @@ def _sizes(
     class_names: Sequence[str],
     positive: int | None,
 ) -> tuple[int, dict[str, int]]:
-    """Samples of which a label is known, and by name on how many a figure rests if on others."""
+    """Return the number of samples with a known label, and by name those of figures of fewer."""
     if task == "regression":
         there = ~np.isnan(labels)
         sizes = dict.fromkeys(
@@ -134,8 +136,15 @@ def _sizes(
     return int(there.any(1).sum()), found
 
 
-def _figure(value: float, n: int) -> Figure:
-    return {"value": None if np.isnan(value) else value, "low": None, "high": None, "n": n}
+def figure_of(interval: Interval, n: int) -> Figure:
+    """Return a figure with its bounds; what isn't a finite number is None.
+
+    Args:
+        interval: Value and bounds.
+        n: Samples that it rests on.
+    """
+    value, low, high = (float(part) if np.isfinite(part) else None for part in interval)
+    return {"value": value, "low": low, "high": high, "n": n}
 
 
 def check_predictions(
@@ -145,13 +154,14 @@ def check_predictions(
     task: Task,
     class_names: Sequence[str],
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return the three as arrays; raises what `evaluate` raises."""
+    """Return the three as arrays; raise UserError as `evaluate` does."""
     p, y, d = np.asarray(probs), np.asarray(labels), np.asarray(decisions)
     _check_probs(p, class_names)
     if task == "regression":
         _check_targets(p, y)
         return p, y, y
-    _check_classes(p, y, d, task)
+    check_labels(y, *p.shape, task)
+    check_labels(d, *p.shape, task, what="evaluation: decisions", least=0)
     return p.astype(np.result_type(p, np.float32), copy=False), y.astype(np.int64), d
 
 
@@ -179,18 +189,3 @@ def _check_targets(predictions: NDArray[Any], labels: NDArray[Any]) -> None:
         )
     if np.isinf(labels).any():
         raise UserError("evaluation: labels hold infinite numbers; NaN is for unknown ones")
-
-
-def _check_classes(
-    probs: NDArray[Any], labels: NDArray[Any], decisions: NDArray[Any], task: Task
-) -> None:
-    shape = probs.shape if task == "multilabel" else probs.shape[:1]
-    highest = 1 if task == "multilabel" else probs.shape[1] - 1
-    for name, values, lowest in (("labels", labels, UNKNOWN), ("decisions", decisions, 0)):
-        if values.shape != shape or values.dtype.kind not in "biu":
-            raise UserError(
-                f"evaluation: {name} are {values.dtype} of shape {values.shape}, "
-                f"a {task} task needs integers of shape {shape}"
-            )
-        if values.min() < lowest or values.max() > highest:
-            raise UserError(f"evaluation: {name} lie outside 0 … {highest}")

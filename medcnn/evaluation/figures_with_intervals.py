@@ -1,12 +1,9 @@
 """The figures of predictions, each with its interval."""
 
-import math
-from typing import Any
-
 import numpy as np
 
 from medcnn.evaluation.delong import auroc_interval
-from medcnn.evaluation.figures import Figure, evaluate
+from medcnn.evaluation.figures import Figure, evaluate, figure_of
 from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.proportions import mean_interval, proportion_interval
@@ -24,7 +21,7 @@ def figures_with_intervals(
     seed: int = 0,
     by_class: bool = True,
 ) -> dict[str, Figure]:
-    """All figures of `medcnn.evaluation.evaluate`, those with ``more`` too, with intervals.
+    """Return all figures of `medcnn.evaluation.evaluate` with ``more``, with intervals.
 
     AUROCs of one class have a score interval with DeLong's variance (`auroc_interval`); accuracy,
     and sensitivity and specificity of one class, Wilson's (`proportion_interval`), both with
@@ -33,11 +30,11 @@ def figures_with_intervals(
     (`resampling.bounds`), with more than `MANY` classes none.
 
     Args:
-        predictions: What was said.
+        predictions: Of one split.
         resamples: Bootstrap samples; 0 for closed-form intervals alone.
         level: Confidence level, between 0 and 1.
         seed: Of the bootstrap.
-        by_class: Whether to give figures of each class too.
+        by_class: True for figures of each class, too.
 
     Returns:
         As `evaluate`. Bounds are None where they are undefined.
@@ -45,20 +42,15 @@ def figures_with_intervals(
     Raises:
         UserError: As `evaluate`.
     """
-    options: dict[str, Any] = {
-        "task": predictions.task,
-        "class_names": predictions.class_names,
-        "positive": predictions.positive,
-    }
     arrays = (predictions.probs, predictions.labels, predictions.decisions)
-    figures = evaluate(*arrays, **options, more=True)
+    figures = evaluate(*arrays, **predictions.meaning, more=True)
     if not by_class:
         figures = {name: figure for name, figure in figures.items() if "/" not in name}
     if resamples and predictions.known.any() and len(predictions.class_names) <= MANY:
         known = predictions.where(predictions.known)
         drawn = draw(
             known.probs, known.labels, known.decisions, known.patients,
-            resamples=resamples, seed=seed, **options,
+            resamples=resamples, seed=seed, **known.meaning,
         )  # fmt: skip
         of_figures = bounds(drawn, level)
         for name, figure in figures.items():
@@ -66,12 +58,13 @@ def figures_with_intervals(
                 figure["low"], figure["high"] = of_figures[name]
     if predictions.task != "regression":
         for name, interval in _closed_forms(predictions, level, by_class).items():
-            figures[name]["low"], figures[name]["high"] = map(_bound, interval[1:])
+            closed = figure_of(interval, figures[name]["n"])
+            figures[name]["low"], figures[name]["high"] = closed["low"], closed["high"]
     return figures
 
 
 def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dict[str, Interval]:
-    """Intervals of the figures that have one in closed form."""
+    """Return intervals of the figures that have one in closed form."""
     single, names = predictions.single, predictions.class_names
     found: dict[str, Interval] = {}
     chosen = range(len(names)) if by_class else [] if single is None else [single]
@@ -104,9 +97,5 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
 def _share(
     hits: np.ndarray, among: np.ndarray, groups: np.ndarray | None, level: float
 ) -> Interval:
-    """The interval of the share of hits among some samples."""
+    """Return the interval of the share of hits among some samples."""
     return proportion_interval(hits[among], None if groups is None else groups[among], level)
-
-
-def _bound(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

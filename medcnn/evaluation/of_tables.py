@@ -1,4 +1,4 @@
-"""From tables of predictions to what an evaluation says of them."""
+"""Evaluations of tables of predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def analysis_of(
     data: str | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`medcnn.evaluation.analyse` of tables of predictions.
+    """Return `medcnn.evaluation.analyse` of tables of predictions.
 
     Args:
         levels: Tables as in predictions.csv and predictions_study.csv, by level.
@@ -54,7 +54,7 @@ def analysis_of(
         aggregate: Images to patients.
         settings: The config group ``evaluation``; None for its defaults.
         point: The operating point.
-        calibration: What the probabilities went through.
+        calibration: That of the probabilities.
         data: Name of the data set; None for the one of the training.
         notes: Sentences that come before those of the analysis.
     """
@@ -81,7 +81,7 @@ def analysis_of(
 
 
 def flat(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``split/metric`` … → figures, of an evaluation.json."""
+    """Return the figures of an evaluation.json by ``split/metric``."""
     metrics: dict[str, Any] = {}
     for name, level in content["levels"].items():
         prefix = content["split"] if name == "image" else f"{content['split']}/{name}"
@@ -97,7 +97,7 @@ def flat(content: Mapping[str, Any]) -> dict[str, Any]:
 def split_figures(
     levels: Mapping[str, pd.DataFrame], card: Mapping[str, Any], split: str
 ) -> dict[str, Any]:
-    """Figures without intervals of a split that isn't reported."""
+    """Return figures without intervals, of a split that isn't reported."""
     found: dict[str, Any] = {}
     for name, table in levels.items():
         prefix = split if name == "image" else f"{split}/{name}"
@@ -107,7 +107,7 @@ def split_figures(
 
 
 def predictions_of(table: pd.DataFrame, card: Mapping[str, Any]) -> Predictions:
-    """`Predictions` of a table as in predictions.csv or predictions_study.csv.
+    """Return the `Predictions` of a table as in predictions.csv or predictions_study.csv.
 
     Args:
         table: Its columns of labels and predictions; an unknown label is empty or missing.
@@ -119,13 +119,6 @@ def predictions_of(table: pd.DataFrame, card: Mapping[str, Any]) -> Predictions:
 
 
 def figures_of_table(table: pd.DataFrame, card: Mapping[str, Any]) -> dict[str, Figure]:
-    """`medcnn.evaluation.evaluate` of such a table."""
+    """Return `medcnn.evaluation.evaluate` of such a table."""
     found = predictions_of(table, card)
-    return evaluate(
-        found.probs,
-        found.labels,
-        found.decisions,
-        task=found.task,
-        class_names=found.class_names,
-        positive=found.positive,
-    )
+    return evaluate(found.probs, found.labels, found.decisions, **found.meaning)

@@ -1,4 +1,4 @@
-"""A binary decision at a threshold: choosing it.
+"""Thresholds of binary decisions: chosen by a rule, and those of an operating point.
 
 Everywhere here a sample is called positive if ``score >= threshold``.
 """
@@ -23,12 +23,12 @@ _RULES = (
 
 
 class Rule(NamedTuple):
-    """How a threshold is chosen.
+    """A rule by which a threshold is chosen.
 
     Args:
         kind: "youden", "sensitivity", "specificity", "cost" or "threshold".
         value: What is asked for: the least sensitivity or specificity, the cost of a miss (that of
-            a false alarm is 1; None if it is given elsewhere), the threshold; None for "youden".
+            a false alarm is 1), the threshold; None for "youden".
     """
 
     kind: str
@@ -41,7 +41,7 @@ class OperatingPoint:
 
     Args:
         threshold: A sample is positive if its score is at least this.
-        rule: By which it was chosen, such as "youden" or "sensitivity=0.95".
+        rule: The rule by which it was chosen, such as "youden" or "sensitivity=0.95".
         sensitivity: On the data on which it was chosen; NaN without a positive sample.
         specificity: Likewise; NaN without a negative one.
     """
@@ -53,7 +53,7 @@ class OperatingPoint:
 
 
 def parse_rule(rule: str | float) -> Rule:
-    """Read a rule: youden, argmax, sensitivity=0.95, specificity=0.9, cost, cost=5 or 0.3.
+    """Read a rule: youden, argmax, sensitivity=0.95, specificity=0.9, cost=5 or 0.3.
 
     A sensitivity or specificity is the least that is asked for, with or without a ``>`` before the
     equals sign (which a shell takes for itself unless it is quoted). argmax is the threshold 0.5:
@@ -67,7 +67,7 @@ def parse_rule(rule: str | float) -> Rule:
         Rule(kind='sensitivity', value=0.95)
     """
     text = str(rule).replace(" ", "")
-    if text in ("youden", "cost"):
+    if text == "youden":
         return Rule(text, None)
     if text == "argmax":
         return Rule("threshold", 0.5)
@@ -82,22 +82,15 @@ def parse_rule(rule: str | float) -> Rule:
     return Rule(kind, value)
 
 
-def choose_threshold(
-    scores: ArrayLike,
-    truth: ArrayLike,
-    rule: str | float,
-    *,
-    costs: tuple[float, float] | None = None,
-    prevalence: float | None = None,
-) -> OperatingPoint:
-    """The threshold that a rule asks for on these data, half-way between two neighbouring scores.
+def choose_threshold(scores: ArrayLike, truth: ArrayLike, rule: str | float) -> OperatingPoint:
+    """Return the threshold that a rule asks for on these data, half-way between two scores.
 
     - youden: highest sensitivity + specificity − 1 (W. J. Youden, "Index for rating diagnostic
       tests", Cancer 1950).
     - sensitivity=s: highest specificity of those that reach it; specificity=s the other way.
-    - cost: lowest mean cost, c_miss · π · (1 − sensitivity) + c_alarm · (1 − π) ·
-      (1 − specificity) at prevalence π (C. E. Metz, "Basic principles of ROC analysis", Seminars in
-      Nuclear Medicine 1978).
+    - cost=c: lowest mean cost, c · π · (1 − sensitivity) + (1 − π) · (1 − specificity) at the
+      prevalence π of the data (C. E. Metz, "Basic principles of ROC analysis", Seminars in Nuclear
+      Medicine 1978).
     - argmax or a number: that, whatever the data.
 
     Of several that are as good: with specificity=s the highest specificity, else the highest
@@ -108,18 +101,17 @@ def choose_threshold(
         scores: (N,) probabilities of the positive class, finite.
         truth: (N,) True for positive.
         rule: See `parse_rule`.
-        costs: Of a miss and of a false alarm, above 0; with the rule "cost" only.
-        prevalence: π of the cost, between 0 and 1; None for that of the data.
 
     Raises:
         UserError: A rule that there is not, or one that needs both classes where one is absent.
     """
     kind, value = parse_rule(rule)
     scores, truth = checked(scores, truth)
-    weight = _weight(str(rule), costs, prevalence, truth)
     if kind == "threshold" and value is not None:
         called = scores >= value
-        return OperatingPoint(value, str(rule), _mean(called[truth]), _mean(~called[~truth]))
+        return OperatingPoint(
+            value, str(rule), mean_or_nan(called[truth]), mean_or_nan(~called[~truth])
+        )
     if truth.all() or not truth.any():
         raise UserError(
             f"operating_point={rule}: the data hold no {'negative' if truth.all() else 'positive'} "
@@ -127,6 +119,9 @@ def choose_threshold(
         )
     distinct, hits, alarms = corner_counts(scores, truth)
     sensitivity, specificity = hits / hits[-1], (alarms[-1] - alarms) / alarms[-1]
+    weight, share = 1.0, float(truth.mean())
+    if kind == "cost" and value is not None:
+        weight = value * share / (1 - share)
     gain = weight * sensitivity + specificity
     if kind == "sensitivity":
         gain = np.where(sensitivity >= value, specificity, -1)
@@ -175,7 +170,7 @@ def threshold_of(
 
 
 def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
-    """Scores and truth (N,) as arrays; raises UserError unless they fit."""
+    """Return scores and truth (N,) as arrays; raise UserError unless they fit."""
     scores, truth = np.asarray(scores), np.asarray(truth)
     if scores.ndim != 1 or scores.shape != truth.shape or len(scores) == 0:
         raise UserError(
@@ -190,35 +185,10 @@ def checked(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Bools]:
     return scores, truth.astype(bool)
 
 
-def _weight(
-    rule: str, costs: tuple[float, float] | None, prevalence: float | None, truth: Bools
-) -> float:
-    """What sensitivity counts against specificity."""
-    kind, value = parse_rule(rule)
-    if kind != "cost":
-        if costs is not None or prevalence is not None:
-            raise UserError(f"operating_point={rule}: costs and prevalence are for the rule cost")
-        return 1.0
-    if (value is None) == (costs is None):
-        raise UserError(f"operating_point={rule}: give one of cost=<number> and two costs")
-    miss, alarm = costs or (value or 0.0, 1.0)
-    if not (0 < miss < math.inf and 0 < alarm < math.inf):
-        raise UserError(f"operating_point={rule}: costs={costs} must be above 0")
-    check_share(prevalence)
-    share = truth.mean() if prevalence is None else prevalence
-    return float(miss * share / (alarm * max(1 - share, 1e-300)))
-
-
-def check_share(prevalence: float | None) -> None:
-    """Raise UserError unless a prevalence, where there is one, lies between 0 and 1."""
-    if prevalence is not None and not 0 < prevalence < 1:
-        raise UserError(f"prevalence={prevalence} must lie between 0 and 1")
-
-
 def corner_counts(
     scores: Floats, truth: Bools
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Thresholds, infinity and then each score, and how many of both classes reach them."""
+    """Return thresholds, infinity and then each score, and how many of both classes reach them."""
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # of each run of ties
@@ -227,7 +197,7 @@ def corner_counts(
 
 
 def _between(distinct: Floats) -> Floats:
-    """Thresholds above, between and below scores (D,) that fall: (D + 1,).
+    """Return thresholds above, between and below scores (D,) that fall: (D + 1,).
 
     Float32 of scores that are: they then part them for whoever compares in float32 or in float64.
     """
@@ -240,11 +210,11 @@ def _between(distinct: Floats) -> Floats:
     return np.where(middle > lower, middle, upper)  # neighbouring numbers have none between them
 
 
-def _mean(values: Bools) -> float:
-    """NaN of nothing."""
+def mean_or_nan(values: NDArray[Any]) -> float:
+    """Return the mean, NaN of nothing."""
     return float(values.mean()) if len(values) else math.nan
 
 
 def shares(counts: NDArray[np.int64]) -> Floats:
-    """Of the last and highest, NaN if that is 0."""
+    """Return the shares of the last and highest count, NaN if that is 0."""
     return counts / counts[-1] if counts[-1] else np.full(len(counts), np.nan)

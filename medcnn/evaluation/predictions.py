@@ -1,4 +1,4 @@
-"""A table of predictions as arrays: what every evaluation starts from."""
+"""A table of predictions as arrays, from which every evaluation starts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +21,13 @@ from medcnn.objective import TASKS, UNKNOWN, Task
 
 
 class OneVsRest(NamedTuple):
-    """Samples of which it is known whether they are of a class.
+    """The n samples of which it is known whether they are of a class.
 
     Args:
         probs: (n,) its probability.
-        scores: (n,) what they are ranked by, see `ranking_scores`.
-        truth: (n,) whether they are of the class.
-        called: (n,) whether they were said to be.
+        scores: (n,) by which they are ranked, see `ranking_scores`.
+        truth: (n,) True where they are of the class.
+        called: (n,) True where that was decided.
         patients: (n,) text.
     """
 
@@ -40,7 +40,7 @@ class OneVsRest(NamedTuple):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier said of N samples.
+    """A classifier's predictions of N samples.
 
     Args:
         probs: (N, K) probabilities in the order of ``class_names``; in regression predictions.
@@ -75,7 +75,7 @@ class Predictions:
         class_names: Sequence[str],
         positive: int | None,
     ) -> Self:
-        """From a table with the columns of ``predictions.csv``.
+        """Return the predictions of a table with the columns of ``predictions.csv``.
 
         Args:
             table: ``prob:<class>`` … and ``label`` (names of classes), or of several labels
@@ -94,29 +94,19 @@ class Predictions:
         table, names = table.reset_index(drop=True), list(class_names)
         if task == "regression":
             probs, labels = (numbers(table, column, names) for column in ("prediction", "label"))
-            decisions: NDArray[Any] = probs
         else:
             probs = numbers(table, "prob", names, several=True)
             labels = classes(table, "label", names, task)
-            column = f"decision:{names[0]}" if task == "multilabel" else "decision"
-            if column in table:
-                decisions = classes(table, "decision", names, task)
-            else:
-                decisions = _decided(probs, table, task, names, positive)
         alone = pd.Series([f"row {row}" for row in range(len(table))])
         patients = alone
         if "patient" in table:
             patients = table["patient"].astype(object).where(table["patient"].notna(), alone)
-        return cls(
-            probs,
-            labels,
-            decisions,
-            patients.astype(str).to_numpy(),
-            task,
-            tuple(names),
-            positive,
-            table,
-        )
+        who = patients.astype(str).to_numpy()
+        made = cls(probs, labels, labels, who, task, tuple(names), positive, table)
+        column = f"decision:{names[0]}" if task == "multilabel" else "decision"
+        if task != "regression" and column in table:
+            return replace(made, decisions=classes(table, "decision", names, task))
+        return replace(made, decisions=made._decided())
 
     @property
     def single(self) -> int | None:
@@ -124,33 +114,34 @@ class Predictions:
         return self.positive if len(self.class_names) == 2 and self.task != "multilabel" else None
 
     @property
+    def meaning(self) -> dict[str, Any]:
+        """Task, class names and positive class, as `medcnn.evaluation.evaluate` takes them."""
+        return {name: getattr(self, name) for name in ("task", "class_names", "positive")}
+
+    @property
     def known(self) -> Bools:
-        """(N,) whether a label of the sample is known."""
+        """(N,) True where a label of the sample is known."""
         if self.labels.dtype.kind == "f":
             return ~np.isnan(self.labels).all(1)
         return (self.labels != UNKNOWN).reshape(len(self), -1).any(1)
 
     @property
     def clustered(self) -> bool:
-        """Whether a patient has several samples."""
+        """True where a patient has several samples."""
         return len(np.unique(self.patients)) < len(self)
 
     def where(self, chosen: NDArray[Any]) -> Self:
-        """Some of the samples, by a mask (N,) or by indices."""
+        """Return some of the samples, by a mask (N,) or by indices."""
         arrays = {name: getattr(self, name)[chosen] for name in _ARRAYS}
-        return replace(
-            self,
-            **arrays,
-            table=self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen],
-        )
+        return replace(self, **arrays, table=self.table.iloc[chosen])
 
     @cached_property
     def scores(self) -> Floats:
-        """(N, K) what samples are ranked by, see `ranking_scores`."""
+        """(N, K), by which samples are ranked, see `ranking_scores`."""
         return ranking_scores(self.probs, several=self.task == "multilabel")
 
     def at(self, point: Mapping[str, Any] | None) -> Self:
-        """The same with the decisions of an operating point.
+        """Return the same with the decisions of an operating point.
 
         Args:
             point: See `thresholds_of`; a threshold in the table, of each row its own (as of pooled
@@ -158,13 +149,11 @@ class Predictions:
         """
         if point is None or not (self.single is not None or self.task == "multilabel"):
             return self
-        task: Task = "multilabel" if self.task == "multilabel" else "binary"
-        names = list(self.class_names)
-        decisions = _decided(self.probs, self.table, task, names, self.single, point)
-        return replace(self, decisions=decisions)
+        judged = self if self.task == "multilabel" else replace(self, task="binary")
+        return replace(self, decisions=judged._decided(point))
 
     def versus_rest(self, k: int) -> OneVsRest:
-        """Class k against the others, where that is known."""
+        """Return class k against the others, where that is known."""
         if self.task == "multilabel":
             truth, there = self.labels[:, k] == 1, self.labels[:, k] != UNKNOWN
             called = self.decisions[:, k] == 1
@@ -175,7 +164,7 @@ class Predictions:
         return OneVsRest(*(part[there] for part in parts))
 
     def by_patient(self, how: str = "mean") -> Self:
-        """One prediction a patient; decisions are those of the pooled probabilities.
+        """Return one prediction a patient, with the decisions of the pooled probabilities.
 
         They are made at the thresholds of the table, where it has some (of a patient's first row).
 
@@ -191,10 +180,28 @@ class Predictions:
         probs = aggregate(self.probs, numbers, how, task=self.task, positive=self.positive)
         first = np.unique(numbers, return_index=True)[1]
         table = self.table.iloc[first].reset_index(drop=True)
-        decisions = _decided(probs, table, self.task, list(self.class_names), self.positive)
-        return replace(
-            self, probs=probs, labels=labels, decisions=decisions, patients=names, table=table
+        pooled = replace(self, probs=probs, labels=labels, patients=names, table=table)
+        return replace(pooled, decisions=pooled._decided())
+
+    def _decided(self, point: Mapping[str, Any] | None = None) -> NDArray[Any]:
+        """Return decisions at the thresholds of the table's rows, else of a point, else at 0.5."""
+        several = self.task == "multilabel"
+        columns = [f"threshold:{name}" for name in self.class_names] if several else ["threshold"]
+        given = thresholds_of(point, self.class_names) or [np.nan] * len(columns)
+        thresholds, table = np.array(given), self.table
+        if any(column in table for column in columns):
+            pairs = zip(columns, given, strict=True)
+            thresholds = np.stack(
+                [numbers_in(table, c) if c in table else np.full(len(self), t) for c, t in pairs],
+                axis=1,
+            )
+        decisions = objective.decide(
+            torch.from_numpy(self.probs),
+            self.task,
+            positive=1 if self.positive is None else self.positive,
+            thresholds=torch.from_numpy(thresholds),
         )
+        return decisions.numpy()
 
 
 _ARRAYS = ("probs", "labels", "decisions", "patients")
@@ -208,7 +215,7 @@ def read_predictions(
     class_names: Sequence[str] | None = None,
     positive: str | None = None,
 ) -> Predictions:
-    """Predictions of a file; what it doesn't say is taken from its columns.
+    """Return the predictions of a file, with what it doesn't say taken from its columns.
 
     Args:
         path: A CSV file with the columns of ``predictions.csv``, made by medcnn or elsewhere; see
@@ -239,31 +246,3 @@ def read_predictions(
     return Predictions.of(
         table, task=task, class_names=names, positive=chosen if task == "binary" else None
     )
-
-
-def _decided(
-    probs: Floats,
-    table: pd.DataFrame,
-    task: Task,
-    names: list[str],
-    positive: int | None,
-    point: Mapping[str, Any] | None = None,
-) -> NDArray[Any]:
-    """Decisions at the thresholds of each row of a table, else at those of a point, else at 0.5."""
-    several = task == "multilabel"
-    given = thresholds_of(point, names) or [np.nan] * (len(names) if several else 1)
-    columns = [f"threshold:{name}" for name in names] if several else ["threshold"]
-    thresholds = np.array(given)
-    if any(column in table for column in columns):
-        pairs = zip(columns, given, strict=True)
-        thresholds = np.stack(
-            [numbers_in(table, c) if c in table else np.full(len(table), t) for c, t in pairs],
-            axis=1,
-        )
-    decisions = objective.decide(
-        torch.from_numpy(probs),
-        task,
-        positive=1 if positive is None else positive,
-        thresholds=torch.from_numpy(thresholds),
-    )
-    return decisions.numpy()

@@ -1,53 +1,72 @@
-"""What each sample adds to the losses: log loss and Brier score."""
+"""Terms that each sample adds to the log loss and the Brier score."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medcnn.errors import UserError
 from medcnn.evaluation.ranking import Bools, Floats
-from medcnn.objective import UNKNOWN
+from medcnn.objective import UNKNOWN, Task
 
 
 def one_vs_rest(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools, Bools]:
-    """Each class against the others, for figures that look at one class after the other.
+    """Return each class against the others, for figures of one class after the other.
 
     Args:
         probs: (N, K).
         labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; -1 for unknown.
 
     Returns:
-        (N, K) each: probabilities in floating point, whether a sample is of the class, and whether
-        that is known.
-
-    Raises:
-        UserError: Shapes or labels that don't fit.
+        (N, K) each: probabilities in floating point, True where a sample is of the class, and True
+        where that is known.
     """
     p, y = np.asarray(probs), np.asarray(labels)
     p = p.astype(np.result_type(p, np.float32), copy=False)
-    several = y.ndim == 2
-    if p.ndim != 2 or y.shape != (p.shape if several else p.shape[:1]) or y.dtype.kind not in "biu":
-        raise UserError(
-            f"figures: labels are {y.dtype} of shape {y.shape}, probabilities of shape {p.shape} "
-            "need integers (N,) for classes or (N, K) for several labels"
-        )
-    highest = 1 if several else p.shape[1] - 1
-    if y.size and (y.min() < UNKNOWN or y.max() > highest):
-        raise UserError(f"figures: labels lie outside 0 … {highest} (and {UNKNOWN} for unknown)")
-    if several:
+    if y.ndim == 2:
         return p, y == 1, y != UNKNOWN
     return p, y[:, None] == np.arange(p.shape[1]), np.broadcast_to(y[:, None] != UNKNOWN, p.shape)
+
+
+def check_labels(
+    values: NDArray[Any],
+    rows: int,
+    classes: int,
+    task: Task,
+    *,
+    what: str = "evaluation: labels",
+    least: int = UNKNOWN,
+) -> None:
+    """Raise UserError unless these are labels or decisions of samples.
+
+    Args:
+        values: (N,) class indices, or for multi-label data (N, K) of 0 and 1.
+        rows: N.
+        classes: K.
+        task: A task with classes.
+        what: In words, for the message.
+        least: The lowest value.
+    """
+    shape, highest = ((rows, classes), 1) if task == "multilabel" else ((rows,), classes - 1)
+    if values.shape != shape or values.dtype.kind not in "biu":
+        raise UserError(
+            f"{what} are {values.dtype} of shape {values.shape}, a {task} task needs integers of "
+            f"shape {shape}"
+        )
+    if values.size and (values.min() < least or values.max() > highest):
+        raise UserError(f"{what} lie outside 0 … {highest}")
 
 
 def log_loss_terms(
     probs: Floats, truth: Bools, known: Bools, *, several: bool
 ) -> NDArray[np.float64]:
-    """−log p of the truth, in nats, with p at least the epsilon of its type.
+    """Return −log p of the truth, in nats, with p at least the epsilon of its type.
 
     Args:
         probs: (N, K), as truth and known of `one_vs_rest`.
         truth: (N, K).
         known: (N, K).
-        several: Whether the K are labels of their own, not classes of which one is true.
+        several: True where the K are labels of their own, not classes of which one is true.
 
     Returns:
         (N, 1), of several labels (N, K); NaN where the label is unknown.
@@ -61,7 +80,7 @@ def log_loss_terms(
 
 
 def brier_terms(probs: Floats, truth: Bools, known: Bools, *, several: bool) -> NDArray[np.float64]:
-    """The squared distance of the probabilities from the truth, whose mean is the Brier score.
+    """Return the squared distance of the probabilities from the truth: the mean is the Brier score.
 
     Of K classes it is Σ_k (p_k − y_k)² (G. W. Brier, "Verification of forecasts expressed in terms
     of probability", Mon. Weather Rev. 1950), up to 2; of two classes half of that, which is

@@ -15,7 +15,7 @@ from medcnn.evaluation.ranking import Bools, Floats
 def proportion_interval(
     hits: ArrayLike, groups: ArrayLike | None = None, level: float = 0.95
 ) -> Interval:
-    """Share of hits with Wilson's interval, for as many images as those of patients are worth.
+    """Return the share of hits with Wilson's interval, for as many images as patients' are worth.
 
     Args:
         hits: (N,) True for a hit; NaN for what doesn't count.
@@ -34,29 +34,17 @@ def proportion_interval(
         >>> [round(number, 3) for number in interval]
         [0.833, 0.358, 0.978]
     """
-    hits = np.asarray(hits)
-    if hits.ndim != 1:
-        raise UserError(f"proportion: hits have shape {hits.shape}, need one number a sample")
-    return Interval(
-        *(float(number[0]) for number in proportion_intervals(hits[:, None], groups, level))
-    )
+    found = proportion_intervals(np.asarray(hits)[:, None], groups, level)
+    return Interval(*(float(number[0]) for number in found))
 
 
 def proportion_intervals(
     hits: ArrayLike, groups: ArrayLike | None = None, level: float = 0.95
 ) -> tuple[Floats, Floats, Floats]:
-    """`proportion_interval` of several columns at once.
-
-    Args:
-        hits: (N, S) True for a hit; NaN where an image doesn't count in that column.
-        groups: (N,) the patient of each row; None for independent images.
-        level: Confidence level, between 0 and 1.
+    """Return `proportion_interval` of several columns at once, of hits (N, S).
 
     Returns:
         Shares, lower and upper bounds, (S,) each, NaN for undefined.
-
-    Raises:
-        UserError: As `proportion_interval`.
     """
     values, there = _checked(hits)
     with np.errstate(invalid="ignore"):
@@ -67,7 +55,7 @@ def proportion_intervals(
 def effective_sizes(
     hits: ArrayLike, groups: ArrayLike | None = None, level: float = 0.95
 ) -> Floats:
-    """How many independent images tell as much about a share p as n images of G patients do.
+    """Return the number of independent images that say as much of a share p as n of G patients.
 
     n / d · (t_{n−1} / t_{G−1})², with quantiles of Student's t at the level, which widen the
     interval of few patients (E. L. Korn, B. I. Graubard, "Confidence intervals for proportions with
@@ -78,23 +66,17 @@ def effective_sizes(
     G/(G−1) · Σ (x_g − p n_g)² / n², over that of independent images, p(1−p)/(n−1) (J. N. K. Rao,
     A. J. Scott, "A simple method for the analysis of clustered binary data", Biometrics 1992).
 
-    It is 1 if each patient has one image, and never taken as less: what looks like it is chance.
+    It is 1 if each patient has one image, and never taken as less, which is chance.
     Where one or two patients have all the misses (or hits) they say little about how alike a
     patient's images are, and d comes out too low, so our own addition: d is computed with a quarter
     of a patient of all hits and one of all misses more, each of G's mean size. If there are no
     misses or no hits at all, a patient's images count as if they were all the same: n² / Σ n_g²,
     which is G for patients of equally many.
 
-    Args:
-        hits: (N, S) True for a hit; NaN where an image doesn't count in that column.
-        groups: (N,) the patient of each row; None for independent images, which gives n.
-        level: Confidence level, between 0 and 1.
+    Args and errors: As in `proportion_intervals`.
 
     Returns:
-        (S,), up to n; NaN for fewer than two patients.
-
-    Raises:
-        UserError: As `proportion_interval`.
+        (S,), up to n, which it is without groups; NaN for fewer than two patients.
     """
     check_level(level)
     values, there = _checked(hits)
@@ -112,7 +94,7 @@ def effective_sizes(
 
 
 def difference_interval(first: Interval, second: Interval) -> Interval:
-    """First − second of two independent groups (square-and-add).
+    """Return first − second of two independent groups (square-and-add).
 
     d − √((p₁ − l₁)² + (u₂ − p₂)²) and d + √((u₁ − p₁)² + (p₂ − l₂)²)  (R. G. Newcombe, "Interval
     estimation for the difference between independent proportions: comparison of eleven methods",
@@ -133,13 +115,9 @@ def difference_interval(first: Interval, second: Interval) -> Interval:
 
 
 def mean_interval(first: Interval, second: Interval) -> Interval:
-    """(First + second) / 2 of shares of two independent groups (square-and-add).
+    """Return (first + second) / 2 of shares of two independent groups (square-and-add).
 
     Of sensitivity and specificity that is the balanced accuracy.
-
-    Args:
-        first: Share of one group.
-        second: Of the other, at the same level.
     """
     value, low, high = second
     youden = difference_interval(first, Interval(1 - value, 1 - high, 1 - low))
@@ -149,7 +127,7 @@ def mean_interval(first: Interval, second: Interval) -> Interval:
 def ratio_interval(
     first: float, first_size: float, second: float, second_size: float, level: float = 0.95
 ) -> Interval:
-    """First / second of two independent shares (log method).
+    """Return first / second of two independent shares (log method).
 
     exp(log p/q ± z √((1−p)/(p n) + (1−q)/(q m)))  (D. Katz et al., "Obtaining confidence intervals
     for the risk ratio in cohort studies", Biometrics 1978; for likelihood ratios D. L. Simel,
@@ -189,7 +167,7 @@ def ratio_interval(
 
 
 def _checked(hits: ArrayLike) -> tuple[Floats, Bools]:
-    """Hits as numbers, 0 where unknown, and where they are known; (N, S) each."""
+    """Return hits as numbers, 0 where unknown, and where they are known; (N, S) each."""
     hits = np.asarray(hits)
     if hits.ndim != 2 or hits.dtype.kind not in "biuf":
         raise UserError(
@@ -204,7 +182,7 @@ def _checked(hits: ArrayLike) -> tuple[Floats, Bools]:
 
 
 def _patient_sums(groups: ArrayLike, values: Floats, there: Bools) -> tuple[Floats, Floats]:
-    """Hits and images of each patient, (G, S) each."""
+    """Return hits and images of each patient, (G, S) each."""
     members = group_numbers(groups, len(values))
     shape = int(members.max(initial=-1)) + 1, values.shape[1]
     cells = (members[:, None] * shape[1] + np.arange(shape[1])).ravel()
@@ -214,7 +192,7 @@ def _patient_sums(groups: ArrayLike, values: Floats, there: Bools) -> tuple[Floa
 
 
 def _design_effects(x_g: Floats, n_g: Floats) -> Floats:
-    """From hits and images of each patient (G, S), 1 at least: (S,)."""
+    """Return design effects, 1 at least, of patients' hits and images (G, S): (S,)."""
     patients, n = (n_g > 0).sum(0), n_g.sum(0)
     added = n / patients  # images of a patient of all hits and of one of all misses, ¼ of each
     patients, n = patients + 0.5, n + 0.5 * added

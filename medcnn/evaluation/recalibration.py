@@ -1,4 +1,4 @@
-"""Outputs corrected by what a validation split shows of their calibration."""
+"""Corrections of a net's outputs by their calibration on a validation split."""
 
 import math
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from scipy.special import expit, softmax
 from sklearn.isotonic import IsotonicRegression
 
 from medcnn.errors import UserError
+from medcnn.evaluation.proper_scores import check_labels
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.objective import UNKNOWN, Task
 
@@ -21,7 +22,7 @@ _LEAST_SAMPLES = 2  # of a class, and of the others, for its isotonic curve
 def fit_temperature(
     logits: ArrayLike, labels: ArrayLike, *, task: Task, positive: int | None = None
 ) -> float:
-    """The temperature T, one for all outputs, by which logits are to be divided.
+    """Return the temperature T, one for all outputs, by which logits are to be divided.
 
     It minimises the log loss of the labels given logits / T, with no class weighted (C. Guo, G.
     Pleiss, Y. Sun, K. Q. Weinberger, "On calibration of modern neural networks", ICML 2017). That
@@ -52,7 +53,7 @@ def fit_temperature(
     z, y = np.asarray(logits, np.float64), np.asarray(labels)
     if z.ndim != 2 or not np.isfinite(z).all():
         raise UserError(f"temperature: need finite logits (N, outputs), got shape {z.shape}")
-    check_labels(y, len(z), z.shape[1] + (task in ("binary", "ordinal")), task)
+    _check_labels(y, len(z), z.shape[1] + (task in ("binary", "ordinal")), task)
     if len(np.unique(y[y != UNKNOWN])) < 2:
         raise UserError("temperature: the labels are all the same; use a larger val split")
     if task == "multilabel":
@@ -64,7 +65,7 @@ def fit_temperature(
     )
 
     def slope(inverse: float) -> float:
-        """Derivative of the log loss, summed over the samples, with respect to 1/T."""
+        """Return the derivative of the log loss, summed over the samples, with respect to 1/T."""
         wrong = softmax(inverse * z, axis=1) if nominal else expit(-inverse * margins)
         return -float((margins * wrong).sum())
 
@@ -81,7 +82,7 @@ def fit_temperature(
 def fit_isotonic(
     probs: ArrayLike, labels: ArrayLike, *, task: Task, positive: int | None = None
 ) -> dict[str, Any]:
-    """A rising curve from probability to share for each class, by isotonic regression.
+    """Return a rising curve from probability to share for each class, by isotonic regression.
 
     Binary: one curve, of the positive class. Multilabel: one a label. Multiclass and ordinal: one a
     class against the rest, divided by their sum (B. Zadrozny, C. Elkan, "Transforming classifier
@@ -91,22 +92,18 @@ def fit_isotonic(
     The curves have flat parts, so that different probabilities become equal, also exactly 0 or 1,
     and the log loss of a sample can be infinite. They need many samples; a temperature needs few.
 
-    Args:
-        probs: (N, K).
-        labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; -1 for unknown.
-        task: One of `medcnn.objective.TASKS` but regression.
-        positive: The positive class of a binary task; None for the last.
+    Args: As in `fit_temperature`, of probabilities (N, K).
 
     Returns:
-        What `apply_isotonic` takes, ready for JSON: the ``task``, the number of ``classes``, which
-        ones are ``fitted``, and the corners ``x`` and ``y`` of each one's curve.
+        For `apply_isotonic`, ready for JSON: the ``task``, the number of ``classes``, which ones
+        are ``fitted``, and the corners ``x`` and ``y`` of each one's curve.
 
     Raises:
         UserError: Shapes or labels that don't fit, probabilities outside 0 … 1, a regression, or
             fewer than 2 samples of a class, or of all others.
     """
-    probs, labels = check_probs(np.asarray(probs, np.float64)), np.asarray(labels)
-    check_labels(labels, len(probs), probs.shape[1], task)
+    probs, labels = _check_probs(np.asarray(probs, np.float64)), np.asarray(labels)
+    _check_labels(labels, len(probs), probs.shape[1], task)
     fitted = list(range(probs.shape[1]))
     if task == "binary":
         fitted = [1 if positive is None else positive]
@@ -121,7 +118,7 @@ def fit_isotonic(
 
 
 def apply_isotonic(probs: ArrayLike, fitted: Mapping[str, Any]) -> Floats:
-    """Probabilities after the curves of `fit_isotonic`, which are level beyond their ends.
+    """Return probabilities after the curves of `fit_isotonic`, which are level beyond their ends.
 
     Args:
         probs: (N, K).
@@ -134,7 +131,7 @@ def apply_isotonic(probs: ArrayLike, fitted: Mapping[str, Any]) -> Floats:
     Raises:
         UserError: Another number of classes, or probabilities outside 0 … 1.
     """
-    probs = check_probs(np.asarray(probs, np.float64), fitted["classes"])
+    probs = _check_probs(np.asarray(probs, np.float64), fitted["classes"])
     columns = zip(fitted["fitted"], fitted["x"], fitted["y"], strict=True)
     curves = np.stack([np.interp(probs[:, k], x, y) for k, x, y in columns], 1)
     if fitted["task"] == "multilabel":
@@ -149,7 +146,7 @@ def apply_isotonic(probs: ArrayLike, fitted: Mapping[str, Any]) -> Floats:
 def fit_logistic(
     design: Floats, offset: Floats, truth: Bools, members: NDArray[np.int64] | None = None
 ) -> tuple[Floats, Floats]:
-    """Logistic regression by maximum likelihood, with no penalty: Newton's method.
+    """Return a logistic regression by maximum likelihood, with no penalty: Newton's method.
 
     P(truth) = expit(offset + design · coefficients). Long steps are cut, so that probabilities
     don't underflow, and halved until the loss falls.
@@ -193,8 +190,8 @@ def fit_logistic(
     return coefficients, factor * inverse @ (sums.T @ sums) @ inverse
 
 
-def check_probs(probs: NDArray[Any], classes: int | None = None) -> NDArray[Any]:
-    """What `check_range` gives of (N, classes), N at least 1; raise UserError of other shapes."""
+def _check_probs(probs: NDArray[Any], classes: int | None = None) -> NDArray[Any]:
+    """Return `check_range` of (N, classes), N at least 1; raise UserError of other shapes."""
     if probs.ndim != 2 or len(probs) == 0 or probs.shape[1] != (classes or probs.shape[1]):
         wanted = "classes" if classes is None else classes
         raise UserError(
@@ -205,30 +202,22 @@ def check_probs(probs: NDArray[Any], classes: int | None = None) -> NDArray[Any]
 
 
 def check_range(probs: NDArray[Any]) -> NDArray[Any]:
-    """Probabilities within 0 … 1; raise UserError if that takes more than to round 1e-6 off."""
+    """Return probabilities within 0 … 1; raise UserError if they are off by more than 1e-6."""
     if not ((probs >= -1e-6) & (probs <= 1 + 1e-6)).all():
         raise UserError("calibration: probabilities must lie in 0 … 1; give no logits and no NaN")
     return np.clip(probs, 0, 1)
 
 
-def check_labels(labels: NDArray[Any], rows: int, classes: int, task: Task) -> None:
-    """Raise UserError unless these are the labels of so many samples, -1 for unknown."""
+def _check_labels(labels: NDArray[Any], rows: int, classes: int, task: Task) -> None:
     if task == "regression":
         raise UserError("calibration: a regression has no probabilities; leave recalibration out")
-    shape, highest = ((rows, classes), 1) if task == "multilabel" else ((rows,), classes - 1)
-    if labels.shape != shape or labels.dtype.kind not in "biu":
-        raise UserError(
-            f"calibration: labels are {labels.dtype} of shape {labels.shape}, a {task} task needs "
-            f"integers of shape {shape}"
-        )
-    if rows and (labels.min() < UNKNOWN or labels.max() > highest):
-        raise UserError(f"calibration: labels lie outside 0 … {highest}")
+    check_labels(labels, rows, classes, task, what="calibration: labels")
 
 
 def _margins(
     logits: Floats, labels: NDArray[np.int64], task: Task, positive: int | None
 ) -> NDArray[np.float64]:
-    """Numbers m (N, outputs) of which the log loss is the sum of log(1 + exp(−m)).
+    """Return numbers m (N, outputs) of which the log loss is the sum of log(1 + exp(−m)).
 
     0, whose part is the same at each temperature, for the thresholds of an ordinal task above the
     grade.
@@ -241,6 +230,7 @@ def _margins(
 
 
 def _isotonic_curve(scores: Floats, truth: Bools, index: int) -> tuple[list[float], list[float]]:
+    """Return the corners, x and y, of the rising curve of one class."""
     fewest = min(int(truth.sum()), int((~truth).sum()))
     if fewest < _LEAST_SAMPLES:
         raise UserError(

@@ -11,7 +11,7 @@ LIMITS = 1.96  # standard deviations from the bias to a limit of agreement
 
 
 class Targets(NamedTuple):
-    """What the figures need to know of the samples of each of G groups, for each of K targets."""
+    """Sums over the samples of each of G groups, for each of K targets."""
 
     sums: NDArray[np.float64]  # (7, K, G), in the order of `target_sums`
     shift: NDArray[np.float64]  # (K,) the mean error, which is taken off the last two sums
@@ -45,7 +45,7 @@ def target_sums(predictions: Floats, labels: Floats, members: NDArray[np.intp]) 
 
 
 def target_figures(targets: Targets, weights: Weights) -> dict[str, NDArray[np.float64]]:
-    """How far predictions lie from what is known of the labels.
+    """Return the distances of predictions from the labels that are known.
 
     With the errors e of a target y: mae = mean |e|, rmse = √(mean e²), both in the target's unit,
     and the coefficient of determination r2 = 1 − Σe² / Σ(y − mean y)², which is 1 for a perfect

@@ -63,17 +63,9 @@ def draw(
     Davison, D. V. Hinkley, "Bootstrap methods and their application", 1997, sections 3.8 and 5.3);
     all figures are of the same resamples.
 
-    Args:
-        probs: As in `evaluate`, like labels, decisions, task, class_names and positive.
-        labels: (N,) or (N, K).
-        decisions: (N,) or (N, K); not looked at in regression.
-        groups: (N,) the patient of each sample, of any sortable type, none missing.
-        task: One of `medcnn.objective.TASKS`.
-        class_names: K names.
-        positive: Index of the class that is sought, or None.
-        resamples: Number of bootstrap samples; of a single patient there is none.
-        seed: Of the random draws. With the same labels, groups, number and seed the resamples are
-            the same.
+    Args: As in `evaluate`; groups (N,), the patient of each sample, of any sortable type, none
+    missing; resamples, of which there are none of a single patient. With the same labels, groups,
+    resamples and seed the draws are the same.
 
     Raises:
         UserError: What `evaluate` refuses, groups that don't fit, or no resamples.

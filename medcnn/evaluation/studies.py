@@ -1,4 +1,4 @@
-"""From the predictions of a volume's slices to one prediction of the volume (the study)."""
+"""One prediction of a volume (the study) from those of its slices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def check_aggregation(how: str, task: Task, num_classes: int) -> None:
 def aggregate(
     probs: ArrayLike, studies: ArrayLike, how: str, *, task: Task, positive: int | None = None
 ) -> Floats:
-    """The probabilities of studies from those of their slices p_s.
+    """Return the probabilities of studies from those of their slices p_s.
 
     mean is the mean over the slices. The others say that a study has what one of its slices has:
 
@@ -80,7 +80,7 @@ def aggregate(
 def study_labels(
     labels: NDArray[Any], studies: ArrayLike, names: Sequence[object], what: str = "study"
 ) -> NDArray[Any]:
-    """The labels of studies, which are those of all their slices that are known.
+    """Return the labels of studies, which are those of all their slices that are known.
 
     Args:
         labels: (N,) class indices or (N, K) of 0 and 1, -1 for unknown; or float, NaN for unknown.
@@ -112,14 +112,14 @@ def study_labels(
 
 
 def _some_slice(probs: Floats, studies: ArrayLike, how: str) -> Floats:
-    """That one slice at least has it, (M, K)."""
+    """Return the probability that a slice at least has it, (M, K)."""
     if how == "max":
         return _over_slices(np.maximum, probs, studies)
     return 1 - _over_slices(np.multiply, 1 - probs, studies)
 
 
 def _over_slices(combine: np.ufunc, values: NDArray[Any], studies: ArrayLike) -> NDArray[Any]:
-    """Combine the rows (N, …) of each study: (M, …)."""
+    """Return the rows (N, …) of each study combined: (M, …)."""
     numbers = np.asarray(studies)
     order = numbers.argsort(kind="stable")
     starts = np.searchsorted(numbers[order], np.arange(numbers.max() + 1))

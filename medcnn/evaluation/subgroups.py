@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcnn.evaluation.figures import Figure
+from medcnn.evaluation.figures import Figure, figure_of
 from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.predictions import Predictions
@@ -22,7 +22,7 @@ MOST_VALUES = 20  # of a column; one with more is no grouping, or if numbers is 
 def subgroups(
     known: Predictions, columns: Sequence[str], *, least: int, resamples: int
 ) -> list[dict[str, Any]]:
-    """Figures of each subgroup, and how they differ from those of all other samples.
+    """Return the figures of each subgroup, and their differences from those of all others.
 
     Args:
         known: Predictions whose labels are known.
@@ -53,24 +53,22 @@ def subgroups(
 
 
 def _figures(part: Predictions, resamples: int) -> dict[str, Figure]:
+    """Return the figures that are shown of subgroups."""
     figures = figures_with_intervals(part, resamples=resamples, by_class=False)
     return {name: figures[name] for name in SHOWN if name in figures}
 
 
 def _difference(group: Figure, rest: Figure) -> Figure:
+    """Return a group's figure less that of the rest."""
     first, second = (
-        Interval(*map(_number, (f["value"], f["low"], f["high"]))) for f in (group, rest)
+        Interval(*np.array([f["value"], f["low"], f["high"]], float).tolist())  # None is NaN
+        for f in (group, rest)
     )
-    found = [None if np.isnan(v) else float(v) for v in difference_interval(first, second)]
-    return {"value": found[0], "low": found[1], "high": found[2], "n": group["n"] + rest["n"]}
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+    return figure_of(difference_interval(first, second), group["n"] + rest["n"])
 
 
 def _parts(values: "pd.Series[Any]", column: str) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Names and members (N,) of the groups that a column makes; unknown values make none."""
+    """Yield names and members (N,) of the groups that a column makes; unknown values make none."""
     numbers = pd.to_numeric(values, errors="coerce")
     many = values.nunique() > MOST_VALUES
     if column == "age" and numbers.notna().any():
@@ -85,7 +83,7 @@ def _parts(values: "pd.Series[Any]", column: str) -> Iterator[tuple[str, NDArray
 
 
 def _bands(numbers: "pd.Series[float]", cuts: Sequence[float]) -> "pd.Series[Any]":
-    """``<18``, ``18–39``, …, ``≥65`` for ages; NaN stays unknown."""
+    """Return the names of bands: ``<18``, ``18–39``, …, ``≥65`` for ages; NaN stays unknown."""
     whole = all(float(cut).is_integer() for cut in cuts) and bool((numbers.dropna() % 1 == 0).all())
     names = [f"<{cuts[0]:g}"]
     for low, high in pairwise(cuts):
@@ -96,7 +94,7 @@ def _bands(numbers: "pd.Series[float]", cuts: Sequence[float]) -> "pd.Series[Any
 
 
 def _order(name: Any) -> tuple[int, float, str]:
-    """Bands by where they begin, others by name."""
+    """Return a key for sorting: bands by their start, others by name."""
     text = str(name)
     if text.startswith("<"):
         return 0, -np.inf, text

@@ -383,7 +383,9 @@ def test_the_surest_are_those_whose_decision_is_likeliest() -> None:
     """At a threshold of 0.2, 0.3 is called ill with a confidence of 0.3, the least of all."""
     ill = np.array([0.3, 0.9, 0.05, 0.35])
     table = pd.DataFrame({"prob:well": 1 - ill, "prob:ill": ill, "label": ["well", *["ill"] * 3]})
+    table["row"] = range(4)
     told = Predictions.of(table, task="binary", class_names=["well", "ill"], positive=1)
     level = analyse_level(told, Settings({"rule": "0.2", "threshold": 0.2}, resamples=10))
     # well, wrong, 0.95; ill, right, 0.9; ill, right, 0.35; ill, wrong, 0.3
     assert level["selective"]["risk"] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 2])
+    assert [error["row"] for error in level["errors"]] == [2, 0]

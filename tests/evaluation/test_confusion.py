@@ -29,7 +29,7 @@ def quadratic(matrix: Any) -> np.ndarray:
     return confusion.quadratic_kappa(counts_of(matrix), squares)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 5, 100])
+@pytest.mark.parametrize("classes", [2, 5])
 def test_against_scikit_learn(classes: int) -> None:
     labels, decisions, counts = matrix(classes)
     options: dict[str, Any] = {"average": None, "labels": range(classes)}

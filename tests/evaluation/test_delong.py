@@ -79,7 +79,7 @@ def theirs(truth: np.ndarray, scores: np.ndarray, **options: Any) -> Any:
     return library.roc_auc_score(truth.astype(int), scores, **options)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_delong_against_confidenceinterval(seed: int) -> None:
     scores, truth, _ = sample(seed, n=200, models=1)
     area, (low, high) = theirs(truth, scores[0], confidence_level=0.9)
@@ -151,7 +151,7 @@ def test_undefined_is_nan() -> None:
     assert np.isnan(one_patient[1:]).all()
 
 
-@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("level", [0.8, 0.95])
 def test_interval_solves_its_equation(level: float) -> None:
     """(A − a)² = z² a (1 − a) r / m, solved for a without its closed form."""
     scores, truth, groups = sample(6, n=80, models=1)

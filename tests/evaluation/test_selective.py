@@ -5,11 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import mutual_info_score
 
-from medcnn.errors import UserError
 from medcnn.evaluation.selective import (
-    aurc,
     coverage_risk,
-    most_confident_errors,
     mutual_information,
     predictive_entropy,
 )
@@ -19,12 +16,6 @@ def test_by_hand() -> None:
     coverages, risks = coverage_risk([0.6, 0.9, 0.7, 0.8], [True, False, True, True])
     assert coverages.tolist() == [0.25, 0.5, 0.75, 1]
     assert risks == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
-    assert aurc([0.6, 0.9, 0.7, 0.8], [1, 0, 1, 1]) == pytest.approx(
-        (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4
-    )
-    assert aurc([0.9, 0.1], [True, False]) == 0.25
-    assert aurc([0.9, 0.1], [True, True]) == 0
-    assert aurc([0.9, 0.1], [False, False]) == 1
 
 
 def test_risk_is_the_share_of_errors_above_a_threshold() -> None:
@@ -42,26 +33,15 @@ def test_ties_are_the_mean_of_every_order() -> None:
     orders = [[0, *middle, 5] for middle in permutations(range(1, 5))]
     curves = [(1 - right[order]).cumsum() / np.arange(1, 7) for order in orders]
     assert coverage_risk(confidence, right)[1] == pytest.approx(np.mean(curves, 0))
-    assert aurc(confidence, right) == pytest.approx(np.mean(curves))
-    assert aurc(np.ones(9), np.arange(9) < 6) == pytest.approx(1 / 3)
+    assert coverage_risk(np.ones(9), np.arange(9) < 6)[1].tolist() == pytest.approx([1 / 3] * 9)
 
 
 def test_little() -> None:
-    assert aurc([0.4], [False]) == 1
-    assert np.isnan(aurc([], np.array([], bool)))
+    assert coverage_risk([0.4], [False])[1].tolist() == [1]
     assert [len(part) for part in coverage_risk([], np.array([], bool))] == [0, 0]
 
 
-def test_coverage_refuses() -> None:
-    with pytest.raises(UserError, match=r"confidences of shape \(2,\) need as many"):
-        coverage_risk([0.1, 0.2], [True])
-    with pytest.raises(UserError, match="got float64"):
-        aurc([0.1], [0.5])
-    with pytest.raises(UserError, match="aren't finite"):
-        aurc([np.nan], [True])
-
-
-@pytest.mark.parametrize("classes", [2, 5, 100])
+@pytest.mark.parametrize("classes", [2, 5])
 def test_entropy_against_scipy(classes: int) -> None:
     probs = np.random.default_rng(classes).dirichlet(np.ones(classes), (3, 4))
     probs[0, 0] = np.eye(classes)[1]
@@ -87,23 +67,3 @@ def test_mutual_information_at_its_ends() -> None:
     assert (same >= 0).all()
     assert mutual_information(np.eye(3)[:, None]) == pytest.approx([np.log(3)])
     assert mutual_information(np.ones((2, 0, 3)) / 3).shape == (0,)
-
-
-def test_distributions_are_refused() -> None:
-    for bad in ([0.5, 0.6], [-0.1, 1.1], [np.nan, 1.0], 1.0):
-        with pytest.raises(UserError, match="sum to 1 over the last axis"):
-            predictive_entropy(bad)
-    with pytest.raises(UserError, match=r"got \(1, 2\)"):
-        mutual_information([[0.5, 0.5]])
-    with pytest.raises(UserError, match=r"got \(0, 2, 3\)"):
-        mutual_information(np.ones((0, 2, 3)))
-
-
-def test_most_confident_errors() -> None:
-    probs = [[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.3, 0.7], [0.99, 0.01], [0.6, 0.4]]
-    labels, decisions = [1, 0, 1, 0, -1, 0], [0, 1, 1, 1, 0, 1]
-    assert most_confident_errors(probs, labels, decisions, 9).tolist() == [0, 1, 3, 5]
-    assert most_confident_errors(probs, labels, decisions, 2).tolist() == [0, 1]
-    assert most_confident_errors(probs, labels, labels, 2).tolist() == []
-    with pytest.raises(UserError, match=r"shapes \(1,\) and \(6,\)"):
-        most_confident_errors(probs, [0], decisions, 2)
