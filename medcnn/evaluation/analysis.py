@@ -25,7 +25,7 @@ FEW = 30  # samples of the smaller class below which bootstrap intervals are too
 class Settings(NamedTuple):
     """The settings of an evaluation.
 
-    Args:
+    Attributes:
         operating_point: The one chosen on the validation split: rule, chosen_on, threshold,
             sensitivity and specificity there, of several labels ``labels`` with the last three
             of each; None where nothing was. Of pooled folds rule, chosen_on and ``thresholds``,
