@@ -43,7 +43,7 @@ class Look(NamedTuple):
 
 
 def looks_at(size: Sequence[int]) -> list[Look]:
-    """The looks at images of a size, the coarsest first; where the limits come from: docs/data.md.
+    """The looks at images of a size, the coarsest first; the limits: docs/findings/data.md.
 
     Args:
         size: (H, W) or (D, H, W).
