@@ -1,6 +1,5 @@
 """Whose a folder is: one process at a time, as long as it lives."""
 
-import fcntl
 import json
 import os
 import platform
@@ -13,6 +12,7 @@ from typing import IO, Any
 import psutil
 
 from medcnn.errors import UserError
+from medcnn.jobs import file_locks
 
 LOCK = ".claim"
 WRITTEN = 10  # seconds in which whoever made a lock has written its name into it
@@ -89,7 +89,7 @@ def _left_behind(lock: Path) -> IO[str] | None:
     file = None
     with suppress(FileNotFoundError, BlockingIOError):
         file = lock.open("r+", encoding="utf-8")
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the file is closed
+        file_locks.lock(file, wait=False)
         there = os.path.samestat(os.fstat(file.fileno()), lock.stat())
         if there and _abandoned(lock):  # still, as another may have got it meanwhile
             file.truncate()

@@ -28,7 +28,7 @@ else: print("mine", flush=True); sys.stdin.read()
 TAKEOVER = """
 import sys
 from pathlib import Path
-from medcnn import claims
+from medcnn.jobs import claims
 living = claims.living
 def slow(owner):
     found = living(owner)

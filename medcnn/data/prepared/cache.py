@@ -14,7 +14,6 @@ tell), and what was cut off or overwritten is forgotten, and so prepared anew. P
 are kept as hashes only, since they can tell who a patient is.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -33,6 +32,7 @@ from medcnn.data.image import Array
 from medcnn.data.prepared.cache_index import DamagedError, damaged, open_index
 from medcnn.data.prepared.cache_room import in_use, make_room
 from medcnn.errors import UserError, reason
+from medcnn.jobs.file_locks import lock
 
 Facts = dict[str, Any]
 
@@ -251,16 +251,16 @@ class Cache:
             BlockingIOError: It has it still, and `wait` is false.
         """
         with self._writing():
-            lock = (self.folder / "fill.lock").open("w")
-        with lock:
+            file = (self.folder / "fill.lock").open("w")
+        with file:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file, wait=False)
                 waited = False
             except BlockingIOError:
                 if not wait:
                     raise
                 print("another process prepares images with the same settings: waiting", flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                lock(file)
                 waited = True
             yield waited
 

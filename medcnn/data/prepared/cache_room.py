@@ -1,6 +1,5 @@
 """Room in a cache folder: which chains are in use, and which are cleared for others."""
 
-import fcntl
 import os
 import shutil
 from contextlib import suppress
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from medcnn.errors import UserError
+from medcnn.jobs.file_locks import lock
 
 LOCK = "use.lock"  # in a chain's folder; shared by the processes that use it
 
@@ -24,11 +24,11 @@ def in_use(folder: Path) -> IO[str]:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # cleared since it was made
-            lock = (folder / LOCK).open("w")
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            if _is_there(lock, folder / LOCK):
-                return lock
-            lock.close()
+            file = (folder / LOCK).open("w")
+            lock(file, shared=True)
+            if _is_there(file, folder / LOCK):
+                return file
+            file.close()
 
 
 def _is_there(file: IO[str], path: Path) -> bool:
@@ -83,9 +83,9 @@ def _bytes_in(folder: Path) -> int:
 def _clear(folder: Path) -> bool:
     """Delete a chain's folder unless a process uses it, or it isn't a chain's folder."""
     path = folder / LOCK
-    with suppress(OSError), path.open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not _is_there(lock, path):
+    with suppress(OSError), path.open("r+") as file:
+        lock(file, wait=False)
+        if not _is_there(file, path):
             return False
         for child in folder.iterdir():
             if child != path:

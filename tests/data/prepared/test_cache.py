@@ -2,6 +2,8 @@ import fcntl
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -312,3 +314,17 @@ def test_a_damaged_index_is_made_anew(
         with cache.filling():
             cache.add("new", image(3), {})
         assert cache.pack("uint8-1x4x6").shape[0] == 1
+
+
+def test_only_the_cache_needs_file_locks(tmp_path: Path) -> None:
+    code = f"""import sys
+sys.modules["fcntl"] = None  # as on Windows
+import medcnn
+medcnn.load
+from medcnn.data.prepared.cache import Cache
+Cache({str(tmp_path)!r}, "chain")"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith(
+        "medcnn.errors.UserError: run directories and prepared images need file locks"
+    )
