@@ -88,7 +88,7 @@ def test_one_bad_file_does_not_stop_the_rest(
     assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["a-gradcam.png"]
     with pytest.raises(UserError, match="image="):
         jobs.explain(checkpoint(phantom_run), f"image='{tmp_path / 'nowhere'}'", out)
-    with pytest.raises(UserError, match="method=magic"):
+    with pytest.raises(UserError, match="methods=magic"):
         jobs.explain(checkpoint(phantom_run), f"image='{films}'", out, "methods=magic")
 
 
