@@ -1,7 +1,6 @@
 """``python -m medcnn.train``: train, test and look."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -11,9 +10,6 @@ from medcnn.jobs.atomic_files import for_spreadsheets
 from medcnn.jobs.interruption import requeue
 from medcnn.jobs.rundir import RunDir, how_to_go_on
 from medcnn.training.run import open_run, recorded, summarise_sweep
-
-if TYPE_CHECKING:
-    pass
 
 
 def train(cfg: DictConfig, trust: list[str]) -> float:

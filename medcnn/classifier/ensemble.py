@@ -114,10 +114,10 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
         UserError: Not a checkpoint, or one that names a class which is not trusted.
     """
     path = Path(checkpoint)
-    if path.name == FILE or (path / FILE).is_file():
-        members = [load_one(member, trust=trust) for member in read_ensemble(path)]
-        return Ensemble(members, read_choices(path)).eval()
-    return load_one(path, trust=trust)
+    if not is_ensemble(path):
+        return load_one(path, trust=trust)
+    members = [load_one(member, trust=trust) for member in read_ensemble(path)]
+    return Ensemble(members, read_choices(path)).eval()
 
 
 def load_members(
@@ -144,10 +144,8 @@ def load_members(
     given = [Path(one) for one in ([checkpoint] if checkpoint is not None else ensemble)]
     paths: list[Path] = []
     for one in given:
-        if one.name == FILE or (one / FILE).is_file():
-            paths += read_ensemble(one)
-        else:
-            paths.append(RunDir(one).best if ensemble and one.is_dir() else one)
+        run = bool(ensemble) and one.is_dir() and not is_ensemble(one)
+        paths += [RunDir(one).best] if run else members_of(one)
     trusted = list(trust)
     members = [load_one(path, trust=trusted) for path in paths]
     check_alike([member.card for member in members])
@@ -161,6 +159,16 @@ def write_ensemble(
     """Write ensemble.json: the members' checkpoints, relative to its folder, and their choices."""
     members = [path.relative_to(folder).as_posix() for path in checkpoints]
     write_json(folder / FILE, {"members": members, "choices": choices or {}})
+
+
+def is_ensemble(path: Path) -> bool:
+    """Return whether a path is the run directory of a cross-validation, or its ensemble.json."""
+    return path.name == FILE or (path / FILE).is_file()
+
+
+def members_of(path: Path) -> list[Path]:
+    """Return the checkpoint itself; of a cross-validation that of each fold."""
+    return read_ensemble(path) if is_ensemble(path) else [path]
 
 
 def read_choices(path: Path) -> Choices:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from medcnn.classifier.card import check_fits
 from medcnn.classifier.checkpoint import load
-from medcnn.classifier.ensemble import FILE, read_ensemble
+from medcnn.classifier.ensemble import FILE, members_of
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evidence import Explainer, draw_gallery
@@ -70,13 +70,6 @@ def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     shutil.rmtree(folder / "parts")
     _report(result, page)
     return result
-
-
-def members_of(checkpoint: Path) -> list[Path]:
-    """The checkpoint itself; of the run directory of a cross-validation that of each fold."""
-    if checkpoint.name == FILE or (checkpoint / FILE).is_file():
-        return read_ensemble(checkpoint)
-    return [checkpoint]
 
 
 def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -24,9 +24,6 @@ from medcnn.training.callbacks import (
     OwnSignals,
     ProgressBar,
 )
-
-if TYPE_CHECKING:
-    pass
 
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the run
     logging.getLogger(_library).setLevel(logging.ERROR)
