@@ -1,4 +1,4 @@
-"""What one classifier and an ensemble of them have in common."""
+"""The common part of a classifier and an ensemble: names, thresholds, decisions."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from medcnn.objective import Objective
 
 
 class BaseClassifier(nn.Module):
-    """Names, thresholds and decisions; `classify` of the two that build on it gives probabilities.
+    """Names, thresholds and decisions; its two subclasses add `classify`.
 
     The attributes are those of `medcnn.classifier.classifier.Classifier`.
     """
@@ -29,7 +29,7 @@ class BaseClassifier(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def autocast(self) -> torch.autocast:

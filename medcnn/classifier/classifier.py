@@ -64,7 +64,7 @@ class Classifier(BaseClassifier):
 
     @property
     def spatial(self) -> bool:
-        """Whether the net has feature maps to draw."""
+        """True if the net has feature maps to draw."""
         return bool(getattr(self.net, "spatial", True))
 
     def normalise(self, images: Tensor) -> Tensor:

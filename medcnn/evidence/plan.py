@@ -1,4 +1,4 @@
-"""What is measured of a classifier's maps on a split: which scores, of which images."""
+"""The plan of a measurement: scores of a classifier's maps on a split, and their images."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Plan:
 
     @property
     def untuned(self) -> bool:
-        """Whether localisation goes without a threshold of its own."""
+        """True if localisation goes without a threshold of its own."""
         return not len(self.tuning) and any(group == "localisation" for group, _, _ in self.steps)
 
 
@@ -50,7 +50,7 @@ def make_plan(
     sample: int,
     batch_size: int,
 ) -> Plan:
-    """Return what is measured.
+    """Return the plan of a measurement.
 
     Args:
         explainer: The classifier and its data.
