@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from medcnn.cam.subject import Subject
+from medcnn.cam.decisions import Decisions
 from medcnn.cam.targets import Targets, gradients_of
 from medcnn.errors import UserError
 
@@ -18,7 +18,7 @@ SMOOTHGRAD_COPIES, SMOOTHGRAD_SPREAD = 16, 0.15
 PATH_NODES = 32
 
 
-def gradient(subject: Subject) -> Tensor:
+def gradient(decisions: Decisions) -> Tensor:
     """Return the gradient of the score with respect to the image, (N, T, *spatial).
 
     M^c(x) = max_c |∂y^c/∂I_c(x)|
@@ -26,10 +26,10 @@ def gradient(subject: Subject) -> Tensor:
     K. Simonyan, A. Vedaldi, A. Zisserman, "Deep inside convolutional networks: visualising image
     classification models and saliency maps", ICLR workshop 2014.
     """
-    return _gradients(subject, subject.images).abs().amax(2)
+    return _gradients(decisions, decisions.images).abs().amax(2)
 
 
-def smoothgrad(subject: Subject) -> Tensor:
+def smoothgrad(decisions: Decisions) -> Tensor:
     """Return the mean gradient over noisy copies of the image, (N, T, *spatial).
 
     M^c(x) = max_c |1/n Σ_i ∂y^c/∂I_c(x) at I + ε_i|,    ε_i ~ N(0, σ²)
@@ -38,19 +38,19 @@ def smoothgrad(subject: Subject) -> Tensor:
     σ = 0.15 of the range of the image's values. The noise is the same for every image, so that a
     map doesn't depend on the batch.
     """
-    images = subject.images
+    images = decisions.images
     spread = images.flatten(1).amax(1) - images.flatten(1).amin(1)
     spread = spread.reshape(-1, *[1] * (images.dim() - 1)) * SMOOTHGRAD_SPREAD
     generator = torch.Generator().manual_seed(0)
-    targets = _resolved(subject)
+    targets = _resolved(decisions)
     found = []
     for _ in range(SMOOTHGRAD_COPIES):
         noise = torch.randn(images.shape[1:], generator=generator).to(images)
-        found.append(_gradients(subject, images + spread * noise, targets))
+        found.append(_gradients(decisions, images + spread * noise, targets))
     return torch.stack(found).mean(0).abs().amax(2)
 
 
-def integrated_gradients(subject: Subject) -> Tensor:
+def integrated_gradients(decisions: Decisions) -> Tensor:
     """Return the gradient along the way from a black image, (N, T, *spatial), signed.
 
     M^c(x) = Σ_c (I_c(x) − I'_c(x)) · ∫_0^1 ∂y^c/∂I_c(x) at I' + t (I − I') dt,    I' = 0
@@ -60,17 +60,17 @@ def integrated_gradients(subject: Subject) -> Tensor:
     y^c(I) − y^c(I') ("completeness"), up to the error of Gauss and Legendre's quadrature with 32
     nodes.
     """
-    images = subject.images
-    targets = _resolved(subject)
+    images = decisions.images
+    targets = _resolved(decisions)
     nodes, weights = np.polynomial.legendre.leggauss(PATH_NODES)
     integral = torch.zeros(())
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-        slope = _gradients(subject, float(node) * images, targets)
+        slope = _gradients(decisions, float(node) * images, targets)
         integral = integral.to(slope) + float(weight) * slope
     return (images[:, None].float() * integral).sum(2)
 
 
-def guided_backprop(subject: Subject) -> Tensor:
+def guided_backprop(decisions: Decisions) -> Tensor:
     """Return the gradient with ReLUs that pass back positive values only, (N, T, *spatial).
 
     M^c(x) = max_c |R_c(x)|, R backpropagated with R_in = [input > 0] · [R_out > 0] · R_out
@@ -83,25 +83,27 @@ def guided_backprop(subject: Subject) -> Tensor:
         UserError: The net has no ReLU.
     """
     mode = _GuidedReLUs()
-    found = _gradients(subject, subject.images, mode=mode)
+    found = _gradients(decisions, decisions.images, mode=mode)
     if not mode.seen:
         raise UserError("method=guided_backprop: the net has no ReLU; use method=gradient")
     return found.abs().amax(2)
 
 
-def _resolved(subject: Subject) -> Targets:
+def _resolved(decisions: Decisions) -> Targets:
     """Return the targets of the images themselves, for all points at which there is a gradient."""
     with torch.inference_mode(False), torch.no_grad():
-        return subject.targets.resolved(subject.net(subject.images.clone()))
+        return decisions.targets.resolved(decisions.net(decisions.images.clone()))
 
 
-def _gradients(subject: Subject, images: Tensor, targets: Any = None, mode: Any = None) -> Tensor:
+def _gradients(
+    decisions: Decisions, images: Tensor, targets: Any = None, mode: Any = None
+) -> Tensor:
     """Return gradients (N, T, C, *spatial) float32 of the scores with respect to images."""
     with torch.inference_mode(False), torch.enable_grad():
         x = images.detach().clone().requires_grad_()
         with mode or nullcontext():
-            logits = subject.net(x)
-        targets = subject.targets.resolved(logits) if targets is None else targets
+            logits = decisions.net(x)
+        targets = decisions.targets.resolved(logits) if targets is None else targets
         scores = targets.scores(logits)
         found = [of_images for (of_images,) in gradients_of(scores, [x])]
     return torch.stack(found, 1).float()

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from medcnn.cam.decisions import ClassifierNet, Decisions, decisions_of
 from medcnn.cam.from_input import gradient, guided_backprop, integrated_gradients, smoothgrad
 from medcnn.cam.methods import (
     by_activations,
@@ -23,12 +24,11 @@ from medcnn.cam.methods import (
 )
 from medcnn.cam.perturbation import ablationcam, occlusion, scorecam
 from medcnn.cam.smoothing import smoothed
-from medcnn.cam.subject import ClassifierNet, Subject, make_subject
 from medcnn.cam.targets import Chosen
 from medcnn.errors import UserError, check_whole_number
 from medcnn.objective import Objective
 
-Method = Callable[[Subject], Tensor]
+Method = Callable[[Decisions], Tensor]
 """From N images with T targets each to raw maps (N, T, *spatial), of any spatial size."""
 
 OF_A_STAGE: dict[str, Method] = {
@@ -108,21 +108,21 @@ def explain(
     """
     stages = [stage] if isinstance(stage, str) else list(stage)
     _check(method, stages, size, smooth)
-    subject = make_subject(net, images, targets, stages, objective)
+    decisions = decisions_of(net, images, targets, stages, objective)
     with _autocast_without_cache(images.device.type):
         if smooth:
             with torch.no_grad():
-                chosen = subject.targets.resolved(subject.net(images))
+                chosen = decisions.targets.resolved(decisions.net(images))
             once = partial(explain, method=method, stage=stage, objective=objective)
             aim = chosen.function or chosen.classes
             return smoothed(lambda batch: once(net, batch, aim), images, smooth, flip)
-        if len(subject.pieces) > 2:
-            maps = fused(subject, layercam)
+        if len(decisions.pieces) > 2:
+            maps = fused(decisions, layercam)
         else:
-            maps = (OF_A_STAGE | OF_THE_INPUT)[method](subject).float()
+            maps = (OF_A_STAGE | OF_THE_INPUT)[method](decisions).float()
             if size is not None:
                 maps = resized(maps.flatten(0, 1), images.shape[2:]).unflatten(0, maps.shape[:2])
-    return maps[:, 0] if subject.targets.single else maps
+    return maps[:, 0] if decisions.targets.single else maps
 
 
 def normalise(maps: Tensor) -> Tensor:

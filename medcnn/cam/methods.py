@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medcnn.cam.decisions import Decisions
 from medcnn.cam.linear_head import class_weights
-from medcnn.cam.subject import Subject
 from medcnn.cam.targets import gradients_of
 from medcnn.errors import UserError
 
@@ -122,44 +122,44 @@ def eigencam(activations: Tensor) -> Tensor:
     return projected.relu().float().unflatten(1, activations.shape[2:])
 
 
-def by_class_weights(subject: Subject) -> Tensor:
+def by_class_weights(decisions: Decisions) -> Tensor:
     """Return maps (N, T, *spatial) of `cam`: one forward pass and no gradient.
 
     Raises:
         UserError: The head isn't one that has class weights.
     """
-    if not subject.at_end:
+    if not decisions.at_end:
         raise UserError("method=cam: defined for stage=last only; use method=gradcam")
-    activations = subject.activations()
-    targets = subject.targets
+    activations = decisions.activations()
+    targets = decisions.targets
     if targets.function is not None:
         raise UserError("method=cam: a function as target has no weights; use method=gradcam")
     with torch.no_grad():
-        targets = targets.resolved(subject.head(activations.clone()))
+        targets = targets.resolved(decisions.head(activations.clone()))
         assert targets.classes is not None
-        classes = targets.classes.reshape(len(subject.images), -1)
+        classes = targets.classes.reshape(len(decisions.images), -1)
         weights = [
-            class_weights(subject.head, activations, one, targets.objective)
+            class_weights(decisions.head, activations, one, targets.objective)
             for one in classes.unbind(1)
         ]
         return torch.stack([cam(activations.float(), one) for one in weights], 1)
 
 
-def by_gradients(subject: Subject, formula: Formula) -> Tensor:
+def by_gradients(decisions: Decisions, formula: Formula) -> Tensor:
     """Return maps (N, T, *spatial) of a formula of activations and gradients, at one stage."""
-    (activations,), gradients = _gradients(subject)
+    (activations,), gradients = _gradients(decisions)
     return torch.stack([formula(activations, one) for (one,) in gradients], 1)
 
 
-def by_activations(subject: Subject, formula: Callable[[Tensor], Tensor]) -> Tensor:
+def by_activations(decisions: Decisions, formula: Callable[[Tensor], Tensor]) -> Tensor:
     """Return maps (N, T, *spatial) of a formula of activations alone."""
-    activations = subject.activations()
+    activations = decisions.activations()
     with torch.no_grad():
-        targets = subject.targets.resolved(subject.pieces[-1](activations.clone()))
+        targets = decisions.targets.resolved(decisions.pieces[-1](activations.clone()))
         return formula(activations.float())[:, None].repeat_interleave(targets.count, 1)
 
 
-def fused(subject: Subject, formula: Formula) -> Tensor:
+def fused(decisions: Decisions, formula: Formula) -> Tensor:
     """Return maps of several stages in one, (N, T, *image size): the highest, after scaling.
 
     M(x) = max_s tanh(γ M_s(x) / max M_s),    γ = 2
@@ -167,15 +167,15 @@ def fused(subject: Subject, formula: Formula) -> Tensor:
     P.-T. Jiang et al., "LayerCAM", 2021.
 
     Args:
-        subject: With several stages.
+        decisions: With several stages.
         formula: From activations and gradients to a map.
     """
-    activations, gradients = _gradients(subject)
+    activations, gradients = _gradients(decisions)
     maps = []
     for of_target in gradients:
         scaled = []
         for a, g in zip(activations, of_target, strict=True):
-            one = resized(formula(a, g), subject.images.shape[2:])
+            one = resized(formula(a, g), decisions.images.shape[2:])
             peak = one.flatten(1).amax(1).reshape(-1, *[1] * (one.dim() - 1))
             scaled.append(torch.tanh(FUSION_GAIN * one / torch.where(peak > 0, peak, torch.inf)))
         maps.append(torch.stack(scaled).amax(0))
@@ -190,20 +190,20 @@ def resized(maps: Tensor, size: torch.Size) -> Tensor:
     return F.interpolate(maps[:, None], size=size, mode=mode, align_corners=False)[:, 0]
 
 
-def _gradients(subject: Subject) -> tuple[list[Tensor], list[list[Tensor]]]:
+def _gradients(decisions: Decisions) -> tuple[list[Tensor], list[list[Tensor]]]:
     """Return activations of each stage, and for each target their gradients; float32, no graph.
 
     Only what comes after the first stage has a graph, so the backward pass stops there.
     """
-    first = subject.activations()
+    first = decisions.activations()
     with torch.inference_mode(False), torch.enable_grad():
         # Fresh copies: inference tensors can't be differentiated, and the next layer may work in
         # place.
         x = first.detach().clone().requires_grad_()
         activations = [x]
-        for piece in subject.pieces[1:-1]:
+        for piece in decisions.pieces[1:-1]:
             activations.append(piece(activations[-1].clone()))
-        logits = subject.pieces[-1](activations[-1].clone())
-        scores = subject.targets.resolved(logits).scores(logits)
+        logits = decisions.pieces[-1](activations[-1].clone())
+        scores = decisions.targets.resolved(logits).scores(logits)
         gradients = gradients_of(scores, activations)
     return [a.detach().float() for a in activations], [[g.float() for g in of] for of in gradients]

@@ -7,14 +7,14 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from medcnn.cam.decisions import Decisions
 from medcnn.cam.methods import cam, resized
-from medcnn.cam.subject import Subject
 
 COPIES = 16  # of images, that go through the net at once
 ABLATED = 2**25  # numbers, 128 MB, of activations that go through the head at once
 
 
-def scorecam(subject: Subject) -> Tensor:
+def scorecam(decisions: Decisions) -> Tensor:
     """Return Score-CAM: each channel weighted by the score of the image seen through it.
 
     H_k = U(s(A_k)),    w^c = softmax_k(y^c(I ∘ H_k)),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
@@ -25,24 +25,24 @@ def scorecam(subject: Subject) -> Tensor:
     baseline's score, the same for all channels, cancels in the softmax.
     One forward pass of the whole net for each channel that isn't constant.
     """
-    images = subject.images
-    activations = subject.activations()
+    images = decisions.images
+    activations = decisions.activations()
     with torch.inference_mode():
-        targets = subject.targets.resolved(subject.pieces[-1](activations.clone()))
+        targets = decisions.targets.resolved(decisions.pieces[-1](activations.clone()))
         low, high = activations.flatten(2).amin(2), activations.flatten(2).amax(2)
         varies = high > low
-        black = targets.scores(subject.net(torch.zeros_like(images)))  # what a constant one shows
+        black = targets.scores(decisions.net(torch.zeros_like(images)))  # what a constant one shows
         scores = black[:, None].repeat(1, activations.shape[1], 1).float()  # (N, K, T)
         for rows, channels in _parts(varies.nonzero(), COPIES):
             chosen = _scaled(activations[rows, channels], low[rows, channels], high[rows, channels])
             shown = resized(chosen.float(), images.shape[2:])[:, None]
             seen = images[rows] * shown.to(images.dtype)
-            logits = subject.net(_channels_last(seen))
+            logits = decisions.net(_channels_last(seen))
             scores[rows, channels] = targets.scores(logits, rows).float()
         return _weighted(activations, scores.softmax(1))
 
 
-def ablationcam(subject: Subject) -> Tensor:
+def ablationcam(decisions: Decisions) -> Tensor:
     """Return Ablation-CAM: each channel weighted by the score's loss without it.
 
     w_k^c = y^c − y^c(A_k = 0),    M^c(x) = ReLU(Σ_k w_k^c A_k(x))
@@ -52,11 +52,11 @@ def ablationcam(subject: Subject) -> Tensor:
     whole map, which would turn it over where y^c is below zero, and is left out. Only what comes
     after the stage is computed for each channel.
     """
-    activations = subject.activations()
-    after = subject.pieces[-1]
+    activations = decisions.activations()
+    after = decisions.pieces[-1]
     with torch.inference_mode():
         logits = after(activations.clone())
-        targets = subject.targets.resolved(logits)
+        targets = decisions.targets.resolved(logits)
         whole = targets.scores(logits).float()  # (N, T)
         losses = whole.new_zeros(*activations.shape[:2], whole.shape[1])
         there = (activations.flatten(2) != 0).any(2)  # the others lose nothing
@@ -67,7 +67,7 @@ def ablationcam(subject: Subject) -> Tensor:
         return _weighted(activations, losses)
 
 
-def occlusion(subject: Subject) -> Tensor:
+def occlusion(decisions: Decisions) -> Tensor:
     """Return the occlusion sensitivity: the score's loss when a window is grey; signed.
 
     M^c(x) = mean over the windows W that cover x of y^c(I) − y^c(I with W = 0)
@@ -76,11 +76,11 @@ def occlusion(subject: Subject) -> Tensor:
     Windows of an eighth of each side, half a window apart (volumes: a whole one); zero is, after
     normalisation, the mean intensity of the training images.
     """
-    images = subject.images
+    images = decisions.images
     size = images.shape[2:]
     with torch.inference_mode():
-        logits = subject.net(images)
-        targets = subject.targets.resolved(logits)
+        logits = decisions.net(images)
+        targets = decisions.targets.resolved(logits)
         whole = targets.scores(logits).float()
         total = whole.new_zeros(*whole.shape, *size)
         count = whole.new_zeros(size)
@@ -92,7 +92,7 @@ def occlusion(subject: Subject) -> Tensor:
             hidden = images.repeat(len(part), *[1] * (images.dim() - 1))
             for k, window in enumerate(part):
                 hidden[(slice(k * len(images), (k + 1) * len(images)), slice(None), *window)] = 0
-            logits = subject.net(_channels_last(hidden))
+            logits = decisions.net(_channels_last(hidden))
             lost = whole[rows] - targets.scores(logits, rows).float()
             for window, values in zip(part, lost.split(len(images)), strict=True):
                 total[(slice(None), slice(None), *window)] += values.reshape(

@@ -110,7 +110,7 @@ def stage_fields(net: Net) -> dict[str, ReceptiveField | None]:
 
 
 def after(module: nn.Module, field: ReceptiveField) -> ReceptiveField | None:
-    """The field after a module of a map with that field; None where it can't be told."""
+    """The field after a module of a map with that field; None where it is unknown."""
     root = nn.Sequential(module)
     try:
         graph = Tracer().trace(root)

@@ -1,4 +1,4 @@
-"""A net in pieces, and the images whose decisions are explained."""
+"""The decisions that are explained: of which net, cut where, on which images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class ClassifierNet(Protocol):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """What is explained.
+class Decisions:
+    """A net in pieces, and the images whose decisions are explained.
 
     Args:
         images: (N, C, *spatial), as the net takes them.
@@ -50,7 +50,7 @@ class Subject:
     targets: Targets
 
     def net(self, images: Tensor) -> Tensor:
-        """Logits (M, outputs) of images (M, C, *spatial).
+        """Return logits (M, outputs) of images (M, C, *spatial).
 
         Where there is a graph, each piece gets a copy, for it may work in place.
         """
@@ -59,7 +59,7 @@ class Subject:
         return images
 
     def activations(self) -> Tensor:
-        """Output (N, K, *spatial) of the first stage asked for, without a graph.
+        """Return the output (N, K, *spatial) of the first stage asked for, without a graph.
 
         Raises:
             UserError: It is no map over the image.
@@ -74,14 +74,14 @@ class Subject:
         return activations
 
 
-def make_subject(
+def decisions_of(
     net: nn.Module | ClassifierNet,
     images: Tensor,
     targets: Chosen,
     stages: Sequence[str],
     objective: Objective | None,
-) -> Subject:
-    """Cuts a net after some of its stages.
+) -> Decisions:
+    """Cut a net after some of its stages.
 
     Args:
         net: A net with ``features`` and ``head``, or one that can be taken apart so; wrapped in
@@ -111,17 +111,17 @@ def make_subject(
             raise UserError(f"stage={stage}: choose one of {', '.join([*names, 'last'])}")
     what = Targets(targets, objective)
     if not names:
-        return Subject(images, (bare.features, bare.head), ("last",), bare.head, True, what)
+        return Decisions(images, (bare.features, bare.head), ("last",), bare.head, True, what)
     ends = sorted({len(names) if s == "last" else names.index(s) + 1 for s in stages})
     inner = [bare.features[a:b] for a, b in zip([0, *ends], ends, strict=False)]
     rest = bare.features[ends[-1] :]
     pieces = (*inner, bare.head if len(rest) == 0 else lambda x: bare.head(rest(x)))
     at_end = ends == [len(names)]
-    return Subject(images, pieces, tuple(stages), bare.head, at_end, what)
+    return Decisions(images, pieces, tuple(stages), bare.head, at_end, what)
 
 
 def unwrapped(net: Any) -> Any:
-    """The net itself, out of DistributedDataParallel and torch.compile."""
+    """Return the net itself, out of DistributedDataParallel and torch.compile."""
     while not isinstance(net, Net):
         if hasattr(net, "_orig_mod"):
             net = net._orig_mod
