@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
 
 
 def answer(arguments: list[str]) -> Iterator[str]:
-    """The lines to print, each as soon as it is known.
+    """Yield the lines to print, each as soon as it is known.
 
     Raises:
         UserError: Arguments that can't be, or that don't fit the net.
@@ -90,7 +90,7 @@ def answer(arguments: list[str]) -> Iterator[str]:
 
 
 def row(net: Facts) -> str:
-    """One line of the table."""
+    """Return one line of the table."""
     field = net.field
     return ROW.format(
         net.name,
@@ -105,7 +105,7 @@ def row(net: Facts) -> str:
 
 
 def count(number: int) -> str:
-    """A large number in three digits.
+    """Return a large number in three digits.
 
     >>> count(1_814_073_344), count(416_520), count(7_840)
     ('1.81 G', '417 k', '7.84 k')
@@ -120,7 +120,7 @@ def count(number: int) -> str:
 
 
 def layers(name: str, settings: dict[str, Any]) -> Iterator[str]:
-    """The layers of one net, then its stages.
+    """Yield the layers of one net, then its stages.
 
     Raises:
         UserError: Unknown name or option, or an input that the net can't take.
@@ -138,7 +138,7 @@ def layers(name: str, settings: dict[str, Any]) -> Iterator[str]:
 
 
 def summary(net: Net, shape: tuple[int, ...]) -> str:
-    """Torchinfo's table of layers, without weights or images in memory."""
+    """Return torchinfo's table of layers, without weights or images in memory."""
     import torch
     from torchinfo import summary as summarise
 
@@ -156,7 +156,7 @@ def summary(net: Net, shape: tuple[int, ...]) -> str:
 
 
 def stages(net: Net, shape: tuple[int, ...]) -> Iterator[str]:
-    """A line for each stage: its map, and what a cell of that sees."""
+    """Yield a line for each stage: its map, and what a cell of that sees."""
     if not net.spatial:
         yield f"no feature map; MACs {count(count_macs(net, shape))}"
         return
@@ -171,7 +171,7 @@ def stages(net: Net, shape: tuple[int, ...]) -> Iterator[str]:
 
 
 def read_settings(arguments: list[str]) -> dict[str, Any]:
-    """Values by key of ``key=value``; ``model.`` before a key, as in training, is left out.
+    """Return values by key of ``key=value``; ``model.`` before a key, as in training, is left out.
 
     Raises:
         UserError: A value that isn't YAML, or a key that isn't an option.
@@ -192,7 +192,7 @@ def read_settings(arguments: list[str]) -> dict[str, Any]:
 
 
 def read_shape(text: str) -> tuple[int, ...]:
-    """Channels and size of an image.
+    """Return channels and size of an image.
 
     >>> read_shape("1x64×64")
     (1, 64, 64)

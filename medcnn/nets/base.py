@@ -1,4 +1,4 @@
-"""What every net is, and the few parts that several families share."""
+"""The contract of every net, and the few parts that several families share."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ class Net(nn.Module):
     """
 
     spatial = True
-    """Whether ``features(x)`` is a map over the image, which a class activation map needs."""
+    """True where ``features(x)`` is a map over the image, which a class activation map needs."""
 
     input_size: tuple[int, ...] | None
     """Spatial size of the images that it was built for, where that is known."""
@@ -74,7 +74,7 @@ class Net(nn.Module):
         self.input_size = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) of images (N, in_channels, *spatial).
+        """Return logits (N, num_classes) of images (N, in_channels, *spatial).
 
         Raises:
             UserError: Wrong number of dimensions or channels, or images below `min_size`.
@@ -84,7 +84,7 @@ class Net(nn.Module):
         return logits
 
     def check_input(self, x: Tensor) -> None:
-        """Raises UserError if a batch x doesn't fit the net; compares a few integers."""
+        """Raise UserError if a batch x doesn't fit the net; compares a few integers."""
         if x.ndim != self.spatial_dims + 2:
             raise UserError(
                 f"{self.name} with spatial_dims={self.spatial_dims} needs batches of "
@@ -99,7 +99,7 @@ class Net(nn.Module):
         self.check_size(x.shape[2:])
 
     def check_size(self, size: Sequence[int]) -> None:
-        """Raises UserError if images of a spatial size, (H, W) or (D, H, W), are too small."""
+        """Raise UserError if images of a spatial size, (H, W) or (D, H, W), are too small."""
         if min(size) >= self.min_size:
             return
         hint = " or model.stem=small" if self.stem == "imagenet" else ""
@@ -111,13 +111,13 @@ class Net(nn.Module):
 
 
 def layer(kind: LayerKind, spatial_dims: int) -> Callable[..., nn.Module]:
-    """The class of a layer for 2 or 3 dimensions of space: ``layer("Conv", 3)`` is `nn.Conv3d`."""
+    """Return the class of a layer for 2 or 3 dimensions: ``layer("Conv", 3)`` is `nn.Conv3d`."""
     found: Callable[..., nn.Module] = getattr(nn, f"{kind}{spatial_dims}d")
     return found
 
 
 def scaled(channels: int, width: float, multiple: int = 1) -> int:
-    """A number of channels times `width`, rounded to a multiple (of groups), at least one of it.
+    """Return channels times `width`, rounded to a multiple (of groups), at least one of it.
 
     >>> scaled(64, 0.25), scaled(6, 0.1), scaled(96, 0.51, multiple=2)
     (16, 1, 48)
@@ -126,7 +126,7 @@ def scaled(channels: int, width: float, multiple: int = 1) -> int:
 
 
 def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[Stem, int]) -> Stem:
-    """Which stem a net gets.
+    """Return the stem that a net gets.
 
     Args:
         stem: One of the net's stems, or ``auto``. Auto is small for images of up to 64 px and,
@@ -154,7 +154,7 @@ def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[S
 
 
 def choose_depth(family: str, depth: int, depths: Sequence[int]) -> int:
-    """Gives depth back, or raises UserError if it is not one of the family's depths."""
+    """Return depth, or raise UserError if it is not one of the family's depths."""
     if depth not in depths:
         listed = ", ".join(map(str, depths))
         raise UserError(f"model.depth={depth}: {family} comes in depths {listed}")
@@ -162,13 +162,13 @@ def choose_depth(family: str, depth: int, depths: Sequence[int]) -> int:
 
 
 def times(size: Sequence[int]) -> str:
-    """A size as people write it: (28, 28) is 28×28."""
+    """Return a size as people write it: (28, 28) is 28×28."""
     return "×".join(str(int(side)) for side in size)
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """A module in eval mode for a while; each of its parts is then in its own mode again."""
+    """Hold a module in eval mode for a while; each of its parts is then in its own mode again."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -197,7 +197,7 @@ def parts_of(chain: object) -> dict[str, nn.Module] | None:
 
 @torch.inference_mode()
 def stage_shapes(net: Net, input_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """Shape (K, *spatial) of what each stage of ``net.features`` gives for one image.
+    """Return the shape (K, *spatial) of what each stage of ``net.features`` gives for one image.
 
     Args:
         net: Any net, in any mode; it is as it was afterwards.
@@ -217,7 +217,7 @@ def stage_shapes(net: Net, input_size: Sequence[int]) -> dict[str, tuple[int, ..
 
 
 def coarse_map_warning(net: Net, input_size: Sequence[int], coarsest: int = 4) -> str | None:
-    """What to tell someone who explains decisions with a map that is too coarse.
+    """Return a warning for maps that are too coarse to explain decisions with.
 
     Args:
         net: Any net.

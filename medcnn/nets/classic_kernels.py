@@ -32,7 +32,7 @@ class Kernel:
 
     @property
     def signed(self) -> bool:
-        """Whether the weights sum to zero: then flat areas give 0, and edges both signs."""
+        """True where the weights sum to zero: then flat areas give 0, and edges both signs."""
         return sum(map(sum, self.numbers)) == 0
 
 

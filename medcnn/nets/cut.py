@@ -8,7 +8,7 @@ from medcnn.nets.heads import POOLED, pooled_head
 
 
 def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net:
-    """The stages of a net up to one of them, and a new head on what that one gives.
+    """Return the stages of a net up to one of them, and a new head on what that one gives.
 
     Early layers hold general features, late ones those of the task they were trained for
     (J. Yosinski et al., "How transferable are features in deep neural networks?", 2014).
@@ -49,11 +49,11 @@ def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net
 
 
 def middle_stage(net: Net) -> str:
-    """The name of the stage in the middle of a net, the earlier of two: where `cut` is usual."""
+    """Return the name of a net's middle stage, the earlier of two: where `cut` is usual."""
     names = list(stages_of(net))
     return names[(len(names) - 1) // 2]
 
 
 def head_kind(head: nn.Module) -> str:
-    """Which of gap, attention, lse and top a head is; gap for any other."""
+    """Return which of gap, attention, lse and top a head is; gap for any other."""
     return next((kind for kind, form in POOLED.items() if type(head) is form), "gap")

@@ -25,7 +25,7 @@ class WindowHead(nn.Module):
         self.window = tuple(window)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes, *grid) of maps (N, K, *spatial)."""
+        """Return logits (N, num_classes, *grid) of maps (N, K, *spatial)."""
         dims = len(self.window)
         windows = maps
         for axis, side in enumerate(self.window, start=2):
@@ -39,7 +39,7 @@ class FullyConvolutional(Net):
     """The net that `convolutionalise` gives; its `input_size` is that of one cell of the grid."""
 
     def check_size(self, size: Sequence[int]) -> None:
-        """Raises UserError if images of a spatial size have a side below that of `input_size`."""
+        """Raise UserError if images of a spatial size have a side below that of `input_size`."""
         assert self.input_size is not None
         if any(side < least for side, least in zip(size, self.input_size, strict=True)):
             raise UserError(
@@ -49,7 +49,7 @@ class FullyConvolutional(Net):
 
 
 def convolutionalise(net: Net, input_size: Sequence[int] | None = None) -> Net:
-    """A net whose logits are a grid: one for each place of an image of any larger size.
+    """Return a net whose logits are a grid: one for each place of an image of any larger size.
 
     Fully connected layers become convolutions with the same weights (P. Sermanet et al.,
     "OverFeat", 2014, section 3.5; J. Long et al., "Fully convolutional networks for semantic
@@ -98,7 +98,7 @@ def convolutionalise(net: Net, input_size: Sequence[int] | None = None) -> Net:
 
 
 def convolutional_head(head: nn.Module, window: Sequence[int]) -> nn.Module:
-    """The form of a head that gives logits (N, num_classes, *grid), one for each window."""
+    """Return the form of a head that gives logits (N, num_classes, *grid), one for each window."""
     dims = len(window)
     if isinstance(head, DenseHead):
         return dense_head(head, window)
@@ -110,7 +110,7 @@ def convolutional_head(head: nn.Module, window: Sequence[int]) -> nn.Module:
 
 
 def dense_head(head: DenseHead, window: Sequence[int]) -> nn.Module:
-    """The convolutional form of two hidden layers on a grid."""
+    """Return the convolutional form of two hidden layers on a grid."""
     dims = len(window)
     channels = head.fc1.in_features // grid_cells(head)
     like = head.fc1.weight
@@ -129,7 +129,7 @@ def dense_head(head: DenseHead, window: Sequence[int]) -> nn.Module:
 
 
 def grid_cells(head: DenseHead) -> int:
-    """Cells of the grid that the maps are averaged to."""
+    """Return the number of cells of the grid that the maps are averaged to."""
     side = head.grid.output_size
     dims = 3 if isinstance(head.grid, nn.AdaptiveAvgPool3d) else 2
     assert isinstance(side, int)
@@ -137,7 +137,7 @@ def grid_cells(head: DenseHead) -> int:
 
 
 def grid_convolution(head: DenseHead, size: Sequence[int]) -> nn.Module:
-    """The first hidden layer, on the grid of a map of some size, as one convolution of that size.
+    """Return the first hidden layer, on the grid of a map, as one convolution of the map's size.
 
     Where the map has the size of the grid, these are the same weights in another shape;
     elsewhere each cell's weight is shared out to the places that its average is taken over.
@@ -152,12 +152,12 @@ def grid_convolution(head: DenseHead, size: Sequence[int]) -> nn.Module:
 
 
 def as_convolution(fc: nn.Linear, dims: int) -> nn.Module:
-    """A linear layer as a convolution of 1×1, sharing its weights."""
+    """Return a linear layer as a convolution of 1×1, sharing its weights."""
     return convolution(fc.weight.detach()[(...,) + (None,) * dims], fc.bias)
 
 
 def convolution(weight: Tensor, bias: Tensor) -> nn.Module:
-    """A convolution without padding, of stride 1, with given weights (out, in, *kernel)."""
+    """Return a convolution without padding, of stride 1, with given weights (out, in, *kernel)."""
     make = layer("Conv", weight.ndim - 2)
     with torch.device("meta"):
         made = make(weight.shape[1], weight.shape[0], tuple(weight.shape[2:]))

@@ -38,7 +38,7 @@ class Facts:
 
 
 def published_input(name: str) -> tuple[tuple[int, ...], int]:
-    """Shape (C, H, W) of an image, and number of classes, for which a net was published.
+    """Return the shape (C, H, W) of an image, and number of classes, for which a net was published.
 
     ImageNet's 3×224×224 and 1000, or MNIST's 1×28×28 and 10.
     """
@@ -47,7 +47,7 @@ def published_input(name: str) -> tuple[tuple[int, ...], int]:
 
 
 def build_on_meta(name: str, shape: Sequence[int], num_classes: int, **options: Any) -> Net:
-    """A net without weights, in eval mode: what it says about shapes and counts costs no memory.
+    """Return a net without weights, in eval mode: shapes and counts of it cost no memory.
 
     Args:
         name: Of a family, or a published name.
@@ -70,7 +70,7 @@ def build_on_meta(name: str, shape: Sequence[int], num_classes: int, **options: 
 
 
 def facts(name: str) -> Facts:
-    """The facts of a net by its name, at its published input.
+    """Return the facts of a net by its name, at its published input.
 
     Raises:
         UserError: No such net.
@@ -92,12 +92,12 @@ def facts(name: str) -> Facts:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """How many numbers training can change, those of frozen layers included."""
+    """Return how many numbers training can change, those of frozen layers included."""
     return sum(p.numel() for p in module.parameters())
 
 
 def count_macs(net: Net, shape: Sequence[int]) -> int:
-    """Multiply-accumulates of the convolutions and matrix products for one image.
+    """Return the multiply-accumulates of the convolutions and matrix products for one image.
 
     Half of the floating-point operations that PyTorch counts. Norms, biases, activations and
     poolings, about a hundredth of them, are left out, as they are in published numbers.

@@ -30,11 +30,11 @@ class LinearHead(nn.Module):
         self.fc = nn.Linear(channels, num_classes)
 
     def pool(self, maps: Tensor) -> Tensor:
-        """(N, channels) of maps (N, channels, *spatial)."""
+        """Return (N, channels) of maps (N, channels, *spatial)."""
         return maps.mean(dim=tuple(range(2, maps.ndim)))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
+        """Return logits (N, num_classes) of maps (N, channels, *spatial)."""
         logits: Tensor = self.fc(self.dropout(self.pool(maps)))
         return logits
 
@@ -48,7 +48,7 @@ class LogSumExpHead(LinearHead):
     """
 
     def pool(self, maps: Tensor) -> Tensor:
-        """(N, channels) of maps (N, channels, *spatial)."""
+        """Return (N, channels) of maps (N, channels, *spatial)."""
         x = LSE_SHARPNESS * maps.flatten(2).float()
         pooled = (torch.logsumexp(x, 2) - torch.log(x.new_tensor(x.shape[2]))) / LSE_SHARPNESS
         return pooled.to(maps.dtype)
@@ -75,15 +75,15 @@ class AttentionHead(LinearHead):
         self.w = nn.Linear(hidden, 1, bias=False)
 
     def weights(self, maps: Tensor) -> Tensor:
-        """Weights (N, *spatial) that add up to 1 over each image, of maps (N, channels, *spatial).
+        """Return weights (N, *spatial) of maps (N, channels, *spatial); an image's add up to 1.
 
-        They show where the net looks, but not for which class.
+        They show where the evidence is taken from, but not for which class.
         """
         scores = self.w(torch.tanh(self.v(maps.flatten(2).transpose(1, 2))))
         return torch.softmax(scores[..., 0], 1).unflatten(1, maps.shape[2:])
 
     def pool(self, maps: Tensor) -> Tensor:
-        """(N, channels) of maps (N, channels, *spatial)."""
+        """Return (N, channels) of maps (N, channels, *spatial)."""
         return (maps * self.weights(maps)[:, None]).flatten(2).sum(2)
 
 
@@ -101,7 +101,7 @@ class TopHead(LinearHead):
     """
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
+        """Return logits (N, num_classes) of maps (N, channels, *spatial)."""
         scores: Tensor = self.fc(self.dropout(maps.flatten(2).transpose(1, 2)))
         places = scores.shape[1]
         return scores.topk(max(1, round(TOP_SHARE * places)), dim=1).values.mean(1)
@@ -143,7 +143,7 @@ class DenseHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Logits (N, num_classes) of maps (N, channels, *spatial)."""
+        """Return logits (N, num_classes) of maps (N, channels, *spatial)."""
         x = self.grid(self.pool(maps)).flatten(1)
         x = self.dropout(self.activation(self.fc1(x)))
         x = self.dropout(self.activation(self.fc2(x)))
@@ -162,7 +162,7 @@ POOLED: dict[str, type[LinearHead]] = {
 def pooled_head(
     name: str, kind: str, channels: int, num_classes: int, dropout: float
 ) -> LinearHead:
-    """A head of one linear layer, by what pools: gap, attention, lse or top.
+    """Return a head of one linear layer, by what pools: gap, attention, lse or top.
 
     Args:
         name: Of the family, for messages.
@@ -178,7 +178,7 @@ def pooled_head(
 
 
 def choose_head(name: str, kind: str, kinds: Sequence[str] = ("fc", *POOLED)) -> str:
-    """Gives kind back, or raises UserError if the family has no such head."""
+    """Return kind, or raise UserError if the family has no such head."""
     if kind not in kinds:
         raise UserError(f"model.head={kind}: {name} has {', '.join(kinds)}")
     return kind
@@ -197,7 +197,7 @@ def classic_head(
     pool: nn.Module,
     spatial_dims: int,
 ) -> nn.Module:
-    """The head of AlexNet, ZFNet and VGG.
+    """Return the head of AlexNet, ZFNet and VGG.
 
     Args:
         name: Of the family, for messages.

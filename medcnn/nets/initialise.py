@@ -1,4 +1,4 @@
-"""How the weights of a net are drawn before it is trained."""
+"""The draw of a net's weights before it is trained."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -49,7 +49,7 @@ SCHEMES: dict[str, Callable[[Tensor, float], None]] = {
 
 
 def initialise(net: Net, scheme: str = "he") -> None:
-    """Draws the weights of all convolutions and linear layers but the last; biases are zero.
+    """Draw the weights of all convolutions and linear layers but the last; biases are zero.
 
     - ``he``: K. He et al., "Delving deep into rectifiers", 2015; keeps the variance of signals
       through layers of ReLU (gain √2; of tanh 5/3).

@@ -1,4 +1,4 @@
-"""How much of an image one cell of a feature map sees."""
+"""The part of an image that one cell of a feature map sees."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ POINTWISE_CALLS = ("add", "iadd", "mul", "cat", "relu", "tanh", "sigmoid")  # of
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What the cells of a map see, along each side of the image.
+    """The pixels that the cells of a map see, along each side of the image.
 
     Cell 0 sees the pixels ``start`` to ``start + size - 1``, and each cell after it those
     ``stride`` further on. Pixels below 0, or beyond the image, are padding.
@@ -55,7 +55,7 @@ class ReceptiveField:
     start: int = 0
 
     def through(self, kernel: int, stride: int, padding: int, dilation: int) -> "ReceptiveField":
-        """The field after a convolution or pooling of this one's map."""
+        """Return the field after a convolution or pooling of this one's map."""
         return ReceptiveField(
             size=self.size + dilation * (kernel - 1) * self.stride,
             stride=self.stride * stride,
@@ -63,7 +63,7 @@ class ReceptiveField:
         )
 
     def merged(self, other: "ReceptiveField") -> "ReceptiveField":
-        """The field after a sum or concatenation: from the first pixel of both to the last.
+        """Return the field after a sum or concatenation: from the first pixel of both to the last.
 
         Raises:
             Unknown: Maps of different stride, which no sum can have.
@@ -80,7 +80,7 @@ class Unknown(Exception):  # noqa: N818  # not an error: the answer is that ther
 
 
 def receptive_field(net: Net) -> ReceptiveField | None:
-    """Theoretical receptive field of the map that ``net.features`` ends in.
+    """Return the theoretical receptive field of the map that ``net.features`` ends in.
 
     A. Araujo, W. Norris, J. Sim, "Computing receptive fields of convolutional neural networks",
     Distill, 2019; the widest path counts where several meet. What a trained net goes by is mostly
@@ -99,7 +99,7 @@ def receptive_field(net: Net) -> ReceptiveField | None:
 
 
 def stage_fields(net: Net) -> dict[str, ReceptiveField | None]:
-    """The receptive field after each stage of ``net.features``; see `receptive_field`."""
+    """Return the receptive field after each stage of ``net.features``; see `receptive_field`."""
     field = ReceptiveField() if net.spatial else None
     found = {}
     with evaluating(net.features):  # what happens in training only is no path
@@ -110,7 +110,7 @@ def stage_fields(net: Net) -> dict[str, ReceptiveField | None]:
 
 
 def after(module: nn.Module, field: ReceptiveField) -> ReceptiveField | None:
-    """The field after a module of a map with that field; None where it is unknown."""
+    """Return the field after a module of a map with that field; None where it is unknown."""
     root = nn.Sequential(module)
     try:
         graph = Tracer().trace(root)
@@ -121,20 +121,20 @@ def after(module: nn.Module, field: ReceptiveField) -> ReceptiveField | None:
 
 
 class Tracer(fx.Tracer):
-    """Leaves whole what `Walk` knows, subclasses included."""
+    """A tracer that leaves whole what `Walk` knows, subclasses included."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether not to look into a module."""
+        """Return True for a module that is traced as one operation."""
         return isinstance(m, WINDOWS + POINTWISE) or super().is_leaf_module(
             m, module_qualified_name
         )
 
 
 class Walk(fx.Interpreter):
-    """Runs a traced module with receptive fields in the place of maps."""
+    """A run of a traced module with receptive fields in the place of maps."""
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The field after one layer."""
+        """Return the field after one layer."""
         module = self.fetch_attr(target)
         field = merge((args, kwargs))
         if isinstance(module, POINTWISE):
@@ -145,7 +145,7 @@ class Walk(fx.Interpreter):
         return field.through(kernel, stride, padding, side(getattr(module, "dilation", 1)))
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The field after a function; what has to do with no map is computed as it is."""
+        """Return the field after a function; what has to do with no map is computed as it is."""
         if not any(fields((args, kwargs))):
             return super().call_function(target, args, kwargs)
         if target.__name__ not in POINTWISE_CALLS:
@@ -153,7 +153,7 @@ class Walk(fx.Interpreter):
         return merge((args, kwargs))
 
     def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The field after a method; what has to do with no map is computed as it is."""
+        """Return the field after a method; what has to do with no map is computed as it is."""
         if not any(fields((args, kwargs))):
             return super().call_method(target, args, kwargs)
         if target not in POINTWISE_CALLS:
@@ -162,7 +162,7 @@ class Walk(fx.Interpreter):
 
 
 def fields(value: Any) -> Iterator[ReceptiveField]:
-    """All fields in arguments, however nested."""
+    """Yield all fields in arguments, however nested."""
     if isinstance(value, ReceptiveField):
         yield value
     elif isinstance(value, dict):
@@ -173,7 +173,7 @@ def fields(value: Any) -> Iterator[ReceptiveField]:
 
 
 def merge(arguments: Any) -> ReceptiveField:
-    """The field after a sum or concatenation of all maps among arguments."""
+    """Return the field after a sum or concatenation of all maps among arguments."""
     first, *rest = fields(arguments)
     for other in rest:
         first = first.merged(other)
@@ -181,7 +181,7 @@ def merge(arguments: Any) -> ReceptiveField:
 
 
 def side(value: Any) -> int:
-    """A kernel size, stride, padding or dilation that is the same along all axes.
+    """Return a kernel size, stride, padding or dilation that is the same along all axes.
 
     Raises:
         Unknown: It isn't.

@@ -55,7 +55,7 @@ def build(
     cut: str | None = None,
     **options: Any,
 ) -> Net:
-    """Makes a net.
+    """Make a net.
 
     >>> net = build("resnet", depth=18, in_channels=1, num_classes=3, input_size=(28, 28))
     >>> net.name, net.stem, net.min_size
@@ -108,7 +108,7 @@ def build(
 
 
 def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[str, Any]) -> Net:
-    """A net of medcnn's own families, with PyTorch's weights."""
+    """Return a net of medcnn's own families, with PyTorch's weights."""
     if name in FAMILIES:
         family = name
     else:
@@ -131,7 +131,7 @@ def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[st
 
 @torch.inference_mode(False)  # how tensors are passed on is watched, which inference tensors forbid
 def library_net(library: str, name: str, given: dict[str, Any], options: dict[str, Any]) -> Net:
-    """A net of timm or MONAI, see `medcnn.nets.foreign`."""
+    """Return a net of timm or MONAI, see `medcnn.nets.foreign`."""
     from medcnn.nets.foreign import monai_net, timm_net
 
     if library == "monai":
@@ -145,7 +145,7 @@ def library_net(library: str, name: str, given: dict[str, Any], options: dict[st
 
 
 def pretrained_state(net: Net, library: str | None, name: str) -> Mapping[str, Tensor]:
-    """The weights that are published for a net; raises UserError where there are none."""
+    """Return the weights that are published for a net; raise UserError where there are none."""
     if library is None:
         return published_state(net.name)
     if library == "monai":
@@ -163,7 +163,7 @@ def check_common(
     input_size: Sequence[int] | None,
     options: Mapping[str, Any],
 ) -> None:
-    """Raises UserError for what no net can be built with."""
+    """Raise UserError for what no net can be built with."""
     if in_channels < 1 or num_classes < 1:
         raise UserError(
             f"{name} needs at least 1 channel and 1 logit, got in_channels={in_channels} and "
@@ -183,7 +183,7 @@ def check_common(
 
 
 def check_options(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-    """Raises UserError for an unknown option, or for a switch that is none."""
+    """Raise UserError for an unknown option, or for a switch that is none."""
     for key, value in options.items():
         if key not in defaults:
             meant = nearest(key, list(defaults)) or ", it has none"

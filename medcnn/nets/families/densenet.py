@@ -131,7 +131,7 @@ def densenet(
 
 
 def transition(channels: int, kind: Stem, spatial_dims: int, *, halves: bool) -> nn.Sequential:
-    """Halves channels and, if asked to, size; odd sizes are rounded down with the imagenet stem."""
+    """Halve channels and, if asked to, size; odd sizes are rounded down with the imagenet stem."""
     parts = OrderedDict[str, nn.Module](
         norm=layer("BatchNorm", spatial_dims)(channels),
         relu=nn.ReLU(),

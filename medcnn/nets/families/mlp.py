@@ -89,5 +89,5 @@ def known_size(name: str, input_size: Sequence[int] | None) -> tuple[int, ...]:
 
 
 def is_count(value: object) -> bool:
-    """Whether a value is a whole number of at least 1."""
+    """Return True for a value that is a whole number of at least 1."""
     return isinstance(value, int) and value >= 1

@@ -11,7 +11,7 @@ from medcnn.nets.heads import pooled_head
 
 
 class StochasticDepth(nn.Module):
-    """Leaves out, in training, the residual of some images of a batch.
+    """A layer that leaves out, in training, the residual of some images of a batch.
 
     What is kept is divided by the probability of being kept, so that nothing changes in
     evaluation (G. Huang et al., "Deep networks with stochastic depth", 2016, eqs. 2 and 5; there
@@ -233,7 +233,7 @@ def shortcut(in_channels: int, out_channels: int, stride: int, spatial_dims: int
 
 
 def zero_last_norms(features: nn.Module) -> None:
-    """Sets the scale of the last batch norm of every block to zero."""
+    """Set the scale of the last batch norm of every block to zero."""
     for block in features.modules():
         if isinstance(block, BasicBlock | Bottleneck):
             last = block.bn2 if isinstance(block, BasicBlock) else block.bn3

@@ -1,4 +1,4 @@
-"""What runs inside a model: which module was given which tensor, and what it gave."""
+"""The runs inside a model: which module was given which tensor, and what it gave."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -28,7 +28,7 @@ class Halves(NamedTuple):
 
 
 class Permute(nn.Module):
-    """Reorders the dimensions of a tensor."""
+    """A layer that reorders the dimensions of a tensor."""
 
     def __init__(self, dims: Sequence[int]) -> None:
         super().__init__()

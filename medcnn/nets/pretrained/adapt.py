@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
-    """The weights of a convolution for another number of input channels.
+    """Return the weights of a convolution for another number of input channels.
 
     An image whose channels are all alike gives the response that its copy in all of the old
     channels would: what the old channels contribute is added up where there are fewer new ones, and
@@ -31,7 +31,7 @@ def adapt_channels(weight: Tensor, in_channels: int) -> Tensor:
 
 
 def inflate(weight: Tensor, depth: int) -> Tensor:
-    """2-D weights as 3-D ones: repeated along the depth, and divided by it.
+    """Return 2-D weights as 3-D ones: repeated along the depth, and divided by it.
 
     A volume that is the same in every slice gives, away from its ends, the response of that slice
     (J. Carreira, A. Zisserman, "Quo vadis, action recognition?", 2017, section 2.4).

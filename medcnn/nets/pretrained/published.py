@@ -11,7 +11,7 @@ from medcnn.nets.variants import pretrained_file
 
 
 def published_state(name: str) -> Mapping[str, Tensor]:
-    """The state dict of a net that torchvision has trained (its IMAGENET1K_V1), in its names.
+    """Return the state dict of a net trained by torchvision (IMAGENET1K_V1), in its names.
 
     Downloaded once into ``torch.hub.get_dir()``/checkpoints; ``TORCH_HOME`` moves that.
 

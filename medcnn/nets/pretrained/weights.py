@@ -21,7 +21,7 @@ COUNTS = "num_batches_tracked"
 
 @dataclass
 class Loaded:
-    """What `load_weights` did; as a string, one line that says so.
+    """The outcome of `load_weights`; as a string, one line.
 
     Args:
         loaded: Names of the net's tensors that were filled.
@@ -47,7 +47,7 @@ class Loaded:
 
 
 def load_weights(net: Net, weights: Mapping[str, Tensor] | str | Path) -> Loaded:
-    """Copies weights into a net.
+    """Copy weights into a net.
 
     They may have this package's names or those that were published for the architecture
     (torchvision's for alexnet, vgg, googlenet, resnet and densenet; the library's own for nets of
@@ -114,7 +114,7 @@ def check_finite(state: Mapping[str, Tensor], what: str) -> None:
 
 
 def fit(net: Net, key: str, value: Tensor, like: Tensor, report: Loaded) -> Tensor:
-    """A tensor of the trunk, inflated to 3-D and adapted to the net's channels where need be."""
+    """Return a tensor of the trunk, inflated to 3-D and adapted to the net's channels."""
     layer = net.get_submodule(key.rpartition(".")[0])
     convolution = isinstance(layer, nn.Conv2d | nn.Conv3d) and key.endswith(".weight")
     if key.startswith(HEADS) or not convolution:
@@ -130,20 +130,20 @@ def fit(net: Net, key: str, value: Tensor, like: Tensor, report: Loaded) -> Tens
 
 
 def note(report: Loaded, text: str) -> None:
-    """Adds a change to a report, once."""
+    """Add a change to a report, once."""
     if text not in report.adapted:
         report.adapted.append(text)
 
 
 def sizes(value: Tensor, like: Tensor | None) -> str:
-    """The size of a tensor in the file, and where they differ in the net."""
+    """Return the size of a tensor in the file, and where they differ in the net."""
     return times(value.shape) + (f", here {times(like.shape)}" if like is not None else "")
 
 
 def check_trunk(
     net: Net, state: Mapping[str, Tensor], fitting: Mapping[str, Tensor], like: Mapping[str, Tensor]
 ) -> None:
-    """Raises UserError unless all tensors of the trunk found their place, and some did."""
+    """Raise UserError unless all tensors of the trunk found their place, and some did."""
 
     def trunk(key: str) -> bool:
         return not key.startswith(HEADS) and not key.endswith(COUNTS)
@@ -166,7 +166,7 @@ def check_trunk(
 
 
 def read_state_dict(path: Path) -> Mapping[str, Tensor]:
-    """The state dict in a file; nothing but tensors and plain values is unpickled."""
+    """Read the state dict in a file; nothing but tensors and plain values is unpickled."""
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     try:
@@ -187,12 +187,12 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
 
 
 def is_tensor(item: tuple[Any, Any]) -> bool:
-    """Whether a pair is a name and a tensor."""
+    """Return True for a pair of a name and a tensor."""
     return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
 def read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    """The tensors in a file of the safetensors library."""
+    """Read the tensors in a file of the safetensors library."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -205,12 +205,12 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
 
 def unreadable(path: Path, error: OSError) -> UserError:
-    """For a file that can't be opened."""
+    """Return the error for a file that can't be opened."""
     return UserError(f"can't read weights {path}: {error.strerror or error}")
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Takes off what wrappers put before every name: ``net.`` of checkpoints of medcnn, and so on.
+    """Take off what wrappers put before every name: ``net.`` of checkpoints of medcnn, and so on.
 
     >>> list(unwrapped({"module.fc.bias": torch.zeros(1), "module.fc.weight": torch.zeros(1, 2)}))
     ['fc.bias', 'fc.weight']
@@ -224,7 +224,7 @@ def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rename(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Replaces the longest known prefix of each key, or leaves it."""
+    """Replace the longest known prefix of each key, or leave it."""
     renamed = {}
     for key, value in state.items():
         # DenseNet files of 2017 write norm.1 for norm1
@@ -240,5 +240,5 @@ def rename(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, T
 
 
 def some(keys: list[str]) -> str:
-    """The first few of many keys."""
+    """Return the first few of many keys."""
     return ", ".join(keys[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
