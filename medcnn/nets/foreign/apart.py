@@ -77,7 +77,7 @@ def _by_graph(net: nn.Module, images: Tensor) -> Halves | None:
         images: (N, C, *spatial), on a device where a copy of it can be tried.
     """
     try:
-        twin, traced = (fx.symbolic_trace(n) for n in (twin_of(net, str(images.device)), net))
+        twin, traced = (fx.symbolic_trace(n) for n in (twin_of(net, images.device), net))
         ShapeProp(twin).propagate(images)
     except Exception:  # whatever tracing raises on a net that decides by values
         return None

@@ -66,7 +66,7 @@ def foreign_net(
         published_names=same_tensors(tensors, features, head),
     )
     net.spatial = spatial
-    twin = twin_of(net, str(images.device))
+    twin = twin_of(net, images.device)
 
     def trial(size: Sequence[int]) -> Any:
         return attempt(twin, images.new_zeros(2, in_channels, *size))
@@ -95,7 +95,7 @@ def check_logits(net: Net, logits: Any) -> None:
         )
 
 
-def twin_of(model: nn.Module, device: str) -> nn.Module:
+def twin_of(model: nn.Module, device: torch.device | str) -> nn.Module:
     """Return a copy to try things with, not in place; on ``meta`` its tensors have no data."""
     twins: dict[int, Any] = {}
     for tensor in (*model.parameters(), *model.buffers()):
@@ -169,7 +169,7 @@ def cut(model: nn.Module, name: str, images: Tensor, classifiers: Sequence[nn.Mo
         UserError: There is no such seam.
     """
     tensors = model.state_dict(keep_vars=True)
-    whole = run(model, twin_of(model, str(images.device)), images)
+    whole = run(model, twin_of(model, images.device), images)
     for halves in (as_chain(whole), as_methods(whole)):
         if isinstance(halves, str):
             reason = halves
