@@ -1,4 +1,4 @@
-"""Files of images: what kind a file is, and one function that reads any of them."""
+"""Files of images: the kinds there are, and one function that reads any of them."""
 
 import gzip
 import re
@@ -17,9 +17,9 @@ from medcnn.errors import UserError
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 SUFFIXES = (*PICTURES, *VOLUMES, ".npy", *dicom_header.SUFFIXES)
-# What readers say of files that are damaged
+# Words of readers about files that are damaged
 DAMAGE = re.compile("truncated|broken|checksum|CRC|corrupt", re.IGNORECASE)
-HEAD = 348  # first bytes that tell what a file is
+HEAD = 348  # first bytes, by which a kind is known
 Frame = int | str | None
 Reader = Callable[[Path, Frame], Image]
 MARKS: tuple[tuple[bytes, Reader], ...] = (
@@ -33,9 +33,9 @@ MARKS: tuple[tuple[bytes, Reader], ...] = (
 
 
 def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = None) -> Image:
-    """Reads one image of any kind that medcnn knows.
+    """Read one image of any kind that medcnn knows.
 
-    What a file is, its first bytes say, whatever its name; only old DICOM files, which have no
+    A file is known by its first bytes, whatever its name; only old DICOM files, which have no
     mark, need the ending .dcm, .dicom or .ima. A folder is a DICOM series.
 
     Args:
@@ -71,7 +71,7 @@ def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = N
 
 
 def data_file(path: Path) -> Path | None:
-    """The file beside an .nhdr that has its values; None of others, and where it can't be told."""
+    """Return the file with the values of an .nhdr; None of others, and of a broken one."""
     if path.suffix.lower() != ".nhdr" or not path.is_file():
         return None
     try:
@@ -81,7 +81,7 @@ def data_file(path: Path) -> Path | None:
 
 
 def _reader(path: Path) -> Reader:
-    """What reads a file of this content."""
+    """Return the function that reads a file of this content."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head:
@@ -107,7 +107,7 @@ def _reader(path: Path) -> Reader:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Our words for what a reader raised, with its own where they hold no path."""
+    """Return our words for a reader's error, with its own where they hold no path."""
     if isinstance(error, EOFError):
         return "is cut short"
     text = " ".join(str(error).split())

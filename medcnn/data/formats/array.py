@@ -1,4 +1,8 @@
-"""NPY files: arrays as NumPy saves them."""
+"""NPY files: arrays as NumPy saves them.
+
+The size is checked before the values are read: `numpy.load` asks the system for 7 TiB where the
+header of a file of 200 bytes declares as much.
+"""
 
 import math
 from pathlib import Path
@@ -20,7 +24,7 @@ from medcnn.errors import UserError
 
 
 def decode_array(path: Path, frame: int | str | None = None) -> Image:
-    """Reads an NPY file (versions 1 to 3 of the format).
+    """Read an NPY file (versions 1 to 3 of the format).
 
     An axis of length 1 or 3 at the start, or else at the end, is that of the channels. So
 
@@ -53,7 +57,7 @@ def decode_array(path: Path, frame: int | str | None = None) -> Image:
 
 
 def channels_first(values: Array) -> Array:
-    """(C, H, W) or (C, D, H, W) by the rule of `decode_array`."""
+    """Return values as (C, H, W) or (C, D, H, W) by the rule of `decode_array`."""
     if values.ndim in (3, 4):
         if values.shape[0] in (1, 3):
             return values
@@ -66,7 +70,7 @@ def channels_first(values: Array) -> Array:
 
 
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether the first axis varies fastest, and type; the file is then at its values."""
+    """Return shape, whether the first axis varies fastest, and type; the values follow."""
     version = npy.read_magic(file)
     if version == (1, 0):
         return npy.read_array_header_1_0(file)

@@ -14,16 +14,13 @@ import numpy as np
 
 from medcnn.data.formats import dicom_geometry as geometry
 from medcnn.data.formats import dicom_header as header
-from medcnn.data.formats.dicom_header import is_dicom
 from medcnn.data.formats.dicom_pixels import Pixels, decode, filled, join
-from medcnn.data.formats.values import pick
+from medcnn.data.formats.values import check_shape, pick
 from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-__all__ = ["decode_file", "decode_series", "is_dicom"]
 
 # Codes of images (PS3.3 C.7.3.1.1.1)
 MODALITIES = (
@@ -38,7 +35,7 @@ def decode_file(path: Path, frame: int | str | None = None) -> Image:
     """Read a DICOM file.
 
     Args:
-        path: A file that `is_dicom`.
+        path: The file.
         frame: Of a cine loop the one to take, see `medcnn.data.formats.decode`.
 
     Returns:
@@ -99,10 +96,10 @@ def decode_series(folder: Path, *, allow_missing_geometry: bool = False) -> Imag
 
 
 def _headers(folder: Path) -> tuple[list[Path], list["Dataset"]]:
-    """DICOM files of a folder, by name, and their headers."""
+    """Return the DICOM files of a folder, by name, and their headers."""
     paths, headers = [], []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not is_dicom(path):
+        if path.name.startswith(".") or not path.is_file() or not header.is_dicom(path):
             continue
         dataset = header.read(path, pixels=False)
         if dataset.file_meta.get("MediaStorageSOPClassUID") != header.DIRECTORY:
@@ -124,11 +121,11 @@ def _check_series(headers: list["Dataset"]) -> None:
     for key in SAME:
         if len({str(header.value(dataset, key)) for dataset in headers}) > 1:
             raise UserError(f"has slices that differ in {key}: it is not one volume")
-    header.check_count(len(shapes) * shapes[0].rows * shapes[0].columns * shapes[0].samples)
+    check_shape((len(shapes), *shapes[0][1:]))
 
 
 def _order(headers: list["Dataset"], allow_missing: bool) -> tuple[list[int], Array | None]:
-    """Order of slices, and their affine where they say their places."""
+    """Return the order of slices, and their affine where they say their places."""
     places = [geometry.plane(dataset, _only_frame(dataset)) for dataset in headers]
     planes = [place for place in places if place is not None]
     if len(planes) == len(places):
@@ -146,19 +143,19 @@ def _order(headers: list["Dataset"], allow_missing: bool) -> tuple[list[int], Ar
 
 
 def _only_frame(dataset: "Dataset") -> int | None:
-    """0 for enhanced objects, which have their geometry in functional groups."""
+    """Return 0 for enhanced objects, which have their geometry in functional groups."""
     return 0 if "PerFrameFunctionalGroupsSequence" in dataset else None
 
 
 def _decode_slice(path: Path, index: int, count: int) -> Pixels:
     try:
         return decode(header.read(path))
-    except UserError as error:  # names of files may tell of patients, too
+    except UserError as error:  # names of files may name patients, too
         raise UserError(f"can't be read: file {index + 1} of {count}, by name, {error}") from None
 
 
 def _one_slice(dataset: "Dataset", image: Image) -> Image:
-    """A picture as a volume of one slice."""
+    """Return a picture as a volume of one slice."""
     frame = _only_frame(dataset)
     place = geometry.plane(dataset, frame)
     thickness = header.number(dataset, "SliceThickness", frame)
@@ -172,7 +169,7 @@ def _one_slice(dataset: "Dataset", image: Image) -> Image:
 
 
 def _untiled(dataset: "Dataset", pixels: Pixels) -> tuple[Pixels, Array | None]:
-    """The slices of a mosaic, and their affine."""
+    """Return the slices of a mosaic, and their affine."""
     values, matrix = geometry.untile(dataset, pixels.values)
     padding = pixels.padding
     if padding is not None:
@@ -181,7 +178,7 @@ def _untiled(dataset: "Dataset", pixels: Pixels) -> tuple[Pixels, Array | None]:
 
 
 def _picture(dataset: "Dataset", pixels: Pixels) -> Image:
-    """The only frame."""
+    """Return the only frame as a picture."""
     image = _image(dataset, pixels)
     padding = None if image.padding is None else image.padding[0]
     spacing = geometry.spacing(dataset)
@@ -189,7 +186,7 @@ def _picture(dataset: "Dataset", pixels: Pixels) -> Image:
 
 
 def _image(dataset: "Dataset", pixels: Pixels, matrix: Array | None = None) -> Image:
-    """Put a volume together; of the header's text, only a standard code is passed on."""
+    """Return pixels as an image; of the header's text it holds a standard code only."""
     modality = header.text(dataset, "Modality")
     return Image(
         values=np.ascontiguousarray(filled(pixels, modality)),

@@ -1,4 +1,4 @@
-"""Where DICOM pixels lie: spacing, the affine of a stack of slices, Siemens mosaics."""
+"""Places of DICOM pixels: spacing, the affine of a stack of slices, Siemens mosaics."""
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,7 +32,7 @@ class Plane(NamedTuple):
 
 
 def spacing(dataset: "Dataset", frame: int = 0) -> tuple[float, float] | None:
-    """Distance of rows and of columns, mm: in the patient, else on the detector, else None."""
+    """Return the distance of rows and of columns, mm: in the patient, else on the detector."""
     for key in ("PixelSpacing", "ImagerPixelSpacing"):
         found = header.numbers(dataset, key, frame)
         if found and len(found) == 2 and min(found) > 0:
@@ -41,7 +41,7 @@ def spacing(dataset: "Dataset", frame: int = 0) -> tuple[float, float] | None:
 
 
 def plane(dataset: "Dataset", frame: int | None = None) -> Plane | None:
-    """Place of a slice, None where the header doesn't say it.
+    """Return the place of a slice, None where the header doesn't say it.
 
     Args:
         dataset: The header.
@@ -106,7 +106,7 @@ def stack(planes: list[Plane]) -> tuple[list[int], Array]:
 
 
 def affine(one: Plane, step: Array) -> Array:
-    """(4, 4) from (slice, row, column) to mm in RAS+, of slices that begin at a plane.
+    """Return the (4, 4) affine from (slice, row, column) to mm in RAS+ of a stack.
 
     Args:
         one: The first slice.
@@ -121,13 +121,13 @@ def affine(one: Plane, step: Array) -> Array:
 
 
 def distances(matrix: Array) -> tuple[float, float, float]:
-    """Distance of neighbouring pixels along each axis of an affine, mm."""
+    """Return the distance of neighbouring pixels along each axis of an affine, mm."""
     slices, rows, columns = np.linalg.norm(matrix[:3, :3], axis=0)
     return float(slices), float(rows), float(columns)
 
 
 def is_mosaic(dataset: "Dataset") -> bool:
-    """Whether the picture shows the slices of a Siemens volume as tiles."""
+    """Return whether the picture shows the slices of a Siemens volume as tiles."""
     kinds = header.value(dataset, "ImageType") or ()
     return "MOSAIC" in ([kinds] if isinstance(kinds, str) else kinds)
 

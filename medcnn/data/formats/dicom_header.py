@@ -16,7 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medcnn.data.formats.values import MAX_BYTES, MAX_VALUES, check_shape
+from medcnn.data.formats.values import MAX_BYTES, check_shape
 from medcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ class Shape(NamedTuple):
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the letters DICM follow 128 bytes, or the name ends in .dcm, .dicom or .ima."""
+    """Return whether a file `has_mark`, or its name ends in .dcm, .dicom or .ima."""
     return path.suffix.lower() in SUFFIXES or has_mark(path)
 
 
 def has_mark(path: Path) -> bool:
-    """Whether the letters DICM follow 128 bytes."""
+    """Return whether the letters DICM follow 128 bytes."""
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
@@ -99,7 +99,7 @@ def read(path: Path, pixels: bool = True) -> "Dataset":
         pixels: False: stop where the pixel data begin.
 
     Raises:
-        UserError: Not readable, or larger than an image within `MAX_VALUES` can be.
+        UserError: Not readable, or larger than `MAX_FILE`.
     """
     silence()
     import pydicom  # slow to import
@@ -117,48 +117,29 @@ def read(path: Path, pixels: bool = True) -> "Dataset":
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
         if "TransferSyntaxUID" not in dataset.file_meta:
             implicit, little = dataset.original_encoding
+            explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
             dataset.file_meta.TransferSyntaxUID = (
-                uid.ExplicitVRBigEndian
-                if not little
-                else (uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian)
+                uid.ImplicitVRLittleEndian if implicit and little else explicit
             )
         return dataset
 
 
 def shape(dataset: "Dataset") -> Shape:
-    """The declared size.
+    """Return the declared size.
 
     Raises:
-        UserError: Missing or impossible, or more than `MAX_VALUES` values.
+        UserError: Missing or impossible, or too large, see `check_shape`.
     """
-    for key in ("Rows", "Columns"):
-        if value(dataset, key) is None:
-            raise UserError(f"lacks {key} in its header, without which its pixels mean nothing")
-    found = Shape(
-        *(
-            int(number(dataset, key) or least)
-            for key, least in (
-                ("NumberOfFrames", 1),
-                ("Rows", 0),
-                ("Columns", 0),
-                ("SamplesPerPixel", 1),
-            )
-        )
-    )
+    need(dataset, "Rows", "Columns")
+    least = {"NumberOfFrames": 1, "Rows": 0, "Columns": 0, "SamplesPerPixel": 1}
+    found = Shape(*(int(number(dataset, key) or default) for key, default in least.items()))
     if min(found) < 1 or found.samples not in (1, 3):
         raise UserError(
             f"says it has {found.frames} frames of {found.rows} × {found.columns} pixels with "
             f"{found.samples} values each, which no image has"
         )
-    check_count(math.prod(found))
     check_shape(found, max(1, int(number(dataset, "BitsAllocated") or 8) // 8))
     return found
-
-
-def check_count(values: int) -> None:
-    """Raise UserError for more than `MAX_VALUES` values."""
-    if values > MAX_VALUES:
-        raise UserError(f"says it has {values} values, more than the {MAX_VALUES} allowed")
 
 
 def check_kind(dataset: "Dataset") -> None:
@@ -176,13 +157,12 @@ def check_kind(dataset: "Dataset") -> None:
 
 
 def value(dataset: "Dataset", key: str, frame: int | None = None) -> Any:
-    """A header's value, or None where it is missing or empty.
+    """Return a header's value, or None where it is missing or empty.
 
     Args:
         dataset: The header.
         key: DICOM keyword.
-        frame: Look into the functional groups of this frame first, then into the shared ones,
-            and last at the top.
+        frame: Its functional groups are searched first, then the shared ones, last the top.
 
     Raises:
         UserError: The value is broken.
@@ -195,8 +175,15 @@ def value(dataset: "Dataset", key: str, frame: int | None = None) -> Any:
     return None
 
 
+def need(dataset: "Dataset", *keys: str) -> None:
+    """Raise UserError unless a header has values of all these keys."""
+    for key in keys:
+        if value(dataset, key) is None:
+            raise UserError(f"lacks {key} in its header, without which its pixels mean nothing")
+
+
 def numbers(dataset: "Dataset", key: str, frame: int | None = None) -> tuple[float, ...] | None:
-    """All numbers of a header's value; None without.
+    """Return all numbers of a header's value; None without.
 
     Raises:
         UserError: Not numbers, or not finite ones.
@@ -213,13 +200,13 @@ def numbers(dataset: "Dataset", key: str, frame: int | None = None) -> tuple[flo
 
 
 def number(dataset: "Dataset", key: str, frame: int | None = None) -> float | None:
-    """The first number of a header's value; None without."""
+    """Return the first number of a header's value; None without."""
     found = numbers(dataset, key, frame)
     return found[0] if found else None
 
 
 def text(dataset: "Dataset", key: str) -> str:
-    """A header's code, or the first of several; empty without. Not to be shown unchecked."""
+    """Return a header's code, or the first of several; empty without. Not to be shown unchecked."""
     found = value(dataset, key)
     if found is None:
         return ""
@@ -228,18 +215,15 @@ def text(dataset: "Dataset", key: str) -> str:
 
 def _places(dataset: "Dataset", key: str, frame: int | None) -> Iterator["Dataset"]:
     if frame is not None and key in GROUPS:
-        for sequence, index in (
-            ("PerFrameFunctionalGroupsSequence", frame),
-            ("SharedFunctionalGroupsSequence", 0),
-        ):
-            groups = dataset.get(sequence) or []
+        for kind, index in (("PerFrame", frame), ("Shared", 0)):
+            groups = dataset.get(f"{kind}FunctionalGroupsSequence") or []
             if index < len(groups):
                 yield from groups[index].get(GROUPS[key]) or []
     yield dataset
 
 
 def _kind(dataset: "Dataset") -> str:
-    """Standard name of what the file holds; empty where it isn't in the standard."""
+    """Return the standard name of the object; empty where it isn't in the standard."""
     from pydicom.uid import UID
 
     uid = UID(text(dataset, "SOPClassUID"))

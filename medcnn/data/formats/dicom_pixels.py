@@ -1,4 +1,4 @@
-"""DICOM pixel data → values, and which of them are black and white."""
+"""DICOM pixel data → values, with black and white among them."""
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,7 +33,7 @@ class Pixels:
     notes: tuple[str, ...] = ()
 
     def take(self, frames: list[int]) -> "Pixels":
-        """These frames, in this order."""
+        """Return these frames, in this order."""
         padding = None if self.padding is None else self.padding[frames]
         return replace(self, values=self.values[:, frames], padding=padding)
 
@@ -90,7 +90,7 @@ def join(slices: list[Pixels], middle: Pixels) -> Pixels:
 
 
 def filled(pixels: Pixels, modality: str) -> Array:
-    """The values, with the image's background in place of padding.
+    """Return the values, with the image's background in place of padding.
 
     The background is the lowest of the values, of what is shown as black, and of CT the air; the
     highest where white is lower than black.
@@ -116,7 +116,7 @@ def filled(pixels: Pixels, modality: str) -> Array:
 
 
 def _modality(dataset: "Dataset", stored: Array, bits: int) -> Pixels:
-    """Grey values after the modality transformation; no window yet."""
+    """Return grey values after the modality transformation; no window yet."""
     unsigned = stored.dtype.kind == "u"
     with header.reason("has a broken modality lookup table"):
         table = _first_table(dataset, "ModalityLUTSequence")
@@ -156,14 +156,14 @@ def _rescale(stored: Array, slopes: list[float], intercepts: list[float]) -> Arr
 
 
 def _kind(low: float, high: float, whole: bool) -> type:
-    """Smallest of the types that an `Image` may have, of 16 bits at least."""
+    """Return the smallest type that an `Image` may have, of 16 bits at least."""
     if whole and low >= -(2**15) and high < 2**15:
         return np.int16
     return np.uint16 if whole and low >= 0 and high < 2**16 else np.float32
 
 
 def _narrow(stored: Array, sign: str) -> Array:
-    """Values in their own type where an `Image` may have it, else in one that may."""
+    """Return values in their own type where an `Image` may have it, else in one that it may."""
     if stored.dtype in (np.uint8, np.uint16, np.int16, np.float32):
         return stored
     low, high = float(stored.min()), float(stored.max())
@@ -173,7 +173,7 @@ def _narrow(stored: Array, sign: str) -> Array:
 
 
 def _voi(dataset: "Dataset", grey: Pixels, frame: int) -> Pixels:
-    """The first VOI window (C.11.2.1.2; a sigmoid as linear), or without one the VOI LUT."""
+    """Apply the first VOI window (C.11.2.1.2; a sigmoid as linear), or without one the VOI LUT."""
     try:
         center = header.number(dataset, "WindowCenter", frame)
         width = header.number(dataset, "WindowWidth", frame)
@@ -196,7 +196,7 @@ def _voi(dataset: "Dataset", grey: Pixels, frame: int) -> Pixels:
 
 
 def _reverse(dataset: "Dataset", grey: Pixels) -> Pixels:
-    """MONOCHROME1: what was black is white."""
+    """Exchange black and white, for MONOCHROME1."""
     window = grey.window and grey.window[::-1]
     if grey.value_range is not None or header.text(dataset, "Modality") in UNITS:
         return replace(grey, value_range=grey.value_range and grey.value_range[::-1], window=window)
@@ -208,7 +208,7 @@ def _reverse(dataset: "Dataset", grey: Pixels) -> Pixels:
 
 
 def _palette(dataset: "Dataset", stored: Array) -> Pixels:
-    """Palette colours (C.7.6.3.1.5) as red, green and blue."""
+    """Return palette colours (C.7.6.3.1.5) as red, green and blue."""
     from pydicom.pixels import apply_color_lut
 
     with header.reason("has a broken colour palette"):
@@ -237,7 +237,7 @@ class _Table(NamedTuple):
 
 
 def _first_table(dataset: "Dataset", key: str, frame: int | None = None) -> _Table | None:
-    """The first table of a sequence; None without, or where it is an empty item."""
+    """Return the first table of a sequence; None without, or where it is an empty item."""
     items = header.value(dataset, key, frame)
     if not items or not (items[0].get("LUTDescriptor") or items[0].get("LUTData")):
         return None
@@ -245,7 +245,7 @@ def _first_table(dataset: "Dataset", key: str, frame: int | None = None) -> _Tab
 
 
 def _lookup_table(dataset: "Dataset", item: "Dataset", prefix: str) -> _Table:
-    """Table of a descriptor and data (C.11.1.1)."""
+    """Return the table of a descriptor and data (C.11.1.1)."""
     count, first, depth = (int(one) for one in item[f"{prefix}Descriptor"].value)
     count = count or 2**16
     data = item[f"{prefix}Data"].value
@@ -263,13 +263,13 @@ def _lookup_table(dataset: "Dataset", item: "Dataset", prefix: str) -> _Table:
 
 
 def _signed(dataset: "Dataset", first: int) -> int:
-    """A descriptor's first value, signed where the pixels are; pydicom can't always tell."""
+    """Return a descriptor's first value, signed where the pixels are; pydicom may not know."""
     signed = header.number(dataset, "PixelRepresentation")
     return first - 2**16 if signed and first >= 2**15 else first
 
 
 def _look_up(table: _Table, values: Array) -> Array:
-    """Entries for values (frames, …); below the first and above the last, those."""
+    """Return entries for values (frames, …); the end ones for values beyond the ends."""
     result = np.empty(values.shape, table.entries.dtype)
     for target, frame in zip(result, values, strict=True):  # one at a time, for memory
         index = np.rint(frame).astype(np.int64) - table.first

@@ -26,7 +26,7 @@ SLACK = 16  # part of their range by which values of lossy compression may be be
 
 
 class Bits(NamedTuple):
-    """Where a value lies in what is allocated for it, in bits."""
+    """Place of a value in the bits allocated for it."""
 
     allocated: int
     stored: int
@@ -59,11 +59,11 @@ def decode_stored(dataset: "Dataset", shape: Shape) -> tuple[Array, str]:
     values, photometric = _decode(dataset, shape.frames, decoder, syntax)
     with header.reason("has pixel data that don't fit its header"):
         values = values.reshape(shape[:3] + shape[3:] * (shape.samples > 1))
-    return _settle(values, bits, precision, syntax.endswith(LOSSY)), photometric
+    return _own_bits(values, bits, precision, syntax.endswith(LOSSY)), photometric
 
 
 def padding(dataset: "Dataset", stored: Array) -> Array | None:
-    """Which stored values are no measurement (PS3.3 C.7.5.1.1.2); None where the header is silent.
+    """Return the mask of values that are no measurement (PS3.3 C.7.5.1.1.2); None for none.
 
     Args:
         dataset: With PixelPaddingValue, and perhaps PixelPaddingRangeLimit, the range's other end.
@@ -83,16 +83,14 @@ def padding(dataset: "Dataset", stored: Array) -> Array | None:
 
 
 def _bits(dataset: "Dataset") -> Bits:
-    """Raises UserError for what is missing, impossible or not supported."""
-    for key in ("BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation"):
-        _need(dataset, key)
+    """Return the header's bits; raise UserError for missing, impossible or unsupported ones."""
+    header.need(dataset, "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation")
     allocated = int(header.number(dataset, "BitsAllocated") or 0)
     if allocated not in (1, 8, 16, 32, 64):
         raise UserError(f"is unsupported: BitsAllocated {allocated} in its header")
     if "PixelData" not in dataset:  # floating-point numbers
         return Bits(allocated, allocated, allocated)
-    for key in ("BitsStored", "PixelRepresentation"):
-        _need(dataset, key)
+    header.need(dataset, "BitsStored", "PixelRepresentation")
     stored = int(header.number(dataset, "BitsStored") or 0)
     if not 1 <= stored <= allocated:
         raise UserError(f"says BitsStored {stored} of BitsAllocated {allocated}, which can't be")
@@ -100,13 +98,8 @@ def _bits(dataset: "Dataset") -> Bits:
     return Bits(allocated, stored, top if stored < top <= allocated else stored)
 
 
-def _need(dataset: "Dataset", key: str) -> None:
-    if header.value(dataset, key) is None:
-        raise UserError(f"lacks {key} in its header, without which its pixels mean nothing")
-
-
 def _decode(dataset: "Dataset", count: int, decoder: Any, syntax: Any) -> tuple[Array, str]:
-    """What the first plugin that can makes of the pixel data."""
+    """Decode pixel data with the first plugin that can."""
     # pydicom takes the lowest bits, whatever HighBit says
     options: dict[str, Any] = {"allow_excess_frames": False, "correct_unused_bits": False}
     plugins = DECODERS_OF.get(syntax, DECODERS) if syntax.is_encapsulated else ("",)
@@ -127,7 +120,7 @@ def _decode(dataset: "Dataset", count: int, decoder: Any, syntax: Any) -> tuple[
 
 
 def _mend(dataset: "Dataset", count: int) -> bool:
-    """Correct JPEG scans that say they hold no frequencies; gives whether there were any."""
+    """Correct JPEG scans that declare no frequencies; return whether there were any."""
     from pydicom.encaps import encapsulate
 
     frames = list(_frames(dataset, count))
@@ -142,7 +135,7 @@ def _mend(dataset: "Dataset", count: int) -> bool:
 
 
 def _frames(dataset: "Dataset", count: int) -> Iterator[bytes]:
-    """Compressed data of each frame."""
+    """Return the compressed data of each frame."""
     from pydicom.encaps import generate_frames
 
     offsets = None
@@ -159,8 +152,8 @@ def _hush_gdcm() -> None:
         off()
 
 
-def _settle(values: Array, bits: Bits, precision: int, lossy: bool) -> Array:
-    """Stored values without the bits beside them, which may be an overlay or rubbish.
+def _own_bits(values: Array, bits: Bits, precision: int, lossy: bool) -> Array:
+    """Return stored values without the bits beside them, which may be an overlay or rubbish.
 
     Args:
         values: As decoded.
@@ -189,7 +182,7 @@ def _settle(values: Array, bits: Bits, precision: int, lossy: bool) -> Array:
 
 
 def _check_length(dataset: "Dataset", shape: Shape, allocated: int) -> None:
-    """Uncompressed pixel data have to be there, all of them and no further frame."""
+    """Raise UserError unless all uncompressed pixel data are there, and no further frame."""
     key = next(key for key in header.PIXELS if key in dataset)
     each = math.prod(shape[1:]) * allocated  # bits, as frames of 1 bit a pixel follow unpadded
     if header.text(dataset, "PhotometricInterpretation") == "YBR_FULL_422":
@@ -202,11 +195,7 @@ def _check_length(dataset: "Dataset", shape: Shape, allocated: int) -> None:
 
 
 def _check_frames(dataset: "Dataset", shape: Shape, bits: Bits, rle: bool) -> int:
-    """Compressed pixel data have to be there, all of them, and as large as the header says.
-
-    Returns:
-        Bits of a value in the compressed data.
-    """
+    """Check all compressed frames; return the bits of a value in them."""
     count, precision = 0, bits.allocated if rle else 0
     with header.reason("is cut off or damaged: its compressed frames can't be told apart"):
         for frame in _frames(dataset, shape.frames):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MARKS = {1: (344, (b"n+1\0",)), 2: (4, (b"n+2\0",))}  # version: where, what
 HEADER = {1: 348, 2: 540}  # bytes
-HEAD = 348  # bytes that `version_of` looks at
+HEAD = 348  # bytes that `version_of` reads
 MAX_OFFSET = 2**24  # of the values: what lies before them are notes
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # by unit code: unknown, m, mm, µm
 ROUNDING = 1e-3  # by which a quaternion may be longer than 1
@@ -32,7 +32,7 @@ GZIP = b"\x1f\x8b"
 
 
 def version_of(head: bytes) -> int | None:
-    """1 or 2 if these first bytes (inflated) are those of a NIfTI file, else None."""
+    """Return 1 or 2 if these first bytes (inflated) are those of a NIfTI file, else None."""
     for version, (start, marks) in MARKS.items():
         if head[start : start + 4] in marks:
             return version
@@ -40,7 +40,7 @@ def version_of(head: bytes) -> int | None:
 
 
 def decode_nifti(path: Path, frame: int | str | None = None) -> Image:
-    """Reads a NIfTI file.
+    """Read a NIfTI file.
 
     The matrix is the sform where the file has one that is invertible, else the qform, else unknown.
     Values are rescaled (float32) where the header has a slope and an intercept that do something.
@@ -89,7 +89,7 @@ def _header(stream: IO[bytes]) -> "Nifti1Header":
 
 
 def _shape(header: Any) -> tuple[tuple[int, int, int], int]:
-    """Three axes, and the length of the fourth; those that follow must have length 1."""
+    """Return three axes, and the length of the fourth; those that follow must have length 1."""
     shape = [int(length) for length in header.get_data_shape()]
     if not shape or min(shape) < 1:
         check_shape(shape)
@@ -102,7 +102,7 @@ def _shape(header: Any) -> tuple[tuple[int, int, int], int]:
 
 
 def _volume(volumes: int, frame: int | str | None) -> int:
-    """Which volume is read."""
+    """Return the number of the volume that is read."""
     if volumes == 1:
         return 0
     if frame is None:
@@ -113,7 +113,7 @@ def _volume(volumes: int, frame: int | str | None) -> int:
 
 
 def _offset(header: Any) -> int:
-    """Where the values begin."""
+    """Return the byte at which the values begin."""
     offset = float(header["vox_offset"])
     if not header.template_dtype.itemsize <= offset <= MAX_OFFSET:
         raise UserError(f"is damaged: its values can't begin at byte {offset:g}")
@@ -133,7 +133,7 @@ def _rescale(header: Any, values: Array) -> Array:
 
 
 def _affine(header: Any, unit: float) -> Array | None:
-    """From indices to mm in RAS+, by the NIfTI-1 standard's methods 3 (sform) and 2 (qform)."""
+    """Return the affine to mm in RAS+, by the standard's methods 3 (sform) and 2 (qform)."""
     affine = None
     if header["sform_code"] > 0:
         affine = np.array(header.get_sform(), float)

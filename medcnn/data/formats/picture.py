@@ -17,7 +17,7 @@ JPEG = b"\xff\xd8\xff"
 
 
 def decode_picture(path: Path, frame: int | str | None = None) -> Image:
-    """Reads a PNG, JPEG, BMP or TIFF file through MONAI's PILReader, or tifffile.
+    """Read a PNG, JPEG, BMP or TIFF file through MONAI's PILReader, or tifffile.
 
     Turned as its EXIF tag says. A palette, CMYK and other colour spaces become RGB, transparency is
     dropped. Grey may have 1 to 16 bits, or be integers or floating-point numbers of up to 64
@@ -56,7 +56,7 @@ def decode_picture(path: Path, frame: int | str | None = None) -> Image:
 
 
 def _verify(path: Path) -> None:
-    """Checks what Pillow doesn't when it decodes: the size, and the checksums of a PNG."""
+    """Check the size and the checksums of a PNG, which Pillow leaves alone when it decodes."""
     import PIL.Image
 
     _set_filters()
@@ -76,7 +76,7 @@ def _verify(path: Path) -> None:
 
 
 def _set_filters() -> None:
-    """Makes Pillow's warning of too large pictures an error, and those of odd TIFF tags silent.
+    """Make Pillow's warning of too large pictures an error, and those of odd TIFF tags silent.
 
     For good, as filters belong to the process, and pictures are read by several threads.
     """
@@ -88,10 +88,7 @@ def _set_filters() -> None:
 
 
 def _convert(picture: Any, notes: dict[str, Any]) -> Any:
-    """Upright and in a mode that is grey or RGB; the pages of a TIFF as a list.
-
-    Notes what is needed to understand the values.
-    """
+    """Return a picture, or a TIFF's pages, upright in grey or RGB; note what the values mean."""
     with picture:
         picture.filename = ""  # else Pillow maps the file, and mangles a TIFF turned by a quarter
         pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
@@ -110,7 +107,7 @@ def _convert(picture: Any, notes: dict[str, Any]) -> Any:
 
 
 def _page(picture: Any, page: int) -> Any:
-    """One page of a volume."""
+    """Return one page of a volume."""
     size = picture.size
     picture.seek(page)
     if picture.size != size:
@@ -137,7 +134,7 @@ def _upright(picture: Any) -> Any:
 
 
 def _range(values: Array, notes: dict[str, Any]) -> Range | None:
-    """Black and white; TIFF says how many of its bits are used, and may have white first."""
+    """Return black and white; a TIFF has its own number of bits, and may have white first."""
     known = type_range(values)
     if known is None or values.dtype.itemsize == 1:  # of 8 bits Pillow itself makes white high
         return known

@@ -1,4 +1,4 @@
-"""TIFF files: what they hold, and the values of those that Pillow would misread.
+"""TIFF files: their layout, and the values of those that Pillow would misread.
 
 Pillow reads unsigned values of 32 bits as signed ones, values of −128 … 127 as 0 … 255, two bands
 as grey with transparency, and of a stack that ImageJ wrote behind one directory the first picture.
@@ -27,7 +27,7 @@ ALPHA = (1, 2)  # what a further value of a pixel may mean
 
 
 class Layout(NamedTuple):
-    """What a TIFF file holds.
+    """Layout of a TIFF file.
 
     Args:
         shape: (pages, rows, columns).
@@ -51,7 +51,7 @@ class Layout(NamedTuple):
 
     @property
     def is_pillows(self) -> bool:
-        """Whether Pillow reads these values right."""
+        """True where Pillow reads these values right."""
         if self.directories != self.shape[0]:
             return False
         single, unsigned = self.samples == 1, self.kind == UNSIGNED
@@ -65,7 +65,7 @@ class Layout(NamedTuple):
 
 
 def layout(path: Path) -> Layout:
-    """Look at a TIFF file without reading its values.
+    """Return the layout of a TIFF file, without reading its values.
 
     Raises:
         UserError: Too large, or of a kind that isn't supported.
@@ -142,7 +142,7 @@ def decode_tiff(path: Path, found: Layout, frame: int | str | None = None) -> Im
 
 
 def _opened(path: Path) -> Any:
-    """The file, without the others that its notes may name."""
+    """Open a file, without the others that its notes may name."""
     from tifffile import TiffFile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
@@ -150,14 +150,14 @@ def _opened(path: Path) -> Any:
 
 
 def _only_series(file: Any) -> Any:
-    """What the pages are together."""
+    """Return the one series that the pages are."""
     if len(file.series) > 1:
         raise UserError("holds pictures of different sizes: save each in a file of its own")
     return file.series[0]
 
 
 def _pages(series: Any) -> str:
-    """The axes along which pages lie; at most one is longer than 1."""
+    """Return the axes along which pages lie; at most one is longer than 1."""
     size = dict(zip(series.axes, series.shape, strict=True))
     pages = "".join(axis for axis in series.axes if axis not in "SYX")
     wide = [str(size[axis]) for axis in pages if size[axis] > 1]
@@ -167,7 +167,7 @@ def _pages(series: Any) -> str:
 
 
 def _upright(values: Array, orientation: int) -> Array:
-    """(C, pages, H, W) turned as TIFF's tag says (TIFF 6.0, Orientation)."""
+    """Return values (C, pages, H, W) turned as TIFF's tag says (TIFF 6.0, Orientation)."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(2, 3)
     if orientation in (3, 4, 7, 8):

@@ -1,4 +1,4 @@
-"""What formats share: bounds, numbers read from streams, and the few types images are kept in."""
+"""Values of all formats: bounds, numbers read from streams, and the few types images have."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SPARE = 2**20  # bytes that may follow compressed values
 
 
 def check_shape(shape: Sequence[int], itemsize: int = 1) -> None:
-    """Look at a declared size before anything of it is read.
+    """Check a declared size before anything of it is read.
 
     Args:
         shape: Lengths of the axes.
@@ -46,7 +46,7 @@ def check_shape(shape: Sequence[int], itemsize: int = 1) -> None:
 
 
 def pick(count: int, frame: int | str, what: str) -> int:
-    """The number of the frame, of so many, that `dataset.frame` means.
+    """Return the number of the frame, of so many, that `dataset.frame` means.
 
     Args:
         count: How many a file holds.
@@ -75,7 +75,7 @@ def check_kind(dtype: np.dtype[Any]) -> None:
 
 
 def read_values(stream: IO[bytes], dtype: np.dtype[Any], count: int) -> Array:
-    """Reads exactly so many values, however much a compressed stream would give.
+    """Read exactly so many values, however much a compressed stream would give.
 
     Floating-point numbers of more than 32 bits become float32 piece by piece, as `to_stored` would
     make them.
@@ -105,7 +105,7 @@ def _fill(stream: IO[bytes], left: memoryview) -> None:
 
 
 def check_end(stream: IO[bytes]) -> None:
-    """Reads a compressed stream to its end, where its checksum is compared.
+    """Read a compressed stream to its end, where its checksum is compared.
 
     Raises:
         UserError: It goes on for long.
@@ -115,7 +115,7 @@ def check_end(stream: IO[bytes]) -> None:
 
 
 def to_stored(values: Array) -> Array:
-    """Values as uint8, uint16, int16 or float32.
+    """Return values as uint8, uint16, int16 or float32.
 
     Truth values become 0 and 255; integers of other types int16 or uint16 where they fit, in this
     order, else float32.
@@ -136,7 +136,7 @@ def to_stored(values: Array) -> Array:
 
 
 def type_range(values: Array) -> Range | None:
-    """Black and white by the type of values as a file has them; None where it doesn't say.
+    """Return black and white by the type of a file's values; None where it doesn't say.
 
     Of 8 or 16 bits without sign all that they can hold; of truth values, as `to_stored` makes them,
     (0, 255); of floating-point numbers within 0 … 1 (0, 1).

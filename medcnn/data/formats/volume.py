@@ -1,16 +1,16 @@
-"""Volumes of NIfTI and NRRD files: one way to say how they lie."""
+"""Volumes of NIfTI and NRRD files, in one order of axes."""
 
 import numpy as np
 
 from medcnn.data.formats.values import check_kind, to_stored
 from medcnn.data.image import Array, Image
 
-# How one slice is shown: by the patient's axis (R, A or S) that it lies across.
+# Orientation of one slice: by the patient's axis (R, A or S) that it lies across.
 SHOWN = ("RIP", "AIL", "SPL")
 
 
 def arrange(values: Array, affine: Array | None, spacing: Array | None) -> Image:
-    """An image of what a file holds.
+    """Return the image of a file's values.
 
     One slice becomes a picture as radiologists see it: the patient's right at the left, the front
     at the top of an axial slice, the head at the top of others. A volume that doesn't say how it
@@ -42,7 +42,7 @@ def arrange(values: Array, affine: Array | None, spacing: Array | None) -> Image
 
 
 def _picture(values: Array, affine: Array | None, spacing: Array | None, normal: int) -> Image:
-    """The only slice along an axis."""
+    """Return the only slice along an axis."""
     if affine is None:
         values = np.moveaxis(values, normal + 1, 3).transpose(0, 3, 2, 1)
         if spacing is not None:
@@ -57,7 +57,7 @@ def _picture(values: Array, affine: Array | None, spacing: Array | None, normal:
 
 
 def invertible(affine: Array) -> bool:
-    """Whether three axes point into different directions."""
+    """Return whether three axes point into different directions."""
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or not (lengths > 0).all():
         return False
@@ -69,7 +69,7 @@ def _tuple(spacing: Array | None) -> tuple[float, ...] | None:
 
 
 def orient(values: Array, affine: Array, orientation: str) -> tuple[Array, Array]:
-    """Turns a volume by quarter turns and mirrors it, so that its axes run as is wanted.
+    """Turn a volume by quarter turns and mirror it, so that its axes run as is wanted.
 
     Args:
         values: (C, I, J, K).

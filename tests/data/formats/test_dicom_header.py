@@ -21,7 +21,8 @@ from pydicom.uid import (
 )
 
 from medcnn.data.formats import dicom_header
-from medcnn.data.formats.dicom import decode_file, is_dicom
+from medcnn.data.formats.dicom import decode_file
+from medcnn.data.formats.dicom_header import is_dicom
 from medcnn.errors import UserError
 
 
