@@ -1,7 +1,8 @@
 """Patients drawn at random, class by class: in given shares, or in equal parts."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,19 @@ from medcnn.data.image import Array
 from medcnn.errors import UserError
 
 
+def check_shares(key: str, shares: Any, names: Sequence[str]) -> dict[str, float]:
+    """Return shares in the order of names; raise UserError unless each is a number above 0."""
+    if not isinstance(shares, Mapping) or set(shares) != set(names):
+        raise UserError(f"{key}={shares}: give a share for each of {', '.join(names)}")
+    for name in names:
+        number = isinstance(shares[name], int | float) and not isinstance(shares[name], bool)
+        if not (number and 0 < shares[name] < float("inf")):
+            raise UserError(f"{key}.{name}={shares[name]}: give a number above 0")
+    return {name: shares[name] for name in names}
+
+
 def draw_shares(strata: pd.Series, shares: Mapping[str, float], seed: int) -> pd.Series:
-    """A split for each patient, the shares kept in every stratum.
+    """Draw a split for each patient, keeping the shares in every stratum.
 
     scikit-learn has no grouped and stratified draw of given shares (StratifiedGroupKFold makes
     equal parts, of which small classes may all end up in one).
@@ -48,10 +60,10 @@ def draw_shares(strata: pd.Series, shares: Mapping[str, float], seed: int) -> pd
 
 
 def _quotas(sizes: Array, shares: Array) -> NDArray[np.int64]:
-    """How many of each stratum (S,) go to each split (P,): whole numbers (S, P).
+    """Return how many of each stratum (S,) go to each split (P,): whole numbers (S, P).
 
-    At least one each where there are enough, smallest strata first; what rounding leaves over goes
-    to the split that is furthest behind its share of all the strata so far.
+    At least one each where there are enough, smallest strata first; the rest of rounding goes to
+    the split that is furthest behind its share of all the strata so far.
     """
     counts = np.zeros((len(sizes), len(shares)), np.int64)
     total = np.zeros(len(shares))
@@ -70,7 +82,7 @@ def _quotas(sizes: Array, shares: Array) -> NDArray[np.int64]:
 
 
 def draw_parts(strata: Array, folds: int, seed: int) -> NDArray[np.int64]:
-    """Equal parts, each with its share of every stratum.
+    """Draw equal parts, each with its share of every stratum.
 
     Args:
         strata: (P,) the stratum of each patient, whole numbers from 0.
@@ -88,7 +100,7 @@ def draw_parts(strata: Array, folds: int, seed: int) -> NDArray[np.int64]:
     # come shuffled.
     shuffled = np.random.RandomState(seed).permutation(len(strata))
     parts = np.empty(len(strata), np.int64)
-    with warnings.catch_warnings():  # of a class with fewer patients than folds: the audit tells
+    with warnings.catch_warnings():  # of a class with fewer patients than folds: see the audit
         warnings.filterwarnings("ignore", message="The least populated class")
         splitter = StratifiedGroupKFold(folds).split(strata, strata, groups=shuffled)
         for part, (_, members) in enumerate(splitter):

@@ -1,4 +1,4 @@
-"""The files that a path, a folder or a pattern means, and what is left out of them."""
+"""The image files that a path, a folder or a pattern means."""
 
 import errno
 import glob
@@ -18,10 +18,10 @@ INDEX = "DICOMDIR"  # a DICOM file that lists others, and holds no image
 def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images") -> list[Path]:
     """Find the images that a file, a folder or a glob pattern means.
 
-    What exists under that very name wins over its meaning as a pattern, also the first parts of a
-    path. A folder is searched with all its subfolders for the suffixes in `SUFFIXES` and for DICOM
-    files without a suffix or with a number as one; hidden files and folders are left out, and a
-    note says which others are. A pattern (``**`` goes into subfolders) gives every file it matches.
+    A file of that very name wins over its meaning as a pattern, also in the first parts of a path.
+    A folder is searched with all its subfolders for the suffixes in `SUFFIXES` and for DICOM files
+    without a suffix or with a number as one; hidden files and folders are left out, others named in
+    a note. A pattern (``**`` goes into subfolders) gives every file it matches.
 
     Args:
         spec: The file, folder or pattern.
@@ -34,13 +34,8 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
     Raises:
         UserError: There is nothing there, or a folder that can't be read.
     """
-    check_path(key, spec)
-    path = Path(spec).expanduser()
-    try:
-        single = path.is_file()
-    except OSError as error:  # in a folder without permission
-        raise UserError(f"{key}={spec} can't be read ({error.strerror})") from None
-    if single:
+    path = given_path(spec, key)
+    if path.is_file():
         return [path]
     if path.is_dir():
         return sorted(_in_folder(path, volumes, f"{key}={spec}"))
@@ -56,6 +51,21 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
     return sorted(_as_series(found) if volumes else found)
 
 
+def given_path(path: str | Path, key: str) -> Path:
+    """Return a path from a config, ``~`` resolved.
+
+    Raises:
+        UserError: It is none, or lies in a folder without permission.
+    """
+    check_path(key, path)
+    found = Path(path).expanduser()
+    try:
+        found.is_dir()
+    except OSError as error:
+        raise UserError(f"{key}={path} can't be read ({error.strerror})") from None
+    return found
+
+
 def stem(path: Path) -> str:
     """Return the name of an image without its ending; the last number of a UID is none.
 
@@ -67,7 +77,7 @@ def stem(path: Path) -> str:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file looks like an image, and is not hidden."""
+    """Return whether a file is an image by its name or mark, and not hidden."""
     if path.name.startswith(".") or not path.is_file():
         return False
     return path.name.lower().endswith(SUFFIXES) or _is_dicom(path)
@@ -125,7 +135,7 @@ def _in_folder(folder: Path, volumes: bool, what: str) -> Iterable[Path]:
 
 
 def _pattern(path: Path) -> str:
-    """A path as a glob pattern whose first parts, as far as they exist, are taken as they are."""
+    """Return a path as a glob pattern whose first parts, as far as they exist, are literal."""
     parts, known = list(path.parts), Path()
     for index, part in enumerate(parts):
         known /= part
@@ -135,7 +145,7 @@ def _pattern(path: Path) -> str:
 
 
 def _as_series(files: list[Path]) -> set[Path]:
-    """The same with each folder in place of the DICOM files in it, if there are several."""
+    """Return the files with a folder in place of the DICOM files in it, if it has several."""
     folders: dict[Path, set[Path]] = {}
     for file in files:
         if _is_dicom(file):
@@ -145,7 +155,7 @@ def _as_series(files: list[Path]) -> set[Path]:
 
 
 def _is_dicom(path: Path) -> bool:
-    """By suffix, or by its mark where it has none or a number, as names that are UIDs do."""
+    """Return whether a file is DICOM: by suffix, or by mark where that is missing or a number."""
     if path.name.startswith(".") or path.name.upper() == INDEX or not path.is_file():
         return False
     suffix = path.suffix.lower()

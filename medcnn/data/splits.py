@@ -1,4 +1,4 @@
-"""Which samples train, which validate and which test: never two of them for one patient."""
+"""Splits into train, val and test, with each patient in one of them only."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medcnn.data.draws import draw_parts, draw_shares
+from medcnn.data.draws import check_shares, draw_parts, draw_shares
 from medcnn.data.image import Array
 from medcnn.data.keys import tidy
 from medcnn.data.samples import HOLDOUT, SPLITS
@@ -14,7 +14,12 @@ from medcnn.errors import UserError, check_whole_number
 from medcnn.objective import UNKNOWN, Task
 
 METHODS = ("auto", "column", "patient", "site")
-OTHER_NAMES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+# The usual names of splits by those that people give them, in small letters.
+SPLIT_NAMES = {name: name for name in SPLITS} | {
+    **dict.fromkeys(("valid", "validation", "dev"), "val"),
+    "training": "train",
+    "testing": "test",
+}
 QUANTILES = 5  # bins of a regression target that are spread evenly over the splits
 
 
@@ -30,7 +35,7 @@ def assign_splits(
     folds: int = 5,
     fold: int | None = None,
 ) -> pd.Series:
-    """Puts every sample into train, val or test.
+    """Put every sample into train, val or test.
 
     Patients are drawn, not images, class by class: a patient counts for the rarest class that any
     of its images has (multi-label: the rarest label that is positive); patients without a positive
@@ -72,27 +77,20 @@ def assign_splits(
         UserError: A setting that makes no sense, a column that is missing or has gaps, or too few
             patients.
     """
-    wanted = _check_shares(shares)
+    wanted = check_shares("splits.shares", shares, SPLITS)
     check_whole_number("splits.seed", seed, least=0, most=2**32 - 1)
     if method not in METHODS:
-        raise UserError(f"split.method={method}: choose one of {', '.join(METHODS)}")
+        raise UserError(f"splits.method={method}: choose one of {', '.join(METHODS)}")
     patients = _texts(table, "patient")
     if method == "auto":
         method = "column" if has_splits(table) else "patient"
     if fold is not None and method == "site":
         raise UserError(f"fold={fold} doesn't go with splits=site: its test set is the sites'")
-    assigned = np.full(len(table), "train", dtype=object)
+    assigned, names = np.full(len(table), "train", dtype=object), list(SPLITS)
     if fold is not None:
-        inside = np.full(len(table), True)
         if method == "column":
-            inside = _named_splits(table) != "test"
-        strata = patient_strata(patients[inside], table[inside], task, label_columns)
-        drawn = _fold(strata, folds, fold, wanted, seed)
-        assigned[inside] = drawn.reindex(patients[inside]).to_numpy()
-        assigned[~inside] = HOLDOUT
-        return pd.Series(assigned, index=table.index, name="split")
-    names = list(SPLITS)
-    if method == "column":
+            assigned[_named_splits(table) == "test"] = HOLDOUT
+    elif method == "column":
         assigned = _by_column(table)
         names = ["train"] if "val" in assigned else ["train", "val"]
     elif method == "site":
@@ -101,25 +99,16 @@ def assign_splits(
     free = assigned == "train"
     if len(names) > 1:
         strata = patient_strata(patients[free], table[free], task, label_columns)
-        drawn = draw_shares(strata, {name: wanted[name] for name in names}, seed)
+        if fold is None:
+            drawn = draw_shares(strata, {name: wanted[name] for name in names}, seed)
+        else:
+            drawn = _fold(strata, folds, fold, wanted, seed)
         assigned[free] = drawn.reindex(patients[free]).to_numpy()
     return pd.Series(assigned, index=table.index, name="split")
 
 
-def _check_shares(shares: Mapping[str, float]) -> dict[str, float]:
-    """The shares, after a look at them."""
-    given = dict(shares) if isinstance(shares, Mapping) else shares
-    if not isinstance(given, dict) or set(given) != set(SPLITS):
-        raise UserError(f"splits.shares={given}: give train, val and test")
-    for name, share in given.items():
-        number = isinstance(share, int | float) and not isinstance(share, bool)
-        if not (number and 0 < share < float("inf")):
-            raise UserError(f"splits.shares.{name}={share}: give a number above 0")
-    return given
-
-
 def _texts(table: pd.DataFrame, column: str) -> NDArray[np.str_]:
-    """A column that has no gaps, as text."""
+    """Return a column without gaps, as text."""
     if column not in table:
         raise UserError(f"the table has no column {column!r}: without it no split can be made")
     missing = _gaps(table[column])
@@ -132,25 +121,25 @@ def _texts(table: pd.DataFrame, column: str) -> NDArray[np.str_]:
 
 
 def _gaps(values: pd.Series) -> NDArray[np.bool_]:
-    """Where a column is empty or blank."""
+    """Return a mask of the cells that are empty or blank."""
     gaps: NDArray[np.bool_] = (values.isna() | (values.astype(str).str.strip() == "")).to_numpy()
     return gaps
 
 
 def has_splits(table: pd.DataFrame) -> bool:
-    """Whether a table says in a column ``split`` which samples are for what."""
+    """Return whether a table has splits in a column ``split``."""
     return "split" in table and not bool(_gaps(table["split"]).all())
 
 
 def official_tests(table: pd.DataFrame) -> int:
-    """How many samples a table's own column ``split`` names for the test; 0 without a column."""
+    """Return the number of test samples of a table's own column ``split``; 0 without one."""
     if not has_splits(table):
         return 0
     return int((table["split"].astype(str).map(_usual) == "test").sum())
 
 
 def _by_column(table: pd.DataFrame) -> Array:
-    """The splits that the table gives, by their usual names; train and test are among them."""
+    """Return the table's own splits, by their usual names; train and test are among them."""
     values = _named_splits(table)
     lacking = [name for name in ("train", "test") if name not in values]
     if lacking:
@@ -162,7 +151,7 @@ def _by_column(table: pd.DataFrame) -> Array:
 
 
 def _named_splits(table: pd.DataFrame) -> Array:
-    """The column ``split`` by the usual names."""
+    """Return the column ``split`` by the usual names."""
     values = [_usual(value) for value in _texts(table, "split")]
     unknown = sorted(set(values) - set(SPLITS))
     if unknown:
@@ -174,13 +163,13 @@ def _named_splits(table: pd.DataFrame) -> Array:
 
 
 def _usual(name: str) -> str:
-    """The usual name of a split."""
+    """Return the usual name of a split."""
     plain = name.strip().lower()
-    return OTHER_NAMES.get(plain, plain)
+    return SPLIT_NAMES.get(plain, plain)
 
 
 def _at_sites(table: pd.DataFrame, test_sites: str | Sequence[str] | None) -> NDArray[np.bool_]:
-    """Which rows are of the sites to test on."""
+    """Return a mask of the rows of the sites to test on."""
     if "site" not in table:
         raise UserError("splits=site needs a column 'site': the table has none")
     sites = _texts(table, "site")
@@ -200,7 +189,7 @@ def _at_sites(table: pd.DataFrame, test_sites: str | Sequence[str] | None) -> ND
 def patient_strata(
     patients: NDArray[np.str_], table: pd.DataFrame, task: Task, label_columns: Sequence[str]
 ) -> pd.Series:
-    """The class that each patient counts for when patients are drawn; see `assign_splits`.
+    """Return the class that each patient counts for in the draw; see `assign_splits`.
 
     Args:
         patients: (N,) the patient of each row.
@@ -227,7 +216,7 @@ def patient_strata(
 
 
 def _quantile_strata(patients: NDArray[np.str_], values: Array) -> pd.Series:
-    """Bins of equal size of the patients' means; unknown means are a bin of their own."""
+    """Return bins of equal size of the patients' means; unknown ones are a bin of their own."""
     order = np.lexsort((values, patients))  # sums in one order: the last digit can't change a bin
     means = pd.Series(values[order]).groupby(patients[order]).mean()
     ranks = means.rank(method="first") - 1
@@ -239,7 +228,7 @@ def _quantile_strata(patients: NDArray[np.str_], values: Array) -> pd.Series:
 def _fold(
     strata: pd.Series, folds: int, fold: int, shares: Mapping[str, float], seed: int
 ) -> pd.Series:
-    """The splits of one fold, indexed by patient as `strata`."""
+    """Return the splits of one fold, indexed by patient as `strata`."""
     check_whole_number("folds", folds, least=2)
     check_whole_number("fold", fold, least=0, most=folds - 1)
     if len(strata) < folds:

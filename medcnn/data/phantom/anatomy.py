@@ -12,14 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from medcnn.data.phantom.projection import (
-    Array,
-    Ellipsoids,
-    ellipsoids,
-    join,
-    spheroids,
-    turn,
-)
+from medcnn.data.phantom.projection import Array, Ellipsoids, ellipsoids, join, spheroids, turn
 
 SIDES = np.array([-1.0, 1.0])
 APEX = 11.5  # height of the lungs' tops
@@ -33,7 +26,7 @@ class Draws:
         self.generators = generators
 
     def uniform(self, low: float, high: float, *shape: int) -> Array:
-        """(N, *shape) between low and high."""
+        """Return numbers (N, *shape) between low and high."""
         return np.stack([g.uniform(low, high, shape) for g in self.generators])
 
 
@@ -42,13 +35,13 @@ class Rows:
     """Named arrays with one row an item, which can be picked together."""
 
     def take(self, rows: Array) -> Self:
-        """The same arrays for these rows."""
+        """Return the same arrays for these rows."""
         return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 @dataclass
 class Anatomy(Rows):
-    """What differs between patients; lengths in cm, the first axis is the patient."""
+    """Differences of patients; lengths in cm, the first axis is the patient."""
 
     size: Array  # (N, 3) factors of width, depth, height
     lung_width: Array  # (N, 2) semi-axes
@@ -67,7 +60,7 @@ class Anatomy(Rows):
 
 @dataclass
 class Pose(Rows):
-    """What differs between a patient's films; the first axis is the film."""
+    """Differences of a patient's films; the first axis is the film."""
 
     shift: Array  # (N, 3) cm
     roll: Array  # (N,) radians, in the image plane
@@ -77,7 +70,7 @@ class Pose(Rows):
 
 
 def draw_anatomy(draws: Draws) -> Anatomy:
-    """One anatomy for each generator."""
+    """Draw one anatomy for each generator."""
     u = draws.uniform
     return Anatomy(
         size=u(0.92, 1.08, 3),
@@ -97,7 +90,7 @@ def draw_anatomy(draws: Draws) -> Anatomy:
 
 
 def draw_pose(draws: Draws) -> Pose:
-    """One pose for each generator."""
+    """Draw one pose for each generator."""
     u = draws.uniform
     return Pose(
         shift=u(-1, 1, 3) * [1.3, 0, 1.3] - [0, 0, 1.5],
@@ -109,17 +102,17 @@ def draw_pose(draws: Draws) -> Pose:
 
 
 def xyz(*coordinates: Array | float) -> Array:
-    """Coordinates that broadcast to (...), as points (..., 3)."""
+    """Return coordinates that broadcast to (...) as points (..., 3)."""
     return np.stack(np.broadcast_arrays(*coordinates), -1)
 
 
 def _scaled(parts: Ellipsoids, anatomy: Anatomy) -> Ellipsoids:
-    """Parts (N, k) of a standard chest, in each patient's width, depth and height."""
+    """Return parts (N, k) of a standard chest in each patient's width, depth and height."""
     return parts.moved((anatomy.size[:, None] * np.eye(3))[:, None], np.zeros(3))
 
 
 def make_trunk(anatomy: Anatomy) -> Ellipsoids:
-    """The thorax and two shoulders, (N, 3), full of soft tissue."""
+    """Return the thorax and two shoulders, (N, 3), full of soft tissue."""
     zero = np.zeros((len(anatomy.heart), 1))
     thorax = ellipsoids(xyz(zero, 0.0, -6.0), xyz(zero + 15.0, 10.8, 45.0))
     shoulders = ellipsoids(
@@ -129,7 +122,7 @@ def make_trunk(anatomy: Anatomy) -> Ellipsoids:
 
 
 def make_lungs(anatomy: Anatomy, breath: Array) -> Ellipsoids:
-    """Two long ellipsoids, (N, 2), that lean inwards at the top; breath (N,) cm lengthens them."""
+    """Return two long ellipsoids, (N, 2), that lean inwards, and grow with breath (N,) cm."""
     height = anatomy.lung_height + breath[:, None] / 2
     centre = xyz(SIDES * 7.0, 0.0, APEX - height)
     lean = turn(-SIDES * 0.12, 1)
@@ -137,7 +130,7 @@ def make_lungs(anatomy: Anatomy, breath: Array) -> Ellipsoids:
 
 
 def make_organs(anatomy: Anatomy, breath: Array) -> Ellipsoids:
-    """Heart, mediastinum and the two domes of the diaphragm, (N, 4), lowered by breath (N,) cm."""
+    """Return heart, mediastinum and the two domes of the diaphragm, (N, 4), at breath (N,) cm."""
     zero = np.zeros_like(breath)
     heart = ellipsoids(
         xyz(zero + 2.0, 3.5, -3.6 - breath / 2)[:, None],
@@ -155,7 +148,7 @@ def make_organs(anatomy: Anatomy, breath: Array) -> Ellipsoids:
 
 
 def make_ribs(anatomy: Anatomy) -> Ellipsoids:
-    """Arcs from the spine round the side to the front, falling on the way, (N, k)."""
+    """Return arcs from the spine round the side to the front, falling on the way, (N, k)."""
     n = len(anatomy.heart)
     angle = np.linspace(0.2, 2.3, RIB_SEGMENTS + 1)
     level = np.arange(RIBS)[:, None]
@@ -170,7 +163,7 @@ def make_ribs(anatomy: Anatomy) -> Ellipsoids:
 
 
 def make_clavicles(anatomy: Anatomy) -> Ellipsoids:
-    """Two pieces a side, (N, 4)."""
+    """Return two pieces a side, (N, 4)."""
     zero = np.zeros((len(anatomy.heart), 2))
     inner = xyz(zero + SIDES * 1.5, 6.0, 9.3)
     middle = xyz(zero + SIDES * 6.5, 6.5, 10.2)
@@ -182,14 +175,14 @@ def make_clavicles(anatomy: Anatomy) -> Ellipsoids:
 
 
 def make_vertebrae(anatomy: Anatomy) -> Ellipsoids:
-    """The bodies of the vertebrae, (N, k), along a spine that bends sideways a little."""
+    """Return the bodies of the vertebrae, (N, k), along a spine that bends sideways a little."""
     z = 14.0 - 2.9 * np.arange(VERTEBRAE)
     x = anatomy.spine_bend[:, None] * np.sin(z / 9)
     return _scaled(ellipsoids(xyz(x, -6.0, z), xyz(x * 0 + 1.7, 1.5, 1.35)), anatomy)
 
 
 def _tree(lungs: Ellipsoids, numbers: Array) -> tuple[Array, Array]:
-    """Hila and the ends of branches, (N, 2, k, 3): the ends are 0.8 of the way to the pleura."""
+    """Return hila and ends of branches, (N, 2, k, 3): the ends are 0.8 of the way to the pleura."""
     outward = numbers * [0.7, 0.6, 1.0] + xyz(SIDES * 0.35, 0.0, 0.0)[:, None]
     ends = 0.8 * outward / np.linalg.norm(outward, axis=-1, keepdims=True)
     hilum = xyz(-SIDES * 0.55, 0.0, 0.05)[:, None]
@@ -198,7 +191,7 @@ def _tree(lungs: Ellipsoids, numbers: Array) -> tuple[Array, Array]:
 
 
 def make_branches(anatomy: Anatomy, lungs: Ellipsoids) -> Ellipsoids:
-    """Vessels from the hilum outwards, (N, k), each in two pieces, the outer one thinner."""
+    """Return vessels from the hilum outwards, (N, k), each in two pieces, the outer one thinner."""
     numbers = anatomy.branches
     hilum, ends = _tree(lungs, numbers[..., :3])
     bend = (hilum + ends) / 2 + 0.6 * numbers[..., 3:]
@@ -208,7 +201,7 @@ def make_branches(anatomy: Anatomy, lungs: Ellipsoids) -> Ellipsoids:
 
 
 def make_end_on(anatomy: Anatomy, lungs: Ellipsoids) -> Ellipsoids:
-    """Vessels seen along their axis, (N, k): round and dense like a nodule, but smaller."""
+    """Return vessels seen along their axis, (N, k): round and dense like a nodule, but smaller."""
     numbers = anatomy.end_on
     hilum, ends = _tree(lungs, numbers[..., :3])
     middle = hilum + (0.45 + 0.3 * numbers[..., 3:4]) * (ends - hilum)

@@ -1,11 +1,11 @@
-"""A CT volume of a body of ellipsoids: what tissue fills each voxel, Hounsfield units, noise."""
+"""A CT volume of a body of ellipsoids: the tissue of each voxel, Hounsfield units, noise."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from medcnn.data.phantom.lesion import EFFUSION, NODULE, Lesion
-from medcnn.data.phantom.projection import Array, Ellipsoids, Grid, intervals, silhouette
+from medcnn.data.phantom.projection import Array, Ellipsoids, Grid, intervals, patch_of, silhouette
 from medcnn.data.phantom.radiograph import BONE, FLUID, LUNG, SOFT, Body
 
 WATER = FLUID  # 1/cm
@@ -16,12 +16,12 @@ BEYOND = 1e3  # cm, outside of every ellipsoid
 
 
 def hounsfield(attenuation: Array | float) -> Array:
-    """1000 (µ - µ_water) / µ_water of an attenuation µ in 1/cm."""
+    """Return 1000 (µ - µ_water) / µ_water of an attenuation µ in 1/cm."""
     return np.asarray(1000 * (attenuation / WATER - 1))
 
 
 def noise_level(dose: Array, grid: Grid) -> Array:
-    """Standard deviation in HU of a voxel's noise, (n,).
+    """Return the standard deviation in HU of a voxel's noise, (n,).
 
     Filtered back projection of m views at the pitch a turns the variance 1/N of a line integral of
     N photons into π² / (12 m a²) / N: the squares of Ramachandran and Lakshminarayanan's filter
@@ -40,7 +40,7 @@ def noise_level(dose: Array, grid: Grid) -> Array:
 def scan(
     body: Body, lesion: Lesion, grid: Grid, dose: Array, generators: Sequence[np.random.Generator]
 ) -> tuple[Array, Array]:
-    """Volumes with noise, in a cube with the detector's edge, and where the lesions are.
+    """Return volumes with noise, in a cube with the detector's edge, and masks of the lesions.
 
     The axes are SPL, as a radiologist sees a stack of slices: slices from feet to head, rows from
     front to back, columns from the patient's right to the left.
@@ -67,7 +67,7 @@ def scan(
 
 
 def tissues(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array]:
-    """What is at each point of a lattice of size³ points, the first axis z, then y, then x.
+    """Return the tissue at each point of a lattice of size³ points, of axes z, y, x.
 
     Each point holds one tissue: soft tissue fills the trunk, air the lungs, and fluid what an
     effusion takes from one of them; heart, mediastinum and diaphragm displace those, vessels and
@@ -103,7 +103,7 @@ def tissues(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array]:
 
 
 def _fluid(body: Body, lesion: Lesion, grid: Grid) -> Array:
-    """Points (n, z, y, x) bool of a lung with an effusion that its air has left."""
+    """Return the points (n, z, y, x) bool of a lung with an effusion that its air has left."""
     fluid = np.zeros((len(lesion.kind), *[grid.size] * 3), dtype=bool)
     rows = np.flatnonzero(lesion.kind == EFFUSION)
     if len(rows):
@@ -113,7 +113,7 @@ def _fluid(body: Body, lesion: Lesion, grid: Grid) -> Array:
 
 
 def _inside(parts: Ellipsoids, grid: Grid) -> Array:
-    """Points (n, z, y, x) bool inside of n large ellipsoids, along the rays of a film."""
+    """Return points (n, z, y, x) bool inside of n large ellipsoids, along the rays of a film."""
     rays = intervals(parts, grid)
     low, high = (ends[:, ::-1, None] for ends in (rays.low, rays.high))  # the film's top is last
     y = grid.x.astype(np.float32)[:, None]
@@ -121,9 +121,9 @@ def _inside(parts: Ellipsoids, grid: Grid) -> Array:
 
 
 def _fill(values: Array, parts: Ellipsoids, value: int, grid: Grid) -> None:
-    """Writes a value at the points (n, z, y, x) inside any of k small ellipsoids (n, k).
+    """Write a value at the points (n, z, y, x) inside any of k small ellipsoids (n, k).
 
-    Each ellipsoid is looked at on a patch that just holds the largest one.
+    Each ellipsoid is sought on a patch that just holds the largest one.
     """
     reach = np.sqrt(np.linalg.inv(parts.matrix).diagonal(axis1=-2, axis2=-1))
     (columns, u), (depths, v), (rows, w) = (
@@ -142,26 +142,24 @@ def _fill(values: Array, parts: Ellipsoids, value: int, grid: Grid) -> None:
 
 
 def _patch(centre: Array, reach: Array, grid: Grid) -> tuple[Array, Array]:
-    """Indices (n, k, patch) of points that hold [centre ± reach], and their offsets, float32.
+    """Return indices (n, k, patch) of points in [centre ± reach], and their offsets, float32.
 
     Points outside of the lattice are `BEYOND`.
     """
-    first = np.ceil((centre - reach - grid.x[0]) / grid.pixel).astype(np.int64)
-    index = first[..., None] + np.arange(int(np.ceil(2 * reach.max() / grid.pixel)) + 1)
-    offset = grid.x[0] + index * grid.pixel - centre[..., None]
+    index, offset = patch_of(centre, reach, grid.x, grid.pixel)
     there = (index >= 0) & (index < grid.size)
     return index, np.where(there, offset, BEYOND).astype(np.float32)
 
 
 def _mean_of_points(values: Array) -> Array:
-    """Means (n, size, size, size) float32 over the POINTS³ points of each voxel."""
+    """Return means (n, size, size, size) float32 over the POINTS³ points of each voxel."""
     for axis in (3, 2, 1):
         values = sum(_every(values, axis)).astype(np.float32)  # type: ignore[union-attr]
     return values / np.float32(POINTS**3)
 
 
 def _every(values: Array, axis: int) -> Iterator[Array]:
-    """The first, second, … of every `POINTS` values along an axis."""
+    """Yield the first, second, … of every `POINTS` values along an axis."""
     for start in range(POINTS):
         index = [slice(None)] * values.ndim
         index[axis] = slice(start, None, POINTS)

@@ -1,4 +1,4 @@
-"""Synthetic chest radiographs, made by the program: the data set that is always there."""
+"""Synthetic chest radiographs and CT volumes: the data set that is always there."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medcnn.data.phantom import radiograph
 from medcnn.data.phantom.anatomy import Draws, draw_anatomy, draw_pose
 from medcnn.data.phantom.ct import scan
 from medcnn.data.phantom.lesion import NORMAL, Lesion, draw_lesion
@@ -22,12 +23,6 @@ from medcnn.data.phantom.radiograph import (
     WIDTH,
     Body,
     Marker,
-    build_body,
-    develop,
-    expose,
-    lay_marker,
-    line_integrals,
-    marker_coverage,
 )
 from medcnn.data.samples import MARKER_COLUMNS, SPLITS, Samples
 from medcnn.errors import UserError
@@ -55,7 +50,7 @@ def phantom(
     shortcut: float | None = None,
     seed: int = 0,
 ) -> Samples:
-    """Makes chest radiographs, or CT volumes, of three classes: normal, nodule and effusion.
+    """Make chest radiographs, or CT volumes, of three classes: normal, nodule and effusion.
 
     A body of ellipsoids, drawn anew for each patient and posed anew for each film, is X-rayed along
     parallel rays from back to front: exact chords, Beer-Lambert's law, Poisson noise, logarithm,
@@ -69,7 +64,7 @@ def phantom(
     Args:
         spatial_dims: 2 for films, 3 for volumes.
         size: Pixels or voxels an edge, up to 1024 or 128; None for 64 or 32. The edge is 31 cm.
-        patients: How many.
+        patients: Their number.
         images_per_patient: Films of each.
         class_shares: Share of each class among the patients, by name, in any unit; None for equal.
         split_shares: Share of train, val and test, the same in each class; None for 64, 12, 24.
@@ -116,16 +111,7 @@ def phantom(
         images, masks = _take_volumes(films, grid, float(dose))
     else:
         images, masks = _take_films(films, grid, float(dose), bits)
-    owner = np.repeat(np.arange(patients), images_per_patient)
-    table = pd.DataFrame(
-        {
-            "image": np.arange(len(owner)),
-            "patient": [f"p{patient:04d}" for patient in owner],
-            "split": np.array(SPLITS)[split[owner]],
-            "label": kind[owner],
-            "marker": films.marker.present.astype(np.int64),
-        }
-    )
+    table = _table(films, kind, split)
     if shortcut is not None:
         table[list(MARKER_COLUMNS)] = films.marker.boxes(grid)
     return Samples(
@@ -141,7 +127,7 @@ def phantom(
 
 
 def apportion(shares: Sequence[float], count: int) -> Array:
-    """Puts items into groups so that every beginning of the list has nearly the shares asked for.
+    """Put items into groups so that every beginning of the list has nearly the shares asked for.
 
     Each item goes to the group that is furthest behind its share, so nothing changes for the first
     items when more follow.
@@ -159,7 +145,7 @@ def apportion(shares: Sequence[float], count: int) -> Array:
 
 
 def _split(kind: Array, shares: Sequence[float]) -> Array:
-    """(patients,) split indices, with the same shares in every class."""
+    """Return split indices (patients,), with the same shares in every class."""
     split = np.empty(len(kind), dtype=np.int64)
     for label, name in enumerate(CLASSES):
         rows = np.flatnonzero(kind == label)
@@ -173,13 +159,13 @@ def _split(kind: Array, shares: Sequence[float]) -> Array:
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:
-    """Random numbers that depend on the seed and the key alone."""
+    """Return a generator that depends on the seed and the key alone."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @dataclass
 class _Films:
-    """What is on each of N films, and the generators of its noise."""
+    """Content of N films, and the generators of their noise."""
 
     body: Body
     lesion: Lesion
@@ -195,7 +181,7 @@ def _draw_films(
     shortcut: float | None,
     seed: int,
 ) -> _Films:
-    """Draws the patients, of kind (patients,), and then their films."""
+    """Draw the patients, of kind (patients,), and then their films."""
     owner = np.repeat(np.arange(len(kind)), images_per_patient)
     nth = np.tile(np.arange(images_per_patient), len(kind))
     of_patients = Draws([_generator(seed, 0, patient, 0) for patient in range(len(kind))])
@@ -205,7 +191,7 @@ def _draw_films(
     lesion = draw_lesion(of_patients, anatomy, kind, **ranges).take(owner)
     pose = draw_pose(of_films)
     return _Films(
-        body=build_body(anatomy.take(owner), pose, lesion),
+        body=radiograph.build_body(anatomy.take(owner), pose, lesion),
         lesion=lesion,
         exposure=pose.exposure,
         marker=_draw_marker(of_films, lesion.kind != NORMAL, shortcut),
@@ -213,8 +199,21 @@ def _draw_films(
     )
 
 
+def _table(films: _Films, kind: Array, split: Array) -> pd.DataFrame:
+    """Return the sample table of films, of patients of kind and split (patients,)."""
+    owner = np.repeat(np.arange(len(kind)), len(films.generators) // len(kind))
+    columns = {
+        "image": np.arange(len(owner)),
+        "patient": [f"p{patient:04d}" for patient in owner],
+        "split": np.array(SPLITS)[split[owner]],
+        "label": kind[owner],
+        "marker": films.marker.present.astype(np.int64),
+    }
+    return pd.DataFrame(columns)
+
+
 def _draw_marker(draws: Draws, ill: Array, shortcut: float | None) -> Marker:
-    """The marker of each film; the draws don't depend on shortcut, so the film doesn't either."""
+    """Draw the marker of each film; the draws, and so the film, don't depend on shortcut."""
     chance, shift = draws.uniform(0, 1), draws.uniform(-0.5, 0.5, 2)
     if shortcut is None:
         return Marker(np.zeros_like(ill), shift)
@@ -222,27 +221,29 @@ def _draw_marker(draws: Draws, ill: Array, shortcut: float | None) -> Marker:
 
 
 def _take_films(films: _Films, grid: Grid, dose: float, bits: int) -> tuple[Array, Array]:
-    """Films (N, size, size) uint8 or uint16, and their lesion masks (N, size, size) bool."""
+    """Make films (N, size, size) uint8 or uint16, and their lesion masks (N, size, size) bool."""
     count = len(films.generators)
     images = np.empty((count, grid.size, grid.size), np.uint8 if bits == 8 else np.uint16)
     masks = np.empty(images.shape, dtype=bool)
 
     def take(rows: Array) -> None:
         generators = [films.generators[row] for row in rows]
-        path, masks[rows] = line_integrals(films.body.take(rows), films.lesion.take(rows), grid)
-        counts = expose(path, dose * films.exposure[rows], generators)
+        path, masks[rows] = radiograph.line_integrals(
+            films.body.take(rows), films.lesion.take(rows), grid
+        )
+        counts = radiograph.expose(path, dose * films.exposure[rows], generators)
         for row, photons, generator in zip(rows, counts, generators, strict=True):
             if films.marker.present[row]:
-                coverage = marker_coverage(films.marker.shift[row], grid)
-                lay_marker(photons, coverage, generator)
-        images[rows] = develop(counts, dose, bits)
+                coverage = radiograph.marker_coverage(films.marker.shift[row], grid)
+                radiograph.lay_marker(photons, coverage, generator)
+        images[rows] = radiograph.develop(counts, dose, bits)
 
     _in_blocks(take, count, BLOCK)
     return images, masks
 
 
 def _take_volumes(films: _Films, grid: Grid, dose: float) -> tuple[Array, Array]:
-    """Volumes (N, size, size, size) int16, and their lesion masks, bool."""
+    """Make volumes (N, size, size, size) int16, and their lesion masks, bool."""
     count = len(films.generators)
     images = np.empty((count, *[grid.size] * 3), dtype=np.int16)
     masks = np.empty(images.shape, dtype=bool)
@@ -258,7 +259,7 @@ def _take_volumes(films: _Films, grid: Grid, dose: float) -> tuple[Array, Array]
 
 
 def _in_blocks(take: Callable[[Array], None], count: int, block: int) -> None:
-    """Calls take with 0 … count-1, some at a time, in any order: each has its own generator."""
+    """Call take with 0 … count-1, some at a time, in any order: each has its own generator."""
     blocks = np.split(np.arange(count), range(block, count, block))
     with ThreadPoolExecutor(2) as pool, Progress("images drawn", count) as drawn:
         for rows, _ in zip(blocks, pool.map(take, blocks), strict=True):

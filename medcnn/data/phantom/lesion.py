@@ -1,4 +1,4 @@
-"""Lesions of the chest: where they are, how large, and the ellipsoids that they are made of."""
+"""Lesions of the chest: place, size, and the ellipsoids that they are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ CANDIDATES = 40  # places tried for a nodule
 
 @dataclass
 class Lesion(Rows):
-    """What lesion a patient has."""
+    """The lesions of N patients."""
 
     kind: Array  # (N,) NORMAL, NODULE or EFFUSION
     side: Array  # (N,) 0 or 1
@@ -33,7 +33,7 @@ def draw_lesion(
     contrast: Sequence[float],
     depth: Sequence[float],
 ) -> Lesion:
-    """One lesion for each generator and anatomy, of kind (N,); the ranges are (low, high)."""
+    """Draw one lesion for each generator and anatomy, of kind (N,); the ranges are (low, high)."""
     u = draws.uniform
     side = (u(0, 1) < 0.5).astype(np.int64)
     mean = u(radius[0], radius[1])
@@ -48,9 +48,9 @@ def draw_lesion(
 
 
 def make_aerated(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:
-    """The lung with the lesion, (N, 1), moved up, in and forwards.
+    """Return the lung with the lesion, (N, 1), moved up, in and forwards.
 
-    What the lung loses by that is a crescent at its lower, outer and back end: the fluid.
+    It leaves a crescent at its lower, outer and back end: the fluid.
     """
     lung = lungs[np.arange(len(lesion.side)), lesion.side]
     lift = lesion.depth
@@ -59,13 +59,13 @@ def make_aerated(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:
 
 
 def make_nodule(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:
-    """The nodule, (N, 1), which keeps its place in the lung when that moves with the breath."""
+    """Return the nodule, (N, 1), at its place in the lung, which moves with the breath."""
     lung = lungs[np.arange(len(lesion.side)), lesion.side]
     return ellipsoids(lung.at(lesion.place), lesion.semi_axes)[:, None]
 
 
 def _free_place(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> Array:
-    """The first of the places (N, k, 3) where a nodule is in the lung and clear of organs.
+    """Return the first of the places (N, k, 3) where a nodule is in the lung and clear of organs.
 
     Clear of the heart and the mediastinum, and not in the shadow of the diaphragm. If none is, a
     place high in the lung, towards its side.

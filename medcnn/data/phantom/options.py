@@ -1,11 +1,12 @@
-"""Checks of the phantom's options: what a user may ask for, and what to say otherwise."""
+"""Checks of the phantom's options."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
-from medcnn.errors import UserError
+from medcnn.data.draws import check_shares
+from medcnn.errors import UserError, check_whole_number
 
 LIMITS = {"nodule_radius": 3.0, "nodule_contrast": 2.0, "effusion_depth": 10.0}
 LARGEST = {2: 1024, 3: 128}  # pixels or voxels of an edge, by spatial_dims
@@ -14,32 +15,19 @@ LARGEST = {2: 1024, 3: 128}  # pixels or voxels of an edge, by spatial_dims
 def check_counts(
     spatial_dims: int, size: int, patients: int, images_per_patient: int, bits: int, seed: int
 ) -> None:
-    """Checks the whole numbers.
-
-    Raises:
-        UserError: One isn't a whole number in its range.
-    """
+    """Raise UserError unless the whole numbers are so, and in their ranges."""
     if spatial_dims not in LARGEST:
         raise UserError(f"dataset.spatial_dims={spatial_dims}: choose 2 (films) or 3 (CT volumes)")
-    given = {
-        "size": (size, 16, LARGEST[spatial_dims]),
-        "patients": (patients, 1, 1_000_000),
-        "images_per_patient": (images_per_patient, 1, 1_000),
-        "seed": (seed, 0, 2**63),
-    }
-    for key, (value, low, high) in given.items():
-        if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
-            raise UserError(f"dataset.{key}={value}: give a whole number {low} … {high}")
+    check_whole_number("dataset.size", size, 16, LARGEST[spatial_dims])
+    check_whole_number("dataset.patients", patients, 1, 1_000_000)
+    check_whole_number("dataset.images_per_patient", images_per_patient, 1, 1_000)
+    check_whole_number("dataset.seed", seed, 0, 2**63)
     if bits not in (8, 16):
         raise UserError(f"dataset.bits={bits}: choose 8 or 16")
 
 
 def check_dose_and_shortcut(spatial_dims: int, dose: float, shortcut: float | None) -> None:
-    """Checks the two.
-
-    Raises:
-        UserError: One isn't a number in its range.
-    """
+    """Raise UserError unless the two are numbers in their ranges."""
     if not _is_number(dose) or not 0 < dose <= 1e12:
         raise UserError(f"dataset.dose={dose}: give photons per pixel, more than 0, up to 1e12")
     if shortcut is not None and (not _is_number(shortcut) or not 0 <= shortcut <= 1):
@@ -53,17 +41,10 @@ def _is_number(value: Any) -> bool:
 
 
 def checked_range(key: str, value: Sequence[float]) -> tuple[float, float]:
-    """The two numbers of a range.
-
-    Raises:
-        UserError: They aren't two rising numbers above 0 and within `LIMITS`.
-    """
+    """Return the two numbers of a range; raise UserError unless they rise within 0 … `LIMITS`."""
     pair = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    if (
-        len(pair) != 2
-        or not all(_is_number(number) for number in pair)
-        or not 0 < pair[0] <= pair[1] <= LIMITS[key]
-    ):
+    numbers = len(pair) == 2 and all(map(_is_number, pair))
+    if not (numbers and 0 < pair[0] <= pair[1] <= LIMITS[key]):
         raise UserError(
             f"dataset.{key}={value}: give [lowest, highest], above 0 and up to {LIMITS[key]:g}"
         )
@@ -73,16 +54,7 @@ def checked_range(key: str, value: Sequence[float]) -> tuple[float, float]:
 def checked_shares(
     key: str, value: Mapping[str, float] | None, names: Sequence[str], default: Sequence[float]
 ) -> list[float]:
-    """The shares in the order of names.
-
-    Raises:
-        UserError: A name is missing or unknown, or a share isn't a number above 0.
-    """
+    """Return the shares in the order of names; raise UserError unless all are above 0."""
     if value is None:
         return list(default)
-    if not isinstance(value, Mapping) or set(value) != set(names):
-        raise UserError(f"dataset.{key}={value}: give a share for each of {', '.join(names)}")
-    for name in names:
-        if not _is_number(value[name]) or value[name] <= 0:
-            raise UserError(f"dataset.{key}.{name}={value[name]}: give a number above 0")
-    return [float(value[name]) for name in names]
+    return list(check_shares(f"dataset.{key}", value, names).values())

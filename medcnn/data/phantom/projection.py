@@ -1,4 +1,4 @@
-"""Parallel X-rays through ellipsoids: where each ray enters and leaves, and how much arrives.
+"""Parallel X-rays through ellipsoids: the ends and lengths of each ray's way through them.
 
 Coordinates are in cm: x to the image's right, y along the rays (the patient's front is positive),
 z up. A point p lies in an ellipsoid of centre c and matrix A where (p-c)ᵀ A (p-c) ≤ 1.
@@ -10,9 +10,8 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from medcnn.data.image import Array
 
 
 @dataclass
@@ -31,36 +30,36 @@ class Ellipsoids:
         return Ellipsoids(self.centre[index], self.matrix[index])
 
     def moved(self, linear: Array, shift: Array) -> "Ellipsoids":
-        """The same bodies after p → M p + t, with M (..., 3, 3) and t (..., 3) in cm."""
+        """Return the bodies after p → M p + t, with M (..., 3, 3) and t (..., 3) in cm."""
         back = np.linalg.inv(linear)
         centre = np.einsum("...ij,...j->...i", linear, self.centre) + shift
         return Ellipsoids(centre, back.swapaxes(-1, -2) @ self.matrix @ back)
 
     def grown(self, margin: Array) -> "Ellipsoids":
-        """The same bodies with every semi-axis longer (or shorter) by margin (...), cm."""
+        """Return the bodies with every semi-axis longer (or shorter) by margin (...), cm."""
         values, axes = np.linalg.eigh(self.matrix)
         values = (1 / np.sqrt(values) + np.asarray(margin)[..., None]) ** -2
         return Ellipsoids(self.centre, (axes * values[..., None, :]) @ axes.swapaxes(-1, -2))
 
     def flat(self) -> "Ellipsoids":
-        """The same bodies as one batch (N, k)."""
+        """Return the bodies as one batch (N, k)."""
         n = len(self.centre)
         return Ellipsoids(self.centre.reshape(n, -1, 3), self.matrix.reshape(n, -1, 3, 3))
 
     def at(self, ball: Array) -> Array:
-        """Points c + L b (..., 3) of bodies for points b of the unit ball, with A⁻¹ = L Lᵀ."""
+        """Return points c + L b (..., 3) for points b of the unit ball, with A⁻¹ = L Lᵀ."""
         root = np.linalg.cholesky(np.linalg.inv(self.matrix))
         return self.centre + np.einsum("...ij,...j->...i", root, ball)
 
     def level(self, points: Array) -> Array:
-        """(p-c)ᵀ A (p-c) of points (..., 3): below 1 inside, above 1 outside."""
+        """Return (p-c)ᵀ A (p-c) of points (..., 3): below 1 inside, above 1 outside."""
         offset = points - self.centre
         return np.einsum("...i,...ij,...j->...", offset, self.matrix, offset)
 
 
 @dataclass
 class Intervals:
-    """Where rays are inside convex bodies: cm along each ray, empty where high ≤ low."""
+    """Parts of rays inside convex bodies: cm along each ray, empty where high ≤ low."""
 
     low: Array
     high: Array
@@ -100,7 +99,7 @@ class Grid(NamedTuple):
 
 
 def join(parts: Sequence[Ellipsoids]) -> Ellipsoids:
-    """Batches (N, a), (N, b), … as one batch (N, a + b + …)."""
+    """Join batches (N, a), (N, b), … to one batch (N, a + b + …)."""
     return Ellipsoids(
         np.concatenate([part.centre for part in parts], 1),
         np.concatenate([part.matrix for part in parts], 1),
@@ -108,7 +107,7 @@ def join(parts: Sequence[Ellipsoids]) -> Ellipsoids:
 
 
 def ellipsoids(centre: Array, semi_axes: Array, rotation: Array | None = None) -> Ellipsoids:
-    """Ellipsoids of centre and semi-axes (..., 3) in cm, each turned about its centre by R."""
+    """Return ellipsoids of centre and semi-axes (..., 3) in cm, turned about their centres."""
     matrix = np.eye(3) / np.square(semi_axes)[..., None, :]
     if rotation is not None:
         matrix = rotation @ matrix @ rotation.swapaxes(-1, -2)
@@ -116,7 +115,7 @@ def ellipsoids(centre: Array, semi_axes: Array, rotation: Array | None = None) -
 
 
 def spheroids(start: Array, end: Array, radius: Array, reach: float = 0.6) -> Ellipsoids:
-    """Elongated ellipsoids, one along each segment from start to end (..., 3), radius (...) in cm.
+    """Return ellipsoids along segments from start to end (..., 3), of radius (...) in cm.
 
     The half-length is `reach` times the segment. At 0.6, the chain along a smooth curve has a
     nearly even thickness: on its axis the chords add up to 0.75 … 1.1 of one diameter.
@@ -130,7 +129,7 @@ def spheroids(start: Array, end: Array, radius: Array, reach: float = 0.6) -> El
 
 
 def turn(angle: Array, axis: int) -> Array:
-    """Rotation matrices (..., 3, 3) by angles (...) in radians about axis 0, 1 or 2 (x, y, z)."""
+    """Return rotations (..., 3, 3) by angles (...) in radians about axis 0, 1 or 2 (x, y, z)."""
     i, j = ((1, 2), (2, 0), (0, 1))[axis]
     matrix = np.zeros((*np.shape(angle), 3, 3))
     matrix[..., axis, axis] = 1
@@ -141,7 +140,7 @@ def turn(angle: Array, axis: int) -> Array:
 
 
 def silhouette(body: Ellipsoids) -> tuple[Array, Array, Array]:
-    """The ellipse sxx u² + 2 sxz u w + szz w² ≤ 1 that an ellipsoid's shadow is, (u, w) = (x, z)-c.
+    """Return the ellipse sxx u² + 2 sxz u w + szz w² ≤ 1 of a shadow, (u, w) = (x, z)-c.
 
     It is the Schur complement of A with respect to y: the smallest level along each ray.
     """
@@ -154,7 +153,7 @@ def silhouette(body: Ellipsoids) -> tuple[Array, Array, Array]:
 
 
 def intervals(body: Ellipsoids, grid: Grid) -> Intervals:
-    """Where the ray of every pixel is inside each of n ellipsoids.
+    """Return the part of every pixel's ray inside each of n ellipsoids.
 
     The ray at (x, z) meets the ellipsoid where Ayy v² + 2 (Axy u + Azy w) v + … = 1; with the
     silhouette's level s(u, w) the middle is v = -(Axy u + Azy w) / Ayy and the half chord
@@ -180,7 +179,7 @@ def intervals(body: Ellipsoids, grid: Grid) -> Intervals:
 
 
 def covered(rays: Intervals, bodies: Sequence[Intervals]) -> Array:
-    """How much of each ray's interval lies in the union of bodies, cm (inclusion and exclusion)."""
+    """Return the cm of each ray's interval in the union of bodies (inclusion and exclusion)."""
     total = np.zeros_like(rays.low)
     for count in range(1, len(bodies) + 1):
         for group in combinations(bodies, count):
@@ -192,7 +191,7 @@ def covered(rays: Intervals, bodies: Sequence[Intervals]) -> Array:
 
 
 def chord_sum(parts: Ellipsoids, grid: Grid) -> Array:
-    """Sum of the chords of many small ellipsoids (n, k) in each of n images.
+    """Return the sum of the chords of many small ellipsoids (n, k) in each of n images.
 
     Each part is computed on a patch that just holds the largest part's shadow. Where parts
     overlap, their chords add up.
@@ -203,8 +202,8 @@ def chord_sum(parts: Ellipsoids, grid: Grid) -> Array:
     sxx, sxz, szz = silhouette(parts)
     determinant = sxx * szz - sxz**2
     reach_x, reach_z = np.sqrt(szz / determinant), np.sqrt(sxx / determinant)
-    columns, x = _patch(parts.centre[..., 0], reach_x, grid.x, grid.pixel)
-    rows, z = _patch(-parts.centre[..., 2], reach_z, grid.x, grid.pixel)
+    columns, x = patch_of(parts.centre[..., 0], reach_x, grid.x, grid.pixel)
+    rows, z = patch_of(-parts.centre[..., 2], reach_z, grid.x, grid.pixel)
     u, w = x.astype(np.float32), -z.astype(np.float32)  # (n, k, patch) each
     scale = (4 / parts.matrix[..., 1, 1]).astype(np.float32)[..., None]  # chord² = 4 (1 - s) / Ayy
     square = (-2 * sxz[..., None] * scale * u).astype(np.float32)[..., None, :] * w[..., :, None]
@@ -214,17 +213,17 @@ def chord_sum(parts: Ellipsoids, grid: Grid) -> Array:
     return _scatter(chords, rows, columns, grid.size)
 
 
-def _patch(centre: Array, reach: Array, axis: Array, pixel: float) -> tuple[Array, Array]:
-    """Pixel indices (n, k, patch) that hold [centre ± reach], and their offsets from the centre."""
-    patch = int(np.ceil(2 * reach.max() / pixel)) + 1
+def patch_of(centre: Array, reach: Array, axis: Array, pixel: float) -> tuple[Array, Array]:
+    """Return pixel indices (n, k, patch) that hold [centre ± reach], and their offsets."""
+    size = int(np.ceil(2 * reach.max() / pixel)) + 1
     first = np.ceil((centre - reach - axis[0]) / pixel).astype(np.int64)
-    first = np.clip(first, -patch, len(axis))  # parts outside of the image stay outside
-    index = first[..., None] + np.arange(patch)
+    first = np.clip(first, -size, len(axis))  # parts outside of the image stay outside
+    index = first[..., None] + np.arange(size)
     return index, axis[0] + index * pixel - centre[..., None]
 
 
 def _scatter(values: Array, rows: Array, columns: Array, size: int) -> Array:
-    """Adds patches (n, k, h, w) into images (n, size, size); what falls outside is dropped."""
+    """Add patches (n, k, h, w) into images (n, size, size), but for parts outside."""
     n, _, height, width = values.shape
     tall, wide = size + 2 * height, size + 2 * width  # a margin for patches beyond the edge
     rows = rows + height + tall * np.arange(n)[:, None, None]

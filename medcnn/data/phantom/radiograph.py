@@ -1,7 +1,7 @@
 """A chest film of a body of ellipsoids: attenuation, photons, film marker, grey levels."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -57,24 +57,17 @@ class Body:
     nodule: Ellipsoids  # (N, 1), of a film with a nodule
 
     def changed(self, change: Callable[[Ellipsoids], Ellipsoids]) -> "Body":
-        """The body after a change of every batch (N, k) of ellipsoids."""
-        return Body(
-            trunk=change(self.trunk),
-            lungs=change(self.lungs),
-            aerated=change(self.aerated),
-            organs=change(self.organs),
-            bones=tuple(map(change, self.bones)),
-            vessels=tuple(map(change, self.vessels)),
-            nodule=change(self.nodule),
-        )
+        """Return the body after a change of every batch (N, k) of ellipsoids."""
+        parts = [getattr(self, field.name) for field in fields(self)]
+        return Body(*(tuple(map(change, p)) if isinstance(p, tuple) else change(p) for p in parts))
 
     def take(self, rows: Array) -> "Body":
-        """The bodies of these films."""
+        """Return the bodies of these films."""
         return self.changed(lambda parts: parts[rows])
 
 
 def build_body(anatomy: Anatomy, pose: Pose, lesion: Lesion) -> Body:
-    """The ellipsoids of N films in their poses."""
+    """Return the ellipsoids of N films in their poses."""
     lungs = make_lungs(anatomy, pose.breath)
     body = Body(
         trunk=make_trunk(anatomy),
@@ -97,7 +90,7 @@ class Marker:
     shift: Array  # (N, 2) cm to the right and up, from where `STROKES` puts it
 
     def boxes(self, grid: Grid) -> Array:
-        """(N, 4) int64 top, left, bottom, right: pixels, the last two exclusive; 0 if absent."""
+        """Return (N, 4) int64 top, left, bottom, right in pixels, end exclusive; 0 if absent."""
         boxes = np.zeros((len(self.present), 4), dtype=np.int64)
         for row in np.flatnonzero(self.present):
             rows, columns = np.nonzero(marker_coverage(self.shift[row], grid))
@@ -106,7 +99,7 @@ class Marker:
 
 
 def line_integrals(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array]:
-    """Integrals of the attenuation along the rays of all pixels, and where the lesion is.
+    """Return integrals of the attenuation along the rays of all pixels, and masks of lesions.
 
     Soft tissue fills the trunk; air replaces it where a lung is and neither heart, mediastinum,
     diaphragm nor fluid; bones, vessels and the nodule add their difference to what surrounds them.
@@ -117,8 +110,8 @@ def line_integrals(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array
         grid: The detector.
 
     Returns:
-        (n, size, size) float64 without unit, and (n, size, size) bool: where the ray meets the
-        nodule, or at least `FLUID_SEEN` cm of fluid.
+        (n, size, size) float64 without unit, and (n, size, size) bool: True where the ray
+        meets the nodule, or at least `FLUID_SEEN` cm of fluid.
     """
     thorax, *shoulders = (intervals(body.trunk[:, i], grid) for i in range(3))
     soft = thorax.length
@@ -140,7 +133,7 @@ def line_integrals(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array
 
 
 def _air_and_fluid(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array]:
-    """Length of aerated lung and of pleural fluid on each ray, (n, size, size) cm each."""
+    """Return the length of aerated lung and of fluid on each ray, (n, size, size) cm each."""
     heart, mediastinum, *domes = (intervals(body.organs[:, i], grid) for i in range(4))
     air = np.zeros_like(heart.low)
     fluid = np.zeros_like(air)
@@ -158,7 +151,7 @@ def _air_and_fluid(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array
 
 
 def expose(path: Array, dose: Array, generators: Sequence[np.random.Generator]) -> Array:
-    """Photons counted in each pixel: Poisson numbers of mean dose · exp(-path) (Beer-Lambert).
+    """Draw the photons of each pixel: Poisson numbers of mean dose · exp(-path) (Beer-Lambert).
 
     Args:
         path: (n, size, size) line integrals.
@@ -173,7 +166,7 @@ def expose(path: Array, dose: Array, generators: Sequence[np.random.Generator]) 
 
 
 def marker_coverage(shift: Array, grid: Grid) -> Array:
-    """The share (size, size) of each pixel that the lead letter covers, moved by shift (2,) cm."""
+    """Return the share (size, size) of each pixel under the lead letter, moved by shift (2,) cm."""
     total = np.zeros((grid.size, grid.size))
     for left, right, bottom, top in STROKES:
         columns = _overlap(grid.x, grid.pixel, left + shift[0], right + shift[0])
@@ -183,13 +176,13 @@ def marker_coverage(shift: Array, grid: Grid) -> Array:
 
 
 def _overlap(centres: Array, pixel: float, low: float, high: float) -> Array:
-    """The share of each pixel, along one axis, between low and high."""
+    """Return the share of each pixel, along one axis, between low and high."""
     inside = np.minimum(centres + pixel / 2, high) - np.maximum(centres - pixel / 2, low)
     return np.clip(inside / pixel, 0, 1)
 
 
 def lay_marker(counts: Array, coverage: Array, generator: np.random.Generator) -> None:
-    """Lets a binomial share of the photons (size, size) pass the marker, in place.
+    """Let a binomial share of the photons (size, size) pass the marker, in place.
 
     The result is Poisson distributed as if the marker had been there from the start, and pixels
     beside the marker keep their count.
@@ -200,7 +193,7 @@ def lay_marker(counts: Array, coverage: Array, generator: np.random.Generator) -
 
 
 def develop(counts: Array, dose: float, bits: int) -> Array:
-    """Grey levels 0 … 2**bits - 1 of photon counts: air is dark, bone is bright.
+    """Return grey levels 0 … 2**bits - 1 of photon counts: air is dark, bone is bright.
 
     log(dose / counts) estimates the line integral; it is shown linearly between the ends of
     `WINDOW`. A pixel without a photon counts as half a photon.

@@ -1,4 +1,4 @@
-"""Boxes round lesions, as the tables of researchers hold them."""
+"""Boxes round lesions, in the cells of a table."""
 
 import re
 
@@ -15,7 +15,7 @@ BEYOND = 0.05  # of the image that a fraction may lie outside of it: what roundi
 
 
 def check_box_options(box_format: str, unit: str) -> None:
-    """Raise UserError for a format or a unit that `read_boxes` doesn't know."""
+    """Raise UserError for an unknown format or unit."""
     if box_format not in FORMATS:
         raise UserError(f"dataset.box_format={box_format}: choose one of {', '.join(FORMATS)}")
     if unit not in UNITS:
@@ -23,7 +23,7 @@ def check_box_options(box_format: str, unit: str) -> None:
 
 
 def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
-    """Make edges of numbers in text.
+    """Read the edges of boxes from text.
 
     Args:
         cells: Four columns in the order of `box_format`, each number "" where there is no box, and
@@ -64,7 +64,7 @@ def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
 
 
 def _one_by_one(cells: pd.DataFrame) -> pd.DataFrame:
-    """Four columns of single numbers; a row with several boxes becomes as many, on its line."""
+    """Return four columns of single numbers; a row of several boxes becomes as many rows."""
     if cells.shape[1] == 1:
         boxes = cells.iloc[:, 0].map(lambda cell: _parts(cell) or [""])
         numbers = boxes.explode().map(lambda box: re.split(r"[\s,]+", box.strip("[]() ")))
@@ -85,7 +85,7 @@ def _parts(cell: str) -> list[str]:
 
 
 def _edges(values: np.ndarray, box_format: str) -> tuple[np.ndarray, ...]:
-    """Left, top, right, bottom, (N,) each."""
+    """Return left, top, right, bottom, (N,) each."""
     x, y, third, fourth = values.T
     if box_format == "xyxy":
         return x, y, third, fourth

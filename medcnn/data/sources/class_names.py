@@ -1,4 +1,4 @@
-"""Names of classes: in which order they stand, and which of them is sought."""
+"""Names of classes: their order, and the one that is sought."""
 
 from math import isfinite
 from typing import Any
@@ -8,12 +8,12 @@ from medcnn.errors import UserError
 from medcnn.jobs.notes import note
 from medcnn.objective import Task
 
-# Two classes of which no one doubts which is the finding; the second of each.
+# Pairs of classes, of which the second is the finding beyond doubt.
 OBVIOUS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"negative", "positive"})
 
 
 def positive_class(task: Task, names: list[str], given: Any) -> int | None:
-    """Index of the class that is sought.
+    """Return the index of the class that is sought, None if no one is.
 
     Raises:
         UserError: No such class.
@@ -32,7 +32,7 @@ def positive_class(task: Task, names: list[str], given: Any) -> int | None:
 
 
 def sorted_names(found: list[str]) -> list[str]:
-    """Names in alphabetical order, or by value if all are numbers.
+    """Return names in alphabetical order, or by value if all are numbers.
 
     Raises:
         UserError: Two that differ in capitals only.
@@ -54,7 +54,7 @@ def sorted_names(found: list[str]) -> list[str]:
 
 
 def numbers(names: list[str]) -> list[float] | None:
-    """The values of names that are all finite numbers, else None."""
+    """Return the values of names that are all finite numbers, else None."""
     try:
         values = [float(name) for name in names]
     except ValueError:
@@ -63,10 +63,10 @@ def numbers(names: list[str]) -> list[float] | None:
 
 
 def index_by_name(names: list[str]) -> dict[str, int]:
-    """The number of each class by its name, in small letters."""
+    """Return the number of each class by its name, in small letters."""
     return {name.casefold(): index for index, name in enumerate(names)}
 
 
 def text_of(value: Any) -> str:
-    """A name from a config, where it may be a number or a truth value."""
+    """Return a name from a config, where it may be a number or a truth value."""
     return "" if value is None else tidy(str(value))

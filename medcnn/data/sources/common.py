@@ -1,7 +1,8 @@
-"""What tables and folders of image files have in common."""
+"""Options and paths that tables and folders of image files share."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -9,46 +10,44 @@ from typing import Any
 import pandas as pd
 
 from medcnn.data.image import ImageSpec
-from medcnn.data.samples import SPLITS
-from medcnn.data.splits import OTHER_NAMES
-from medcnn.errors import UserError, check_path, check_whole_number
-
-# What people call the splits, in small letters.
-SPLIT_NAMES = {name: name for name in SPLITS} | OTHER_NAMES | {"dev": "val"}
+from medcnn.data.image_files import given_path
+from medcnn.errors import UserError, check_whole_number
 
 
 def existing_folder(path: str | Path, key: str) -> Path:
-    """An absolute path without symbolic links.
+    """Return an absolute path without symbolic links.
 
     Raises:
         UserError: There is no such folder.
     """
-    check_path(key, path)
-    folder = Path(path).expanduser()
-    try:
-        there = folder.is_dir()
-    except OSError as error:  # in a folder without permission
-        raise UserError(f"{key}={path} can't be read ({error.strerror})") from None
-    if not there:
+    folder = given_path(path, key)
+    if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "is no folder"
         raise UserError(f"{key}={path} {what}")
     return folder.resolve()
 
 
-def image_spec(*, size: int | Sequence[int], spatial_dims: int = 2, **options: Any) -> ImageSpec:
-    """What the keys of a config say of how files become inputs.
+def image_spec(
+    *, size: int | Sequence[int] = 224, spatial_dims: int = 2, **options: Any
+) -> ImageSpec:
+    """Return the `ImageSpec` of a config's keys.
 
     Args:
-        size: One number for all edges, or one for each.
+        size: Pixels of each edge of the network's input, or one number for all of them.
         spatial_dims: 2 or 3, of the network.
         options: The others of `ImageSpec`; lists stand for tuples.
 
     Raises:
-        UserError: A value that can't be.
+        UserError: An unknown key, or a value that can't be.
     """
     from medcnn.data.prepared.geometry import check_spec
     from medcnn.data.prepared.intensity import check_intensity
 
+    known = [field.name for field in fields(ImageSpec)]
+    if unknown := [key for key in options if key not in known]:
+        raise UserError(
+            f"dataset.{unknown[0]}: no such option; of images there are {', '.join(known)}"
+        )
     check_whole_number("dataset.spatial_dims", spatial_dims, 2, 3)
     if isinstance(size, Sequence) and not isinstance(size, str):
         edges = list(size)
@@ -58,8 +57,6 @@ def image_spec(*, size: int | Sequence[int], spatial_dims: int = 2, **options: A
         raise UserError(
             f"dataset.size={size} has {len(edges)} numbers, but dataset.spatial_dims={spatial_dims}"
         )
-    for edge in edges:
-        check_whole_number("dataset.size", edge, 1)
     spec = ImageSpec.of({"size": edges, **options})
     check_spec(spec)
     check_intensity(spec.intensity)
@@ -67,7 +64,7 @@ def image_spec(*, size: int | Sequence[int], spatial_dims: int = 2, **options: A
 
 
 def paths_within(root: Path, names: pd.Series, base: Path) -> pd.Series:
-    """Paths as `Listing` wants them.
+    """Return paths from a root, as `Listing` has them.
 
     Args:
         root: Folder that none may leave, symbolic links resolved.
@@ -77,7 +74,7 @@ def paths_within(root: Path, names: pd.Series, base: Path) -> pd.Series:
     Returns:
         For each name its path from `root`, with forward slashes, folders on the way resolved; None
         where it leaves `root`, by ``..``, as an absolute path or through a folder that is a
-        symbolic link. Whether the file itself is one, is seen when it is opened.
+        symbolic link. A file that is one is found when it is opened.
     """
     resolved = cache(os.path.realpath)  # many files share few folders
 

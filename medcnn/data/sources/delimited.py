@@ -20,7 +20,7 @@ from medcnn.errors import UserError
 
 DELIMITERS = ",;\t"
 EMPTY = ("", "na", "n/a", "nan", "<na>")  # what R, spreadsheets and pandas write for no value
-LOOKED_AT = 20  # rows that tell what stands between the cells
+TRIED = 20  # rows that are cut to find the delimiter
 SHOWN = 5  # lines that a message names
 
 
@@ -30,8 +30,8 @@ def read_table(path: Path) -> pd.DataFrame:
     Args:
         path: UTF-8 text, whose first line holds the names of the columns; these are `cleaned`, so
             that line breaks and several spaces in a name become one space. A line ``sep=;`` before
-            it, as Excel writes, says what stands between the cells; else that is what cuts the
-            first lines into as many cells as there are names.
+            it, as Excel writes, names the delimiter; else it is the sign that cuts the first lines
+            into as many cells as there are names.
 
     Returns:
         All cells as text, so that patient 007 stays that, without the spaces around them; see
@@ -73,7 +73,7 @@ def without_empty(cells: pd.Series, classes: Sequence[str] = ()) -> pd.Series:
 
     Args:
         cells: Text.
-        classes: Names that mean a class, whatever they look like.
+        classes: Names of classes, which are kept.
     """
     kept = {name.casefold() for name in classes}
     gaps = {cell: cell.lower() in EMPTY and cell.casefold() not in kept for cell in cells.unique()}
@@ -87,7 +87,7 @@ def _cut(text: str, delimiter: str) -> Any:
 
 
 def _delimiter(text: str, path: Path) -> str:
-    """The sign of `DELIMITERS` that cuts the first rows like the header, into the most cells."""
+    """Return the sign that cuts the first rows like the header, into the most cells."""
     header = text.partition("\n")[0]
     known = [sign for sign in DELIMITERS if sign in header]
     if not known:
@@ -99,10 +99,10 @@ def _delimiter(text: str, path: Path) -> str:
 
 
 def _fit(text: str, delimiter: str) -> tuple[bool, int]:
-    """Whether the first rows have as many cells as the header has, and how many these are."""
+    """Return whether the first rows have as many cells as the header, and their number."""
     reader = _cut(text, delimiter)
     try:
-        lengths = [len(cells) for cells in islice(reader, LOOKED_AT) if cells]
+        lengths = [len(cells) for cells in islice(reader, TRIED) if cells]
     except csv.Error:
         return False, 0
     fits = len(set(lengths)) == 1 and lengths[0] > 1
@@ -110,13 +110,7 @@ def _fit(text: str, delimiter: str) -> tuple[bool, int]:
 
 
 def check_column(table: pd.DataFrame, name: str, key: str) -> None:
-    """Raise UserError, with the names there are, unless the table has that column.
-
-    Args:
-        table: Any.
-        name: Of the column.
-        key: The key of the config that names it.
-    """
+    """Raise UserError unless a table has the column that a key of the config names."""
     if name not in table:
         known = [str(column) for column in table]
         near = get_close_matches(name, known, n=3, cutoff=0.5)
@@ -125,7 +119,7 @@ def check_column(table: pd.DataFrame, name: str, key: str) -> None:
 
 
 def at_lines(lines: Sequence[int] | pd.Index) -> str:
-    """Where something is, without what it is: cells may identify a patient.
+    """Return the place of cells, but not their content, which may identify a patient.
 
     >>> at_lines([3])
     'line 3'

@@ -1,4 +1,4 @@
-"""What a table says of sites and persons: study, site, sex and age."""
+"""Facts of sites and persons in a table: study, site, sex and age."""
 
 import re
 
@@ -19,8 +19,8 @@ def read_fact(cells: pd.Series, key: str) -> pd.Series:
 
     Args:
         cells: As they stand in the table, "" for none; the index is the line in the file.
-        key: One of `FACTS`. Sexes become M and F where they are spelled so or as words, others stay
-            as they are. Ages become numbers of years: 62, 062Y and 018M as in DICOM, 90+ as 90;
+        key: One of `FACTS`. Sexes become M and F where they are spelled so or as words.
+            Ages become numbers of years: 62, 062Y and 018M as in DICOM, 90+ as 90;
             cells that hold none are counted in a note, and missing.
     """
     cells = tidied(cells)

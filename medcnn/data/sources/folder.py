@@ -5,13 +5,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from medcnn.data.image_files import is_image, kinds, list_images, visible_files
 from medcnn.data.listing import Listing
-from medcnn.data.sources.common import SPLIT_NAMES, existing_folder, image_spec
+from medcnn.data.sources.common import existing_folder, image_spec
 from medcnn.data.sources.labels import LabelOptions, read_labels
+from medcnn.data.splits import SPLIT_NAMES
 from medcnn.errors import UserError
 from medcnn.jobs.notes import note, visible
 
@@ -26,21 +28,13 @@ def folder(
     task: str = "auto",
     classes: Sequence[str] | None = None,
     positive: str | None = None,
-    size: int | Sequence[int] = 224,
-    spatial_dims: int = 2,
-    channels: int | None = None,
-    spacing: Sequence[float] | None = None,
-    orientation: str = "SPL",
-    frame: int | str | None = None,
-    slices: str | None = None,
-    allow_missing_geometry: bool = False,
-    intensity: str | Sequence[float] = "auto",
+    **image: Any,
 ) -> Listing:
-    r"""Lists ``class/…/image``, or ``split/class/…/image``; the images aren't opened.
+    r"""List ``class/…/image``, or ``split/class/…/image``; the images aren't opened.
 
     The second is meant where all subfolders have names of splits (train, val, valid, test, …).
-    Images are the files that `medcnn.data.image_files.list_images` finds; what it leaves out is
-    named. For networks of volumes, and where `slices` are taken, a folder below that of a class
+    Images are the files that `medcnn.data.image_files.list_images` finds; others are named in a
+    note. For networks of volumes, and where slices are taken, a folder below that of a class
     with several DICOM files is one series.
 
     Args:
@@ -53,42 +47,24 @@ def folder(
             binary, multiclass or ordinal.
         classes: Names of the folders in the order of the classes.
         positive: Name of the class that is sought, of two.
-        size: Pixels an edge of the network's input, or one number for each.
-        spatial_dims: 2 or 3, of the network.
-        channels: See `medcnn.data.image.ImageSpec`, as for the rest.
-        spacing: mm along each axis.
-        orientation: Of volumes.
-        frame: Which is taken of several volumes, or of a film.
-        slices: Taken from volumes for a network of two dimensions.
-        allow_missing_geometry: Whether volumes may fail to say how they lie.
-        intensity: Which values become 0 and 1.
+        image: Options of `medcnn.data.sources.common.image_spec`: how files become inputs.
 
     Returns:
         Rows in the order of their paths.
 
     Raises:
         UserError: There is no such folder, one of a class can't be read or holds other files only,
-            classes and splits can't be told apart, or an image is in no class or of no patient.
+            classes and splits can't be distinguished, or an image is in no class or of no patient.
     """
     root = existing_folder(path, "dataset.path")
     if task not in ("auto", "binary", "multiclass", "ordinal"):
         raise UserError(
             f"dataset.task={task}: folders are classes: auto, binary, multiclass, ordinal"
         )
-    spec = image_spec(
-        size=size,
-        spatial_dims=spatial_dims,
-        channels=channels,
-        spacing=spacing,
-        orientation=orientation,
-        frame=frame,
-        slices=slices,
-        allow_missing_geometry=allow_missing_geometry,
-        intensity=intensity,
-    )
+    spec = image_spec(**image)
     options = LabelOptions(task=task, classes=classes, positive=positive)
     depth = _depth(root, options.names)
-    images = _images(root, depth, spatial_dims == 3 or slices is not None)
+    images = _images(root, depth, spec.spatial_dims == 3 or spec.slices is not None)
     _check_classes(root, depth, images, options.names)
     table = _table(images, depth, patient)
     labels = read_labels(table[["label"]], options)
@@ -104,7 +80,7 @@ def folder(
 
 
 def _folders(path: Path) -> list[Path]:
-    """The visible folders in a folder; none where it can't be read, which `_images` tells."""
+    """Return the visible folders in a folder; none where it can't be read, see `_images`."""
     try:
         inside = sorted(path.iterdir())
         return [child for child in inside if child.is_dir() and not child.name.startswith(".")]
@@ -113,11 +89,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _depth(root: Path, classes: list[str] | None) -> int:
-    """How many folders lead to an image: 1, its class, or 2, its split and its class.
-
-    Raises:
-        UserError: Splits that can't be told from classes, or the folder above the right one.
-    """
+    """Return the number of folders above an image: 1, its class, or 2, its split and its class."""
     top = _folders(root)
     given = {name.casefold() for name in classes or []}
     names = [child.name for child in top if child.name.casefold() not in given]
@@ -146,7 +118,7 @@ def _depth(root: Path, classes: list[str] | None) -> int:
 
 
 def _check_classes(root: Path, depth: int, images: list[str], classes: list[str] | None) -> None:
-    """Raise UserError at a class of which no file can be read; one that isn't asked for may be."""
+    """Raise UserError at a class without a file that can be read, if it is asked for."""
     seen = {tuple(name.split("/")[:depth]) for name in images}
     folders = _folders(root)
     if depth == 2:
@@ -166,11 +138,7 @@ def _check_classes(root: Path, depth: int, images: list[str], classes: list[str]
 
 
 def _images(root: Path, depth: int, volumes: bool) -> list[str]:
-    """Paths from `root` of all images that lie below so many folders.
-
-    Raises:
-        UserError: There is no image, or one outside of a class.
-    """
+    """Return the paths from `root` of all images that lie below so many folders."""
     if linked := visible_files(root, f"dataset.path={root}")[1]:
         raise UserError(
             f"dataset.path={root}: {linked} of its folders are symbolic links, which aren't "
@@ -195,7 +163,7 @@ def _images(root: Path, depth: int, volumes: bool) -> list[str]:
 
 
 def _table(images: list[str], depth: int, patient: str | None) -> pd.DataFrame:
-    """Columns image, patient, label (a name) and, of that layout, split."""
+    """Return the columns image, patient, label (a name) and, of that layout, split."""
     parts = [name.split("/", depth) for name in images]
     table = pd.DataFrame({"image": images})
     table["patient"] = _patients(images, [part[-1] for part in parts], patient)
@@ -206,13 +174,7 @@ def _table(images: list[str], depth: int, patient: str | None) -> pd.DataFrame:
 
 
 def _patients(images: list[str], below: list[str], pattern: str | None) -> list[str]:
-    """The patient of each image.
-
-    Args:
-        images: Paths from the root.
-        below: The same from the folder of the class.
-        pattern: Regular expression, or None.
-    """
+    """Return the patient of each image, by its path `below` its class."""
     if pattern is None:
         note(
             "the folder does not say whose images these are: each counts as a patient of its "

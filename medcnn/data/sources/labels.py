@@ -1,4 +1,4 @@
-"""What the label cells of a table mean: the task, the classes and each row's label."""
+"""Labels in the cells of a table: the task, the classes and each row's label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ UNSURE = {"": UNKNOWN, "-1": UNKNOWN}  # -1 as CheXpert has it
 
 @dataclass
 class Labels:
-    """Labels as `medcnn.data.samples.Samples` wants them.
+    """Labels as `medcnn.data.samples.Samples` has them.
 
     Args:
-        task: What they mean.
+        task: Their task.
         class_names: Names of the classes, or in regression of the targets.
         columns: A row a row of the cells: ``label``, or ``label:<name>`` for several.
         positive: Index of the class that is sought, or None.
@@ -42,9 +42,9 @@ class Labels:
     positive: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LabelOptions:
-    """What a config says of the labels.
+    """A config's options of labels.
 
     Args:
         task: A task, or auto: several columns and a separator mean multilabel, two classes
@@ -53,7 +53,7 @@ class LabelOptions:
             regression and with several columns these are the columns' names in another order; one
             target can have any name.
         positive: Name of the class that is sought, of two.
-        separator: What stands between the labels in a cell that holds several.
+        separator: Sign between the labels in a cell that holds several.
         no_finding: The label that means none of the others, in such a cell.
     """
 
@@ -81,11 +81,11 @@ class LabelOptions:
 
 
 def read_labels(cells: pd.DataFrame, options: LabelOptions, *, several: bool = False) -> Labels:
-    """Makes labels of text.
+    """Read labels from text.
 
     Args:
         cells: The columns that hold labels, as text; "" where a label isn't known.
-        options: What the config says of them.
+        options: Of the config.
         several: Whether the columns are labels (or targets) of their own.
 
     Returns:
@@ -132,11 +132,11 @@ def _check_options(options: LabelOptions, several: bool) -> None:
 
 
 def _classes(cells: pd.Series, options: LabelOptions) -> Labels:
-    """One class a row."""
+    """Read one class a row."""
     names = options.names
     meant = set(cells) - {"", "-1"} if names is None else set(names)
     if options.task in ("auto", "binary") and meant == {"0", "1"}:
-        _tell_unsure(cells, "; dataset.classes=[-1,0,1] makes it a class")
+        _note_unsure(cells, "; dataset.classes=[-1,0,1] makes it a class")
         cells = cells.where(cells != "-1", "")  # as in a column of several labels
     elif options.task in ("auto", "binary") and names is None and set(cells) - {""} == {"0", "-1"}:
         raise UserError(
@@ -165,15 +165,15 @@ def _classes(cells: pd.Series, options: LabelOptions) -> Labels:
     return Labels(task, tuple(names), columns, positive_class(task, names, options.positive))
 
 
-def _tell_unsure(cells: pd.Series, advice: str = "") -> None:
-    """A note on labels of -1, which CheXpert has where the radiologist wasn't sure."""
+def _note_unsure(cells: pd.Series, advice: str = "") -> None:
+    """Note labels of -1, which CheXpert has where the radiologist wasn't sure."""
     count = int((cells == "-1").sum())
     if count:
         note(f"{count} cells of {_name(cells)} are -1, unknown as in CheXpert{advice}")
 
 
 def _check_not_numbers(found: list[str], cells: pd.Series, options: LabelOptions) -> None:
-    """Don't guess where labels may be a quantity, or several in one cell."""
+    """Raise UserError where labels may be a quantity, or several in one cell."""
     if options.task != "auto":
         return
     values = numbers(found)
@@ -191,12 +191,12 @@ def _check_not_numbers(found: list[str], cells: pd.Series, options: LabelOptions
 
 
 def _label_columns(cells: pd.DataFrame, options: LabelOptions) -> Labels:
-    """A column of yes and no for each label."""
+    """Read a column of yes and no for each label."""
     cells = cells[_ordered_columns(cells, options)]
     meaning = YES | UNSURE
     columns = {}
     for name, column in cells.items():
-        _tell_unsure(column)
+        _note_unsure(column)
         values = column.str.lower().map(meaning)
         _refuse(values.isna(), column, "neither 0 nor 1 (nor empty or -1, for unknown)")
         columns[f"label:{name}"] = values.astype(np.int64)
@@ -205,7 +205,7 @@ def _label_columns(cells: pd.DataFrame, options: LabelOptions) -> Labels:
 
 
 def _label_sets(cells: pd.Series, options: LabelOptions, separator: str) -> Labels:
-    """All labels of a row in one cell."""
+    """Read all labels of a row from one cell."""
     sets = [[tidy(part) for part in cell.split(separator)] for cell in cells]
     held = [{part.casefold(): part for part in parts if part} for parts in sets]
     none = None if options.no_finding is None else text_of(options.no_finding).casefold()
@@ -231,7 +231,7 @@ def _label_sets(cells: pd.Series, options: LabelOptions, separator: str) -> Labe
 
 
 def _targets(cells: pd.DataFrame, options: LabelOptions) -> Labels:
-    """Numbers to be predicted."""
+    """Read numbers to be predicted."""
     single, names = cells.shape[1] == 1, options.names
     if not single or names is None or len(names) > 1:  # one target can have any name
         names = _ordered_columns(cells, options)
@@ -245,7 +245,7 @@ def _targets(cells: pd.DataFrame, options: LabelOptions) -> Labels:
 
 
 def _ordered_columns(cells: pd.DataFrame, options: LabelOptions) -> list[str]:
-    """Label columns in the order of the classes, if these are given."""
+    """Return the label columns in the order of the classes, if these are given."""
     own, given = [str(name) for name in cells], options.names
     if given is not None and sorted(given) != sorted(own):
         raise UserError(

@@ -39,7 +39,7 @@ TASKS: dict[str, Task] = {
     "ordinal-regression": "ordinal",
 }
 
-# The class that sensitivity and specificity speak of: the finding that one looks for.
+# The class of sensitivity and specificity: the finding that is sought.
 POSITIVE = {
     "breastmnist": 0,  # malignant; MedMNIST put "normal, benign" at 1
     "pneumoniamnist": 1,  # pneumonia
@@ -51,7 +51,7 @@ POSITIVE = {
 
 
 def medmnist(flag: str, *, root: str | Path, size: int = 28, download: bool = True) -> Samples:
-    """Reads one MedMNIST data set with its official splits.
+    """Read one MedMNIST data set with its official splits.
 
     Images are uint8 of 0 … 255: (N, C, H, W), or (N, C, D, H, W) for the sets that end in ``3d``;
     C is 1 for grey and 3 for colour. In the table ``image`` is the row in the array of its split
@@ -102,10 +102,10 @@ def medmnist(flag: str, *, root: str | Path, size: int = 28, download: bool = Tr
 
 @cache
 def _info() -> dict[str, dict[str, Any]]:
-    """``medmnist.INFO``, read from the package's source.
+    """Return ``medmnist.INFO``, read from the package's source.
 
-    Importing the package takes more than a second (it pulls in scikit-image and more) and makes a
-    folder ``~/.medmnist``; the dictionary is a literal.
+    To import the package takes seconds (it imports scikit-image) and makes a folder
+    ``~/.medmnist``; the dictionary is a literal.
     """
     package = importlib.util.find_spec("medmnist")
     if package is None or not package.submodule_search_locations:
@@ -118,7 +118,7 @@ def _info() -> dict[str, dict[str, Any]]:
 
 
 def _metadata(flag: str) -> dict[str, Any]:
-    """The package's entry for one set."""
+    """Return the package's entry for one set."""
     known = _info()
     if flag not in known:
         near = get_close_matches(flag, known, n=3, cutoff=0.5) or known
@@ -127,7 +127,7 @@ def _metadata(flag: str) -> dict[str, Any]:
 
 
 def _source(flag: str, info: dict[str, Any], size: int) -> tuple[str, str]:
-    """Address and MD5 of the published file of that size."""
+    """Return the address and MD5 of the published file of that size."""
     suffix = "" if size == 28 else f"_{size}"
     if f"url{suffix}" not in info:
         sizes = [28, *sorted(int(key[4:]) for key in info if key.startswith("url_"))]
@@ -136,7 +136,7 @@ def _source(flag: str, info: dict[str, Any], size: int) -> tuple[str, str]:
 
 
 def _download(url: str, md5: str, path: Path) -> None:
-    """Fetches a file whole or not at all: under a temporary name, checked, then renamed."""
+    """Download a file whole or not at all: under a temporary name, checked, then renamed."""
     print(f"downloading {url} to {path}", flush=True)
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
@@ -177,7 +177,7 @@ def _warn_if_not_official(path: Path, md5: str) -> None:
 def _read(
     path: Path, image_shape: tuple[int, ...], columns: list[str], most: int
 ) -> tuple[pd.DataFrame, Tensor]:
-    """Sample table, and images (N, *image_shape) uint8 with image_shape (C, *spatial)."""
+    """Return the sample table, and images (N, *image_shape) uint8, image_shape (C, *spatial)."""
     if not zipfile.is_zipfile(path):
         raise ValueError("not a complete .npz archive")
     _check_sizes(path, image_shape, most)
@@ -194,12 +194,7 @@ def _read(
 
 
 def _check_sizes(path: Path, image_shape: tuple[int, ...], most: int) -> None:
-    """Look at the arrays that a file declares before any is inflated.
-
-    Raises:
-        ValueError: They are far larger than those of the published set.
-        UserError: There is too little memory for them.
-    """
+    """Raise ValueError for arrays far larger than published, UserError without memory for them."""
     total = 0
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
@@ -214,7 +209,7 @@ def _check_sizes(path: Path, image_shape: tuple[int, ...], most: int) -> None:
 
 
 def _table(split: str, stored: np.ndarray, columns: list[str]) -> pd.DataFrame:
-    """Sample table of one split from its labels (n, columns); some copies hold (n,)."""
+    """Return the sample table of one split from its labels (n, columns); some copies hold (n,)."""
     count = len(stored) if stored.ndim else 0
     if stored.dtype.kind not in "iu" or count == 0 or stored.size != count * len(columns):
         raise ValueError(
@@ -229,7 +224,7 @@ def _table(split: str, stored: np.ndarray, columns: list[str]) -> pd.DataFrame:
 
 
 def _fill(images: Tensor, stored: np.ndarray, key: str) -> None:
-    """Copies (n, *spatial) or, in colour, (n, *spatial, 3) into (n, C, *spatial)."""
+    """Copy (n, *spatial) or, in colour, (n, *spatial, 3) into (n, C, *spatial)."""
     channels = images.shape[1]
     expected = (len(images), *images.shape[2:], *([channels] if channels > 1 else []))
     if stored.shape != expected or stored.dtype != np.uint8:

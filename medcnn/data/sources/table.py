@@ -9,22 +9,18 @@ import pandas as pd
 from medcnn.data.keys import cleaned, tidied
 from medcnn.data.listing import BOX, Listing
 from medcnn.data.sources.boxes import check_box_options, read_boxes
-from medcnn.data.sources.common import SPLIT_NAMES, existing_folder, image_spec
-from medcnn.data.sources.delimited import (
-    check_column,
-    read_table,
-    refuse_lines,
-    without_empty,
-)
+from medcnn.data.sources.common import existing_folder, image_spec
+from medcnn.data.sources.delimited import check_column, read_table, refuse_lines, without_empty
 from medcnn.data.sources.facts import FACTS, read_fact
 from medcnn.data.sources.labels import LabelOptions, Labels, read_labels
 from medcnn.data.sources.table_paths import read_paths, read_several
-from medcnn.data.sources.table_rows import label_cells, listed, one_row_an_image, tell_look_alikes
+from medcnn.data.sources.table_rows import label_cells, listed, note_look_alikes, one_row_an_image
+from medcnn.data.splits import SPLIT_NAMES
 from medcnn.errors import UserError, check_path
 from medcnn.jobs.notes import note
 
 Columns = Mapping[str, Any]
-# Names that are looked for; an optional column may be missing if it has the name given here.
+# Default names; an optional column may be missing if it has the name given here.
 COLUMNS: Columns = {
     "image": "image",
     "label": "label",
@@ -38,7 +34,7 @@ COLUMNS: Columns = {
     "age": "age",
 }
 NEEDED = ("image", "label")
-# Names that mean something in what a run writes.
+# Names with a meaning in the files of a run.
 OWN = {*COLUMNS, *BOX, "slice", "fold", "row", "content_hash"} - {"box"}
 
 
@@ -54,17 +50,9 @@ def csv(
     positive: Any = None,
     box_format: str = "xyxy",
     box_unit: str = "pixel",
-    size: int | Sequence[int] = 224,
-    spatial_dims: int = 2,
-    channels: int | None = None,
-    spacing: Sequence[float] | None = None,
-    orientation: str = "SPL",
-    frame: int | str | None = None,
-    slices: str | None = None,
-    allow_missing_geometry: bool = False,
-    intensity: str | Sequence[float] = "auto",
+    **image: Any,
 ) -> Listing:
-    """Reads a table of images, one row an image; the images aren't opened.
+    """Read a table of images, one row an image; the images aren't opened.
 
     A cell that is empty, or NA, N/A or NaN, holds no value; no label means that it is unknown.
 
@@ -89,15 +77,7 @@ def csv(
         box_format: xyxy (left, top, right, bottom), xywh (left, top, width, height) or cxcywh
             (centre, width, height).
         box_unit: ``pixel`` of the file, or ``fraction`` of its width and height.
-        size: Pixels an edge of the network's input, or one number for each.
-        spatial_dims: 2 or 3, of the network.
-        channels: See `medcnn.data.image.ImageSpec`, as for the rest.
-        spacing: mm along each axis.
-        orientation: Of volumes.
-        frame: Which is taken of several volumes, or of a film.
-        slices: Taken from volumes for a network of two dimensions.
-        allow_missing_geometry: Whether volumes may fail to say how they lie.
-        intensity: Which values become 0 and 1.
+        image: Options of `medcnn.data.sources.common.image_spec`: how files become inputs.
 
     Returns:
         Rows in the table's order. Columns that have no meaning here are kept as text; where their
@@ -110,25 +90,9 @@ def csv(
     path = Path(path).expanduser()
     names = _all_columns(columns)
     check_box_options(box_format, box_unit)
-    spec = image_spec(
-        size=size,
-        spatial_dims=spatial_dims,
-        channels=channels,
-        spacing=spacing,
-        orientation=orientation,
-        frame=frame,
-        slices=slices,
-        allow_missing_geometry=allow_missing_geometry,
-        intensity=intensity,
-    )
+    spec = image_spec(**image)
     cells = read_table(path)
-    options = LabelOptions(
-        task=task,
-        classes=classes,
-        positive=positive,
-        separator=separator,
-        no_finding=no_finding,
-    )
+    options = LabelOptions(task, classes, positive, separator, no_finding)
     folder = path.parent.resolve()
     top = folder if root is None else existing_folder(root, "dataset.root")
     names = _present(names, cells)
@@ -156,32 +120,29 @@ def csv(
 
 
 def _all_columns(given: Columns | None) -> dict[str, Any]:
-    """The names of all columns, those of `COLUMNS` where others aren't given."""
+    """Return the names of all columns, those of `COLUMNS` where others aren't given."""
     if given is not None and (not isinstance(given, Mapping) or set(given) - set(COLUMNS)):
         raise UserError(f"dataset.columns={given}: the keys are {', '.join(COLUMNS)}")
     names = {**COLUMNS, **(given or {})}
     for key, value in names.items():
-        key_of = f"dataset.columns.{key}"
         if value is None and key not in NEEDED:
             continue
         several = isinstance(value, Sequence) and not isinstance(value, str)
         if several and key not in ("box", "label", "mask"):
-            what = "a name"
-            raise UserError(f"{key_of}={value}: give {what}{'' if key in NEEDED else ', or null'}")
+            null = "" if key in NEEDED else ", or null"
+            raise UserError(f"dataset.columns.{key}={value}: give a name{null}")
         texts = [cleaned(str(name)) for name in (value if several else [value])]
         if len(set(texts)) < max(len(texts), 1) or (key == "box" and len(texts) not in (1, 4)):
             count = "one or four" if key == "box" else "one or more"
-            raise UserError(f"{key_of}={value}: give the names of {count} different columns")
+            raise UserError(
+                f"dataset.columns.{key}={value}: give the names of {count} different columns"
+            )
         names[key] = texts if several else texts[0]
     return names
 
 
 def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
-    """The same names, None for columns that may be missing and are.
-
-    Raises:
-        UserError: One that is needed, or was named, is missing, or has two meanings.
-    """
+    """Return the same names, None for columns that may be missing and are."""
     found = dict(names)
     for key, value in names.items():
         optional = key not in NEEDED and value == COLUMNS[key]
@@ -199,7 +160,7 @@ def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
 def _mask_columns(
     given: str | list[str] | None, label: str | list[str], labels: Labels
 ) -> dict[str, str]:
-    """The columns of masks by the names that they get: ``mask``, or ``mask:<label>`` for each."""
+    """Return the columns of masks by their new names: ``mask``, or ``mask:<label>`` for each."""
     if given is None or isinstance(given, str):
         return {} if given is None else {"mask": given}
     order = label if isinstance(label, list) else labels.class_names
@@ -214,7 +175,7 @@ def _mask_columns(
 def _paths_and_patients(
     cells: pd.DataFrame, names: dict[str, Any], folder: Path, root: Path
 ) -> pd.DataFrame:
-    """Columns image, patient and, where known, split, on the lines of the file."""
+    """Return the columns image, patient and, where known, split, on the lines of the file."""
     images = read_paths(cells[names["image"]], "image", folder, root)
     refuse_lines(images.isna(), f"dataset.columns.image={names['image']} is empty")
     refuse_lines(images.duplicated(keep=False), "an image is listed more than once")
@@ -228,7 +189,7 @@ def _paths_and_patients(
     else:
         patients = tidied(cells[names["patient"]])
         refuse_lines(patients == "", f"dataset.columns.patient={names['patient']} is empty")
-        tell_look_alikes(patients, "patient")
+        note_look_alikes(patients, "patient")
         table["patient"] = patients
     if names["split"] is not None:
         table["split"] = _splits(cells[names["split"]])
@@ -236,7 +197,7 @@ def _paths_and_patients(
 
 
 def _splits(cells: pd.Series) -> pd.Series:
-    """The splits by their usual names."""
+    """Return the splits by their usual names."""
     key = f"dataset.columns.split={cells.name}"
     refuse_lines(
         cells == "", f"{key} is empty; fill it in, or don't use it: dataset.columns.split=null"
@@ -252,12 +213,12 @@ def _splits(cells: pd.Series) -> pd.Series:
 
 
 def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -> None:
-    """Adds what the file says of sites and persons, and all columns that have no meaning here."""
+    """Add the facts of sites and persons, and all columns that have no meaning here."""
     for key in FACTS:
         if names[key] is not None:
             table[key] = read_fact(cells[names[key]], key)
     if names["site"] is not None:
-        tell_look_alikes(table["site"].rename(names["site"]), "site")
+        note_look_alikes(table["site"].rename(names["site"]), "site")
     used = {name for value in names.values() for name in listed(value)}
     for name in cells:
         if name not in used:

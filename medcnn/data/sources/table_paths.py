@@ -1,4 +1,4 @@
-"""The paths in the cells of a table: from where they start, and why they lead nowhere."""
+"""Paths in the cells of a table, and the reasons why some lead nowhere."""
 
 import os
 import re
@@ -13,8 +13,8 @@ from medcnn.data.sources.common import paths_within
 from medcnn.data.sources.delimited import refuse_lines
 from medcnn.errors import UserError
 
-TRIED = 5  # paths that are looked for elsewhere, to say where they may start
-FOLDERS = 1000  # in which they are looked for
+TRIED = 5  # paths that are searched elsewhere, to find out where they may start
+FOLDERS = 1000  # in which they are searched
 
 
 def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
@@ -54,14 +54,14 @@ def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Serie
 
 
 def read_several(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
-    """Return what `read_paths` gives, of cells that may hold several with a semicolon between."""
+    """Return the paths of `read_paths` of cells that may hold several, between semicolons."""
     parts = cells.str.split(SEPARATOR).explode().str.strip()
     paths = read_paths(parts[parts != ""], key, folder, root)
     return paths.groupby(level=0).agg(SEPARATOR.join).reindex(cells.index)
 
 
 def _why_out(given: pd.Series, name: str, folder: Path, root: Path) -> str:
-    """Why a path leaves `root`, and which root none of the table's would leave."""
+    """Return why a path leaves `root`, and a root that none of the table's would leave."""
     if PureWindowsPath(name).drive:
         return "it names a drive or a share of Windows; write the paths from dataset.root"
     whole = os.path.join(folder, name.replace("\\", "/"))  # noqa: PTH118  # keeps ..
@@ -78,7 +78,7 @@ def _why_out(given: pd.Series, name: str, folder: Path, root: Path) -> str:
 
 
 def _link(path: Path, root: Path) -> Path | None:
-    """The first folder on a path that is a symbolic link out of `root`."""
+    """Return the first folder on a path that is a symbolic link out of `root`."""
     for part in reversed(path.parents):
         if os.path.islink(part) and not part.resolve().is_relative_to(root):  # noqa: PTH114
             return part
@@ -86,7 +86,7 @@ def _link(path: Path, root: Path) -> Path | None:
 
 
 def _why_nowhere(given: pd.Series, starts: Sequence[Path]) -> str:
-    """Why no path leads to a file, as far as can be told, and what to do."""
+    """Return why no path leads to a file, as far as it is known, and what to do."""
     names = [name.replace("\\", "/") for name in given[:TRIED]]
     if any(_forbidden(start / name) for start in starts for name in names):
         return "the folder that they name can't be read (Permission denied)"
@@ -102,19 +102,19 @@ def _why_nowhere(given: pd.Series, starts: Sequence[Path]) -> str:
 
 
 def _same_stem(path: Path) -> Iterable[Path]:
-    """Files of that very name with an ending behind."""
+    """Return files of that very name with an ending behind."""
     same = re.compile(rf"{re.escape(path.name)}\.\w+(\.gz)?")
     return (child for child in _inside(path.parent) if same.fullmatch(child.name))
 
 
 def _near(starts: Sequence[Path]) -> Iterable[Path]:
-    """Folders above and right below those."""
+    """Return folders above and right below those."""
     below = (child for start in starts for child in _inside(start))
     return islice(chain((start.parent for start in starts), below), FOLDERS)
 
 
 def _exists(path: Path) -> bool:
-    """Whether it is there and may be seen, which `Path.exists` doesn't tell but raises."""
+    """Return whether a path is there and may be seen, where `Path.exists` raises."""
     return os.path.exists(path)  # noqa: PTH110
 
 
@@ -129,7 +129,7 @@ def _forbidden(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What a folder holds; nothing where it can't be read."""
+    """Return what a folder holds; nothing where it can't be read."""
     try:
         return sorted(folder.iterdir())
     except OSError:

@@ -1,4 +1,4 @@
-"""The cells of a table before they are understood: rows of one image, gaps, look-alikes."""
+"""The cells of a table: rows of one image, gaps, names that look alike."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ def listed(names: str | list[str] | None) -> list[str]:
 
 
 def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame:
-    """Return a table where rows that differ in masks or boxes of an image only are put together.
+    """Return a table where rows that differ in masks or boxes of an image only are joined.
 
-    What stands in columns that have no meaning here is taken from the first.
+    Columns that have no meaning here are those of the first row.
 
     Args:
         cells: A row a line of the file.
@@ -51,7 +51,7 @@ def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame
 
 
 def label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOptions) -> pd.DataFrame:
-    """Return the label columns; a note tells which cells might be a class, but are unknown."""
+    """Return the label columns; a note names cells that might be a class, but are unknown."""
     single = isinstance(names["label"], str) and options.task != "regression"
     classes = [*(options.names or []), str(options.no_finding)] if single else []
     columns = {name: without_empty(cells[name], classes) for name in listed(names["label"])}
@@ -64,8 +64,8 @@ def label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOption
     return pd.DataFrame(columns)
 
 
-def tell_look_alikes(cells: pd.Series, key: str) -> None:
-    """Say which names a person may take for one, by their lines, as they may identify someone."""
+def note_look_alikes(cells: pd.Series, key: str) -> None:
+    """Note names that look alike, by their lines, as they may identify someone."""
     groups = look_alikes(cells.dropna().unique())
     if groups:
         lines = [int(cells.index[cells == name][0]) for name in groups[0]]

@@ -188,7 +188,7 @@ def test_config_and_function_have_the_same_defaults() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"size": 8}, r"dataset.size=8: give a whole number 16 … 1024"),
+        ({"size": 8}, r"dataset.size=8: give a whole number, 16 … 1024"),
         ({"size": 64.5}, "dataset.size=64.5"),
         ({"patients": 0}, "dataset.patients=0"),
         ({"patients": True}, "dataset.patients=True"),

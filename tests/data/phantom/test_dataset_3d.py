@@ -80,7 +80,7 @@ def test_dose_sets_the_noise(small: Samples) -> None:
     ("option", "message"),
     [
         ({"spatial_dims": 4}, r"dataset.spatial_dims=4: choose 2 \(films\) or 3 \(CT volumes\)"),
-        ({"size": 129}, "dataset.size=129: give a whole number 16 … 128"),
+        ({"size": 129}, "dataset.size=129: give a whole number, 16 … 128"),
         ({"shortcut": 0.9}, "dataset.shortcut=0.9: a CT volume has no film marker"),
     ],
 )
