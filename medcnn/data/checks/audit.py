@@ -1,4 +1,4 @@
-"""What is wrong with a split: patients and images in two splits, labels that contradict."""
+"""Faults of splits: patients and images in two of them, labels that contradict."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ KINDS = (PATIENT, IDENTICAL, NEAR, RELABELLED, CONTRADICTION, MISSING)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the audit found.
+    """One finding of the audit.
 
     Args:
         kind: One of `KINDS`.
         severity: error, warning or note.
-        detail: What was seen, one line; names no patient and no file.
+        detail: One line, without a patient or a file.
         split: Of the sample; in a pair of two splits the later one of train, val, test, holdout.
-        row: Position in the table of the sample that it concerns; None for a whole split.
+        row: Position of the sample in the table; None for a whole split.
         other_split: Of the other sample of a pair.
         other_row: Its position.
     """
@@ -48,7 +48,7 @@ class Finding:
 
 @dataclass
 class _Audited:
-    """The columns that the checks look at, as arrays of N rows."""
+    """Columns of a sample table, as arrays of N rows."""
 
     patients: NDArray[np.int64]  # a number each
     splits: NDArray[np.object_]
@@ -56,7 +56,7 @@ class _Audited:
     known: NDArray[np.bool_]
 
     def pair(self, kind: str, severity: Severity, detail: str, row: int, other: int) -> Finding:
-        """A finding about two samples."""
+        """Return a finding about two samples."""
         return Finding(kind, severity, detail, self.splits[row], row, self.splits[other], other)
 
 
@@ -70,14 +70,14 @@ def audit(
     near: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None,
     strict: bool = False,
 ) -> list[Finding]:
-    """Looks for leaks between the splits, and for labels that can't be right.
+    """Find leaks between the splits, and labels that can't be right.
 
     - A patient in two splits: an error.
     - For each image of val and test, one with the same content in an earlier split, or one of
       which it is a copy: a warning, in strict mode an error.
     - Images of the same content with different labels, in whatever split: a warning.
     - Patients with several different labels where a sample has one class: a note, since patients
-      recover and fall ill; in multi-label data and regression that is not looked at.
+      recover and fall ill; not in multi-label data and regression.
     - A class without a sample in a split, or a label that is never (always) positive there: a
       warning.
 
@@ -87,9 +87,9 @@ def audit(
         label_columns: As `medcnn.data.samples.Samples.label_columns`.
         class_names: Names of the classes, or of the targets.
         content: (N,) hashes of the images' content, None for an image of one grey, which is
-            nobody's duplicate; see `medcnn.data.checks.duplicates.content_hashes`. None: not
-            looked at.
-        near: Of `medcnn.data.checks.duplicates.near_duplicates`; None: not looked for.
+            nobody's duplicate; see `medcnn.data.checks.duplicates.content_hashes`. None for no
+            search.
+        near: Of `medcnn.data.checks.duplicates.near_duplicates`; None for no search.
         strict: Duplicates in two splits are errors.
 
     Returns:
@@ -100,9 +100,7 @@ def audit(
         patients=pd.factorize(table["patient"].astype(str))[0].astype(np.int64),
         splits=table["split"].to_numpy(dtype=object),
         labels=labels,
-        known=~np.isnan(labels) & (labels != UNKNOWN)
-        if task != "regression"
-        else ~np.isnan(labels),
+        known=~np.isnan(labels) & ((labels != UNKNOWN) | (task == "regression")),
     )
     severity: Severity = "error" if strict else "warning"
     findings = _shared_patients(audited)
@@ -120,7 +118,7 @@ def audit(
 
 
 def _shared_patients(audited: _Audited) -> list[Finding]:
-    """One finding for each patient and pair of splits, at the first image in each."""
+    """Return a finding for each patient and pair of splits, at the first image in each."""
     findings = []
     rows: dict[str, dict[int, list[int]]] = {name: {} for name in ALL_SPLITS}
     pairs = zip(audited.splits, audited.patients.tolist(), strict=True)
@@ -137,7 +135,7 @@ def _shared_patients(audited: _Audited) -> list[Finding]:
 def _identical(
     audited: _Audited, content: Sequence[Hashable | None], severity: Severity
 ) -> list[Finding]:
-    """For each image and earlier split, the first image there with the same content."""
+    """Find for each image and earlier split the first image there with the same content."""
     findings = []
     first: dict[str, dict[Hashable, int]] = {name: {} for name in ALL_SPLITS}
     for later, split in enumerate(ALL_SPLITS):
@@ -161,7 +159,7 @@ def _near(
     severity: Severity,
     before: Sequence[Finding],
 ) -> list[Finding]:
-    """The pairs of near-duplicates, but for images that have an identical one in that split."""
+    """Return the near-duplicates, but for images that have an identical one in that split."""
     identical = {(f.row, f.other_split) for f in before if f.kind == IDENTICAL}
     findings = []
     for (row, other), agreement in zip(near[0].tolist(), near[1].tolist(), strict=True):
@@ -172,7 +170,7 @@ def _near(
 
 
 def _relabelled(audited: _Audited, content: Sequence[Hashable | None]) -> list[Finding]:
-    """Images that are the same as an earlier row's, but labelled otherwise."""
+    """Find images that are the same as an earlier row's, but labelled otherwise."""
     findings = []
     first: dict[Hashable, int] = {}
     for row, digest in enumerate(content):
@@ -187,7 +185,7 @@ def _relabelled(audited: _Audited, content: Sequence[Hashable | None]) -> list[F
 
 
 def _contradictions(audited: _Audited, class_names: Sequence[str]) -> list[Finding]:
-    """One finding a patient: the first image, and the first with another class."""
+    """Return a finding a patient: the first image, and the first with another class."""
     rows = np.flatnonzero(audited.known[:, 0])
     columns = {"patient": audited.patients[rows], "label": audited.labels[rows, 0], "row": rows}
     distinct = pd.DataFrame(columns).drop_duplicates(["patient", "label"])
@@ -202,7 +200,7 @@ def _contradictions(audited: _Audited, class_names: Sequence[str]) -> list[Findi
 
 
 def _missing(audited: _Audited, task: Task, class_names: Sequence[str]) -> list[Finding]:
-    """Classes, or in multi-label data values of a label, of which a split has no sample."""
+    """Find classes, or in multi-label data values of a label, that a split has no sample of."""
     findings = []
     for split in SPLITS:
         part = audited.labels[audited.splits == split]

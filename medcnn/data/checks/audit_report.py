@@ -1,4 +1,4 @@
-"""What an audit found, in words: a table, a line for each kind, and the error that stops a run."""
+"""Findings of an audit in words: a table, a line for each kind, and the error that stops a run."""
 
 from collections.abc import Sequence
 
@@ -7,22 +7,21 @@ import pandas as pd
 from medcnn.data.checks.audit import IDENTICAL, KINDS, NEAR, PATIENT, Finding, Severity
 from medcnn.errors import UserError
 
-OF_SPLITS = (PATIENT, IDENTICAL, NEAR)  # which images of two splits have between them
+OF_SPLITS = (PATIENT, IDENTICAL, NEAR)  # of images in two splits
+COLUMNS = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 def findings_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataFrame:
-    """The findings as a table, the gravest first.
+    """Return the findings as a table, the gravest first.
 
     Args:
         findings: Of `audit`.
         table: That was audited, or a copy of it with pseudonyms.
 
     Returns:
-        Columns severity, kind, image, split, other_image, other_split, reason; text, empty where
-        there is nothing to say.
+        The columns `COLUMNS`, as text.
     """
-    columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
     ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
     images = table["image"].tolist()
     rows = [
@@ -37,16 +36,16 @@ def findings_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataF
         )
         for f in ordered
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def summary_lines(findings: Sequence[Finding], table: pd.DataFrame, near: bool) -> list[str]:
-    """One line for each kind of finding, how many and the first; and a line on near-duplicates.
+    """Return a line for each kind of finding, with the first one, and one on near-duplicates.
 
     Args:
         findings: Of `audit`.
         table: That was audited, or a copy of it with pseudonyms.
-        near: Whether near-duplicates were looked for.
+        near: Whether near-duplicates were searched for.
     """
     lines = []
     for kind in KINDS:
@@ -61,7 +60,7 @@ def summary_lines(findings: Sequence[Finding], table: pd.DataFrame, near: bool) 
 
 
 def _count(findings: Sequence[Finding], table: pd.DataFrame) -> str:
-    """How many findings of one kind, and the first of them."""
+    """Return the number of findings of one kind, and the first of them."""
     one, images = findings[0], table["image"]
     where = ""
     if one.row is not None and one.other_row is not None:
@@ -73,15 +72,7 @@ def _count(findings: Sequence[Finding], table: pd.DataFrame) -> str:
 
 
 def raise_errors(findings: Sequence[Finding], table: pd.DataFrame) -> None:
-    """Stops where a finding is an error.
-
-    Args:
-        findings: Of `audit`.
-        table: That was audited, or a copy of it with pseudonyms.
-
-    Raises:
-        UserError: One line with the count and an example of each kind of error, and what to do.
-    """
+    """Raise UserError where a finding is an error: count and example of each kind, and a remedy."""
     errors = [f for f in findings if f.severity == "error"]
     kinds = [kind for kind in KINDS if any(f.kind == kind for f in errors)]
     if not errors:

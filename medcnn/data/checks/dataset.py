@@ -1,4 +1,4 @@
-"""A data set, and what was found out on the way to it."""
+"""A data set with the findings about it."""
 
 from dataclasses import dataclass, field
 
@@ -10,14 +10,14 @@ from medcnn.data.samples import Samples
 
 @dataclass
 class DataSet:
-    """Samples with what was found out on the way to them.
+    """Samples with the findings about them.
 
     Args:
         samples: Ready to train on; with pseudonyms if these were asked for.
         problems: Files that can't be used, and were left out.
         findings: Of the audit.
-        facts: What each row's file holds; empty for data that are no files.
-        slices: Which of its file's images each row is.
+        facts: Of each row's file; empty for data that are no files.
+        slices: (N,) number of each row among its file's images.
         official_column: Whether the split is that of the table's own column ``split``.
     """
 

@@ -15,7 +15,7 @@ from medcnn.data.overlay import agreement, align, local_contrast
 from medcnn.data.samples import ALL_SPLITS, Images
 from medcnn.jobs.progress import Progress
 
-_VALUES = 1 << 24  # of images that are looked at at a time
+_VALUES = 1 << 24  # of images that are read at a time
 _PIXELS = 1 << 18  # of pairs that are laid over each other at a time
 LEAST = 8  # pixels an edge, below which images are not compared
 INNER = 0.93  # share of an edge that a copy may have kept, to begin with
@@ -24,15 +24,15 @@ NEVER = 2.0  # an agreement that no pair reaches
 STEPS = 127 / 3  # of local contrast as a whole number of 8 bits
 
 
-class Look(NamedTuple):
-    """One look at a pair of images, closer than the one before.
+class Level(NamedTuple):
+    """A level of the comparison of two images, closer than the one before.
 
     Args:
         side: Pixels an edge.
         width: Of the neighbourhood of `medcnn.data.overlay.local_contrast`.
-        steps: By which the images are laid over each other better than before.
-        kept: Agreement that a pair needs to be looked at more closely.
-        found: Agreement from which on a pair are copies.
+        steps: Of `medcnn.data.overlay.align`.
+        kept: Least agreement of a pair that goes on to the next level.
+        found: Least agreement of copies.
     """
 
     side: int
@@ -42,26 +42,26 @@ class Look(NamedTuple):
     found: float
 
 
-def looks_at(size: Sequence[int]) -> list[Look]:
-    """The looks at images of a size, the coarsest first; the limits: docs/findings/data.md.
+def levels_of(size: Sequence[int]) -> list[Level]:
+    """Return the levels for images of a size, the coarsest first; limits: docs/findings/data.md.
 
     Args:
         size: (H, W) or (D, H, W).
     """
     side = min(size)
     if len(size) == 3:
-        looks = [Look(min(side, 8), 3, 6, 0.6, NEVER), Look(min(side, 16), 3, 4, 0.75, 0.85)]
-        return [*looks, Look(32, 3, 4, NEVER, 0.5)] if side >= 32 else looks
-    first = Look(min(side, 16), 5, 6, 0.6, NEVER)
+        levels = [Level(min(side, 8), 3, 6, 0.6, NEVER), Level(min(side, 16), 3, 4, 0.75, 0.85)]
+        return [*levels, Level(32, 3, 4, NEVER, 0.5)] if side >= 32 else levels
+    first = Level(min(side, 16), 5, 6, 0.6, NEVER)
     if side < 24:  # so little detail that look-alikes agree
-        return [first, Look(side, 3, 4, NEVER, 0.95)]
+        return [first, Level(side, 3, 4, NEVER, 0.95)]
     if side < 48:
-        return [first, Look(side, 3, 4, NEVER, 0.8)]
-    return [first, Look(32, 3, 4, 0.6, 0.92), Look(min(side, 96), 5, 4, NEVER, 0.8)]
+        return [first, Level(side, 3, 4, NEVER, 0.8)]
+    return [first, Level(32, 3, 4, 0.6, 0.92), Level(min(side, 96), 5, 4, NEVER, 0.8)]
 
 
 def content_hashes(images: Images) -> list[bytes | None]:
-    """SHA-256 of each image's data type, shape and values: equal where every pixel is.
+    """Return the SHA-256 of each image's data type, shape and values: equal where every pixel is.
 
     Args:
         images: (N, C, *spatial).
@@ -82,12 +82,12 @@ def content_hashes(images: Images) -> list[bytes | None]:
 def near_duplicates(
     images: Images, splits: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each image of val and test that is a copy of one of an earlier split, that image.
+    """Find the images of val and test that are copies of one of an earlier split.
 
     A copy may have been saved again (JPEG), scaled, cut by some per cent of each edge, or shown in
     another window; a mirrored or turned one is none, nor is another film of the same patient. The
-    coarsest look picks a few candidates for each image, of all images in earlier splits (train for
-    val; train and val for test; all three for holdout); closer looks judge these. Images with an
+    coarsest level picks a few candidates for each image, of all images in earlier splits (train for
+    val; train and val for test; all three for holdout); closer levels judge these. Images with an
     edge below `LEAST` show too little: no pair is found.
 
     Args:
@@ -96,7 +96,7 @@ def near_duplicates(
 
     Returns:
         (M, 2) rows, the image of the later split first, in the order of the splits and then of the
-        rows: at most one pair an image. And (M,) how far they agree, see `Look`.
+        rows: at most one pair an image. And (M,) their agreement, see `Level`.
     """
     names = np.asarray(splits, dtype=object)
     members = [np.flatnonzero(names == split) for split in ALL_SPLITS]
@@ -105,8 +105,8 @@ def near_duplicates(
     pairs, agreements = [np.empty((0, 2), np.int64)], [np.empty(0)]
     if not searched or min(images.shape[2:]) < LEAST:
         return pairs[0], agreements[0]
-    looks = looks_at(images.shape[2:])
-    maps = _maps(images, looks[:2])
+    levels = levels_of(images.shape[2:])
+    maps = _maps(images, levels[:2])
     total = sum(len(later) for later, _ in searched)
     with Progress("images compared with those of earlier splits", total) as progress:
         for later, earlier in searched:
@@ -114,21 +114,21 @@ def near_duplicates(
             whole, inner = _unit(known), _unit(_inner(known))
             for rows in np.array_split(later, math.ceil(len(later) / ROWS)):
                 candidates, stretch = _candidates(maps[0], rows, earlier, whole, inner)
-                found, how_far = _judged(images, maps, looks, candidates, stretch)
+                found, how_far = _judged(images, maps, levels, candidates, stretch)
                 pairs.append(found)
                 agreements.append(how_far)
                 progress.advance(len(rows))
     return np.concatenate(pairs), np.concatenate(agreements)
 
 
-def _maps(images: Images, looks: Sequence[Look]) -> list[Tensor]:
-    """Local contrast (N, *sides) of all images for each look, as whole numbers of 8 bits."""
-    maps: list[list[Tensor]] = [[] for _ in looks]
-    with Progress("images looked at for copies", int(images.shape[0])) as progress:
+def _maps(images: Images, levels: Sequence[Level]) -> list[Tensor]:
+    """Return local contrast (N, *sides) of all images for each level, as int8."""
+    maps: list[list[Tensor]] = [[] for _ in levels]
+    with Progress("images read for copies", int(images.shape[0])) as progress:
         for values in _chunks(images):
             grey = values.float().mean(1)
-            for parts, look in zip(maps, looks, strict=True):
-                contrast = local_contrast(grey, look.side, look.width)
+            for parts, level in zip(maps, levels, strict=True):
+                contrast = local_contrast(grey, level.side, level.width)
                 parts.append((contrast * STEPS).round().to(torch.int8))
             progress.advance(len(values))
     return [torch.cat(parts) for parts in maps]
@@ -137,7 +137,7 @@ def _maps(images: Images, looks: Sequence[Look]) -> list[Tensor]:
 def _candidates(
     maps: Tensor, rows: NDArray[np.int64], earlier: NDArray[np.int64], whole: Tensor, inner: Tensor
 ) -> tuple[NDArray[np.int64], Tensor]:
-    """The pairs (P, 2) that look most alike, and by how much the other image is stretched, (P,).
+    """Return the pairs (P, 2) that look most alike, and the stretch of the other image, (P,).
 
     An image is compared as it is, and without its edges, in case that either is a copy of the
     other's inner part.
@@ -160,29 +160,29 @@ def _candidates(
 def _judged(
     images: Images,
     maps: Sequence[Tensor],
-    looks: Sequence[Look],
+    levels: Sequence[Level],
     pairs: NDArray[np.int64],
     stretch: Tensor,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Those pairs that are copies, the best of each image, and how far they agree."""
+    """Return the pairs that are copies, the best of each image, and their agreement."""
     dims = len(images.shape) - 2
     place = torch.stack([stretch, torch.zeros_like(stretch)], 1)[..., None].repeat(1, 1, dims)
     found, how_far = [np.empty((0, 2), np.int64)], [np.empty(0)]
-    for k, look in enumerate(looks):
+    for k, level in enumerate(levels):
         if len(pairs) == 0:
             break
         agree = np.empty(len(pairs))
-        for part in torch.arange(len(pairs)).split(max(1, _PIXELS // look.side**dims)):
+        for part in torch.arange(len(pairs)).split(max(1, _PIXELS // level.side**dims)):
             sides = pairs[part.numpy()].T
             if k < len(maps):
                 fixed, moving = (maps[k][torch.from_numpy(rows)] / STEPS for rows in sides)
             else:
-                fixed, moving = (_contrast(images, rows, look) for rows in sides)
-            place[part] = align(fixed, moving, place[part], look.steps)
+                fixed, moving = (_contrast(images, rows, level) for rows in sides)
+            place[part] = align(fixed, moving, place[part], level.steps)
             agree[part.numpy()] = agreement(fixed, moving, place[part]).numpy()
-        found.append(pairs[agree >= look.found])
-        how_far.append(agree[agree >= look.found])
-        kept = (agree >= look.kept) & (agree < look.found)
+        found.append(pairs[agree >= level.found])
+        how_far.append(agree[agree >= level.found])
+        kept = (agree >= level.kept) & (agree < level.found)
         pairs, place = pairs[kept], place[torch.from_numpy(kept)]
     copies, agreements = np.concatenate(found), np.concatenate(how_far)
     order = np.lexsort((copies[:, 1], -agreements, copies[:, 0]))
@@ -191,20 +191,20 @@ def _judged(
     return copies[first], agreements[first]
 
 
-def _contrast(images: Images, rows: NDArray[np.int64], look: Look) -> Tensor:
-    """Local contrast of the images of some rows."""
+def _contrast(images: Images, rows: NDArray[np.int64], level: Level) -> Tensor:
+    """Return local contrast of the images of some rows."""
     grey = images[torch.from_numpy(rows)].float().mean(1)
-    return local_contrast(grey, look.side, look.width)
+    return local_contrast(grey, level.side, level.width)
 
 
 def _unit(maps: Tensor) -> Tensor:
-    """Maps as vectors (N, pixels) of length 1 whose products are correlations; 0 for flat ones."""
+    """Return maps as vectors (N, pixels) of length 1 or 0, whose products are correlations."""
     values = maps.flatten(1).float()
     return F.normalize(values - values.mean(1, keepdim=True))
 
 
 def _inner(maps: Tensor) -> Tensor:
-    """The inner part of maps, enlarged to their size."""
+    """Return the inner part of maps, enlarged to their size."""
     values = maps[:, None].float()
     dims = maps.ndim - 1
     turn = torch.eye(dims, dims + 1) * INNER
@@ -213,7 +213,7 @@ def _inner(maps: Tensor) -> Tensor:
 
 
 def _chunks(images: Images) -> Iterator[Tensor]:
-    """The images, some at a time."""
+    """Yield the images, some at a time."""
     count = int(images.shape[0])
     size = min(4096, max(1, _VALUES // max(1, math.prod(images.shape[1:]))))
     for start in range(0, count, size):

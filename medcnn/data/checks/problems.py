@@ -1,4 +1,4 @@
-"""What is wrong with a data set: looked for, printed, and written to problems.csv."""
+"""Problems of a data set: searched for, printed, and written to problems.csv."""
 
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from medcnn.data.checks.audit import audit
-from medcnn.data.checks.audit_report import findings_table, raise_errors, summary_lines
+from medcnn.data.checks.audit_report import (
+    COLUMNS,
+    findings_table,
+    raise_errors,
+    summary_lines,
+)
 from medcnn.data.checks.duplicates import LEAST, content_hashes, near_duplicates
 from medcnn.data.prepared.open_listing import Opened, Problem
 from medcnn.errors import UserError, check_path
@@ -31,20 +36,12 @@ SHOWN = 5  # problems that are printed; all are in problems.csv
 def report_files(
     opened: Opened, total: int, cfg: DictConfig, file: Path | None, quiet: bool = False
 ) -> None:
-    """Name files that can't be used, unless it is to be quiet; stop, unless they may be left out.
+    """Print the files that can't be used, of `total`, unless `quiet`; stop with on_error=stop.
 
-    Where that ends the job they are listed in a file; else the job lists them in its problems.csv.
-    The error, which ends up in files of the run, holds no path of an image.
-
-    Args:
-        opened: With the files that can't be used, and the images of the others.
-        total: How many files there are.
-        cfg: With ``on_error`` and ``pseudonymise``.
-        file: Where to list them; None for nowhere.
-        quiet: Name none.
+    Where that ends the job they are written to `file`; else the job has them in its problems.csv.
 
     Raises:
-        UserError: on_error=stop.
+        UserError: on_error=stop; without a path of an image, as it ends up in files of the run.
     """
     problems, where = opened.problems, ""
     for line in [] if quiet else [f"{p.image} {p.reason}" for p in problems[:SHOWN]]:
@@ -64,19 +61,18 @@ def report_files(
 
 
 def files_table(problems: list[Problem], cfg: DictConfig) -> pd.DataFrame:
-    """Files that can't be used, as rows of problems.csv; by pseudonyms if these are asked for."""
-    columns = ["severity", "kind", "image", "split", "other_image", "other_split", "reason"]
+    """Return the unusable files as rows of problems.csv; by pseudonyms if these are asked for."""
     key = pseudonym_key(cfg) if cfg.pseudonymise else None
     names = [p.image if key is None else pseudonym(p.image, key) for p in problems]
     rows = [
         ("error", "unusable file", name, "", "", "", problem.reason)
         for name, problem in zip(names, problems, strict=True)
     ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def audit_data(data: "DataSet", cfg: DictConfig) -> None:
-    """Look for leaks between the splits, and keep what is found in the data set's `findings`.
+    """Find leaks between the splits, and keep them in the data set's `findings`.
 
     The sample table gets a column ``content_hash``, by which an image is known under another name.
     """
@@ -98,17 +94,12 @@ def audit_data(data: "DataSet", cfg: DictConfig) -> None:
 
 
 def compared(data: "DataSet", cfg: DictConfig) -> bool:
-    """Whether near-duplicates are looked for: if asked for, and images are large enough."""
+    """Return whether near-duplicates are searched for: if asked for, and in large enough images."""
     return cfg.near_duplicates and min(data.samples.input_size) >= LEAST
 
 
 def contents(data: "DataSet", rows: NDArray[np.int64] | None = None) -> list[str | None]:
-    """A hash of each image's content, in hexadecimal digits; None for an image of one grey.
-
-    Args:
-        data: The images.
-        rows: Of the sample table; None for all.
-    """
+    """Return a hash in hexadecimal digits of each image (of `rows`); None for one of one grey."""
     rows = np.arange(len(data.samples)) if rows is None else rows
     if data.facts:
         found = [data.facts[row]["digests"][data.slices[row]] for row in rows.tolist()]
@@ -121,7 +112,7 @@ def contents(data: "DataSet", rows: NDArray[np.int64] | None = None) -> list[str
 
 
 def tell_findings(data: "DataSet", cfg: DictConfig, file: Path | None) -> None:
-    """Print what the audit found; at errors write it to a file, if one is given, and stop."""
+    """Print the findings of the audit; at errors write them to a file, if given, and stop."""
     table = data.samples.table
     for line in summary_lines(data.findings, table, compared(data, cfg)):
         if fresh(line):
@@ -132,12 +123,12 @@ def tell_findings(data: "DataSet", cfg: DictConfig, file: Path | None) -> None:
 
 
 def problems_table(data: "DataSet", cfg: DictConfig) -> pd.DataFrame:
-    """All that was found, a row a file or a pair of images, as problems.csv has it."""
+    """Return all problems and findings as problems.csv has them, a row a file or a pair."""
     found = findings_table(data.findings, data.samples.table)
     return pd.concat([files_table(data.problems, cfg), found], ignore_index=True)
 
 
 def pseudonym_key(cfg: DictConfig) -> bytes:
-    """The key in the file that ``paths.pseudonym_key`` names."""
+    """Return the key in the file that ``paths.pseudonym_key`` names."""
     check_path("paths.pseudonym_key", cfg.paths.pseudonym_key)
     return load_key(Path(cfg.paths.pseudonym_key).expanduser())

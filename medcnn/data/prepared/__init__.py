@@ -1,1 +1,1 @@
-"""Files as they lie prepared in the cache: scanned, resampled, scaled."""
+"""Files prepared in the cache: scanned, resampled, scaled."""

@@ -1,4 +1,4 @@
-"""The index of a chain in the cache: its tables, and what of it is damaged."""
+"""The index of a chain in the cache: its tables, and its damaged entries."""
 
 import sqlite3
 import zlib
@@ -20,7 +20,7 @@ class DamagedError(Exception):
 
 
 def open_index(path: Path) -> sqlite3.Connection:
-    """An index with all its tables, new if there is none.
+    """Open an index with all its tables, new if there is none.
 
     Raises:
         DamagedError: It can't be read as a whole.
@@ -29,33 +29,20 @@ def open_index(path: Path) -> sqlite3.Connection:
     index = sqlite3.connect(path, timeout=60)
     try:
         index.executescript(TABLES)
-        (said,) = index.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError as error:
-        index.close()
-        if "malformed" in str(error):
-            raise DamagedError(error) from error
-        raise
+        (verdict,) = index.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         index.close()
+        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            raise
         raise DamagedError(error) from error
-    if said != "ok":
+    if verdict != "ok":
         index.close()
-        raise DamagedError(said)
+        raise DamagedError(verdict)
     return index
 
 
 def damaged(index: sqlite3.Connection, kind: str, pack: Path, size: int) -> list[tuple[str, int]]:
-    """Entries whose images are cut off, or not those that were written.
-
-    Args:
-        index: Of the chain.
-        kind: Of the images.
-        pack: The file that they are in.
-        size: Bytes of one.
-
-    Returns:
-        Content and slot of each.
-    """
+    """Return content and slot of the entries of a pack whose images, of so many bytes, changed."""
     query = "SELECT content, slot, count, checksum FROM images WHERE kind = ? ORDER BY slot"
     entries = index.execute(query, (kind,)).fetchall()
     if not pack.exists():

@@ -1,4 +1,4 @@
-"""Room in a cache folder: which chains are in use, and which are cleared for others."""
+"""Room in a cache folder: chains in use, and those cleared for others."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def in_use(folder: Path) -> IO[str]:
 
 
 def _is_there(file: IO[str], path: Path) -> bool:
-    """Whether an open file is still the one that a path leads to."""
+    """Return whether an open file is still the one that a path leads to."""
     return path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
 
 
@@ -67,7 +67,7 @@ def make_room(folder: Path, needed: int, most: int) -> None:
 
 
 def _sizes_beside(folder: Path) -> dict[Path, int]:
-    """Bytes in the other chains' folders, the least recently used first."""
+    """Return the bytes in the other chains' folders, the least recently used first."""
     found = []
     for child in folder.parent.iterdir():
         with suppress(FileNotFoundError):  # another process clears it now
@@ -90,6 +90,6 @@ def _clear(folder: Path) -> bool:
         for child in folder.iterdir():
             if child != path:
                 child.unlink()
-        path.unlink()  # last: whoever opens the folder meanwhile waits for it, and looks again
+        path.unlink()  # last: whoever opens the folder meanwhile waits for it, and tries again
         folder.rmdir()
     return not folder.exists()

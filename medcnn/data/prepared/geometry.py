@@ -17,10 +17,10 @@ ANYWAY = "dataset.allow_missing_geometry=true takes it as it is"
 
 
 def check_spec(spec: ImageSpec) -> None:
-    """Checks what a user may have written into an `ImageSpec`, its intensity aside.
+    """Check an `ImageSpec` that a user wrote, its intensity aside.
 
     Raises:
-        UserError: Which key of `dataset` is wrong, and what is right.
+        UserError: A key of `dataset` is wrong.
     """
     if len(spec.size) not in (2, 3):
         raise UserError(f"dataset.size={list(spec.size)}: give 2 or 3 whole numbers")
@@ -54,10 +54,10 @@ def check_spec(spec: ImageSpec) -> None:
 
 
 def slice_numbers(depth: int, slices: str) -> range:
-    """Which slices are taken of a volume; they lie evenly about its middle.
+    """Return the numbers of the slices that are taken of a volume, evenly about its middle.
 
     Args:
-        depth: How many there are.
+        depth: Number of slices.
         slices: ``centre`` (of an even number the lower of the two in the middle), ``all``, or
             ``every:k``, as many as there can be k apart.
 
@@ -75,7 +75,7 @@ def slice_numbers(depth: int, slices: str) -> range:
 
 
 def prepare(image: Image, spec: ImageSpec) -> Array:
-    """Makes network inputs of an image.
+    """Make network inputs of an image.
 
     A volume is turned by quarter turns and mirrored, so that its axes run as nearly as they can
     as `ImageSpec.orientation` says: an oblique one stays oblique, a sheared one sheared. Then every
@@ -84,8 +84,8 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
     * Without `spacing` the whole image is stretched; the outer edges of its first and last voxels
       become those of the result (PyTorch's ``align_corners=False``).
     * With `spacing` the points lie exactly so far apart, and the middle of the grid is the middle
-      of the image. Where the file has that spacing already, voxels are copied; then the middle is
-      half a voxel off if of both sizes one is even and one is odd. Points beyond the outer
+      of the image. Voxels of a file with that spacing are copied; then the middle is half a voxel
+      off if of both sizes one is even and one is odd. Points beyond the outer
       edges get the image's lowest value (the highest where white is lower than black).
 
     Between voxels, values are interpolated linearly with antialiasing, along depth too, see
@@ -102,7 +102,7 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
         the image, but 1 if its three are equal.
 
     Raises:
-        UserError: The image is not what the network wants, or doesn't say how it lies.
+        UserError: The image has other dimensions than the network, or no geometry.
     """
     values, points, _ = own_grid(image, spec)
     values = _channels(values, spec.channels)
@@ -117,7 +117,7 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
 
 
 def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
-    """The size at which `prepare` keeps an image's own pixels, or takes all of it at `spacing`.
+    """Return the size at which `prepare` keeps an image's own pixels, or all of it at `spacing`.
 
     Args:
         image: A picture, or a volume.
@@ -135,7 +135,7 @@ def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
 
 
 def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
-    """Makes the mask of a network input: the nearest voxel at each of `prepare`'s points.
+    """Make the mask of a network input: the nearest voxel at each of `prepare`'s points.
 
     Args:
         mask: Values above 0, in any channel, are the lesion. It has the geometry of its image.
@@ -156,7 +156,7 @@ def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
 
 
 def prepared_affine(image: Image, spec: ImageSpec) -> Array | None:
-    """Where the voxels of `prepare`'s result lie.
+    """Return the affine of the voxels of `prepare`'s result.
 
     Returns:
         (4, 4) from indices (d, h, w, 1), with slices (s, h, w, 1), to mm in RAS+. None of pictures,
@@ -172,7 +172,7 @@ def prepared_affine(image: Image, spec: ImageSpec) -> Array | None:
 
 
 def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array | None]:
-    """The part of an image that `prepare` looks at, in its own voxels, turned like the result.
+    """Return the part of an image that `prepare` uses, in its own voxels, turned like the result.
 
     Returns:
         Values (C, D, H, W), of a picture with D = 1, of slices only those that are taken; the
@@ -207,7 +207,7 @@ def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array 
 
 
 def _points(shape: Sequence[int], spacing: Sequence[float] | None, spec: ImageSpec) -> list[Points]:
-    """The points to take along three axes: where the network has only two, all along the first."""
+    """Return the points along three axes; for a network of two, all along the first."""
     size, dims = spec.size, spec.spatial_dims
     if spec.spacing is None:
         steps = [have / want for have, want in zip(shape[-dims:], size, strict=True)]
@@ -228,14 +228,14 @@ def _points(shape: Sequence[int], spacing: Sequence[float] | None, spec: ImageSp
 
 
 def _matrix(points: list[Points]) -> Array:
-    """(4, 4) from numbers of points along three axes to indices of voxels."""
+    """Return the (4, 4) matrix from numbers of points along three axes to indices of voxels."""
     matrix = np.diag([*(along.step for along in points), 1.0])
     matrix[:3, 3] = [along.first for along in points]
     return matrix
 
 
 def _fill(values: Array, points: list[Points], shape: Sequence[int], value: float) -> Array:
-    """Sets a value where points lie beyond the outer edges of an image of this shape."""
+    """Set a value where points lie beyond the outer edges of an image of this shape."""
     beyond = [along.outside(length) for along, length in zip(points, shape, strict=True)]
     if any(outside.any() for outside in beyond):
         values = values.copy()
@@ -245,13 +245,13 @@ def _fill(values: Array, points: list[Points], shape: Sequence[int], value: floa
 
 
 def _background(image: Image) -> float:
-    """The lowest value; the highest where white is lower than black."""
+    """Return the lowest value; the highest where white is lower than black."""
     black, white = image.value_range or image.window or (0, 1)
     return image.values.min() if black <= white else image.values.max()
 
 
 def _channels(values: Array, channels: int | None) -> Array:
-    """Grey to colour by repeating, colour to grey by its luma."""
+    """Turn grey to colour by repeating, colour to grey by its luma."""
     if len(values) == 1 or channels == 3:
         return np.repeat(values, 3, 0) if channels == 3 and len(values) == 1 else values
     if all(np.array_equal(values[0], other) for other in values[1:]):
@@ -270,5 +270,5 @@ def _as_type(values: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def _finish(values: Array, spec: ImageSpec) -> Array:
-    """(C, D, H, W) to (S, C, *size), in memory of its own."""
+    """Return values (C, D, H, W) as (S, C, *size), in memory of their own."""
     return np.array(values[None] if spec.spatial_dims == 3 else np.moveaxis(values, 1, 0))

@@ -1,4 +1,4 @@
-"""Which stored values are black and which white: windows, percentiles, and what a header says."""
+"""Stored values that become black and white: windows, percentiles, and those of a header."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
@@ -44,7 +44,7 @@ def check_intensity(intensity: Any) -> None:
 
 
 def file_range(facts: Mapping[str, Any], intensity: str | Range) -> Range:
-    """The values of one file that become 0 and 1.
+    """Return the values of one file that become 0 and 1.
 
     | choice               | 0 and 1 are                                                      |
     |----------------------|------------------------------------------------------------------|
@@ -61,7 +61,7 @@ def file_range(facts: Mapping[str, Any], intensity: str | Range) -> Range:
         intensity: The choice; training_percentile, which no file knows, gives the file's extremes.
 
     Raises:
-        UserError: The file lacks what is asked for, with the reason.
+        UserError: The file has no such values.
     """
     if not isinstance(intensity, str):
         return float(intensity[0]), float(intensity[1])
@@ -78,16 +78,15 @@ def file_range(facts: Mapping[str, Any], intensity: str | Range) -> Range:
         "auto": facts["window"] or facts["value_range"] or facts["percentiles"],
     }[intensity]
     if known is None:
-        what = (
-            "no window in its header" if intensity == "header" else "a type without black and white"
-        )
-        raise UserError(f"has {what}: choose another dataset.intensity")
+        header = intensity == "header"
+        lack = "no window in its header" if header else "a type without black and white"
+        raise UserError(f"has {lack}: choose another dataset.intensity")
     low, high = known
     return float(low), float(high)
 
 
 def percentiles(values: np.ndarray) -> Range:
-    """Percentiles 0.5 and 99.5 of finite values; the extremes where those are one.
+    """Return the percentiles 0.5 and 99.5 of finite values; the extremes where those are one.
 
     Those of `numpy.percentile`, which takes three times as long for a small image.
     """
@@ -103,7 +102,7 @@ def percentiles(values: np.ndarray) -> Range:
 
 
 def training_percentiles(images: Any, rows: Tensor, per_image: int = 4096) -> Range:
-    """Percentiles 0.5 and 99.5 of training images, over evenly spaced values of each.
+    """Return the percentiles 0.5 and 99.5 of training images, over evenly spaced values of each.
 
     Args:
         images: Gives (B, C, *spatial) for rows (B,).

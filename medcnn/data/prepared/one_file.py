@@ -1,4 +1,4 @@
-"""One file as network inputs, and what was found out about it."""
+"""One file as network inputs, and facts about it."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from medcnn.errors import UserError
 
 
 def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, Facts]:
-    """One file as network inputs in stored units, and what was found out about it.
+    """Read one file as network inputs in stored units, and facts about it.
 
     Args:
         path: A file, or the folder of a DICOM series.
@@ -27,7 +27,7 @@ def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, 
         uint8 of 0 and 1 with C left out; and facts for JSON: ``shape`` (of the file, spatial),
         ``channels``, ``dtype``, ``spacing``, ``affine`` (of a volume, see `Image`),
         ``modality``, ``value_range``, ``window``, ``notes`` (see `Image`), ``extremes`` and
-        ``percentiles`` (of what was measured, not of padding), and for each slice ``digests``.
+        ``percentiles`` (without padding), and for each slice ``digests``.
 
     Raises:
         UserError: The reason why the file can't be used, without its path.
@@ -39,7 +39,7 @@ def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, 
 
 
 def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[Array, Facts]:
-    """What `read_file` gives, of an image that was decoded already."""
+    """Return what `read_file` gives, of a decoded image."""
     from medcnn.data.prepared.geometry import prepare, prepare_mask
 
     if image.values.dtype.kind == "f" and not np.isfinite(image.values).all():
@@ -50,7 +50,7 @@ def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[A
         return masks, {"shape": list(image.values.shape[1:]), "affine": _listed(image.affine)}
     images = np.ascontiguousarray(prepare(image, spec))
     values, measured = image.values, images
-    if image.padding is not None:  # which is no measurement, and tells nothing of the others
+    if image.padding is not None:  # which is no measurement
         values = values[:, ~image.padding]
         padded = prepare_mask(replace(image, values=image.padding[None]), spec)
         measured = images.swapaxes(0, 1)[:, ~padded]

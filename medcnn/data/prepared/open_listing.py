@@ -36,7 +36,7 @@ class Problem:
 
 @dataclass
 class Opened:
-    """A data set's files, looked at and ready to be given out.
+    """A data set's files, checked and ready to be given out.
 
     Args:
         table: The listing's rows that can be used; of volumes cut into slices a row a slice, with
@@ -45,8 +45,8 @@ class Opened:
         images: One a row; None where nothing can be used.
         ranges: (N, 2) float32, stored values that become 0 and 1.
         masks: One a row, or None where no lesion is known.
-        facts: What was found out about each row's file.
-        slices: (N,) which of its file's images a row is.
+        facts: Of each row's file.
+        slices: (N,) number of each row among its file's images.
         problems: The files that can't be used.
     """
 
@@ -60,7 +60,7 @@ class Opened:
 
 
 def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
-    """Looks at every file of a listing and prepares what is not in the cache yet.
+    """Open every file of a listing, and prepare those that are not in the cache yet.
 
     Args:
         listing: The data set.
@@ -75,14 +75,12 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
     entries = scan(
         cache, [listing.root / name for name in names], listing.root, spec, "image", disk
     )
-    problems, ranges = [], []
-    for name, entry in zip(names, entries, strict=True):
-        reason, pair = _verdict(entry, spec.intensity)
-        ranges.append(pair)
-        if reason is not None:
-            problems.append(Problem(name, reason))
+    verdicts = [_verdict(entry, spec.intensity) for entry in entries]
+    reasons = zip(names, (reason for reason, _ in verdicts), strict=True)
     masks, mask_problems = _open_masks(listing, entries, folder, disk)
-    refused = {problem.image for problem in [*problems, *mask_problems]}
+    problems = [Problem(name, reason) for name, reason in reasons if reason is not None]
+    problems += mask_problems
+    refused = {problem.image for problem in problems}
     rows: list[int] = []
     slices: list[int] = []
     for row, (name, entry) in enumerate(zip(names, entries, strict=True)):
@@ -100,16 +98,16 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
     return Opened(
         table=table,
         images=StoredImages(cache, kept, slices) if rows else None,
-        ranges=torch.tensor([ranges[row] for row in rows], dtype=torch.float32).view(-1, 2),
+        ranges=torch.tensor([verdicts[row][1] for row in rows], dtype=torch.float32).view(-1, 2),
         masks=masks.of(rows, slices) if masks else None,
         facts=[entry.facts for entry in kept],
         slices=slices,
-        problems=[*problems, *mask_problems],
+        problems=problems,
     )
 
 
 def _verdict(entry: Entry, intensity: Any) -> tuple[str | None, tuple[float, float]]:
-    """Why a file can't be used, or None; and the values that become 0 and 1."""
+    """Return the reason against a file, or None; and the values that become 0 and 1."""
     nothing = (0.0, 1.0)
     if "error" in entry.facts:
         return entry.facts["error"], nothing
@@ -122,7 +120,7 @@ def _verdict(entry: Entry, intensity: Any) -> tuple[str | None, tuple[float, flo
 def _open_masks(
     listing: Listing, entries: list[Entry], folder: str | Path, disk: int
 ) -> tuple[StoredMasks | BoxMasks | LabelMasks | None, list[Problem]]:
-    """The lesion masks of a listing's images, from files or boxes."""
+    """Return the lesion masks of a listing's images, from files or boxes, and problems."""
     if "mask" in listing.table:
         return _mask_files(listing, entries, folder, disk)
     columns = [f"mask:{name}" for name in listing.class_names]
@@ -130,24 +128,22 @@ def _open_masks(
         found = [_mask_files(listing, entries, folder, disk, name) for name in columns]
         parts = [part for part, _ in found]
         shape = (len(entries), *listing.spec.size)
-        reasons = [problem for _, several in found for problem in several]
-        return LabelMasks(parts, shape) if any(parts) else None, reasons
+        problems = [problem for _, several in found for problem in several]
+        return LabelMasks(parts, shape) if any(parts) else None, problems
     if BOX[0] not in listing.table:
         return None, []
     boxes = boxes_of(listing.table)
     facts = [entry.facts for entry in entries]
-    problems = []
-    for name, box, fact in zip(listing.table["image"], boxes, facts, strict=True):
-        reason = (
-            None if np.isnan(box).any(1).all() or "error" in fact else _no_box(box, fact, listing)
-        )
-        if reason is not None:
-            problems.append(Problem(str(name), reason))
+    reasons = [_no_box(box, fact, listing) for box, fact in zip(boxes, facts, strict=True)]
+    named = zip(listing.table["image"], reasons, strict=True)
+    problems = [Problem(str(name), reason) for name, reason in named if reason is not None]
     return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
 
 
 def _no_box(box: np.ndarray, image: Facts, listing: Listing) -> str | None:
-    """Why boxes (M, 4) can't be those of an image, or None."""
+    """Return the reason why boxes (M, 4) can't be those of an image, or None."""
+    if "error" in image or np.isnan(box).any(1).all():
+        return None
     if len(image["shape"]) != 2:
         return "has a box, and boxes are for pictures: of a volume give a mask"
     height, width = image["shape"]
@@ -157,7 +153,7 @@ def _no_box(box: np.ndarray, image: Facts, listing: Listing) -> str | None:
 
 
 def _misfit(mask: Facts, image: Facts) -> str | None:
-    """Why a mask can't be that of an image, or None."""
+    """Return the reason why a mask can't be that of an image, or None."""
     if "error" in mask:
         return str(mask["error"])
     shape, place = mask["shape"], mask["affine"]
@@ -176,7 +172,7 @@ def _misfit(mask: Facts, image: Facts) -> str | None:
 def _oriented_like(
     shape: Sequence[int], affine: np.ndarray, other: np.ndarray
 ) -> tuple[tuple[int, ...], np.ndarray]:
-    """Shape and affine of a volume whose axes are turned as those of another run."""
+    """Return shape and affine of a volume once its axes are turned like those of another."""
     from nibabel.orientations import aff2axcodes
 
     from medcnn.data.formats.volume import orient

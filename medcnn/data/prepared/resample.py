@@ -16,9 +16,9 @@ class Points:
     """Evenly spaced points along an axis, in units of its voxels (0: the first one's centre).
 
     Args:
-        first: Where the first point lies.
+        first: Place of the first point.
         step: From point to point.
-        count: How many.
+        count: Number of points.
     """
 
     first: float
@@ -26,26 +26,26 @@ class Points:
     count: int
 
     def places(self) -> Array:
-        """Where the points lie, (count,)."""
+        """Return the places of the points, (count,)."""
         return self.first + self.step * np.arange(self.count)
 
     def outside(self, length: int) -> Array:
-        """Which points lie beyond the outer edges of the voxels of an axis, (count,) bool."""
+        """Return a mask (count,) of points beyond the outer edges of the voxels of an axis."""
         places = self.places()
         return (places < -0.5 - NEARLY) | (places > length - 0.5 + NEARLY)
 
     def are_voxels(self, length: int) -> bool:
-        """Whether they are all voxels of an axis, as they are."""
+        """Return whether they are all voxels of an axis, as they are."""
         return self.on_voxels and self.first == 0 and self.count == length
 
     @property
     def on_voxels(self) -> bool:
-        """Whether each voxel is taken as it is."""
+        """True where each voxel is taken as it is."""
         return self.step == 1 and float(self.first).is_integer()
 
 
 def interpolate(values: Array, axis: int, points: Points) -> Array:
-    """Values at points, by linear interpolation with antialiasing.
+    """Return values at points, by linear interpolation with antialiasing.
 
     The mean of the voxels around a point, weighted by a triangle whose half width is a voxel, or
     the distance of points where that is more. Near an edge the weights of the voxels that there are
@@ -53,8 +53,8 @@ def interpolate(values: Array, axis: int, points: Points) -> Array:
 
     Args:
         values: Any shape.
-        axis: Which axis is resampled.
-        points: Where.
+        axis: Number of the axis that is resampled.
+        points: Along that axis.
 
     Returns:
         `values` with another length along `axis`; float32, or the type of `values` where voxels are
@@ -79,12 +79,12 @@ def interpolate(values: Array, axis: int, points: Points) -> Array:
 
 
 def nearest(values: Array, axis: int, points: Points) -> Array:
-    """The values of the voxels nearest to points, of two as near the higher one's.
+    """Return the values of the voxels nearest to points, of two as near the higher one's.
 
     Args:
         values: Any shape.
-        axis: Which axis is resampled.
-        points: Where; beyond the outer edges it is the last voxel.
+        axis: Number of the axis that is resampled.
+        points: Along that axis; beyond the outer edges the last voxel is taken.
 
     Returns:
         `values` with another length along `axis`.
@@ -100,8 +100,8 @@ def nearest(values: Array, axis: int, points: Points) -> Array:
 def to_own_grid(map_: Array, points: Sequence[Points], shape: Sequence[int]) -> Array:
     """Take a map from the grid of a network's input back to the file's own grid.
 
-    Linear, with antialiasing where the voxels of the file are the larger ones. Zero where the
-    network didn't look.
+    Linear, with antialiasing where the voxels of the file are the larger ones. Zero beyond the
+    network's input.
 
     Args:
         map_: One axis for each of `points`.
@@ -121,7 +121,7 @@ def to_own_grid(map_: Array, points: Sequence[Points], shape: Sequence[int]) -> 
 
 
 def _each(values: Array, axis: int, points: Points, take: Callable[[Array, Array], Array]) -> Array:
-    """What `take` makes of an axis that is put first, and of places on it, some at a time."""
+    """Apply `take` to an axis that is put first, and to places on it, some at a time."""
     length, places = values.shape[axis], points.places()
     if points.are_voxels(length):
         return values

@@ -1,9 +1,10 @@
-"""Opens every file of a data set once, in parallel: checked, prepared, and kept in the cache."""
+"""A scan of all files of a data set, in parallel: each checked, prepared and cached once."""
 
+import functools
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
@@ -33,27 +34,27 @@ LIBRARIES = (
     "torch",
 )
 BATCH_SECONDS = 0.05  # of reading that a thread hands over at once
-COMMIT_SECONDS = 2.0  # what a killed process loses at most
-WHAT = ("size", "channels", "spacing", "orientation", "frame", "slices", "allow_missing_geometry")
+COMMIT_SECONDS = 2.0  # of work that a killed process loses at most
+KEYS = ("size", "channels", "spacing", "orientation", "frame", "slices", "allow_missing_geometry")
 
 
 class Read(NamedTuple):
-    """What a worker made of one file."""
+    """One file, read by a worker."""
 
     stamp: str
     content: str | None  # None: it can't be opened
     images: Array | None
-    facts: Facts | None  # None: the content was known already
+    facts: Facts  # none if the content was known already
 
 
 def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
-    """All that a prepared image depends on beside its file.
+    """Return all that a prepared image depends on beside its file.
 
     Args:
         spec: Its intensity is left out: the cache holds the values of the file.
         kind: ``image`` or ``mask``.
     """
-    settings = {key: value for key, value in asdict(spec).items() if key in WHAT}
+    settings = {key: value for key, value in asdict(spec).items() if key in KEYS}
     versions = {name: library_version(name) for name in LIBRARIES}
     return {"format": FORMAT, "kind": kind, "spec": settings, "versions": versions}
 
@@ -61,7 +62,7 @@ def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
 def scan(
     cache: Cache, paths: list[Path], root: Path, spec: ImageSpec, kind: str, disk: int
 ) -> list[Entry]:
-    """Looks at files, reading those that are new or were changed.
+    """Return the entries of files, reading those that are new or were changed.
 
     Args:
         cache: Of `chain_of` the same spec and kind.
@@ -72,42 +73,32 @@ def scan(
         disk: Bytes that the cache folder may hold.
 
     Returns:
-        For each path what the cache has of it; ``facts["error"]`` tells why a file is refused.
+        One a path; ``facts["error"]`` is the reason why a file is refused.
 
     Raises:
         UserError: The cache is too small.
     """
-    entries: dict[Path, Entry] = {}
-    todo: list[Path] = []
-    folders: dict[Path, Path] = {}
-    for path in progress(dict.fromkeys(paths), "files looked up in the cache"):
-        found = _look_up(cache, path, root, folders)
-        if found is None:
-            todo.append(path)
-        else:
-            entries[path] = found
-    if todo:
+    resolved = functools.cache(Path.resolve)  # many files share few folders
+    unique = progress(dict.fromkeys(paths), "files looked up in the cache")
+    found = {path: _look_up(cache, path, root, resolved) for path in unique}
+    if todo := [path for path, entry in found.items() if entry is None]:
         with cache.filling() as waited:
             if waited:  # another process may have added them
-                again = {path: _look_up(cache, path, root, folders) for path in todo}
-                entries |= {path: entry for path, entry in again.items() if entry is not None}
-                todo = [path for path in todo if path not in entries]
-            _fill(cache, todo, spec, kind, disk, entries)
-    return [entries[path] for path in paths]
+                found |= {path: _look_up(cache, path, root, resolved) for path in todo}
+                todo = [path for path in todo if found[path] is None]
+            found |= _fill(cache, todo, spec, kind, disk)
+    return [entry for path in paths if (entry := found[path]) is not None]
 
 
-def _look_up(cache: Cache, path: Path, root: Path, folders: dict[Path, Path]) -> Entry | None:
-    """What is known of a file that wasn't touched; what speaks against it; else None.
-
-    Args:
-        cache: Of the same chain.
-        path: Of the file.
-        root: Folder that it has to lie in.
-        folders: Where the folders that were met so far lie, their links followed.
-    """
+def _look_up(
+    cache: Cache, path: Path, root: Path, resolved: Callable[[Path], Path]
+) -> Entry | None:
+    """Return the entry of a file that wasn't touched, or a refusal; else None."""
     try:
         stamp = stamp_of(path)
-        if not _followed(path, folders).is_relative_to(root):
+        linked = path.is_symlink() or path.name in ("", "..") or path.is_dir()
+        place = path.resolve() if linked else resolved(path.parent) / path.name
+        if not place.is_relative_to(root):
             return _refusal("lies outside of dataset.root, through a symbolic link")
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode) and not any(child.is_file() for child in path.iterdir()):
@@ -122,30 +113,15 @@ def _look_up(cache: Cache, path: Path, root: Path, folders: dict[Path, Path]) ->
     return cache.entry(content) if content else None
 
 
-def _followed(path: Path, folders: dict[Path, Path]) -> Path:
-    """Where a path leads once links are followed; a folder of many files is followed once."""
-    if path.is_symlink() or path.name in ("", "..") or path.is_dir():
-        return path.resolve()
-    if path.parent not in folders:
-        folders[path.parent] = path.parent.resolve()
-    return folders[path.parent] / path.name
-
-
 def _refusal(reason: str) -> Entry:
     return Entry(None, 0, 0, {"error": reason})
 
 
 def _fill(
-    cache: Cache,
-    paths: list[Path],
-    spec: ImageSpec,
-    kind: str,
-    disk: int,
-    entries: dict[Path, Entry],
-) -> None:
-    """Reads files with as many threads as there are cores, and adds them to cache and entries."""
-    saved = time.monotonic()
-    room = False
+    cache: Cache, paths: list[Path], spec: ImageSpec, kind: str, disk: int
+) -> dict[Path, Entry]:
+    """Read files with as many threads as there are cores; return their entries in the cache."""
+    entries, room, saved = {}, False, time.monotonic()
     for path, read in progress(_read_all(cache, paths, spec, kind), "files read", len(paths)):
         if read.images is not None and not room:
             cache.make_room(read.images.nbytes * len(paths), disk)
@@ -154,19 +130,14 @@ def _fill(
         if time.monotonic() - saved > COMMIT_SECONDS:
             cache.commit()
             saved = time.monotonic()
+    return entries
 
 
 def _keep(cache: Cache, path: Path, read: Read) -> Entry:
-    """Adds what was read to the cache, but for a file that could not be opened at all."""
+    """Add a file that was read to the cache, unless it could not be opened at all."""
     if read.content is None:
-        assert read.facts is not None
         return _refusal(read.facts["error"])
-    entry: Entry | None
-    if read.facts is None:
-        entry = cache.entry(read.content)
-    else:
-        entry = cache.add(read.content, read.images, read.facts)
-    assert entry is not None
+    entry = cache.add(read.content, read.images, read.facts)
     cache.remember(path, read.stamp, read.content)
     return entry
 
@@ -174,9 +145,9 @@ def _keep(cache: Cache, path: Path, read: Read) -> Entry:
 def _read_all(
     cache: Cache, paths: list[Path], spec: ImageSpec, kind: str
 ) -> Iterator[tuple[Path, Read]]:
-    """Each path with what was read; little is in flight, so that memory stays bounded.
+    """Yield each path with its reading; few are in flight, so that memory stays bounded.
 
-    The threads share the cores, so each of them has one for what torch does.
+    The threads share the cores, so torch has one in each of them.
     """
     import torch
 
@@ -204,10 +175,7 @@ def _read_all(
 def _read_some(
     paths: Iterator[Path], spec: ImageSpec, kind: str, known: set[str]
 ) -> list[tuple[Path, Read]]:
-    """What can be read within `BATCH_SECONDS`, one file at least, of those that are left.
-
-    Handing over file by file would take a third of the time that small pictures take.
-    """
+    """Read files for `BATCH_SECONDS`, one at least: handing over each takes a third of the time."""
     batch = []
     until = time.monotonic() + BATCH_SECONDS
     for path in paths:
@@ -218,12 +186,12 @@ def _read_some(
 
 
 def _read(path: Path, spec: ImageSpec, kind: str, known: set[str]) -> Read:
-    """One file, prepared; or why not."""
+    """Read and prepare one file."""
     try:
         stamp, content = stamp_of(path), content_of(path)
         refusal = f"{path.suffix.lower()} {content}"  # old DICOM files are known by their ending
         if content in known or refusal in known:
-            return Read(stamp, content if content in known else refusal, None, None)
+            return Read(stamp, content if content in known else refusal, None, {})
         try:
             images, facts = read_file(path, spec, kind)
         except UserError as error:

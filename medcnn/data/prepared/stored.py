@@ -20,7 +20,7 @@ class StoredImages:
     Args:
         cache: Where they lie; has to stay open.
         entries: One a row.
-        slices: (N,) which of the entry's images the row is.
+        slices: (N,) number of each row among the entry's images.
     """
 
     def __init__(self, cache: Cache, entries: Sequence[Entry], slices: Sequence[int]) -> None:
@@ -40,7 +40,7 @@ class StoredImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that all images take."""
+        """Bytes of all images."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def __getitem__(self, rows: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class StoredMasks:
 
     Args:
         cache: Where they lie; has to stay open.
-        kind: Of which kind they are.
+        kind: Of the masks.
         slots: (N, M) places of each row's masks, which together are the lesion; -1 for none.
     """
 
@@ -92,7 +92,7 @@ class StoredMasks:
         self.shape = (len(slots), *self.pack.shape[1:])
 
     def of(self, rows: Sequence[int], slices: Sequence[int]) -> "StoredMasks":
-        """The masks of slices of rows, in this order."""
+        """Return the masks of slices of rows, in this order."""
         first = self.slots[list(rows)]
         beyond = np.array(slices, int)[:, None]
         return StoredMasks(self.cache, self.kind, np.where(first < 0, -1, first + beyond))
@@ -113,7 +113,7 @@ class BoxMasks:
             none, as of volumes.
         facts: Of the N files, see `medcnn.data.prepared.one_file.read_file`.
         unit: ``pixel`` of the file, or ``fraction`` of its height and width.
-        spec: How pictures become inputs.
+        spec: Of the pictures.
     """
 
     def __init__(self, boxes: Array, facts: Sequence[Facts], unit: str, spec: ImageSpec) -> None:
@@ -121,7 +121,7 @@ class BoxMasks:
         self.shape = (len(boxes), *spec.size)
 
     def of(self, rows: Sequence[int], slices: Sequence[int]) -> "BoxMasks":
-        """The masks of rows, in this order."""
+        """Return the masks of rows, in this order."""
         facts = [self.facts[row] for row in rows]
         return BoxMasks(self.boxes[list(rows)], facts, self.unit, self.spec)
 
@@ -155,7 +155,7 @@ class LabelMasks:
         self.parts, self.shape = list(parts), tuple(shape)
 
     def of(self, rows: Sequence[int], slices: Sequence[int]) -> "LabelMasks":
-        """The masks of slices of rows, in this order."""
+        """Return the masks of slices of rows, in this order."""
         parts = [part and part.of(rows, slices) for part in self.parts]
         return LabelMasks(parts, (len(rows), *self.shape[1:]))
 
@@ -163,7 +163,7 @@ class LabelMasks:
         return self.by_label(rows).any(1)
 
     def by_label(self, rows: Tensor) -> Tensor:
-        """Masks (B, K, *spatial) bool of rows (B,), one a label."""
+        """Return masks (B, K, *spatial) bool of rows (B,), one a label."""
         masks = torch.zeros(len(rows), len(self.parts), *self.shape[1:], dtype=torch.bool)
         for k, part in enumerate(self.parts):
             if part is not None:
@@ -172,6 +172,6 @@ class LabelMasks:
 
 
 def _common_type(names: Sequence[str]) -> np.dtype:
-    """The smallest type of torch that holds all of these; float32 for what no integer does."""
+    """Return the smallest type of torch that holds all of these; float32 if no integer does."""
     common = np.result_type(*names)
     return common if common in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)
