@@ -1,4 +1,4 @@
-"""Random changes to the training images, a whole batch at once, on the device that holds it."""
+"""Random changes of the training images, a whole batch at once, on the device that holds it."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from medcnn.errors import UserError
 
-# Which draws of a row's random sequence serve what: fixed places, so that switching one change on
-# or off leaves the others as they are. Three for each axis or plane of a volume.
+# Draws of a row's random sequence: fixed places, so that switching one change on or off leaves the
+# others as they are. Three for each axis or plane of a volume.
 _FLIP, _ROTATE, _TRANSLATE = slice(0, 3), slice(3, 6), slice(6, 9)
 _SCALE, _GAMMA, _CONTRAST, _BRIGHTNESS, _NOISE = 9, 10, 11, 12, 13
 _DRAWS = 16  # the noise of the pixels begins here
@@ -22,11 +22,11 @@ _DRAWS = 16  # the noise of the pixels begins here
 class Augment:
     """Flips, turns, scales and shifts images, and changes their intensity.
 
-    What happens to an image depends on the seed, the epoch and the image's row in the sample table
+    The changes of an image depend on the seed, the epoch and the image's row in the sample table
     alone, not on its batch, the batch size or the number of processes.
 
-    The geometry is one affine map, interpolated once (bilinear, trilinear). What comes in from
-    outside the image is black: repeating or mirroring the border would invent tissue there, and
+    The geometry is one affine map, interpolated once (bilinear, trilinear). Beyond the image's edge
+    is black: repeating or mirroring the border would invent tissue there, and
     could double a lesion. Flips are wrong where the side carries meaning (situs, laterality).
 
     All draws are uniform, as those of MONAI's RandFlip, RandRotate, RandZoom, RandAffine (its
@@ -70,7 +70,7 @@ class Augment:
                 raise UserError(f"augment.{key}={value} is outside 0 … {limit:g}")
 
     def __call__(self, images: Tensor, rows: Tensor, epoch: int) -> Tensor:
-        """Changes a batch.
+        """Change a batch.
 
         Args:
             images: (B, C, *spatial) float32 in 0 … 1, 2-D or 3-D.
@@ -96,7 +96,7 @@ class Augment:
         return images
 
     def _move(self, images: Tensor, draws: Tensor) -> Tensor:
-        """Resamples with the affine map of each image."""
+        """Resample with the affine map of each image."""
         if min(self.flip, default=-1) < 2 - images.ndim:
             raise UserError(f"augment.flip={list(self.flip)}: the images have no axis -3")
         size = images.shape[2:]
@@ -106,7 +106,7 @@ class Augment:
         return F.grid_sample(images, _grid(theta, size), padding_mode="zeros", align_corners=False)
 
     def matrices(self, draws: Tensor, size: Sequence[int]) -> Tensor:
-        """Maps from output to input pixels about the image's centre, (B, d+1, d+1).
+        """Return the maps from output to input pixels about the image's centre, (B, d+1, d+1).
 
         An image is flipped, scaled, rotated, then shifted; the map is the inverse of that.
         """
@@ -129,7 +129,7 @@ class Augment:
         return matrix
 
     def _change_intensity(self, images: Tensor, draws: Tensor, state: Tensor) -> Tensor:
-        """Gamma, contrast, brightness, noise, in that order; cut to 0 … 1.
+        """Change gamma, contrast, brightness and noise, in that order; cut to 0 … 1.
 
         In place on a copy: new memory for each step would take longer than the steps.
         """
@@ -151,13 +151,10 @@ class Augment:
 
 
 def _grid(theta: Tensor, size: Sequence[int]) -> Tensor:
-    """Where each output pixel comes from, (B, *size, d), the last axis first as grid_sample has it.
+    """Return the source of each output pixel, (B, *size, d), the last axis first as in grid_sample.
 
-    As affine_grid of PyTorch, by one sum an axis where that multiplies matrices at every pixel.
-
-    Args:
-        theta: (B, d+1, d+1) from output to input coordinates, in which an edge is -1 … 1.
-        size: Of the images, d numbers.
+    As affine_grid of PyTorch, by one sum an axis where that multiplies matrices at every pixel;
+    theta is (B, d+1, d+1) from output to input coordinates, in which an edge is -1 … 1.
     """
     dims = len(size)
     grid = theta.new_empty(len(theta), *size, dims)
@@ -173,7 +170,7 @@ def _grid(theta: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _rotations(angle: Tensor, plane: tuple[int, int], size: int) -> Tensor:
-    """Homogeneous rotations (B, size, size) by angles (B,), radians, in the plane of two axes."""
+    """Return rotations (B, size, size) by angles (B,), radians, in the plane of two axes."""
     first, second = plane
     matrix = torch.eye(size, device=angle.device).repeat(len(angle), 1, 1)
     matrix[:, first, first] = matrix[:, second, second] = angle.cos()
@@ -191,25 +188,25 @@ _MIX_2 = 0x94D049BB133111EB - (1 << 64)
 
 
 def _shift(bits: Tensor, places: int) -> Tensor:
-    """Shift to the right that fills with zeros; torch's own repeats the sign."""
+    """Shift to the right, filling with zeros; torch's own repeats the sign."""
     return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)
 
 
 def _mix(bits: Tensor) -> Tensor:
-    """SplitMix64's finaliser."""
+    """Apply SplitMix64's finaliser."""
     bits = (bits ^ _shift(bits, 30)).mul_(_MIX_1)
     bits = bits.bitwise_xor_(_shift(bits, 27)).mul_(_MIX_2)
     return bits.bitwise_xor_(_shift(bits, 31))
 
 
 def random_bits(state: Tensor, first: int, count: int) -> Tensor:
-    """Draws first … first+count-1, (B, count) int64, of generators in states (B,) int64."""
+    """Return draws first … first+count-1, (B, count) int64, of generators in states (B,) int64."""
     index = torch.arange(first + 1, first + count + 1, device=state.device)
     return _mix(state[:, None] + index * _GOLDEN)
 
 
 def row_states(seed: int, epoch: int, rows: Tensor) -> Tensor:
-    """States (B,) int64 of the generators of rows (B,) in an epoch."""
+    """Return the states (B,) int64 of the generators of rows (B,) in an epoch."""
     state = torch.zeros_like(rows)
     for key in (seed, epoch, rows):
         state = _mix(_mix(state + _GOLDEN) ^ key)
@@ -217,12 +214,12 @@ def row_states(seed: int, epoch: int, rows: Tensor) -> Tensor:
 
 
 def uniform(state: Tensor, first: int, count: int) -> Tensor:
-    """Numbers (B, count) float32 in [0, 1), from the upper 24 bits of the draws."""
+    """Return numbers (B, count) float32 in [0, 1), from the upper 24 bits of the draws."""
     return _shift(random_bits(state, first, count), 40).float() * 2.0**-24
 
 
 def normal(state: Tensor, first: int, count: int) -> Tensor:
-    """Standard normal numbers (B, count) float32: Box and Muller (1958), two a draw."""
+    """Return standard normal numbers (B, count) float32: Box and Muller (1958), two a draw."""
     bits = random_bits(state, first, (count + 1) // 2)
     radius = _shift(bits, 40).add_(1).float().mul_(2.0**-24).log_().mul_(-2).sqrt_()
     angle = bits.bitwise_and_(0xFFFFFF).float().mul_(2 * math.pi * 2.0**-24)

@@ -1,6 +1,7 @@
 """Samples → batches: whole batches by index, each row once, also over several processes."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ Augmentation = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor) -> Tensor:
-    """Stored values → float32 in 0 … 1; same shape.
+    """Return stored values as float32 in 0 … 1; same shape.
 
     Args:
         images: (B, C, *spatial).
         intensity_range: The values (low, high) that become 0 and 1, or (B, 2) with those of each
-            image; what lies outside is cut. low > high turns black and white round.
+            image; values outside are cut. low > high turns black and white round.
     """
     if isinstance(intensity_range, tuple):
         low, high = intensity_range
@@ -37,18 +38,19 @@ def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor
 
 
 def unit_images(samples: Samples, rows: Tensor) -> Tensor:
-    """Images (B, C, *spatial) float32 of rows (B,), with their intensities in 0 … 1."""
+    """Return the images (B, C, *spatial) float32 of rows (B,), in 0 … 1."""
     shared = samples.intensity_range
     ranges = shared if isinstance(shared, tuple) else samples.ranges(rows)
     return unit_intensity(samples.images[rows], ranges)
 
 
+@dataclass(eq=False)
 class RowBatches(Sampler[Tensor]):
     """Batches of rows for one of `world` processes.
 
     Training shuffles with a permutation drawn from (seed, epoch), cuts it into batches of
-    `batch_size`, and gives each process its share of every batch; what is left over at the end of
-    an epoch is dropped, other rows each epoch. Without a seed every row comes exactly once, in
+    `batch_size`, and gives each process its share of every batch; the remainder of an epoch is
+    dropped, other rows each time. Without a seed every row comes exactly once, in
     order and unpadded, so that figures gathered over processes are exact.
 
     Args:
@@ -59,28 +61,21 @@ class RowBatches(Sampler[Tensor]):
         rank: This process, 0 … world - 1.
         world: Number of processes.
         ahead: Called with each batch of rows one batch before it comes.
+        epoch: Number of the epoch.
     """
 
-    def __init__(
-        self,
-        parts: list[Tensor],
-        batch_size: int,
-        *,
-        seed: int | None = None,
-        limit: float = 1.0,
-        rank: int = 0,
-        world: int = 1,
-        ahead: Callable[[Tensor], None] | None = None,
-    ) -> None:
-        self.parts = parts
-        self.batch_size = batch_size
-        self.seed, self.limit = seed, limit
-        self.rank, self.world = rank, world
-        self.ahead = ahead
-        self.epoch = 0
+    parts: list[Tensor]
+    batch_size: int
+    _: KW_ONLY
+    seed: int | None = None
+    limit: float = 1.0
+    rank: int = 0
+    world: int = 1
+    ahead: Callable[[Tensor], None] | None = None
+    epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Set the epoch; called by Lightning before each."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -95,7 +90,7 @@ class RowBatches(Sampler[Tensor]):
             yield coming
 
     def _shares(self) -> Iterator[Tensor]:
-        """This process's share of each batch of an epoch."""
+        """Yield this process's share of each batch of an epoch."""
         for part in self.parts:
             rows = part
             if self.seed is not None:
@@ -133,7 +128,7 @@ class RowDataset(Dataset[Batch]):
 
 
 class DataModule(pl.LightningDataModule):
-    """Loaders of a data set's splits, and what happens to a batch on its device.
+    """Loaders of a data set's splits, and the preparation of a batch on its device.
 
     A batch reaches the classifier as ``image`` (N, C, *spatial) float32 in 0 … 1, augmented in
     training, ``label`` and ``row``.
@@ -175,29 +170,26 @@ class DataModule(pl.LightningDataModule):
         self.limits = dict(limits or {})
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches of the training split."""
+        """Return shuffled batches of the training split."""
         return self._loader([self._train_rows()], self.seed, self.limits.get("train", 1.0))
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """The validation split in order, each row once."""
+        """Return the validation split in order, each row once."""
         return self._loader([self._train_rows() if self.overfit_rows else self._limited("val")])
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """The splits in `test_splits` in order, each row once."""
+        """Return the splits in `test_splits` in order, each row once."""
         return self._loader([self._limited(split) for split in self.test_splits])
 
     def statistics_batches(self, images: int) -> Iterator[Batch]:
-        """At most so many training images, evenly spread over the split, in batches of like size.
-
-        A batch as it is stored, which `scaled` makes ready.
-        """
+        """Yield at most so many training images, evenly spread, in stored batches of like size."""
         rows = evenly_spread(self._train_rows(), images)
         dataset = RowDataset(self.samples)
         for part in rows.tensor_split(-(-len(rows) // self.batch_size)):
             yield dataset[part]
 
     def _limited(self, split: str) -> Tensor:
-        """As many rows of a split, evenly spread, as its limit allows."""
+        """Return rows of a split, evenly spread, as many as its limit allows."""
         rows, limit = self.samples.rows(split), self.limits.get(split, 1.0)
         count = limit * (self.batch_size if isinstance(limit, int) else len(rows))
         return evenly_spread(rows, max(1, int(count)))
@@ -237,11 +229,11 @@ class DataModule(pl.LightningDataModule):
         return batch
 
     def scaled(self, batch: Batch) -> Batch:
-        """A batch as it is stored → its images in 0 … 1."""
+        """Return a stored batch with its images in 0 … 1."""
         ranges = batch.pop("range", self.samples.intensity_range)
         return {**batch, "image": unit_intensity(batch["image"], ranges)}
 
 
 def evenly_spread(rows: Tensor, count: int) -> Tensor:
-    """At most `count` of rows (n,), in order, the first and the last among them."""
+    """Return at most `count` of rows (n,), in order, the first and the last among them."""
     return rows[torch.linspace(0, len(rows) - 1, min(len(rows), count)).round().long()]

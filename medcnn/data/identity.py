@@ -1,4 +1,4 @@
-"""What tells one file from another: cheaply by its size and times, truly by its content."""
+"""Identity of files: cheaply by size and times, truly by content."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from medcnn.data.formats import data_file
 
 
 def stamp_of(path: Path) -> str:
-    """Size and times of a file, or of the files in a folder: changes whenever they do.
+    """Return size and times of a file, or of the files in a folder, as a text.
 
     Raises:
         OSError: It isn't there or can't be looked at.
@@ -17,20 +17,17 @@ def stamp_of(path: Path) -> str:
         inside = sorted(child for child in path.iterdir() if child.is_file())
         stamps = [f"{child.name}:{stamp_of(child)}" for child in inside]
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-    beside = data_file(path)
-    if beside is not None:
-        return f"{status_of(path)} {status_of(beside)}"
-    return status_of(path)
+    return " ".join(map(status_of, filter(None, (path, data_file(path)))))
 
 
 def status_of(path: Path) -> str:
-    """Size, times and number of one file."""
+    """Return size, times and number of one file."""
     status = path.stat()
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
 def content_of(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files, as 64 hexadecimal digits.
+    """Return the SHA-256 of a file, or of a folder's files, as 64 hexadecimal digits.
 
     Raises:
         OSError: It can't be read.

@@ -1,4 +1,4 @@
-"""An image as a file holds it, and what is made of it before a network sees it."""
+"""An image as a file holds it, and how it becomes a network's input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """What one file (or one folder with a DICOM series) holds.
+    """Content of one file, or of a folder with a DICOM series.
 
     Args:
         values: (C, H, W), or of a volume (C, I, J, K) in the file's own axis order; C is 1 (grey)
@@ -27,10 +27,10 @@ class Image:
         affine: Of a volume, (4, 4) from indices (i, j, k, 1) to mm in RAS+ (x grows to the
             patient's right, y to the front, z to the head); None where the file doesn't say.
         modality: DICOM's code (CT, MR, …) where known.
-        padding: (H, W) or (I, J, K) bool: where the file says that it measured nothing, and
-            `values` are the image's background; None: nowhere.
-        notes: What was left out of account in reading it, each as the end of a sentence that
-            begins with its path.
+        padding: (H, W) or (I, J, K) bool: pixels that the file declares not measured, whose
+            `values` are the image's background; None: none.
+        notes: Parts of the file that were ignored, each as the end of a sentence that begins with
+            its path.
     """
 
     values: Array
@@ -50,7 +50,7 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """How files become inputs of one size; travels in the checkpoint.
+    """Preparation of files as inputs of one size; stored in the checkpoint.
 
     Args:
         size: (H, W) or (D, H, W) of the network's input.
@@ -67,7 +67,7 @@ class ImageSpec:
             `orientation`; None where images have to be pictures.
         allow_missing_geometry: Take a volume that doesn't say how it lies, in its own axis order;
             and where `spacing` is asked for, images without a spacing, as if they had it.
-        intensity: Which values become 0 and 1, see `medcnn.data.prepared.intensity`.
+        intensity: The values that become 0 and 1, see `medcnn.data.prepared.intensity`.
     """
 
     size: tuple[int, ...]
@@ -81,7 +81,7 @@ class ImageSpec:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """From plain values, as configs and checkpoints hold them: lists stand for tuples."""
+        """Return the spec of plain values of a config or checkpoint, with lists for tuples."""
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in options.items()
@@ -90,12 +90,12 @@ class ImageSpec:
 
     @property
     def spatial_dims(self) -> int:
-        """Of the network: 2 or 3."""
+        """Dimensions of the network: 2 or 3."""
         return len(self.size)
 
 
 def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:
-    """How files become inputs of a checkpoint's network; `spec` where it was trained on arrays."""
+    """Return the spec of a checkpoint's network; `spec` where it was trained on arrays."""
     stored = card["image_spec"]
     spec = ImageSpec(size=tuple(card["input_size"])) if spec is None else spec
     if stored is not None:

@@ -1,4 +1,4 @@
-"""One image file as what a checkpoint's network takes."""
+"""One image file as input of a checkpoint's network."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medcnn.data.batches import unit_intensity
 from medcnn.data.formats import decode
-from medcnn.data.image import Image, ImageSpec, Range
+from medcnn.data.image import Image, ImageSpec, Range, spec_of
 from medcnn.data.prepared.geometry import check_spec, own_size
 from medcnn.data.prepared.intensity import TRAINING, file_range
 from medcnn.data.prepared.one_file import prepare_image
@@ -21,16 +21,16 @@ TOO_LARGE = "is too large for this machine's memory"
 ASKED = ("frame", "slices", "allow_missing_geometry")
 
 NAN = "makes the net give NaN or infinite numbers, which decide nothing"
-_FAR = 0.5  # beyond 0 … 1, which no interpolation of such an image overshoots by
+_FAR = 0.5  # beyond 0 … 1, more than any interpolation overshoots by
 
 
 class Input(NamedTuple):
-    """An image as stored, prepared but for its intensities.
+    """An image in stored units, prepared but for its intensities.
 
     Args:
         stored: (S, C, *spatial), S slices or 1.
         pair: The values that become 0 and 1; None: those of the training.
-        notes: What was left out of account in reading the file, see `medcnn.data.image.Image`.
+        notes: Of `medcnn.data.image.Image`.
     """
 
     stored: Tensor
@@ -39,11 +39,11 @@ class Input(NamedTuple):
 
 
 def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = False) -> Input:
-    """Reads a file.
+    """Read a file.
 
     Args:
         path: A file, or the folder of a DICOM series.
-        spec: How files became inputs in training.
+        spec: Of the training.
         channels: Of the network; a grey image is repeated.
         whole: Leave the image at its own size (`medcnn.data.prepared.geometry.own_size`).
 
@@ -60,7 +60,7 @@ def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = Fals
 
 
 def decode_as(path: Path, spec: ImageSpec) -> Image:
-    """What a file holds, or the part of it that `spec` asks for.
+    """Read a file, or the part of it that `spec` asks for.
 
     Raises:
         UserError: The reason why it can't be read, without its path.
@@ -72,7 +72,7 @@ def decode_as(path: Path, spec: ImageSpec) -> Image:
 
 
 def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
-    """How files become inputs: as in training, but for what a command was asked for.
+    """Return the spec of the training, but for what a command was asked for.
 
     Args:
         spec: That of the training.
@@ -88,12 +88,7 @@ def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
 
 
 def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
-    """Makes of a decoded image what a network takes.
-
-    Args:
-        image: As `medcnn.data.formats.decode` gives it.
-        spec: How files became inputs in training.
-        channels: Of the network; a grey image is repeated.
+    """Prepare a decoded image as `read_input` does.
 
     Raises:
         UserError: The reason why it can't be used.
@@ -117,8 +112,6 @@ def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
     Raises:
         UserError: The file can't be used.
     """
-    from medcnn.data.image import spec_of
-
     try:
         stored, pair, _ = read_input(path, spec_of(card), card["in_channels"])
     except UserError as error:

@@ -16,9 +16,7 @@ BOX = ("box_top", "box_left", "box_bottom", "box_right")
 
 @dataclass
 class Listing:
-    """What a table or a folder says of its images.
-
-    `medcnn.data.prepared.open_listing` makes `Samples` of it.
+    """Images and labels of a table or a folder, of which `open_listing` makes `Samples`.
 
     Args:
         name: Of the data set, for titles and file names.
@@ -35,8 +33,8 @@ class Listing:
         task: What the labels mean.
         class_names: Names of the classes, or in regression of the targets.
         positive: Index of the class that is sought, or None.
-        box_unit: Whether `BOX` (the lower ends exclusive, NaN for none) are in pixels of the file,
-            or fractions of its height and width.
+        box_unit: ``pixel`` of the file, or ``fraction`` of its height and width, of `BOX` (the
+            lower ends exclusive, NaN for none).
     """
 
     name: str

@@ -1,11 +1,11 @@
-"""How much memory there is."""
+"""Memory of this machine."""
 
 import os
 from pathlib import Path
 
 
 def available_memory(source: Path = Path("/proc/meminfo")) -> int:
-    """Bytes of memory that are free, or could be; all there are where the system doesn't say."""
+    """Return the bytes of memory that are free, or could be; all where the system is silent."""
     try:
         _, _, rest = source.read_text(encoding="ascii").partition("MemAvailable:")
         return 1024 * int(rest.split()[0])

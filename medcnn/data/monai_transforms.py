@@ -16,40 +16,16 @@ from medcnn.errors import UserError
 # Random transforms of arrays that keep an image's shape, take plain values, and draw from their own
 # random state alone. RandLambda calls what it is given; RandIntensityRemap draws from a generator
 # that all its instances share, so what it does to an image depends on the images before.
-TRANSFORMS = frozenset(
-    {
-        "Rand2DElastic",
-        "Rand3DElastic",
-        "RandAdjustContrast",
-        "RandAffine",
-        "RandAxisFlip",
-        "RandBiasField",
-        "RandCoarseDropout",
-        "RandCoarseShuffle",
-        "RandFlip",
-        "RandGaussianNoise",
-        "RandGaussianSharpen",
-        "RandGaussianSmooth",
-        "RandGibbsNoise",
-        "RandGridDistortion",
-        "RandHistogramShift",
-        "RandImageFilter",
-        "RandKSpaceSpikeNoise",
-        "RandRicianNoise",
-        "RandRotate",
-        "RandRotate90",
-        "RandScaleIntensity",
-        "RandScaleIntensityFixedMean",
-        "RandShiftIntensity",
-        "RandSimulateLowResolution",
-        "RandSmoothDeform",
-        "RandSmoothFieldAdjustContrast",
-        "RandSmoothFieldAdjustIntensity",
-        "RandStdShiftIntensity",
-        "RandZoom",
-    }
-)
-# Where and in which type to compute is the batch's matter.
+_NAMES = """
+    Rand2DElastic Rand3DElastic RandAdjustContrast RandAffine RandAxisFlip RandBiasField
+    RandCoarseDropout RandCoarseShuffle RandFlip RandGaussianNoise RandGaussianSharpen
+    RandGaussianSmooth RandGibbsNoise RandGridDistortion RandHistogramShift RandImageFilter
+    RandKSpaceSpikeNoise RandRicianNoise RandRotate RandRotate90 RandScaleIntensity
+    RandScaleIntensityFixedMean RandShiftIntensity RandSimulateLowResolution RandSmoothDeform
+    RandSmoothFieldAdjustContrast RandSmoothFieldAdjustIntensity RandStdShiftIntensity RandZoom
+"""
+TRANSFORMS = frozenset(_NAMES.split())
+# Device and type are the batch's.
 WITHHELD = frozenset({"device", "dtype", "grid_dtype", "lazy", "inv_func", "track_meta"})
 
 
@@ -85,15 +61,7 @@ class MonaiTransforms:
                            for i, given in enumerate(transforms)]  # fmt: skip
 
     def __call__(self, images: Tensor, rows: Tensor, epoch: int) -> Tensor:
-        """Changes a batch.
-
-        Args:
-            images: (B, C, *spatial) float32 in 0 … 1, 2-D or 3-D.
-            rows: (B,) int64, the images' rows in the sample table.
-            epoch: Which time these images are seen.
-
-        Returns:
-            Images of the same shape, type and device, cut to 0 … 1.
+        """Change a batch (B, C, *spatial) as `medcnn.data.augment.Augment` does.
 
         Raises:
             UserError: A transform fails on such images, changes their shape, or gives numbers that
@@ -108,7 +76,7 @@ class MonaiTransforms:
         return changed.clamp_(0, 1)
 
     def _change(self, image: Tensor, seeds: Sequence[int]) -> Tensor:
-        """One image (C, *spatial) through all transforms, with a seed for each."""
+        """Send one image (C, *spatial) through all transforms, with a seed for each."""
         for i, (transform, seed) in enumerate(zip(self.transforms, seeds, strict=True)):
             where = f"augment.transforms[{i}] ({type(transform).__name__})"
             size = "×".join(str(edge) for edge in image.shape)
@@ -130,11 +98,7 @@ class MonaiTransforms:
 
 
 def _make(given: Any, where: str) -> Any:
-    """The MONAI transform that a dict describes.
-
-    Raises:
-        UserError: As `MonaiTransforms`.
-    """
+    """Return the MONAI transform that a dict describes."""
     if not isinstance(given, Mapping) or "name" not in given:
         raise UserError(f"{where}={given}: give {{name: RandFlip, prob: 0.5}} or the like")
     options = {key: _tuples(value) for key, value in given.items() if key != "name"}
@@ -164,13 +128,13 @@ def _make(given: Any, where: str) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """A config's value with tuples, which MONAI tells from lists here and there."""
+    """Return a config's value with tuples, as MONAI treats lists otherwise here and there."""
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 @contextmanager
 def _without_metadata() -> Iterator[None]:
-    """Plain tensors from MONAI, four to fifteen times as fast as its own with metadata."""
+    """Have plain tensors of MONAI: four to fifteen times as fast as its own with metadata."""
     from monai.data import get_track_meta, set_track_meta
 
     before = get_track_meta()

@@ -9,14 +9,14 @@ from medcnn.data.listing import SEPARATOR
 
 @dataclass(frozen=True)
 class Originals:
-    """Where the images of a sample table came from; nothing of it is ever printed or written.
+    """The files of a sample table's images; nothing of it is ever printed or written.
 
     Args:
         root: Folder of the files.
         images: (N,) file of each row, relative to `root`.
         masks: (N,) files of each row's lesions, with `SEPARATOR` between them; empty for none.
-        slices: (N,) which of its file's slices a row is.
-        spec: How files became inputs.
+        slices: (N,) number of each row among its file's slices.
+        spec: Of the files.
     """
 
     root: Path

@@ -1,8 +1,8 @@
-"""Images laid over each other: what moves one onto the other, and how far their structures agree.
+"""Images laid over each other: their registration, and the agreement of their structures.
 
-What is compared is local contrast, which windows, brightness and gamma hardly change. One image is
+Compared is local contrast, which windows, brightness and gamma hardly change. One image is
 stretched and shifted along each axis until it fits the other best (Gauss-Newton steps: S. Baker and
-I. Matthews, "Lucas-Kanade 20 years on", 2004), which undoes that its edges were cut off.
+I. Matthews, "Lucas-Kanade 20 years on", 2004), which undoes cropped edges.
 """
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 
 FLAT = 0.03  # of an image's standard deviation: local deviations far below are noise
 MOST = 3.0  # local contrast is cut off here
-STRETCH = (0.8, 1.25)  # least and most that an image is taken to be stretched
-SHIFT = 0.25  # most that it is taken to be shifted, in half edges
+STRETCH = (0.8, 1.25)  # limits of the stretch
+SHIFT = 0.25  # limit of the shift, in half edges
 
 
 def local_contrast(images: Tensor, side: int, width: int) -> Tensor:
-    """How far each pixel lies from the mean around it, in standard deviations around it.
+    """Return the distance of each pixel from the mean around it, in standard deviations around it.
 
     Args:
         images: (N, *spatial) float32.
@@ -36,20 +36,20 @@ def local_contrast(images: Tensor, side: int, width: int) -> Tensor:
 
 
 def align(fixed: Tensor, moving: Tensor, place: Tensor, steps: int) -> Tensor:
-    """Stretches and shifts that lay one image over another.
+    """Return the stretches and shifts that lay one image over another.
 
     Args:
         fixed: (N, *spatial) local contrast.
         moving: The same of the other images.
-        place: (N, 2, dims) where to start: for each axis the stretch, and the shift in half edges,
-            of the place in `moving` that a place in `fixed` lies on.
-        steps: How often that is made better.
+        place: (N, 2, dims) to start with: for each axis the stretch, and the shift in half edges,
+            from a place in `fixed` to that in `moving`.
+        steps: Number of Gauss-Newton steps.
 
     Returns:
         (N, 2, dims).
     """
     dims = fixed.ndim - 1
-    axes = _axes(fixed.shape[1:])
+    axes = torch.meshgrid(*_lines(fixed.shape[1:]), indexing="ij")
     place = place.clone()
     for _ in range(steps):
         moved, inside = _moved(moving, place)
@@ -71,7 +71,7 @@ def align(fixed: Tensor, moving: Tensor, place: Tensor, steps: int) -> Tensor:
 
 
 def agreement(fixed: Tensor, moving: Tensor, place: Tensor) -> Tensor:
-    """Pearson's correlation (N,) of images where they overlap, once one is moved; 0 if one is flat.
+    """Return Pearson's correlation (N,) of images where they overlap; 0 if one is flat.
 
     Args:
         fixed: (N, *spatial).
@@ -91,7 +91,7 @@ def agreement(fixed: Tensor, moving: Tensor, place: Tensor) -> Tensor:
 
 
 def _moved(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Images (N, *spatial) at another place, and 1 where that lies within them, else 0."""
+    """Return images (N, *spatial) at another place, and 1 where that lies within them, else 0."""
     dims = images.ndim - 1
     points = torch.stack(torch.meshgrid(*_lines(images.shape[1:]), indexing="ij"), -1)
     wide = (-1, *(1,) * dims, dims)
@@ -100,12 +100,8 @@ def _moved(images: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     return moved[:, 0], (at.abs() <= 1).all(-1).float()
 
 
-def _axes(shape: torch.Size) -> tuple[Tensor, ...]:
-    """For each axis the place along it of every pixel, -1 … 1."""
-    return torch.meshgrid(*_lines(shape), indexing="ij")
-
-
 def _lines(shape: torch.Size) -> list[Tensor]:
+    """Return for each axis the places of its pixels, -1 … 1."""
     return [(torch.arange(n) + 0.5) * 2 / n - 1 for n in shape]
 
 

@@ -19,7 +19,7 @@ MOST = 500  # images in the histogram, and on the sheet, whose file can't be hig
 
 
 def count(samples: Samples) -> pd.DataFrame:
-    """How many images, studies, patients and samples of each class there are in each split."""
+    """Count images, studies, patients and samples of each class in each split."""
     table = samples.table
     names = [split for split in ALL_SPLITS if split != HOLDOUT or (table["split"] == HOLDOUT).any()]
     parts = {split: table[table["split"] == split] for split in names} | {"all": table}
@@ -29,8 +29,7 @@ def count(samples: Samples) -> pd.DataFrame:
 
 
 def _count(samples: Samples, part: pd.DataFrame) -> dict[str, int]:
-    numbers = {"images": len(part)}
-    numbers["patients"] = part["patient"].nunique()
+    numbers = {"images": len(part), "patients": part["patient"].nunique()}
     if "study" in part:
         numbers["studies"] = part["study"].nunique()
     if samples.task == "regression":
@@ -56,7 +55,7 @@ def _columns(samples: Samples) -> list[tuple[str, str]]:
 
 
 def describe(data: DataSet) -> dict[str, Any]:
-    """What the images are, as lines of text by what they tell."""
+    """Return facts of the images, as lines of text by their names."""
     samples = data.samples
     size = "×".join(map(str, (samples.in_channels, *samples.input_size)))
     facts: dict[str, Any] = {"network input": f"{size} (channels first)"}
@@ -83,7 +82,7 @@ def describe(data: DataSet) -> dict[str, Any]:
 
 
 def _most_common(values: Any, most: int = 5) -> str:
-    """``512×512 (980), 1024×1024 (20)``."""
+    """Return values with their counts, as ``512×512 (980), 1024×1024 (20)``."""
     counted = Counter(values).most_common()
     shown = ", ".join(f"{value} ({number})" for value, number in counted[:most])
     return shown if len(counted) <= most else f"{shown} and {len(counted) - most} others"
@@ -99,7 +98,7 @@ def _ranges(samples: Samples) -> str:
 
 
 def shown_rows(samples: Samples, n: int) -> torch.Tensor:
-    """At most `n` rows, evenly from the training split, or from all where that is empty."""
+    """Return at most `n` rows, evenly from the training split, or from all where that is empty."""
     rows = np.flatnonzero((samples.table["split"] == "train").to_numpy())
     rows = rows if len(rows) else np.arange(len(samples))
     at = np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int)
@@ -107,7 +106,7 @@ def shown_rows(samples: Samples, n: int) -> torch.Tensor:
 
 
 def label_of(samples: Samples, row: int) -> str:
-    """A sample's label in words."""
+    """Return a sample's label in words."""
     values = samples.table[samples.label_columns].iloc[row].tolist()
     if samples.task == "regression":
         return ", ".join("unknown" if np.isnan(v) else f"{v:.4g}" for v in values)
@@ -118,7 +117,7 @@ def label_of(samples: Samples, row: int) -> str:
 
 
 def intensities(samples: Samples, split: str) -> np.ndarray:
-    """Some values, in 0 … 1, of some images of a split."""
+    """Return some values, in 0 … 1, of some images of a split."""
     rows = np.flatnonzero((samples.table["split"] == split).to_numpy())
     rows = (
         rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int)] if len(rows) else rows

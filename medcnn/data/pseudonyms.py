@@ -1,4 +1,4 @@
-"""Names that tell nothing: keyed hashes in place of patients and file paths."""
+"""Pseudonyms: keyed hashes in place of patients and file paths."""
 
 import pandas as pd
 
@@ -11,12 +11,12 @@ KEPT = ("split", "label", "site", "sex", "age", "slice", *BOX)
 
 
 def pseudonymise(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
-    """A copy of a sample table that names neither patients nor files.
+    """Return a copy of a sample table that names neither patients nor files.
 
     Patient, study, image and mask become pseudonyms, the same for the same value and key. Kept as
     they are: split, labels, site, sex, age, slice and box. **All other columns are left out**,
-    since nobody knows what is in them. A site, a high age or a rare label can still tell who
-    someone is.
+    since nobody knows what is in them. A site, a high age or a rare label can still identify
+    someone.
 
     Args:
         table: A sample table.
@@ -38,7 +38,7 @@ def pseudonymise(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
 
 
 def _hidden(values: pd.Series, key: bytes) -> pd.Series:
-    """A column of pseudonyms; what is missing stays missing."""
+    """Return a column of pseudonyms; gaps stay gaps."""
     names = {value: pseudonym(value, key, str(values.name)) for value in values.dropna().unique()}
     if len(set(names.values())) < len({str(value) for value in names}):
         raise UserError(f"two values of column {values.name!r} have one pseudonym: use another key")

@@ -1,4 +1,4 @@
-"""How rows of a sample table are named where people read them."""
+"""Names of the rows of a sample table, for people to read."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from medcnn.jobs.notes import visible
 
 
 def names_of_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[str]:
-    """Say which images some rows are: the row, and the file where there is one.
+    """Return names of rows: the number, and the file where there is one.
 
     The files are named without the folders that all files of the table lie in.
 

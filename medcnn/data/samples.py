@@ -1,4 +1,4 @@
-"""A data set as medcnn sees it: one table with one row a sample, and the images behind it."""
+"""A data set: one table with one row a sample, and the images behind it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ ALL_SPLITS = (*SPLITS, HOLDOUT)  # in an order in which the later of two with on
 
 
 class Images(Protocol):
-    """Anything that gives a batch of images, or of masks, for a batch of rows; a tensor does."""
+    """Images, or masks, given out for a batch of rows; a tensor is one."""
 
     @property
     def shape(self) -> Sequence[int]:
         """(N, C, *spatial); of masks (N, *spatial)."""
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        """Images (B, C, *spatial) of the rows (B,) int64, in the stored data type."""
+        """Return images (B, C, *spatial) of the rows (B,) int64, in the stored data type."""
 
 
 @dataclass
 class Samples:
-    """What every source of data becomes.
+    """A sample table with its images and labels: the form of every source of data.
 
     Args:
         name: Name of the data set, for titles and file names.
@@ -46,8 +46,7 @@ class Samples:
         task: binary, multiclass, multilabel, ordinal or regression.
         class_names: Names of the K classes, into which a label is an index, -1 for unknown. In
             regression the names of the K targets, whose labels are numbers, NaN for unknown.
-        positive: Index of the class that sensitivity and specificity speak of (binary tasks);
-            None where no class is singled out.
+        positive: Index of the class of sensitivity and specificity (binary tasks), or None.
         intensity_range: The stored values that stand for 0 and 1 at the network's input: a pair,
             or where every image has its own, (N, 2) float32.
         masks: (N, *spatial) bool, True on the lesion (all False where there is none), or None.
@@ -116,13 +115,13 @@ class Samples:
         return torch.from_numpy(self.table[columns].to_numpy(dtype=np.int64))
 
     def ranges(self, rows: Tensor) -> Tensor:
-        """The stored values (B, 2) float32 that stand for 0 and 1 in images of rows (B,)."""
+        """Return the stored values (B, 2) float32 that stand for 0 and 1 in images of rows (B,)."""
         if isinstance(self.intensity_range, Tensor):
             return self.intensity_range[rows]
         return torch.tensor(self.intensity_range).expand(len(rows), 2)
 
     def rows(self, split: str) -> Tensor:
-        """Rows (n,) int64 of one split, in the table's order.
+        """Return the rows (n,) int64 of one split, in the table's order.
 
         Raises:
             UserError: The split has no sample.
@@ -136,10 +135,9 @@ class Samples:
         return torch.from_numpy(rows)
 
     def spread(self, rows: Tensor, n: int) -> Tensor:
-        """At most `n` of some rows (m,), evenly from their classes and evenly within each.
+        """Return at most `n` of some rows (m,), evenly from their classes and evenly within each.
 
-        They come class by class. Unknown is a class here, of several labels the first that is
-        there counts, and in regression all rows are of one class.
+        Unknown is a class here, of several labels the first positive one, in regression all.
         """
         labels = self.labels[rows]
         if self.task == "regression":
@@ -156,7 +154,7 @@ class Samples:
         return torch.cat(chosen)
 
     def shuffle_labels(self, seed: int) -> None:
-        """Let the labels of the training split change places; the other splits keep theirs.
+        """Shuffle the labels of the training split; the other splits keep theirs.
 
         A net trained on them can only have learned the images by heart: what its maps have in
         common with those of a net trained on the truth doesn't come from learning (J. Adebayo et
