@@ -82,15 +82,12 @@ def _quotas(sizes: Array, shares: Array) -> NDArray[np.int64]:
 
 
 def draw_parts(strata: Array, folds: int, seed: int) -> NDArray[np.int64]:
-    """Draw equal parts, each with its share of every stratum.
+    """Draw the part 0 … folds-1 of each patient (P,), each part with its share of every stratum.
 
     Args:
         strata: (P,) the stratum of each patient, whole numbers from 0.
         folds: Number of parts, at most P.
         seed: Of the draw.
-
-    Returns:
-        (P,) the part of each patient, 0 … folds-1.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 

@@ -11,7 +11,7 @@ def stamp_of(path: Path) -> str:
     """Return size and times of a file, or of the files in a folder, as a text.
 
     Raises:
-        OSError: It isn't there or can't be looked at.
+        OSError: It isn't there or can't be read.
     """
     if path.is_dir():
         inside = sorted(child for child in path.iterdir() if child.is_file())

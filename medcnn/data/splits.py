@@ -189,16 +189,13 @@ def _at_sites(table: pd.DataFrame, test_sites: str | Sequence[str] | None) -> ND
 def patient_strata(
     patients: NDArray[np.str_], table: pd.DataFrame, task: Task, label_columns: Sequence[str]
 ) -> pd.Series:
-    """Return the class that each patient counts for in the draw; see `assign_splits`.
+    """Return the number of the class that each patient counts for; see `assign_splits`.
 
     Args:
         patients: (N,) the patient of each row.
         table: N rows with the label columns.
-        task: What the labels mean.
+        task: Of the labels.
         label_columns: Their names.
-
-    Returns:
-        Whole numbers, indexed by patient in the order of their names.
     """
     if task == "regression":
         return _quantile_strata(patients, table[label_columns[0]].to_numpy(dtype=float))

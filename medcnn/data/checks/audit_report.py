@@ -13,15 +13,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 def findings_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataFrame:
-    """Return the findings as a table, the gravest first.
-
-    Args:
-        findings: Of `audit`.
-        table: That was audited, or a copy of it with pseudonyms.
-
-    Returns:
-        The columns `COLUMNS`, as text.
-    """
+    """Return the findings about a sample table as text in `COLUMNS`, the gravest first."""
     ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
     images = table["image"].tolist()
     rows = [
@@ -40,13 +32,7 @@ def findings_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataF
 
 
 def summary_lines(findings: Sequence[Finding], table: pd.DataFrame, near: bool) -> list[str]:
-    """Return a line for each kind of finding, with the first one, and one on near-duplicates.
-
-    Args:
-        findings: Of `audit`.
-        table: That was audited, or a copy of it with pseudonyms.
-        near: Whether near-duplicates were searched for.
-    """
+    """Return a line for each kind of finding, with the first one, and one on near-duplicates."""
     lines = []
     for kind in KINDS:
         of_kind = [f for f in findings if f.kind == kind]

@@ -61,14 +61,9 @@ def levels_of(size: Sequence[int]) -> list[Level]:
 
 
 def content_hashes(images: Images) -> list[bytes | None]:
-    """Return the SHA-256 of each image's data type, shape and values: equal where every pixel is.
+    """Return the SHA-256 of type, shape and values of each image of (N, C, *spatial).
 
-    Args:
-        images: (N, C, *spatial).
-
-    Returns:
-        N digests of 32 bytes; None for an image of one grey, which holds nothing that could leak
-        from one split to another.
+    None for an image of one grey, which holds nothing that could leak to another split.
     """
     digests: list[bytes | None] = []
     for values in _chunks(images):

@@ -159,10 +159,7 @@ def check_kind(dataset: "Dataset") -> None:
 def value(dataset: "Dataset", key: str, frame: int | None = None) -> Any:
     """Return a header's value, or None where it is missing or empty.
 
-    Args:
-        dataset: The header.
-        key: DICOM keyword.
-        frame: Its functional groups are searched first, then the shared ones, last the top.
+    With a frame, its functional groups come first, then the shared ones, last the top.
 
     Raises:
         UserError: The value is broken.

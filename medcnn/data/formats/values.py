@@ -19,11 +19,7 @@ SPARE = 2**20  # bytes that may follow compressed values
 
 
 def check_shape(shape: Sequence[int], itemsize: int = 1) -> None:
-    """Check a declared size before anything of it is read.
-
-    Args:
-        shape: Lengths of the axes.
-        itemsize: Bytes of a value.
+    """Check the declared lengths of axes, and bytes of a value, before any value is read.
 
     Raises:
         UserError: Axes without length, or more than `MAX_VALUES` values or `MAX_BYTES` bytes.
@@ -46,15 +42,10 @@ def check_shape(shape: Sequence[int], itemsize: int = 1) -> None:
 
 
 def pick(count: int, frame: int | str, what: str) -> int:
-    """Return the number of the frame, of so many, that `dataset.frame` means.
-
-    Args:
-        count: How many a file holds.
-        frame: A number from 0, or ``centre``.
-        what: What they are, in the plural.
+    """Return the number of the frame, of `count`, for a number from 0 or ``centre``.
 
     Raises:
-        UserError: There is none of that number.
+        UserError: There is none of that number; `what` names the frames, in the plural.
 
     >>> pick(10, "centre", "volumes"), pick(10, 3, "volumes")
     (4, 3)

@@ -151,15 +151,12 @@ def _air_and_fluid(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array
 
 
 def expose(path: Array, dose: Array, generators: Sequence[np.random.Generator]) -> Array:
-    """Draw the photons of each pixel: Poisson numbers of mean dose · exp(-path) (Beer-Lambert).
+    """Draw the photons (n, size, size) int64 by Poisson, mean dose · exp(-path) (Beer-Lambert).
 
     Args:
         path: (n, size, size) line integrals.
         dose: (n,) photons that reach a pixel without a body.
         generators: One for each film.
-
-    Returns:
-        (n, size, size) int64.
     """
     mean = dose[:, None, None] * np.exp(-path)
     return np.stack([g.poisson(m) for g, m in zip(generators, mean, strict=True)])

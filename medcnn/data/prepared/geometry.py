@@ -119,10 +119,6 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
 def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
     """Return the size at which `prepare` keeps an image's own pixels, or all of it at `spacing`.
 
-    Args:
-        image: A picture, or a volume.
-        spec: How it would become an input; its size doesn't matter.
-
     Raises:
         UserError: As of `prepare`.
     """

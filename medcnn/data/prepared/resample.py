@@ -51,14 +51,9 @@ def interpolate(values: Array, axis: int, points: Points) -> Array:
     the distance of points where that is more. Near an edge the weights of the voxels that there are
     add up to 1. A point beyond the outer edges gets the value on the edge.
 
-    Args:
-        values: Any shape.
-        axis: Number of the axis that is resampled.
-        points: Along that axis.
-
     Returns:
-        `values` with another length along `axis`; float32, or the type of `values` where voxels are
-        taken as they are.
+        `values`, of any shape, with another length along `axis`; float32, or the type of `values`
+        where voxels are taken as they are.
     """
     reach = max(points.step, 1.0)
     taps = int(np.ceil(2 * reach))  # voxels that are nearer to a point than that, at most
@@ -79,15 +74,9 @@ def interpolate(values: Array, axis: int, points: Points) -> Array:
 
 
 def nearest(values: Array, axis: int, points: Points) -> Array:
-    """Return the values of the voxels nearest to points, of two as near the higher one's.
+    """Return the voxels of `values`, of any shape, nearest to points along an axis.
 
-    Args:
-        values: Any shape.
-        axis: Number of the axis that is resampled.
-        points: Along that axis; beyond the outer edges the last voxel is taken.
-
-    Returns:
-        `values` with another length along `axis`.
+    Of two as near, the higher one; beyond the outer edges, the last one.
     """
 
     def closest(source: Array, places: Array) -> Array:

@@ -68,7 +68,7 @@ def scan(
         cache: Of `chain_of` the same spec and kind.
         paths: Absolute.
         root: Folder that every file has to lie in once symbolic links are followed.
-        spec: How a file becomes an input.
+        spec: Of the files.
         kind: ``image`` or ``mask``.
         disk: Bytes that the cache folder may hold.
 

@@ -81,15 +81,12 @@ class LabelOptions:
 
 
 def read_labels(cells: pd.DataFrame, options: LabelOptions, *, several: bool = False) -> Labels:
-    """Read labels from text.
+    """Read labels from text: class indices, 0 and 1, or numbers; -1 or NaN for unknown.
 
     Args:
         cells: The columns that hold labels, as text; "" where a label isn't known.
         options: Of the config.
         several: Whether the columns are labels (or targets) of their own.
-
-    Returns:
-        Class indices, 0 and 1, or numbers; -1 (in regression NaN) for unknown.
 
     Raises:
         UserError: Options that don't go together, or with these cells, or cells that don't fit.
