@@ -43,7 +43,7 @@ def image_spec(
     from medcnn.data.prepared.geometry import check_spec
     from medcnn.data.prepared.intensity import check_intensity
 
-    known = [field.name for field in fields(ImageSpec)]
+    known = ["spatial_dims", *(field.name for field in fields(ImageSpec))]
     if unknown := [key for key in options if key not in known]:
         raise UserError(
             f"dataset.{unknown[0]}: no such option; of images there are {', '.join(known)}"

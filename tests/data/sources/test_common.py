@@ -95,7 +95,10 @@ def test_lists_become_tuples_and_the_rest_is_kept() -> None:
         ({"size": "224"}, r"dataset\.size=224: give a whole number"),
         ({"size": 8, "spacing": [1.0]}, r"dataset\.spacing=\[1\.0\]: give 2 numbers"),
         ({"size": 8, "intensity": "dark"}, r"dataset\.intensity=dark: choose \[low, high\] or"),
-        ({"chanels": 3}, r"dataset\.chanels: no such option; of images there are size, channels"),
+        (
+            {"chanels": 3},
+            r"dataset\.chanels: no such option; of images there are spatial_dims, size",
+        ),
     ],
 )
 def test_inputs_that_can_not_be(options: dict[str, Any], words: str) -> None:
