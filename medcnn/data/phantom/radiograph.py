@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,10 @@ class Body:
     def changed(self, change: Callable[[Ellipsoids], Ellipsoids]) -> "Body":
         """Return the body after a change of every batch (N, k) of ellipsoids."""
         parts = [getattr(self, field.name) for field in fields(self)]
-        return Body(*(tuple(map(change, p)) if isinstance(p, tuple) else change(p) for p in parts))
+        changed: list[Any] = [
+            tuple(map(change, part)) if isinstance(part, tuple) else change(part) for part in parts
+        ]
+        return Body(*changed)
 
     def take(self, rows: Array) -> "Body":
         """Return the bodies of these films."""
