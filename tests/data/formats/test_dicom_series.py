@@ -12,7 +12,7 @@ from dicom_files import header, item, write
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-from medcnn.data.formats import dicom_header
+from medcnn.data.formats import dicom_header, values
 from medcnn.data.formats.dicom import decode_file, decode_series
 from medcnn.data.image import Image
 from medcnn.errors import UserError
@@ -224,8 +224,8 @@ def test_window_of_the_middle_slice(tmp_path: Path) -> None:
 
 def test_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = series(tmp_path / "a", [0, 2.5, 5])
-    monkeypatch.setattr(dicom_header, "MAX_VALUES", 104)
-    with pytest.raises(UserError, match="105 values, more than the 104"):
+    monkeypatch.setattr(values, "MAX_VALUES", 104)
+    with pytest.raises(UserError, match="3 × 5 × 7 × 1, more than the 104 values"):
         decode_series(folder)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no DICOM file"):

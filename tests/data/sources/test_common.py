@@ -97,7 +97,7 @@ def test_lists_become_tuples_and_the_rest_is_kept() -> None:
         ({"size": 8, "intensity": "dark"}, r"dataset\.intensity=dark: choose \[low, high\] or"),
         (
             {"chanels": 3},
-            r"dataset\.chanels: no such option; of images there are spatial_dims, size",
+            r"dataset\.chanels: no such option; of images there are spatial_dims",
         ),
     ],
 )
