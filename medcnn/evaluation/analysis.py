@@ -149,14 +149,11 @@ def _how(predictions: Predictions, settings: Settings) -> dict[str, str]:
     if predictions.single is not None:
         how = {"auroc": area, "accuracy, sensitivity, specificity": share}
         how["balanced_accuracy"] = "square-and-add of sensitivity and specificity"
-    elif predictions.task == "multilabel":
-        how = {"auroc of a class": area, "sensitivity of a class, specificity of a class": share}
     else:
-        how = {
-            "auroc of a class": area,
-            "accuracy": share,
-            "sensitivity of a class, specificity of a class": share,
-        }
+        how = {"auroc of a class": area}
+        if predictions.task != "multilabel":
+            how["accuracy"] = share
+        how["sensitivity of a class, specificity of a class"] = share
     return how | {
         "calibration_slope, calibration_intercept": f"Wald{clusters}",
         "ece, ece_mass, ece_classwise, ece_mass_classwise": f"{drawn}; lies high",
@@ -215,10 +212,10 @@ def _confusion(known: Predictions) -> dict[str, Any] | None:
 
     None of more than `MANY` classes, whose pairs are too many to write down.
     """
-    if known.task != "multilabel" and len(known.class_names) > MANY:
-        return None
+    size = len(known.class_names)
     if known.task != "multilabel":
-        size = len(known.class_names)
+        if size > MANY:
+            return None
         counts = np.bincount(known.labels * size + known.decisions, minlength=size**2)
         return {"names": known.class_names, "counts": counts.reshape(size, size)}
     tables = {}

@@ -73,7 +73,7 @@ def evaluate(
             Samples are ranked by their log odds (`ranking_scores`).
         labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; -1 for unknown. In
             regression (N, K) numbers, NaN for unknown.
-        decisions: As ``labels``, but all known; not looked at in regression.
+        decisions: As ``labels``, but all known; not used in regression.
         task: One of `medcnn.objective.TASKS`.
         class_names: K names.
         positive: Index of the class that is sought, where there are two; None (and always with
@@ -160,8 +160,8 @@ def check_predictions(
     if task == "regression":
         _check_targets(p, y)
         return p, y, y
-    check_labels(y, *p.shape, task)
-    check_labels(d, *p.shape, task, what="evaluation: decisions", least=0)
+    check_labels(y, p.shape, task)
+    check_labels(d, p.shape, task, what="evaluation: decisions", least=0)
     return p.astype(np.result_type(p, np.float32), copy=False), y.astype(np.int64), d
 
 

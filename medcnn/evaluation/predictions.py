@@ -97,10 +97,9 @@ class Predictions:
         else:
             probs = numbers(table, "prob", names, several=True)
             labels = classes(table, "label", names, task)
-        alone = pd.Series([f"row {row}" for row in range(len(table))])
-        patients = alone
+        patients = pd.Series([f"row {row}" for row in range(len(table))])
         if "patient" in table:
-            patients = table["patient"].astype(object).where(table["patient"].notna(), alone)
+            patients = table["patient"].astype(object).where(table["patient"].notna(), patients)
         who = patients.astype(str).to_numpy()
         made = cls(probs, labels, labels, who, task, tuple(names), positive, table)
         column = f"decision:{names[0]}" if task == "multilabel" else "decision"

@@ -30,8 +30,7 @@ def one_vs_rest(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools, Boo
 
 def check_labels(
     values: NDArray[Any],
-    rows: int,
-    classes: int,
+    size: tuple[int, ...],
     task: Task,
     *,
     what: str = "evaluation: labels",
@@ -41,13 +40,12 @@ def check_labels(
 
     Args:
         values: (N,) class indices, or for multi-label data (N, K) of 0 and 1.
-        rows: N.
-        classes: K.
+        size: (N, K).
         task: A task with classes.
         what: In words, for the message.
         least: The lowest value.
     """
-    shape, highest = ((rows, classes), 1) if task == "multilabel" else ((rows,), classes - 1)
+    shape, highest = (size, 1) if task == "multilabel" else (size[:1], size[1] - 1)
     if values.shape != shape or values.dtype.kind not in "biu":
         raise UserError(
             f"{what} are {values.dtype} of shape {values.shape}, a {task} task needs integers of "

@@ -211,7 +211,7 @@ def check_range(probs: NDArray[Any]) -> NDArray[Any]:
 def _check_labels(labels: NDArray[Any], rows: int, classes: int, task: Task) -> None:
     if task == "regression":
         raise UserError("calibration: a regression has no probabilities; leave recalibration out")
-    check_labels(labels, rows, classes, task, what="calibration: labels")
+    check_labels(labels, (rows, classes), task, what="calibration: labels")
 
 
 def _margins(

@@ -84,10 +84,10 @@ def draw(
     known = ~missing.reshape(len(missing), -1).all(1)
     numbers = group_numbers(groups, len(known))[known]
     members = np.unique(numbers, return_inverse=True)[1]
+    p, y, d = (array[known] for array in arrays)
     figures = figure_function(
-        *(array[known] for array in arrays), members,
-        task=task, class_names=class_names, positive=positive,
-    )  # fmt: skip
+        p, y, d, members, task=task, class_names=class_names, positive=positive
+    )
     size = int(members.max(initial=-1)) + 1
     values = figures(np.ones((size, 1)))
     replicates = dict.fromkeys(values, np.array([np.nan]))

@@ -188,7 +188,7 @@ def test_ratio_of_zeros_and_ones() -> None:
 
 
 def test_refuses() -> None:
-    with pytest.raises(UserError, match=r"hits have shape \(1, 2\)"):
+    with pytest.raises(UserError, match=r"need true or false in \(N, S\)"):
         proportion_interval([[True, False]])
     with pytest.raises(UserError, match="need true or false"):
         proportion_interval(["yes"])
