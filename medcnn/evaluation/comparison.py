@@ -15,7 +15,7 @@ from medcnn.evaluation.intervals import check_level, wilson_bounds
 class Comparison(NamedTuple):
     """A figure of the first model less that of the second.
 
-    Args:
+    Attributes:
         difference: First less second.
         low: Lower bound of the difference; NaN where there is no interval.
         high: Upper bound.

@@ -17,7 +17,7 @@ NUMBERS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
 class Interval(NamedTuple):
     """A figure with its confidence interval; NaN for what is undefined.
 
-    Args:
+    Attributes:
         value: The figure.
         low: Lower bound.
         high: Upper bound.

@@ -48,7 +48,7 @@ def box_iou(maps: Tensor, masks: Tensor, threshold: float) -> Tensor:
 class Candidates(NamedTuple):
     """The places that a map marks, and the lesions that are there.
 
-    Args:
+    Attributes:
         scores: (P,) float64, above 0, the map's raw values at the places.
         lesions: (P,) int, the lesion that each place lies on, from 0; -1 for none.
         number: Lesions of the image.
