@@ -6,14 +6,15 @@ EMPTY = ("area", "br", "hr", "img", "input", "link", "meta")
 
 
 class Page(HTMLParser):
-    """The tags, checked for closing in order, and the text of each."""
+    """The tags with their attributes, checked for closing in order, and the text of each."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, source: str) -> None:
         super().__init__()
+        self.source = source
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[tuple[str, str]] = []
-        self.feed(text)
+        self.feed(source)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -29,8 +30,14 @@ class Page(HTMLParser):
             self.texts.append((self.open[-1], " ".join(data.split())))
 
     def of(self, tag: str) -> list[str]:
+        """Return the texts in tags of this name."""
         return [text for name, text in self.texts if name == tag]
+
+    def labels(self, tag: str) -> list[str]:
+        """Return what tags of this name say to those who can't see them."""
+        return [a["aria-label"] or "" for name, a in self.tags if name == tag and "aria-label" in a]
 
     @property
     def text(self) -> str:
-        return " ".join(text for _, text in self.texts)
+        """All text but styles and scripts."""
+        return " ".join(text for tag, text in self.texts if tag not in ("style", "script"))

@@ -15,11 +15,14 @@ from medcnn.jobs.rundir import RunDir
 
 
 def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
-    """Write what conf/report.yaml describes; gives the files back.
+    """Write the pages that conf/report.yaml describes.
 
     Args:
         cfg: The config as composed from conf/report.yaml.
-        trust: Not looked at: nothing of a run directory is called.
+        trust: Unused: nothing of a run directory is called.
+
+    Returns:
+        The files.
 
     Raises:
         UserError: Anything that the user can put right.
@@ -36,8 +39,6 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
     else:
         from medcnn.report.comparison.page import write_comparison
 
-        for run in runs:
-            evaluated(run)
         place = Path(given[0]) if len(given) == 1 else Path()  # of a sweep, its own folder
         out = output or place / "comparison.html"
         check_folder(f"runs={place}", out.parent)
@@ -49,11 +50,10 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
 
 
 def of_one(run: Path, output: Path | None) -> list[Path]:
-    """The page and the model card of a run; the page also where `output` says."""
+    """Write the page and the model card of a run, the page also to `output`."""
     from medcnn.report.run.model_card import write_model_card
     from medcnn.report.run.page import write_run_page
 
-    evaluated(run)
     page, card = write_run_page(run), write_model_card(run)
     if output is None or output.resolve() == page.resolve():
         return [page, card]
@@ -63,7 +63,7 @@ def of_one(run: Path, output: Path | None) -> list[Path]:
 
 
 def found_runs(given: Sequence[Any]) -> tuple[list[Path], list[str]]:
-    """The run directories that paths mean, and sentences on those that were left out.
+    """Find the run directories that paths mean, and return sentences on those left out.
 
     Args:
         given: Run directories, or folders whose sub-folders are runs; of these the finished ones.
@@ -75,13 +75,11 @@ def found_runs(given: Sequence[Any]) -> tuple[list[Path], list[str]]:
     notes: list[str] = []
     if not given:
         raise UserError("runs=[]: give a run directory, or several")
+    from medcnn.report.runs import check_finished
+
     for value in given:
         check_path("runs", value)
         folder = Path(value)
-        if not folder.exists():
-            raise UserError(f"{folder}: there is no such folder; give the folder of a run")
-        from medcnn.report.runs import check_finished
-
         jobs = sorted(path.parent for path in folder.glob("*/status.json"))
         if (folder / "status.json").exists() or not jobs:
             check_finished(folder)
@@ -100,17 +98,8 @@ def found_runs(given: Sequence[Any]) -> tuple[list[Path], list[str]]:
     return runs, notes
 
 
-def evaluated(run: Path) -> None:
-    """Raise UserError of a run that was trained before there was an evaluation.json."""
-    if not (run / "evaluation.json").exists():
-        raise UserError(
-            f"runs={run}: it has no evaluation.json, as an older medcnn left it; make one with "
-            f"python -m medcnn.evaluate checkpoint={RunDir(run).best}"
-        )
-
-
 def html_file(output: Any) -> Path:
-    """The file that a config's ``output`` means.
+    """Return the file that a config's ``output`` means.
 
     Raises:
         UserError: It is none that ends in .html.

@@ -1,15 +1,46 @@
-"""Figures to PNG files, with text in whatever script its names are in."""
+"""Figures and their PNG files, with text in any script."""
 
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from numpy.typing import NDArray
 
 from medcnn.jobs.atomic_files import replacing
+
+
+class Sheet:
+    """A white figure on which things are placed in inches from its lower left corner."""
+
+    def __init__(self, width: float, height: float, dpi: int = 100) -> None:
+        self.size = (width, height)
+        self.figure = Figure(figsize=self.size, dpi=dpi, facecolor="white")
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        """Add axes with this lower left corner."""
+        w, h = self.size
+        return self.figure.add_axes((x / w, y / h, width / w, height / h))
+
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Write text as it is, whatever signs it has."""
+        self.figure.text(x / self.size[0], y / self.size[1], text, parse_math=False, **style)
+
+    def save(self, out: Path) -> None:
+        """Write the PNG file."""
+        save_figure(self.figure, out)
+
+
+def draw_outline(axes: Axes, mask: NDArray[Any], **style: Any) -> ContourSet:
+    """Draw the border of a mask (H, W), closed where it touches the edge of the image."""
+    y, x = (np.arange(-1, length + 1) for length in mask.shape)
+    return axes.contour(x, y, np.pad(mask.astype(float), 1), levels=[0.5], **style)
 
 
 def save_figure(figure: Figure, out: Path, **options: Any) -> None:
@@ -20,10 +51,10 @@ def save_figure(figure: Figure, out: Path, **options: Any) -> None:
 
 
 def legible(figure: Figure) -> None:
-    """Give text that its font can't draw another font that is installed, or its characters' codes.
+    """Set text that its font can't draw in another that is installed, or as characters' codes.
 
-    Matplotlib's own font has no Chinese, Japanese or Korean: it would draw one box for every
-    character, so that names can't be told apart, and warn of each.
+    Matplotlib's own font has no Chinese, Japanese or Korean: it would draw the same box for every
+    character, and warn of each.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
@@ -49,7 +80,7 @@ def lacking(names: Iterable[str]) -> str:
 
 @cache
 def _other(character: str) -> str:
-    """The family of an installed font that has a character; empty where none has it."""
+    """Return the family of an installed font that has a character; empty where none has it."""
     fonts = font_manager.fontManager.ttflist
     for font in sorted(fonts, key=lambda font: (font.style != "normal", font.weight != 400)):
         if not font.name.startswith("Last Resort") and _has(font.fname, character):

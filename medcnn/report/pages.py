@@ -1,23 +1,40 @@
-"""How pages are made of templates."""
+"""Pages of Jinja's templates."""
 
 from pathlib import Path
 from typing import Any
 
+from medcnn._version import __version__
+from medcnn.jobs.atomic_files import write_text
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def environment(autoescape: bool = True) -> Any:
-    """Jinja's environment of this package's templates; a name that there is not is an error.
+def write_page(out: Path, template: str, content: dict[str, Any]) -> Path:
+    """Write a page, its texts made harmless in HTML.
+
+    Returns:
+        `out`.
+    """
+    write_text(out, render(template, content))
+    return out
+
+
+def render(template: str, content: dict[str, Any], **filters: Any) -> str:
+    """Return a template with its content; a name that isn't there is an error.
 
     Args:
-        autoescape: Whether what is shown is made harmless in HTML.
+        template: Its file in ``templates/``; what ends in .html.j2 escapes all that it shows.
+        content: Values by the names that the template has for them.
+        filters: Functions that the template uses, by their names.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=autoescape,
+        autoescape=template.endswith(".html.j2"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters |= filters
+    return str(made.get_template(template).render(content, version=__version__))

@@ -1,4 +1,4 @@
-"""What of a run may be shown to others: no path, no name of a person or a machine."""
+"""The facts of a run that may be shown to others: no path, no person, no machine."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ ANY_PATH = re.compile(r"(?<![\w/.\\<])(?:~|/|\.{1,2}/|[A-Za-z]:[\\/]|\\\\)[^\s'\
 
 
 def without_paths(text: str) -> str:
-    """A sentence, its paths made unreadable.
+    """Return a sentence, its paths made unreadable.
 
     >>> without_paths("train/loss of /home/anna/x.csv is high")
     'train/loss of PATH is high'
@@ -24,7 +24,7 @@ def without_paths(text: str) -> str:
 
 
 def command(words: Sequence[str]) -> str:
-    """A command as one can type it, without the paths of this machine.
+    """Return a command as one can type it, without the paths of this machine.
 
     Args:
         words: As in environment.json: the interpreter, the file, the overrides.
@@ -55,10 +55,10 @@ def _argument(word: str) -> str:
 
 
 def config(values: Any) -> Any:
-    """A config without paths, loggers, and keys that name a person, a machine or a secret.
+    """Return a config without paths, loggers, and keys of a person, a machine or a secret.
 
     Args:
-        values: What yaml.safe_load gave.
+        values: As of yaml.safe_load.
 
     >>> config({"seed": 0, "paths": {"run": "x"}, "dataset": {"csv": "/home/anna/x.csv"}})
     {'seed': 0, 'dataset': {'csv': 'PATH'}}

@@ -1,85 +1,135 @@
-"""Finished runs, as what is written of one or several of them reads them."""
+"""Run directories, as far as their files are there."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medcnn.errors import UserError
-from medcnn.jobs.rundir import RunDir
-from medcnn.report import privacy as run_privacy
-from medcnn.report import run_files
+import numpy as np
+import pandas as pd
+import yaml
 
-OF_ONE_MACHINE = (*run_privacy.HIDDEN_GROUPS, "resume", "overwrite", "trust")
+from medcnn.errors import UserError
+from medcnn.jobs.atomic_files import read_csv, read_sample_table
+from medcnn.jobs.instantiate import check_yaml
+from medcnn.jobs.rundir import RunDir
+from medcnn.objective import TASKS
+from medcnn.report.privacy import without_paths
+from medcnn.report.words import Record, words_of
+
+FORMAT = 1
+FIRST = "fold-0"  # of a cross-validation
+SAMPLES = 16  # of all folds, whose maps are shown
+MONITORED = {"val/auroc": "AUROC", "val/r2": "R²"}  # columns of metrics.csv, of one task each
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A run directory, read; empty or None for what isn't there.
 
     Args:
-        path: Its folder; not to be shown.
-        files: What its files say.
+        path: The directory; not to be shown.
+        evaluation: Of evaluation.json.
+        samples: Of samples.csv.
+        problems: Of problems.csv.
+        epochs: Of metrics.csv, one row an epoch and indexed by it.
+        environment: Of environment.json; of a cross-validation that of its first fold.
+        status: Of status.json.
+        config: Of config.yaml.
+        layers: Of cams/layers.json; of a cross-validation of its folds. ``folder`` says where in
+            the run directory the pictures lie.
     """
 
     path: Path
-    files: run_files.RunFiles
+    evaluation: dict[str, Any]
+    samples: pd.DataFrame | None
+    problems: pd.DataFrame | None
+    epochs: pd.DataFrame | None
+    environment: dict[str, Any]
+    status: dict[str, Any]
+    config: dict[str, Any]
+    layers: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
-        """That of its folder."""
+        """Name of its folder."""
         return self.path.resolve().name
 
     @property
     def task(self) -> str:
         """One of `medcnn.objective.TASKS`."""
-        return str(self.files.evaluation["task"])
+        return str(self.evaluation["task"])
 
     @property
     def class_names(self) -> list[str]:
         """Names of the classes, or of the targets of a regression."""
-        return [str(name) for name in self.files.evaluation["class_names"]]
+        return [str(name) for name in self.evaluation["class_names"]]
 
     @property
     def positive(self) -> str | None:
         """Name of the class that is sought; None where figures are means over the classes."""
-        place = self.files.evaluation.get("positive")
-        return None if place is None else self.class_names[place]
+        place, names = self.evaluation.get("positive"), self.class_names
+        return names[place] if isinstance(place, int) and 0 <= place < len(names) else None
 
     @property
     def split(self) -> str:
-        """What it was tested on."""
-        return str(self.files.evaluation.get("split", "test"))
+        """The split that it was tested on."""
+        return str(self.evaluation.get("split", "test"))
 
     @property
     def data(self) -> str:
         """Name of the data set."""
-        return run_privacy.without_paths(str(self.files.evaluation.get("data") or "unknown data"))
+        return without_paths(str(self.evaluation.get("data") or "a data set"))
 
     @property
-    def levels(self) -> dict[str, Mapping[str, Any]]:
-        """What was found by image, and where there are such, by study and by patient."""
-        return dict(self.files.evaluation["levels"])
+    def levels(self) -> dict[str, Record]:
+        """Results by image, and where there are such, by study and by patient."""
+        return dict(self.evaluation["levels"])
 
     @property
     def score(self) -> float | None:
         """The highest ``val/score``, by which the epoch was chosen; None where unknown."""
-        best = self.files.status.get("best")
+        best = self.status.get("best")
         return float(best) if isinstance(best, int | float) else None
 
-    def figure(self, level: str, name: str) -> Mapping[str, Any]:
-        """A figure of a level; empty where there is none."""
+    @property
+    def notes(self) -> list[str]:
+        """Warnings of the evaluation."""
+        return [without_paths(str(note)) for note in self.evaluation.get("notes") or []]
+
+    @property
+    def intervals(self) -> list[tuple[str, str]]:
+        """Names of figures, each with the way in which their intervals were made."""
+        made = self.evaluation.get("intervals") or {}
+        others = "all other figures"
+        return [(others if key == "*" else words_of(key).title, how) for key, how in made.items()]
+
+    def figure(self, level: str, name: str) -> Record:
+        """Return a figure of a level; empty where there is none."""
         return (self.levels[level].get("figures") or {}).get(name) or {}
 
 
 def read_run(path: Path) -> Run:
-    """Reads a run directory.
+    """Read a run directory, finished or not.
 
     Raises:
-        UserError: No such folder, no finished run, or no evaluation.json that can be read.
+        UserError: No evaluation.json there, or one of another kind.
     """
-    check_finished(path)
-    return Run(path, run_files.read_run(path))
+    evaluation = _evaluation(path / "evaluation.json")
+    return Run(
+        path=path,
+        evaluation=evaluation,
+        samples=_table(path / "samples.csv", read_sample_table),
+        problems=_table(path / "problems.csv"),
+        epochs=read_epochs(path / "metrics.csv"),
+        environment=read_json(
+            path / "environment.json", read_json(path / FIRST / "environment.json", {})
+        ),
+        status=read_json(path / "status.json", {}),
+        config=_yaml(path / "config.yaml"),
+        layers=_layers(path, "cams") or _layers_of_folds(path, evaluation),
+    )
 
 
 def check_finished(path: Path) -> None:
@@ -96,25 +146,100 @@ def check_finished(path: Path) -> None:
         )
 
 
-def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a config by their dotted keys, without what concerns one machine alone.
+def _layers(run: Path, folder: str) -> list[dict[str, Any]]:
+    records = read_json(run / folder / "layers.json", [])
+    return [{**record, "folder": folder} for record in records if isinstance(record, dict)]
 
-    >>> dict(flat({"model": {"depth": 18}, "paths": {"run": "x"}, "seed": 0}))
-    {'model.depth': 18, 'seed': 0}
+
+def _layers_of_folds(run: Path, evaluation: Record) -> list[dict[str, Any]]:
+    """Return samples of every fold, evenly, and the worst errors of all, each of its test fold."""
+    found: list[list[dict[str, Any]]] = []
+    while (run / f"fold-{len(found)}").is_dir():
+        found.append(_layers(run, f"fold-{len(found)}/cams"))
+    errors = {
+        record["row"]: record for each in found for record in each if record.get("kind") == "error"
+    }
+    worst = evaluation["levels"].get("image", {}).get("errors") or []
+    chosen = [errors[one["row"]] for one in worst if one.get("row") in errors]
+    for each in found:
+        samples = [record for record in each if record.get("kind") == "sample"]
+        share = min(len(samples), max(1, SAMPLES // len(found)))
+        at = np.linspace(0, len(samples) - 1, share).round().astype(int)
+        chosen += [samples[k] for k in at]
+    return chosen
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is missing, as an older medcnn left it: make it with "
+            f"python -m medcnn.evaluate checkpoint={RunDir(path.parent).best}"
+        ) from None
+    except (OSError, ValueError):
+        raise UserError(f"{path} is damaged: it is no JSON file that can be read") from None
+    if not _is_evaluation(content):
+        raise UserError(f"{path} holds no evaluation of a run: make it anew")
+    if content.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is of format {content.get('format')}, this medcnn reads {FORMAT}: make it anew"
+        )
+    return content
+
+
+def _is_evaluation(content: Any) -> bool:
+    if not isinstance(content, dict) or content.get("task") not in TASKS:
+        return False
+    levels = content.get("levels")
+    if not isinstance(levels, dict) or not isinstance(content.get("class_names"), list):
+        return False
+    return bool(levels) and all(isinstance(level, dict) for level in levels.values())
+
+
+def read_json(path: Path, empty: Any) -> Any:
+    """Read a JSON file; `empty` where there is none whose content is of that kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return empty
+    return content if isinstance(content, type(empty)) else empty
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text)
+        content = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _table(path: Path, read: Callable[[Path], pd.DataFrame] = read_csv) -> pd.DataFrame | None:
+    try:
+        return read(path)
+    except (OSError, ValueError):
+        return None
+
+
+def read_epochs(path: Path) -> pd.DataFrame | None:
+    """Read a metrics.csv as one row an epoch, though it may be spread over several with gaps.
+
+    Returns:
+        Numbers, NaN where unknown, indexed by epoch; None where the file holds no epoch.
     """
-    for key, value in node.items():
-        if not prefix and key in OF_ONE_MACHINE:
-            continue
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    table = _table(path)
+    if table is None or "epoch" not in table:
+        return None
+    table = table.apply(pd.to_numeric, errors="coerce").dropna(subset="epoch")
+    table = table.groupby("epoch").last()
+    table.index = table.index.astype(int)
+    return table if len(table) else None
 
 
-def distinct_names(runs: Sequence[Run]) -> list[str]:
-    """What runs are called: by their folders, with a number where two of them are the same."""
-    names = [run.name for run in runs]
-    return [
-        f"{name} ({names[: k + 1].count(name)})" if names.count(name) > 1 else name
-        for k, name in enumerate(names)
-    ]
+def best_epoch(epochs: pd.DataFrame) -> int | None:
+    """Return the first epoch with the highest ``val/score``; None where that isn't recorded."""
+    if "val/score" not in epochs or epochs["val/score"].isna().all():
+        return None
+    return int(epochs.index[int(np.nanargmax(epochs["val/score"]))])

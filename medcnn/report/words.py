@@ -1,19 +1,34 @@
-"""What the figures of a run are called and mean, and how their numbers are written."""
+"""Names and meanings of the figures of a run, and numbers as text."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Record = Mapping[str, Any]  # of a JSON file
-
 NOTHING = "–"
 
 
 class Words(NamedTuple):
-    """What a figure is called, and what it says."""
+    """Words for a figure of a run or a score of maps.
+
+    Args:
+        title: Its name.
+        what: Its meaning, a sentence without full stop.
+        better: The better direction; None where neither is.
+        source: Authors, title, year; empty where it is ours or everyone's.
+        family: The caption of the table that it shares with its like.
+    """
 
     title: str
     what: str = ""
+    better: Literal["higher", "lower"] | None = "higher"
+    source: str = ""
+    family: str = ""
+
+    @property
+    def way(self) -> int:
+        """1 where higher is better, -1 where lower is, 0 where neither."""
+        return {"higher": 1, "lower": -1, None: 0}[self.better]
 
 
 FIGURES = {
@@ -44,49 +59,58 @@ FIGURES = {
     ),
     "lr_negative": Words(
         "likelihood ratio of a negative call", "how often it comes in the ill for once in the "
-        "healthy; below 0.1 is strong evidence",
+        "healthy; below 0.1 is strong evidence", "lower",
     ),
-    "prevalence": Words("prevalence", "share of the class among the cases tested"),
+    "prevalence": Words("prevalence", "share of the class among the cases tested", None),
     "accuracy": Words("accuracy", "share of right decisions"),
     "balanced_accuracy": Words("balanced accuracy", "mean of the classes' sensitivities"),
     "f1": Words("F1", "harmonic mean of precision and sensitivity"),
     "mcc": Words("MCC", "Matthews correlation of decision and truth; 0 is chance"),
     "kappa": Words("kappa", "agreement of decision and truth beyond chance"),
-    "log_loss": Words("log loss", "mean surprise in nats at the true class; lower is better"),
-    "brier": Words("Brier score", "mean squared error of the probabilities; lower is better"),
+    "log_loss": Words(
+        "log loss", "mean surprise in nats at the true class; lower is better", "lower",
+    ),
+    "brier": Words(
+        "Brier score", "mean squared error of the probabilities; lower is better", "lower",
+    ),
     "ece": Words(
         "calibration error (ECE)", "mean distance of probability and observed share; lower is "
-        "better",
+        "better", "lower",
     ),
     "ece_mass": Words(
         "calibration error, bins of equal size", "as the ECE, but with as many cases in each bin",
+        "lower",
     ),
-    "ece_classwise": Words("calibration error by class", "mean over the classes of each one's ECE"),
+    "ece_classwise": Words(
+        "calibration error by class", "mean over the classes of each one's ECE", "lower",
+    ),
     "ece_mass_classwise": Words(
-        "calibration error by class, bins of equal size", "mean over the classes",
+        "calibration error by class, bins of equal size", "mean over the classes", "lower",
     ),
     "calibration_slope": Words(
         "calibration slope", "1 is right; below it the probabilities are too extreme, above it too "
-        "moderate",
+        "moderate", None,
     ),
     "calibration_intercept": Words(
         "calibration intercept", "0 is right; above it the probabilities are too low on the whole, "
-        "below it too high",
+        "below it too high", None,
     ),
-    "calibration_slope_classwise": Words("calibration slope by class", "mean over the classes"),
+    "calibration_slope_classwise": Words(
+        "calibration slope by class", "mean over the classes", None,
+    ),
     "calibration_intercept_classwise": Words(
-        "calibration intercept by class", "mean over the classes",
+        "calibration intercept by class", "mean over the classes", None,
     ),
     "micro_auroc": Words(
         "micro-averaged AUROC", "of all pairs of a case and a class taken together",
     ),
-    "loss": Words("loss", "what the training makes small"),
-    "mae": Words("MAE", "mean absolute error, in the unit of the label; lower is better"),
-    "rmse": Words("RMSE", "root of the mean squared error, in the unit of the label"),
+    "loss": Words("loss", "what the training makes small", "lower"),
+    "mae": Words("MAE", "mean absolute error, in the unit of the label; lower is better", "lower"),
+    "rmse": Words("RMSE", "root of the mean squared error, in the unit of the label", "lower"),
     "r2": Words("R²", "share of the variance that is explained; 1 is perfect, 0 the mean alone"),
-    "bias": Words("bias", "mean of prediction − truth, in the unit of the label"),
-    "limit_low": Words("lower limit of agreement", "bias − 1.96 standard deviations"),
-    "limit_high": Words("upper limit of agreement", "bias + 1.96 standard deviations"),
+    "bias": Words("bias", "mean of prediction − truth, in the unit of the label", None),
+    "limit_low": Words("lower limit of agreement", "bias − 1.96 standard deviations", None),
+    "limit_high": Words("upper limit of agreement", "bias + 1.96 standard deviations", None),
 }  # fmt: skip
 PERCENT = {
     "accuracy", "balanced_accuracy", "npv", "ppv", "prevalence", "sensitivity", "specificity",
@@ -100,7 +124,7 @@ RULES = {
 
 
 def words_of(key: str) -> Words:
-    """Words for a figure, plain ones for an unknown one.
+    """Return the words for a figure, plain ones for an unknown one.
 
     >>> words_of("auroc/benign").title, words_of("some_new_one").title
     ('AUROC', 'some new one')
@@ -110,7 +134,7 @@ def words_of(key: str) -> Words:
 
 
 def number(value: float | None) -> str:
-    """Three decimals, fewer where there are digits before the point; a dash for nothing.
+    """Return three decimals, fewer where there are digits before the point; a dash for nothing.
 
     >>> number(0.91249), number(-12.34), number(23456.7), number(-1.2e20), number(None)
     ('0.912', '−12.3', '23,457', '−1.2e+20', '–')
@@ -119,76 +143,104 @@ def number(value: float | None) -> str:
         return NOTHING
     size = abs(value)
     if size >= 1e9:
-        return f"{value:.3g}".replace("-", "−")
+        return digits(value)
     text = f"{value:.3f}" if size < 10 else f"{value:.1f}" if size < 1000 else f"{value:,.0f}"
     return text.replace("-", "−")
 
 
+def digits(value: float, most: int = 3) -> str:
+    """Return a number with so many digits, without zeros at the end.
+
+    >>> digits(-1.3149), digits(0.25), digits(1234.5, 6)
+    ('−1.31', '0.25', '1234.5')
+    """
+    return f"{value:.{most}g}".replace("-", "−")
+
+
 def percent(value: float) -> str:
-    """A share as a percentage with one decimal.
+    """Return a share as a percentage with one decimal.
 
     >>> percent(0.8571)
     '85.7 %'
     """
-    return f"{100 * value:.1f} %"
+    return f"{100 * value:.1f} %".replace("-", "−")
 
 
 def show(key: str, value: float | None) -> str:
-    """The value of a figure; shares of cases in percent."""
+    """Return the value of a figure as text; shares of cases in percent."""
     if value is None:
         return NOTHING
     return percent(value) if key.split("/")[0] in PERCENT else number(value)
 
 
 def interval(key: str, figure: Record) -> str:
-    """The bounds of a figure in brackets, in the unit of `show`; empty where there are none.
+    """Return the bounds of a figure in brackets, in the unit of `show`; empty without bounds.
 
     >>> interval("auroc", {"low": 0.8, "high": 0.9}), interval("ppv", {"low": 0.8, "high": 0.9})
     ('[0.800, 0.900]', '[80.0, 90.0]')
     """
-    bounds = bounds_of(key, figure)
-    return f"[{bounds[0]}, {bounds[1]}]" if bounds else ""
+    return "[{}, {}]".format(*bounds) if (bounds := _bounds(key, figure)) else ""
 
 
-def bounds_of(key: str, figure: Record) -> tuple[str, str] | None:
-    """The two bounds as text without a unit; None where there are none."""
-    low, high = figure.get("low"), figure.get("high")
-    if low is None or high is None:
-        return None
-    return show(key, low).removesuffix(" %"), show(key, high).removesuffix(" %")
+def with_interval(key: str, figure: Record) -> str:
+    """Return value and interval as words in a sentence.
 
-
-def told(key: str, figure: Record) -> str:
-    """Value and interval as words in a sentence.
-
-    >>> told("ppv", {"value": 0.85, "low": 0.8, "high": 0.9, "n": 9})
+    >>> with_interval("ppv", {"value": 0.85, "low": 0.8, "high": 0.9, "n": 9})
     '85.0 % (95 % interval 80.0 to 90.0)'
     """
-    bounds = bounds_of(key, figure)
-    ends = f" (95 % interval {bounds[0]} to {bounds[1]})" if bounds else ""
+    bounds = _bounds(key, figure)
+    ends = " (95 % interval {} to {})".format(*bounds) if bounds else ""
     return show(key, figure.get("value")) + ends
 
 
-def thresholds_told(at: Record) -> str:
-    """The threshold that decisions were made at, of pooled folds all; empty where there is none.
+def _bounds(key: str, figure: Record) -> list[str]:
+    """Return the two bounds as text without a unit; none where one is unknown."""
+    ends = figure.get("low"), figure.get("high")
+    return [] if None in ends else [show(key, end).removesuffix(" %") for end in ends]
 
-    >>> thresholds_told({"threshold": 0.31})
+
+def thresholds_of(decisions: Record) -> str:
+    """Return the threshold of decisions, of pooled folds all; empty where there is none.
+
+    >>> thresholds_of({"threshold": 0.31})
     '0.31'
-    >>> thresholds_told({"threshold": None, "thresholds": [0.3, 0.51234]})
+    >>> thresholds_of({"threshold": None, "thresholds": [0.3, 0.51234]})
     '0.3 and 0.512'
     """
-    found = [t for t in at.get("thresholds") or [at.get("threshold")] if t is not None]
-    return listed(f"{threshold:.3g}" for threshold in found) if found else ""
+    found = decisions.get("thresholds") or [decisions.get("threshold")]
+    return listed(f"{threshold:.3g}" for threshold in found if threshold is not None)
 
 
 def listed(names: Iterable[Any]) -> str:
-    """``a, b and c``."""
-    *most, last = map(str, names)
-    return f"{', '.join(most)} and {last}" if most else last
+    """Return ``a, b and c``; empty for no names."""
+    *most, last = ["", *map(str, names)]
+    return f"{', '.join(most[1:])} and {last}" if most[1:] else last
+
+
+def shorten(text: str, most: int) -> str:
+    """Return text of at most so many characters, its end cut off where it is too long.
+
+    >>> shorten("a long name", 8)
+    'a long…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
+def in_words(value: Any, nothing: str = NOTHING) -> str:
+    """Return a value of a config as text.
+
+    >>> in_words([0.5, "a"]), in_words(True), in_words([]), in_words(None)
+    ('0.5, a', 'yes', 'none', '–')
+    """
+    if isinstance(value, list):
+        return ", ".join(in_words(one, nothing) for one in value) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: nothing, True: "yes", False: "no"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def mean_and_spread(values: Sequence[float | None], key: str = "") -> tuple[str, str]:
-    """Of several trainings: mean ± standard deviation (n − 1), and lowest … highest.
+    """Return mean ± standard deviation (n − 1) of several trainings, and lowest … highest.
 
     A dash where one of them has no value. With the key of a figure in the unit of `show`.
 
@@ -206,17 +258,34 @@ def mean_and_spread(values: Sequence[float | None], key: str = "") -> tuple[str,
 
 
 def plural(count: int, level: str) -> str:
-    """How many there are of a level.
+    """Return how many there are of a level.
 
     >>> plural(1, "study"), plural(1200, "study"), plural(2, "image")
     ('1 study', '1,200 studies', '2 images')
     """
-    many = f"{level[:-1]}ies" if level.endswith("y") else f"{level}s"
-    return f"{count:,} {level if count == 1 else many}"
+    return f"{count:,} {level if count == 1 else plurals(level)}"
+
+
+def plurals(level: str) -> str:
+    """Return the plural of a level or of another regular word."""
+    return f"{level[:-1]}ies" if level.endswith("y") else f"{level}s"
+
+
+def tested_on(level: Record, name: str) -> str:
+    """Return the numbers of images, or of another level, and of their patients; empty if unknown.
+
+    >>> tested_on({"n": 4, "patients": 2}, "image")
+    '4 images of 2 patients'
+    """
+    if "n" not in level:
+        return ""
+    patients = level.get("patients", level["n"])
+    several = name != "patient" and patients < level["n"]
+    return plural(level["n"], name) + f" of {plural(patients, 'patient')}" * several
 
 
 def split_of(name: Any) -> str:
-    """The name of a split as a word.
+    """Return the name of a split as a word.
 
     >>> split_of("val")
     'validation'

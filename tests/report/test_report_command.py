@@ -84,32 +84,12 @@ def test_old_runs_are_refused(
     (runs[1] / "evaluation.json").unlink()
     for given in (f"runs={runs[1]}", f"runs=[{runs[0]},{runs[1]}]"):
         assert run_command(monkeypatch, given) == 2
-        assert "no evaluation.json, as an older medcnn left it" in capfd.readouterr().err
+        assert "evaluation.json is missing, as an older medcnn left it" in capfd.readouterr().err
     assert not (runs[1] / "report.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "runs is missing"),
-        (["runs=nothing"], "nothing: there is no such folder"),
-        (["runs=[]"], "runs=[]: give a run directory, or several"),
-        (["runs=empty"], "empty holds no run of medcnn"),
-        (["runs=busy"], "busy holds an unfinished run (running)"),
-        (["runs=failed"], "runs=failed: of its 2 runs 0 are finished; a comparison"),
-        (["runs=[a,a]"], "each of them once"),
-        (["runs=[a,other]"], "other can't be compared with a: its task is multiclass"),
-        (["runs=a", "output=page.pdf"], "output=page.pdf: give a file that ends in .html"),
-        (["runs=a", "output=folder.html"], "give a file that ends in .html"),
-        (["run=a"], "there is no key run (did you mean runs?)"),
-    ],
-)
 def test_errors_are_one_line(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_run(tmp_path / "a")
@@ -118,11 +98,24 @@ def test_errors_are_one_line(
     (tmp_path / "empty").mkdir()
     (tmp_path / "folder.html").mkdir()
     write_json(write_run(tmp_path / "busy") / "status.json", {"state": "running"})
-    assert run_command(monkeypatch, *arguments) == 2
-    printed = capsys.readouterr()
-    assert message in printed.err
-    assert printed.err.count("\n") == 1
-    assert printed.out == ""
+    for arguments, message in {
+        "": "runs is missing",
+        "runs=nothing": "nothing: there is no such folder",
+        "runs=[]": "runs=[]: give a run directory, or several",
+        "runs=empty": "empty holds no run of medcnn",
+        "runs=busy": "busy holds an unfinished run (running)",
+        "runs=failed": "runs=failed: of its 2 runs 0 are finished; a comparison",
+        "runs=[a,a]": "each of them once",
+        "runs=[a,other]": "other can't be compared with a: its task is multiclass, not binary",
+        "runs=a output=page.pdf": "output=page.pdf: give a file that ends in .html",
+        "runs=a output=folder.html": "give a file that ends in .html",
+        "run=a": "there is no key run (did you mean runs?)",
+    }.items():
+        assert run_command(monkeypatch, *arguments.split()) == 2
+        printed = capsys.readouterr()
+        assert message in printed.err
+        assert printed.err.count("\n") == 1
+        assert printed.out == ""
     assert not (tmp_path / "comparison.html").exists()
 
 

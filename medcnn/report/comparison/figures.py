@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medcnn.report.runs import Run
-from medcnn.report.svg import Chart, Floats, Plot, floats, span
-from medcnn.report.words import number
+from medcnn.report.svg import Chart, Floats, Plot, drawing, floats, span, text
+from medcnn.report.words import number, words_of
 
 STYLES = 6  # runs that lines can tell apart: so many colours and dashes has the page's style sheet
 CLASSES = 8  # of which curves are drawn
@@ -32,13 +32,13 @@ LEFT, TOP, GAP, HEIGHT = 96, 54, 150, 300  # of parallel coordinates, pixels
 
 
 def curve_charts(runs: Sequence[Run], names: Sequence[str], level: str) -> list[Chart]:
-    """ROC and precision–recall curves, the runs over one another, class by class.
+    """Draw ROC and precision–recall curves, the runs over one another, class by class.
 
     Of many classes those `CLASSES` are drawn in which the runs' AUROCs differ most.
 
     Args:
         runs: At most `STYLES`.
-        names: What they are called.
+        names: Of the runs.
         level: image, study or patient.
     """
     curves = [run.levels[level].get("curves") or {} for run in runs]
@@ -55,15 +55,15 @@ def curve_charts(runs: Sequence[Run], names: Sequence[str], level: str) -> list[
 
 
 def history_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
-    """Losses and the monitored figure over the epochs, the runs over one another."""
+    """Draw losses and the monitored figure over the epochs, the runs over one another."""
     charts = []
     for column, title in PANELS.items():
         lines = {
-            style: run.files.epochs[column].dropna()
+            style: line
             for style, run in enumerate(runs)
-            if run.files.epochs is not None and column in run.files.epochs
+            if run.epochs is not None and column in run.epochs
+            if len(line := run.epochs[column].dropna())
         }
-        lines = {style: line for style, line in lines.items() if len(line)}
         if not lines:
             continue
         epochs = [float(epoch) for line in lines.values() for epoch in line.index]
@@ -73,11 +73,11 @@ def history_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
             plot.line(*_thin(line.index, line), f"run-{style}")
             if len(line) == 1:
                 plot.dots(line.index, line, f"run-{style} dot")
-        told = [
+        ends = [
             f"{names[style]} from {number(line.iloc[0])} to {number(line.iloc[-1])}"
             for style, line in lines.items()
         ]
-        charts.append(Chart(title, plot.svg(f"{title}, by epoch: {'; '.join(told)}")))
+        charts.append(Chart(title, plot.svg(f"{title}, by epoch: {'; '.join(ends)}")))
     return charts
 
 
@@ -86,8 +86,8 @@ class Axis(NamedTuple):
 
     Args:
         name: Its title.
-        places: (N,) where each run's value lies, 0 below … 1 above.
-        ticks: Places and what stands there.
+        places: (N,) of the runs' values, 0 below … 1 above.
+        ticks: Places and the words there.
     """
 
     name: str
@@ -96,14 +96,14 @@ class Axis(NamedTuple):
 
 
 def parallel(axes: Sequence[Axis], names: Sequence[str], label: str) -> str:
-    """Draws parallel coordinates, a line a run, coloured by its place on the last axis.
+    """Draw parallel coordinates, a line a run, coloured by its place on the last axis.
 
     The best runs are drawn last, so that they lie above, and the best of all is bold.
 
     Args:
         axes: At least two; the last is the score.
         names: (N,) of the runs.
-        label: What the chart shows, for those who can't see it.
+        label: The chart in words, for those who can't see it.
 
     Returns:
         SVG.
@@ -126,16 +126,13 @@ def parallel(axes: Sequence[Axis], names: Sequence[str], label: str) -> str:
         for place, words in axis.ticks.items():
             y = TOP + (1 - place) * HEIGHT
             parts.append(f'<path class="axis" d="M{x} {y:.1f}h-5"/>')
-            parts.append(_text(x - 9, y + 4, words, "end", "tick halo"))
-    return (
-        f'<svg class="plot parallel" role="img" aria-label="{escape(label)}" '
-        f'viewBox="0 0 {width} {height}" style="min-width:{0.75 * width:g}px;'
-        f'max-width:{1.25 * width:g}px">{"".join(parts)}</svg>'
-    )
+            parts.append(text(x - 9, y + 4, words, "end", "tick halo"))
+    style = f"min-width:{0.75 * width:g}px;max-width:{1.25 * width:g}px"
+    return drawing("plot parallel", label, (width, height), "".join(parts), style)
 
 
 def colour(share: float) -> str:
-    """The colour of a place 0 … 1 on the scale of scores.
+    """Return the colour of a place 0 … 1 on the scale of scores.
 
     >>> colour(0.0), colour(1.0)
     ('#3476c4', '#d6541e')
@@ -143,14 +140,6 @@ def colour(share: float) -> str:
     steps = np.linspace(0, 1, len(SCALE))
     mixed = [round(float(np.interp(share, steps, channel))) for channel in SCALE.T]
     return "#" + "".join(f"{channel:02x}" for channel in mixed)
-
-
-def bar(share: float) -> str:
-    """A share 0 … 1 as a bar, for a cell of a table that has the number."""
-    return (
-        '<svg class="mark" aria-hidden="true" viewBox="0 0 160 30">'
-        f'<rect class="bar" y="8" width="{160 * share:.1f}" height="14"/></svg>'
-    )
 
 
 def _curve_chart(
@@ -161,47 +150,40 @@ def _curve_chart(
     names: Sequence[str],
     level: str,
 ) -> Chart | None:
-    """One kind of curve of one class; None where no run has it."""
+    """Draw one kind of curve of one class; None where no run has it."""
     key, x, y, title, x_label, figure = kind
     plot = Plot(UNIT, UNIT, x_label, y)
     if key == "roc":
         plot.line(UNIT, UNIT, "c")
-    told = []
+    areas = []
     for style, (found, run) in enumerate(zip(curves, runs, strict=True)):
         curve = (found.get(name) or {}).get(key)
         if curve:
             plot.line(*_thin(curve[x], curve[y]), f"run-{style}")
             value = run.figure(level, figure if run.positive else f"{figure}/{name}").get("value")
-            told.append(names[style] + ("" if value is None else f" {number(value)}"))
-    if not told:
+            areas.append(names[style] + ("" if value is None else f" {number(value)}"))
+    if not areas:
         return None
-    what = "AUROC" if key == "roc" else "average precision"
-    return Chart(
-        f"{title}: {name}", plot.svg(f"{title} of {name}, with the {what}: {'; '.join(told)}")
-    )
+    label = f"{title} of {name}, with the {words_of(figure).title}: {'; '.join(areas)}"
+    return Chart(f"{title}: {name}", plot.svg(label))
 
 
 def _spread(runs: Sequence[Run], level: str, name: str) -> float:
-    """By how much the runs' AUROCs of a class differ; -1 where that isn't known."""
+    """Return the range of the runs' AUROCs of a class; -1 where they aren't known."""
     values = [run.figure(level, f"auroc/{name}").get("value") for run in runs]
     known = [value for value in values if value is not None]
     return max(known) - min(known) if known else -1.0
 
 
 def _thin(x: Any, y: Any) -> tuple[Floats, Floats]:
-    """At most `POINTS` of a line, its ends among them."""
+    """Return at most `POINTS` of a line, its ends among them."""
     x, y = floats(x), floats(y)
     kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).round().astype(int))
     return x[kept], y[kept]
 
 
 def _axis_title(x: float, name: str) -> str:
-    """The name of an axis above it, broken at its last dot where it is long."""
+    """Return the name of an axis above it, broken at its last dot where it is long."""
     head, dot, tail = name.rpartition(".")
     lines = (head + dot, tail) if len(name) > 16 and dot else ("", name)
-    return _text(x, 16, lines[0], "middle", "tick") + _text(x, 34, lines[1], "middle", "name")
-
-
-def _text(x: float, y: float, words: str, anchor: str, style: str) -> str:
-    place = f'x="{x:g}" y="{y:.1f}" text-anchor="{anchor}"'
-    return f'<text class="{style}" {place}>{escape(words)}</text>'
+    return text(x, 16, lines[0], "middle") + text(x, 34, lines[1], "middle", "name")

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medcnn._version import __version__
 from medcnn.errors import UserError
-from medcnn.jobs.atomic_files import write_text
 from medcnn.jobs.progress import saying
 from medcnn.report.comparison.figures import CLASSES, STYLES, curve_charts, history_charts
 from medcnn.report.comparison.paired_tests import (
@@ -18,30 +16,41 @@ from medcnn.report.comparison.paired_tests import (
     paired_tests,
 )
 from medcnn.report.comparison.seeds import seed_table
-from medcnn.report.comparison.sweep import differing, in_words
-from medcnn.report.comparison.sweep_section import SweepSection, is_sweep, sweep_section
+from medcnn.report.comparison.sweep import differing
+from medcnn.report.comparison.sweep_section import is_sweep, sweep_section
 from medcnn.report.comparison.tables import (
     SURE,
-    better,
     difference_table,
     figure_table,
     figures_there,
+    setting_table,
 )
-from medcnn.report.pages import environment
-from medcnn.report.privacy import without_paths
-from medcnn.report.runs import Run, distinct_names, read_run
-from medcnn.report.words import listed, number, words_of
+from medcnn.report.pages import write_page
+from medcnn.report.runs import Run, check_finished, read_run
+from medcnn.report.words import in_words, listed, number, words_of
 
-TOLD = 4  # pairs that differ which the summary names
+MOST_PAIRS = 4  # that differ and are named in the summary
+SECTIONS = {
+    "sweep": "What was varied",
+    "seeds": "Over the seeds",
+    "figures": "Figures",
+    "differences": "Differences",
+    "settings": "Settings",
+    "curves": "Curves",
+    "training": "Training",
+    "how": "How it was made",
+}
+FACTS = {"task": "task is", "class_names": "classes are", "positive": "positive class is"}
+OPTIONAL = ("sweep", "seeds", "curves", "training")  # sections that may be empty
 
 
 @saying("comparison")
 def write_comparison(runs: Sequence[Path], out: Path, *, notes: Sequence[str] = ()) -> Path:
-    """Writes a page that compares finished runs; it holds all it needs.
+    """Write a page that compares finished runs; it holds all it needs.
 
     More runs than lines can tell apart, and the jobs of a sweep, are sorted by their validation
-    score. Then the page shows what was varied and how much it matters, and its curves and paired
-    tests are those of the best six.
+    score. Then the page shows which values were varied and how much they matter, and its curves and
+    paired tests are those of the best six.
 
     Args:
         runs: Directories of at least two runs of one task and the same classes.
@@ -56,31 +65,33 @@ def write_comparison(runs: Sequence[Path], out: Path, *, notes: Sequence[str] = 
     """
     if len({path.resolve() for path in runs}) < max(2, len(runs)):
         raise UserError("runs: a comparison needs at least two runs, each of them once")
+    for path in runs:
+        check_finished(path)
     read = [read_run(path) for path in runs]
     check_comparable(read)
-    page = (
-        environment()
-        .get_template("compare_page.html.j2")
-        .render(**_content(read), notes=notes, version=__version__)
-    )
-    write_text(out, page)
-    return out
+    return write_page(out, "compare_page.html.j2", {**_content(read), "notes": notes})
+
+
+def distinct_names(runs: Sequence[Run]) -> list[str]:
+    """Return the names of runs' folders, with a number where two of them are the same."""
+    names = [run.name for run in runs]
+    return [
+        f"{name} ({names[: k + 1].count(name)})" if names.count(name) > 1 else name
+        for k, name in enumerate(names)
+    ]
 
 
 def check_comparable(runs: Sequence[Run]) -> None:
     """Raise UserError unless all runs have one task, the same classes, and a level in common."""
     first = runs[0]
     for run in runs[1:]:
-        wrong = ""
-        if run.task != first.task:
-            wrong = f"its task is {run.task}, not {first.task}"
-        elif run.class_names != first.class_names:
-            theirs, ours = (", ".join(one.class_names) for one in (run, first))
-            wrong = f"its classes are {theirs}, not {ours}"
-        elif run.positive != first.positive:
-            wrong = f"its positive class is {run.positive}, not {first.positive}"
-        if wrong:
-            raise UserError(f"{run.path} can't be compared with {first.path}: {wrong}")
+        for key, what in FACTS.items():
+            theirs, ours = getattr(run, key), getattr(first, key)
+            if theirs != ours:
+                raise UserError(
+                    f"{run.path} can't be compared with {first.path}: its {what} "
+                    f"{in_words(theirs)}, not {in_words(ours)}"
+                )
     if not _levels(runs):
         raise UserError(
             f"{first.path} and the others can't be compared: there is no level (image, study, "
@@ -89,12 +100,11 @@ def check_comparable(runs: Sequence[Run]) -> None:
 
 
 def _levels(runs: Sequence[Run]) -> list[str]:
-    """The levels that all runs have."""
+    """Return the levels that all runs have."""
     return [name for name in runs[0].levels if all(name in run.levels for run in runs)]
 
 
 def _content(runs: list[Run]) -> dict[str, Any]:
-    """What the template shows."""
     sweep = None
     if is_sweep(runs):
         runs = sorted(runs, key=lambda run: math.inf if run.score is None else -run.score)
@@ -104,9 +114,9 @@ def _content(runs: list[Run]) -> dict[str, Any]:
     shown, shown_names, levels = runs[:STYLES], names[:STYLES], _levels(runs)
     paired = paired_tests(shown, shown_names)
     classes = len(runs[0].class_names)
-    return {
+    content = {
         "title": f"Comparison of {len(runs)} runs",
-        "summary": _summary(runs, names, paired, sweep),
+        "summary": _summary(runs, names, paired, sweep=sweep is not None),
         "warnings": _warnings(runs, names),
         "names": shown_names,
         "total": len(runs),
@@ -116,30 +126,32 @@ def _content(runs: list[Run]) -> dict[str, Any]:
         "sweep": sweep,
         "paired": paired,
         "differences": difference_table(paired.differences, shown_names),
-        "settings": [(k, list(map(in_words, v))) for k, v in differing(shown).items()],
+        "settings": setting_table(differing(shown), shown_names),
         "curves": curve_charts(shown, shown_names, levels[0]),
         "level": levels[0],
         "curves_of": (CLASSES, classes) if runs[0].positive is None else (1, 1),
-        "history": history_charts(shown, shown_names),
+        "training": history_charts(shown, shown_names),
         "how": _how(runs, paired),
     }
+    sections = {k: title for k, title in SECTIONS.items() if k not in OPTIONAL or content[k]}
+    return content | {"sections": sections}
 
 
 def _warnings(runs: Sequence[Run], names: Sequence[str]) -> list[tuple[str, str]]:
-    """What the evaluations warn of, and of which runs."""
+    """Return the warnings of the evaluations, each with the runs that it is of."""
     found: dict[str, list[str]] = {}
     for run, name in zip(runs, names, strict=True):
-        for note in run.files.evaluation.get("notes") or []:
-            found.setdefault(without_paths(str(note)), []).append(name)
+        for note in run.notes:
+            found.setdefault(note, []).append(name)
     return [
         (note, "all runs" if len(who) == len(runs) else listed(who)) for note, who in found.items()
     ]
 
 
 def _summary(
-    runs: Sequence[Run], names: Sequence[str], paired: Paired, sweep: SweepSection | None
+    runs: Sequence[Run], names: Sequence[str], paired: Paired, *, sweep: bool
 ) -> list[str]:
-    """What was compared and what came out, in sentences."""
+    """Return the comparison and its result in sentences."""
     first, figure = runs[0], TESTED[runs[0].task][0]
     about = f", positive class {first.positive}" if first.positive else ""
     splits = listed(dict.fromkeys(run.split for run in runs))
@@ -149,18 +161,19 @@ def _summary(
         f"{len(runs)} runs of {article} {first.task} task{about}, tested on the {splits} split of "
         f"{data}."
     ]
-    title = words_of(figure).title
+    words = words_of(figure)
     values = {n: run.figure(_levels(runs)[0], figure) for n, run in zip(names, runs, strict=True)}
     known = {name: one["value"] for name, one in values.items() if one.get("value") is not None}
     if sweep and first.score is not None:
-        tested = f"; its {title} in the test is {number(known[names[0]])}" * (names[0] in known)
+        tested = known.get(names[0])
+        beside = "" if tested is None else f"; its {words.title} in the test is {number(tested)}"
         sentences.append(
-            f"The highest validation score ({number(first.score)}) is that of {names[0]}{tested}."
+            f"The highest validation score ({number(first.score)}) is that of {names[0]}{beside}."
         )
     elif known:
-        best = max(known, key=lambda name: better(figure) * known[name])
-        extreme = "highest" if better(figure) > 0 else "lowest"
-        sentences.append(f"The {extreme} {title} ({number(known[best])}) is that of {best}.")
+        best = max(known, key=lambda name: words.way * known[name])
+        extreme = "highest" if words.way > 0 else "lowest"
+        sentences.append(f"The {extreme} {words.title} ({number(known[best])}) is that of {best}.")
     if len(runs) > STYLES:
         sentences.append(
             f"Curves, differences and settings are shown of the {STYLES} runs with the highest "
@@ -170,18 +183,18 @@ def _summary(
 
 
 def _verdict(paired: Paired, names: Sequence[str], figure: str) -> list[str]:
-    """Which pairs differ in the figure to decide by."""
+    """Return the pairs that differ in the figure to decide by, in a sentence."""
     pairs = [d for d in paired.differences if d.figure == figure and not math.isnan(d.corrected)]
     title, apart = words_of(figure).title, [d for d in pairs if d.corrected < SURE]
     if not pairs:
         return []
     if not apart:
         return [f"On the same images no two of them differ in {title} beyond chance."]
-    told = [_higher(d, names) for d in apart]
-    more = [f"{len(told) - TOLD} more"] if len(told) > TOLD else []
+    named = [_higher(d, names) for d in apart[:MOST_PAIRS]]
+    more = [f"{len(apart) - MOST_PAIRS} more"] if len(apart) > MOST_PAIRS else []
     return [
         f"On the same images {len(apart)} of {len(pairs)} pairs differ in {title} beyond chance: "
-        f"{'; '.join([*told[:TOLD], *more])}."
+        f"{'; '.join([*named, *more])}."
     ]
 
 
@@ -192,12 +205,8 @@ def _higher(one: Difference, names: Sequence[str]) -> str:
 
 
 def _how(runs: Sequence[Run], paired: Paired) -> list[tuple[str, str]]:
-    """How intervals and tests were made."""
-    made = runs[0].files.evaluation.get("intervals") or {}
-    intervals = [
-        (f"Interval of {'all other figures' if k == '*' else words_of(k).title}", str(v))
-        for k, v in made.items()
-    ]
+    """Return the ways in which intervals and tests were made."""
+    intervals = [(f"Interval of {title}", how) for title, how in runs[0].intervals]
     if not paired.differences:
         return intervals
     binary = runs[0].positive is not None

@@ -1,7 +1,6 @@
 """Paired tests between runs that tested the same images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -10,9 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medcnn.errors import UserError
+from medcnn.evaluation.comparison import compare_auroc, holm, mcnemar
 from medcnn.evaluation.predictions import Predictions, read_predictions
 from medcnn.evaluation.resampling import Drawn, differences, draw
 from medcnn.report.runs import Run
+from medcnn.report.svg import floats
 
 RESAMPLES = 2_000
 TESTED = {  # the first is the one to decide by
@@ -24,8 +25,7 @@ TESTED = {  # the first is the one to decide by
 }
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """A figure of one run less that of another, on the same images; NaN where undefined.
 
     Args:
@@ -50,12 +50,12 @@ class Difference:
 
 
 class Paired(NamedTuple):
-    """What paired tests found.
+    """Results of paired tests.
 
     Args:
         differences: Of all pairs of runs that tested the same images.
         reasons: Sentences on pairs and runs that can't be compared so.
-        clustered: Whether patients have several images, so that images aren't independent.
+        clustered: True where patients have several images, which then aren't independent.
     """
 
     differences: list[Difference]
@@ -64,7 +64,7 @@ class Paired(NamedTuple):
 
 
 def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
-    """Compares each run with each other one, image by image.
+    """Compare each run with each other one, image by image.
 
     AUROC of a binary task by the paired test of DeLong, accuracy by McNemar's where each patient
     has one image, all others by a bootstrap over patients with the same resamples for both runs.
@@ -73,7 +73,7 @@ def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
 
     Args:
         runs: Of one task and the same classes.
-        names: What they are called.
+        names: Of the runs.
     """
     tested, notes = zip(*map(_read, runs, names), strict=True)
     found: list[Difference] = []
@@ -97,7 +97,7 @@ def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
 
 
 def _read(run: Run, name: str) -> tuple[Predictions | None, str]:
-    """Predictions whose labels are known, sorted by image; or why there are none."""
+    """Read predictions whose labels are known, sorted by image; or the reason for none."""
     try:
         predictions = read_predictions(
             run.path / "predictions.csv",
@@ -115,7 +115,7 @@ def _read(run: Run, name: str) -> tuple[Predictions | None, str]:
 
 
 def _keys(predictions: Predictions) -> pd.MultiIndex:
-    """Image and patient of each sample; slices of one file are told apart by their order."""
+    """Return image and patient of each sample, and of slices of one file their order."""
     table = predictions.table[["image", "patient"]].fillna("").astype(str)
     return pd.MultiIndex.from_frame(
         table.assign(slice=table.groupby(["image", "patient"]).cumcount())
@@ -123,7 +123,7 @@ def _keys(predictions: Predictions) -> pd.MultiIndex:
 
 
 def _apart(a: Predictions, b: Predictions, names: tuple[str, str]) -> str:
-    """Why two runs can't be compared image by image; empty where they can."""
+    """Return the reason against comparing two runs image by image; empty without one."""
     first, second = _keys(a), _keys(b)
     who = f"{names[0]} and {names[1]}"
     if not first.equals(second):
@@ -138,7 +138,7 @@ def _apart(a: Predictions, b: Predictions, names: tuple[str, str]) -> str:
 
 
 def _drawn(one: Predictions, patients: NDArray[Any]) -> Drawn:
-    """Figures of a run in resamples that are those of all runs with the same images."""
+    """Return figures of a run in resamples, the same for all runs with the same images."""
     return draw(
         one.probs, one.labels, one.decisions, patients,
         task=one.task, class_names=one.class_names, positive=one.positive, resamples=RESAMPLES,
@@ -148,8 +148,6 @@ def _drawn(one: Predictions, patients: NDArray[Any]) -> Drawn:
 def _pair(
     a: Predictions, b: Predictions, places: tuple[int, int], by_bootstrap: Mapping[str, Any]
 ) -> list[Difference]:
-    from medcnn.evaluation.comparison import compare_auroc, mcnemar
-
     groups = a.patients if a.clustered else None
     results: dict[str, Sequence[Any]] = dict(by_bootstrap)
     if a.single is not None:
@@ -160,23 +158,17 @@ def _pair(
     if a.labels.ndim == 1 and groups is None:
         results["accuracy"] = mcnemar(a.decisions == a.labels, b.decisions == b.labels)
     return [
-        Difference(*places, name, *(_number(value) for value in results[name][:4]))
+        Difference(*places, name, *floats(results[name][:4]).tolist())
         for name in TESTED[a.task]
         if name in results
     ]
 
 
 def _corrected(found: Sequence[Difference]) -> list[Difference]:
-    """With p-values corrected over the pairs, figure by figure."""
-    from medcnn.evaluation.comparison import holm
-
+    """Return differences with p-values corrected over the pairs, figure by figure."""
     by_place: dict[int, float] = {}
     for name in dict.fromkeys(one.figure for one in found):
         places = [place for place, one in enumerate(found) if one.figure == name]
         p_values = holm(np.array([found[place].p for place in places]))
         by_place |= dict(zip(places, map(float, p_values), strict=True))
-    return [replace(one, corrected=by_place[place]) for place, one in enumerate(found)]
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+    return [one._replace(corrected=by_place[place]) for place, one in enumerate(found)]

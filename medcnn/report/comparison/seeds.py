@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
-from medcnn.report.comparison.sweep import differing, in_words
-from medcnn.report.comparison.tables import Cell, Row, Table, columns_of, figures_there
-from medcnn.report.runs import Run, flat
-from medcnn.report.words import mean_and_spread
+from medcnn.report.comparison.sweep import differing, flat
+from medcnn.report.comparison.tables import columns_of, figures_there
+from medcnn.report.runs import Run
+from medcnn.report.tables import Cell, Row, Table
+from medcnn.report.words import in_words, mean_and_spread
 
 SEED = "seed"  # of weights, order and augmentation; that of the splits draws other test images
 
 
 def seed_table(runs: Sequence[Run], level: str) -> Table | None:
-    """A row for each set of runs that differ in nothing but their seed, as far as the config tells.
+    """Return a row for each set of runs whose configs differ in nothing but the seed.
 
     Args:
         runs: Of one task.
@@ -24,19 +25,19 @@ def seed_table(runs: Sequence[Run], level: str) -> Table | None:
     """
     groups: dict[str, dict[Any, Run]] = {}  # by settings, then by seed
     for run in runs:
-        settings = {key: value for key, value in flat(run.files.config) if key != SEED}
+        settings = {key: value for key, value in flat(run.config) if key != SEED}
         same = groups.setdefault(repr(sorted(settings.items(), key=str)), {})
-        same.setdefault(run.files.config.get(SEED), run)  # not the same training twice
+        same.setdefault(run.config.get(SEED), run)  # not the same training twice
     several = [list(group.values()) for group in groups.values() if len(group) > 1]
     if not several:
         return None
     figures = figures_there(runs, [level])
-    told = differing([group[0] for group in several]) if len(several) > 1 else {}
+    others = differing([group[0] for group in several]) if len(several) > 1 else {}
     rows = []
     for place, group in enumerate(several):
-        facts = [f"{key}={in_words(v[place])}" for key, v in told.items() if key != SEED]
+        facts = [f"{key}={in_words(v[place])}" for key, v in others.items() if key != SEED]
         values = ([run.figure(level, name).get("value") for run in group] for name in figures)
         cells = [Cell(*mean_and_spread(each)) for each in values]
-        rows.append(Row(f"{len(group)} seeds", ", ".join(facts), cells))
+        rows.append(Row(f"{len(group)} seeds", cells, ", ".join(facts)))
     caption = f"By {level}: mean ± standard deviation, lowest … highest"
-    return Table(caption, "runs", columns_of(figures), rows, "")
+    return Table(caption, columns_of(figures), rows, "runs")

@@ -1,6 +1,5 @@
 """One table that compares the runs of a sweep."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,13 +9,15 @@ import pandas as pd
 
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import replacing
+from medcnn.report.comparison.sweep import key_and_value
+from medcnn.report.runs import read_json
 
 METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 REGRESSION = ("r2", "mae", "rmse")
 
 
 def summary_table(run_dirs: Iterable[Path]) -> pd.DataFrame:
-    """Compares runs.
+    """Return a table that compares runs.
 
     Args:
         run_dirs: Folders with a ``status.json`` and, where the run got that far, a
@@ -25,7 +26,7 @@ def summary_table(run_dirs: Iterable[Path]) -> pd.DataFrame:
     Returns:
         One row a run, sorted by folder name (2 before 10): ``run``, ``state``, one column for each
         overridden key, ``test_auroc``, ``test_accuracy``, ``test_sensitivity``,
-        ``test_specificity``, ``seconds`` and ``error``. What isn't known is missing (NaN or None).
+        ``test_specificity``, ``seconds`` and ``error``. Unknown values are missing (NaN or None).
         Regressions have ``test_r2``, ``test_mae`` and ``test_rmse`` instead.
         A folder without a readable ``status.json`` has the state "unknown".
     """
@@ -39,7 +40,7 @@ def summary_table(run_dirs: Iterable[Path]) -> pd.DataFrame:
 
 
 def write_summary(sweep_dir: Path) -> Path:
-    """Writes ``summary.csv`` with a row for every run in the sub-folders of a sweep.
+    """Write ``summary.csv`` with a row for every run in the sub-folders of a sweep.
 
     Safe to call from several runs at the same moment: the file is replaced as a whole, and written
     again if a run changed meanwhile, so that the last to write leaves a table that is up to date.
@@ -69,24 +70,14 @@ def _sweep_table(sweep_dir: Path) -> pd.DataFrame:
 
 
 def _row(run_dir: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
-    """The columns before the overrides, the overrides, and the columns after them."""
-    status = _read(run_dir / "status.json")
-    metrics = _read(run_dir / "metrics.json")
+    """Return the columns before the overrides, the overrides, and the columns after them."""
+    status, metrics = (read_json(run_dir / name, {}) for name in ("status.json", "metrics.json"))
     names = REGRESSION if "test/r2" in metrics else METRICS if metrics else ()
     results = {f"test_{name}": _value(metrics, f"test/{name}") for name in names}
-    overrides = dict(_split(override) for override in status.get("overrides") or [])
+    overrides = dict(map(key_and_value, status.get("overrides") or []))
     first = {"run": run_dir.name, "state": status.get("state", "unknown")}
     last = {"seconds": status.get("seconds"), "error": status.get("error")}
     return first, overrides, {**results, **last}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where the file is missing or damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _value(metrics: Mapping[str, Any], key: str) -> float | None:
@@ -94,13 +85,7 @@ def _value(metrics: Mapping[str, Any], key: str) -> float | None:
     return figure.get("value") if isinstance(figure, dict) else None
 
 
-def _split(override: str) -> tuple[str, str]:
-    """``+model.depth=18`` as ("model.depth", "18"), ``~logger`` as ("logger", "(removed)")."""
-    key, equals, value = override.partition("=")
-    return key.lstrip("+~"), value.strip("'") if equals else "(removed)"
-
-
 def _natural_order(path: Path) -> list[tuple[bool, int, str]]:
-    """Sorts run2 before run10."""
+    """Return a key that sorts run2 before run10."""
     parts = re.findall(r"\d+|\D+", path.name)
     return [(not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in parts]

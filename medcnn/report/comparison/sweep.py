@@ -1,32 +1,34 @@
-"""What was varied over the runs of a sweep, and how much each of it matters."""
+"""The values that a sweep varied, and how much each of them matters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from medcnn.report import privacy
 from medcnn.report.comparison.figures import Axis
-from medcnn.report.privacy import config as without_persons
-from medcnn.report.runs import OF_ONE_MACHINE, Run, flat
+from medcnn.report.runs import Run
 from medcnn.report.svg import Floats, ticks
+from medcnn.report.words import in_words, shorten
 
 FEWEST, HINT = 5, 30  # runs for an importance at all, and for one that is more than a hint
 AXES = 6  # of parallel coordinates, beside the score
 FEW_VALUES, CLOSE = 5, 0.055  # values that are all written; words nearer to each other overlap
 WIDE = 30  # ratio of the largest to the smallest value from which an axis is logarithmic
 TREES, REPEATS = 100, 10
+OF_ONE_MACHINE = (*privacy.HIDDEN_GROUPS, "resume", "overwrite", "trust")  # keys of a config
 
 Varied = dict[str, list[Any]]
 
 
 class Importance(NamedTuple):
-    """How much the values that were varied matter for the validation score.
+    """The importance of the values that were varied for the validation score.
 
     Args:
         shares: Of each value, 0 … 1, in all 1 (or 0 where none matters), the largest first.
         explained: The share of the score's variance that the forest explains in runs that its trees
             haven't seen; at most 1, not above 0 where it has learnt nothing.
-        runs: How many it rests on.
+        runs: Number of runs that it rests on.
     """
 
     shares: dict[str, float]
@@ -35,25 +37,25 @@ class Importance(NamedTuple):
 
 
 def differing(runs: Sequence[Run]) -> Varied:
-    """The settings that differ between runs, by key the value in each run; None where it has none.
+    """Return the settings that differ between runs, by key the value in each run, None for none.
 
-    What may not be shown, as a path, is replaced by a word and a number. Versions of libraries are
-    among them as ``version of <library>``.
+    Paths and names are replaced by a word and a number. Versions of libraries are among them as
+    ``version of <library>``.
     """
-    every = [{**dict(flat(run.files.config)), **_versions(run)} for run in runs]
+    every = [{**dict(flat(run.config)), **_versions(run)} for run in runs]
     keys = dict.fromkeys(key for settings in every for key in settings)
     found = {key: [settings.get(key) for settings in every] for key in keys}
     return {key: _shown(key, v) for key, v in found.items() if len(set(map(repr, v))) > 1}
 
 
 def varied(runs: Sequence[Run]) -> Varied:
-    """What a sweep varied: keys of the command line, else settings that differ.
+    """Return the values that a sweep varied: keys of the command line, else settings that differ.
 
     A choice of a group, ``model=lenet``, stands for all settings that come with it.
     """
-    every = [dict(map(_split, run.files.status.get("overrides") or [])) for run in runs]
+    every = [dict(map(key_and_value, run.status.get("overrides") or [])) for run in runs]
     keys = dict.fromkeys(key for overrides in every for key in overrides)
-    set_ = [dict(flat(run.files.config)) for run in runs]
+    set_ = [dict(flat(run.config)) for run in runs]
     found = {
         key: [o.get(key, s.get(key)) for o, s in zip(every, set_, strict=True)]
         for key in keys
@@ -63,8 +65,33 @@ def varied(runs: Sequence[Run]) -> Varied:
     return chosen or _one_of_those_that_go_together(differing(runs))
 
 
+def flat(node: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Return the values of a config by dotted keys, without those that concern one machine alone.
+
+    >>> dict(flat({"model": {"depth": 18}, "paths": {"run": "x"}, "seed": 0}))
+    {'model.depth': 18, 'seed': 0}
+    """
+    for key, value in node.items():
+        if not prefix and key in OF_ONE_MACHINE:
+            continue
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def key_and_value(override: str) -> tuple[str, str]:
+    """Return the key and the value of an override.
+
+    >>> key_and_value("+model.depth='18'"), key_and_value("~logger")
+    (('model.depth', '18'), ('logger', '(removed)'))
+    """
+    key, equals, value = str(override).partition("=")
+    return key.lstrip("+~"), value.strip("'") if equals else "(removed)"
+
+
 def importance(settings: Varied, scores: Sequence[float | None]) -> Importance | None:
-    """How much each varied value matters, by a random forest and shuffled columns.
+    """Return how much each varied value matters, by a random forest and shuffled columns.
 
     In the manner of functional ANOVA (F. Hutter, H. Hoos, K. Leyton-Brown, "An efficient approach
     for assessing hyperparameter importance", 2014): a random forest predicts the score from the
@@ -96,7 +123,7 @@ def importance(settings: Varied, scores: Sequence[float | None]) -> Importance |
 
 
 def axes(settings: Varied, scores: Sequence[float], best_first: Sequence[str]) -> list[Axis]:
-    """The axes of parallel coordinates: the most important values, then the score.
+    """Return the axes of parallel coordinates: the most important values, then the score.
 
     Args:
         settings: Of `varied`.
@@ -112,7 +139,7 @@ def axes(settings: Varied, scores: Sequence[float], best_first: Sequence[str]) -
 
 
 def as_number(value: Any) -> float | None:
-    """The number that a value is or that its text means; None of others, truth values among them.
+    """Return a value or its text as a number; None for others, truth values among them.
 
     >>> as_number("1e-3"), as_number(True), as_number("adam")
     (0.001, None, None)
@@ -126,31 +153,16 @@ def as_number(value: Any) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def in_words(value: Any) -> str:
-    """A value of a config as text."""
-    if isinstance(value, list):
-        return ", ".join(map(in_words, value)) or "none"
-    if value is None or isinstance(value, bool):
-        return {None: "–", True: "yes", False: "no"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _versions(run: Run) -> dict[str, Any]:
-    libraries = run.files.environment.get("libraries")
+    libraries = run.environment.get("libraries")
     known = libraries if isinstance(libraries, Mapping) else {}
     return {f"version of {name}": version for name, version in known.items()}
 
 
-def _split(override: str) -> tuple[str, Any]:
-    """``+model.depth=18`` as ("model.depth", "18")."""
-    key, equals, value = str(override).partition("=")
-    return key.lstrip("+~"), value.strip("'") if equals else "removed"
-
-
 def _shown(key: str, values: Sequence[Any]) -> list[Any]:
-    """Values as they may be shown; those that then look alike get a number."""
+    """Return values without persons and paths; those that are then alike get a number."""
     name = key.rpartition(".")[2]
-    shown = [without_persons({name: value}).get(name) for value in values]
+    shown = [privacy.config({name: value}).get(name) for value in values]
     raw = list(dict.fromkeys(map(repr, values)))
     if len(set(map(repr, shown))) == len(raw):
         return shown
@@ -158,7 +170,7 @@ def _shown(key: str, values: Sequence[Any]) -> list[Any]:
 
 
 def _one_of_those_that_go_together(settings: Varied) -> Varied:
-    """Of settings that say the same of which runs are alike the first; versions left out."""
+    """Return the first of settings that group the runs in the same way; versions left out."""
     kept: Varied = {}
     seen = set()
     for key, values in settings.items():
@@ -173,7 +185,7 @@ def _one_of_those_that_go_together(settings: Varied) -> Varied:
 
 
 def _encoded(values: Sequence[Any]) -> Floats:
-    """Values as numbers for a tree, which looks at their order alone."""
+    """Return values as numbers for a tree, to which their order alone matters."""
     numbers = [as_number(value) for value in values]
     if all(number is not None for number in numbers):
         return np.array(numbers, float)
@@ -185,7 +197,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
 
 
 def _axis(key: str, values: Sequence[Any]) -> Axis:
-    """Of numbers along a line, wide ranges by their logarithm; of other values at even steps."""
+    """Return an axis of numbers, wide ranges by their logarithm; of other values in even steps."""
     numbers = [as_number(value) for value in values]
     known = np.array([n for n in numbers if n is not None])
     if len(known) == len(values):
@@ -195,11 +207,11 @@ def _axis(key: str, values: Sequence[Any]) -> Axis:
     steps = np.linspace(0, 1, len(texts)) if len(texts) > 1 else np.array([0.5])
     where = dict(zip(texts, steps.tolist(), strict=True))
     places = np.array([where[in_words(value)] for value in values])
-    return Axis(key, places, {place: _short(text) for text, place in where.items()})
+    return Axis(key, places, {place: shorten(text, 14) for text, place in where.items()})
 
 
 def _number_axis(key: str, values: Floats, *, logarithmic: bool) -> Axis:
-    """Along the line from the smallest to the largest value, with both and round ones between."""
+    """Return an axis from the smallest to the largest value, with round ones between."""
     low, high = float(values.min()), float(values.max())
     if low == high:
         return Axis(key, np.full(len(values), 0.5), {0.5: f"{low:.3g}"})
@@ -220,13 +232,9 @@ def _number_axis(key: str, values: Floats, *, logarithmic: bool) -> Axis:
 
 
 def _apart(words: dict[float, str]) -> dict[float, str]:
-    """Ticks from 0 to 1 without those whose words would lie on others; the ends stay."""
+    """Return ticks from 0 to 1 without those whose words would lie on others; the ends stay."""
     kept = {0.0: words[0.0]}
     for place, text in words.items():
         if place == 1.0 or (place - max(kept) >= CLOSE and place <= 1 - CLOSE):
             kept[place] = text
     return kept
-
-
-def _short(text: str, most: int = 14) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

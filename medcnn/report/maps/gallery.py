@@ -6,23 +6,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from medcnn.errors import UserError
-from medcnn.report.figure_files import save_figure
+from medcnn.report.figure_files import Sheet, save_figure
 from medcnn.report.maps.item import GalleryItem, Panel, panel
 from medcnn.report.maps.overlay import (
     HALO,
     OUTLINE,
-    Sheet,
+    colour_bar,
+    draw_caption,
     draw_image,
     draw_overlay,
 )
-from medcnn.report.maps.scale import Scale, colours, is_signed
+from medcnn.report.maps.scale import Scale, is_signed
 
 CELL_WIDTH, GAP, CAPTION = 4.0, 0.1, 0.72  # inches, as all lengths here
 LINE, FOOTER = 0.26, 0.72
@@ -33,7 +33,7 @@ WRONG_FRAME: dict[str, Any] = {"fill": False, "linestyle": "--", "linewidth": 1.
 def gallery(
     items: Iterable[GalleryItem], out: Path, *, title: str, columns: int = 4, scale: Scale = "own"
 ) -> None:
-    """Draws the sheet, 400 pixels a column.
+    """Draw the sheet, 400 pixels a column.
 
     Left the image, right its map over it. The outline of the true lesion is drawn where it is
     known. Wrong decisions have a dashed frame and say so. An empty map isn't painted but labelled.
@@ -45,21 +45,20 @@ def gallery(
         out: The PNG file to write.
         title: Above the sheet.
         columns: Items in a row.
-        scale: What the colours span, see `medcnn.report.maps.overlay.overlay`: of each map its own
-            values up to the maximum ("own", "signed"), or of all the same (low, high).
+        scale: The span of the colours, see `medcnn.report.maps.overlay.overlay`: of each map its
+            own values up to the maximum ("own", "signed"), or of all the same (low, high).
 
     Raises:
         UserError: No items, fewer than one column, a scale of another kind, or an image, map and
             mask that differ in shape.
     """
-    figure = gallery_figure(items, title=title, columns=columns, scale=scale)
-    save_figure(figure, out)
+    save_figure(gallery_figure(items, title=title, columns=columns, scale=scale), out)
 
 
 def gallery_figure(
     items: Iterable[GalleryItem], *, title: str, columns: int = 4, scale: Scale = "own"
 ) -> Figure:
-    """The sheet of `gallery`, not yet in a file."""
+    """Return the sheet of `gallery`, not yet in a file."""
     panels = [panel(item, scale) for item in items]
     if not panels or columns < 1:
         raise UserError(f"gallery: nothing to draw ({len(panels)} items in {columns} columns)")
@@ -71,7 +70,7 @@ def gallery_figure(
     lines = textwrap.wrap(title, width=int(size_x / 0.13)) or [""]
     header = 0.25 + LINE * len(lines)
     size = (size_x, header + rows * cell + FOOTER)
-    sheet = Sheet.of(*size)
+    sheet = Sheet(*size)
     for index, shown in enumerate(panels):
         row, column = divmod(index, columns)
         x, y = column * CELL_WIDTH, size[1] - header - row * cell
@@ -82,18 +81,14 @@ def gallery_figure(
 
 
 def _draw_item(
-    sheet: Sheet,
-    shown: Panel,
-    corner: tuple[float, float],
-    picture: float,
-    scale: Scale,
+    sheet: Sheet, shown: Panel, corner: tuple[float, float], picture: float, scale: Scale
 ) -> None:
-    """Draws an item below and right of its upper left corner (inches)."""
+    """Draw an item below and right of its upper left corner (inches)."""
     x, y = corner
     left, bottom = x + GAP, y - CAPTION - picture
     draw_image(sheet.axes(left, bottom, PICTURE, picture), shown)
     draw_overlay(sheet.axes(left + PICTURE + GAP, bottom, PICTURE, picture), shown, scale)
-    _caption(sheet, shown, left, y)
+    draw_caption(sheet, shown, shown.note, (left, y), CELL_WIDTH - 2 * GAP, fontsize=9)
     if shown.wrong:
         frame = Rectangle(
             ((x + 0.3 * GAP) / sheet.size[0], (bottom - 0.6 * GAP) / sheet.size[1]),
@@ -104,32 +99,18 @@ def _draw_item(
         sheet.figure.add_artist(frame)
 
 
-def _caption(sheet: Sheet, shown: Panel, left: float, top: float) -> None:
-    style = {"fontsize": 9, "va": "top"}
-    for k, line in enumerate(shown.captions):
-        sheet.text(left, top - 0.08 - 0.2 * k, line, **style)
-    right = left + CELL_WIDTH - 2 * GAP
-    sheet.text(right, top - 0.28, shown.note, ha="right", color="#555555", **style)
-    if shown.wrong:
-        sheet.text(right, top - 0.48, "wrong", ha="right", weight="bold", **style)
-
-
 def _draw_title(sheet: Sheet, lines: list[str]) -> None:
     style = {"fontsize": 14, "weight": "bold", "va": "top", "linespacing": LINE * 72 / 14 / 1.2}
     sheet.text(GAP, sheet.size[1] - 0.12, "\n".join(lines), **style)
 
 
 def _draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale) -> None:
-    """At the foot: the scale of the maps, and what outline and frame mean."""
+    """Draw the scale of the maps at the foot, and the meaning of outline and frame."""
     low, high, meaning = _ends(scale)
     style = {"fontsize": 10, "va": "center"}
     start = GAP + 0.1 + 0.1 * len(low)  # where the bar begins
     sheet.text(GAP, 0.51, low, **style)
-    bar = sheet.axes(start, 0.43, 1.8, 0.16)
-    bar.set_facecolor("0.5")
-    bar.set_xticks([])
-    bar.set_yticks([])
-    bar.imshow(np.linspace(0, 1, 257)[None], cmap=colours(is_signed(scale)), aspect="auto")
+    colour_bar(sheet, (start, 0.43), 1.8, scale)
     sheet.text(start + 1.9, 0.51, f"{high}    {meaning}", **style)
     handles: list[Artist] = []
     if any(shown.mask is not None and shown.mask.any() for shown in panels):
@@ -145,10 +126,9 @@ def _draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale) -> None:
 
 
 def _ends(scale: Scale) -> tuple[str, str, str]:
-    """What stands at the two ends of the bar, and what its colours are."""
-    if scale == "own":
-        return "0", "max", "importance (each map has a scale of its own)"
+    """Return the words at the two ends of the bar, and the meaning of its colours."""
     what = "evidence against and for the class" if is_signed(scale) else "importance"
     if isinstance(scale, str):
-        return "−max", "max", f"{what} (each map has a scale of its own)"
+        low = "−max" if scale == "signed" else "0"
+        return low, "max", f"{what} (each map has a scale of its own)"
     return f"{scale[0]:.3g}", f"{scale[1]:.3g}", f"{what} (raw values, one scale for all maps)"

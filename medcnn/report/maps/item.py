@@ -1,4 +1,4 @@
-"""An image with its map and what was decided, and the slice of it that is drawn."""
+"""An image with its map and its decision, and the slice of it that is drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,23 +8,24 @@ import numpy as np
 from medcnn.errors import UserError
 from medcnn.report.maps.scale import Array, Scale, peak, span
 from medcnn.report.maps.views import View, main_view
+from medcnn.report.words import shorten
 
 LARGEST = 1024  # pixels along the longer side of what is drawn of a picture
 
 
 @dataclass
 class GalleryItem:
-    """An image, its map, and what was decided.
+    """An image, its map, and its decision.
 
     Args:
         image: (H, W) or (H, W, 3) in [0, 1]; of a volume (D, H, W) or (D, H, W, 3).
         map: Raw map, (H, W) or (D, H, W), high for important.
         mask: True on the lesion, of the map's shape; None where it isn't known.
         true: Name of the true class; in regression the true value.
-        predicted: Name of the class that was decided on; in regression the predicted value.
+        predicted: Name of the decided class; in regression the predicted value.
         probability: Of the predicted class, in [0, 1]; None in regression.
-        correct: Whether the decision is right; None where nobody knows, and in regression.
-        name: Which image it is: its row, its file.
+        correct: True for a right decision; None where nobody knows, and in regression.
+        name: Its row and its file.
         spacing: Distance of voxels along each axis of the map; None for the same along all.
         orientation: Of a volume the directions in which D, H and W run, as of
             `medcnn.data.image.ImageSpec`; None where it doesn't say how it lies.
@@ -43,15 +44,14 @@ class GalleryItem:
 
     @property
     def wrong(self) -> bool:
-        """Whether the decision is known to be wrong."""
+        """True where the decision is known to be wrong."""
         return self.correct is not None and not self.correct
 
     @property
     def captions(self) -> tuple[str, str, str]:
-        """A line that names the image, one of the truth and one of the decision."""
-        share = "" if self.probability is None else f" {self.probability:.2f}"
-        true, predicted = (shorten(name) for name in (self.true, self.predicted))
-        return shorten_path(self.name), f"true: {true}", f"predicted: {predicted}{share}"
+        """Its `captions`, as far as a picture has room."""
+        true, predicted = shorten(self.true, 44), shorten(self.predicted, 44)
+        return captions(shorten_path(self.name), true, predicted, self.probability)
 
     @property
     def steps(self) -> Sequence[float]:
@@ -73,13 +73,13 @@ class GalleryItem:
 
 @dataclass
 class Panel:
-    """What is drawn of an item, in two dimensions; it doesn't keep the rest of a volume alive."""
+    """The part of an item that is drawn, in two dimensions, without the rest of a volume."""
 
     image: Array  # (H, W) or (H, W, 3) in [0, 1]
     map: Array  # (H, W), raw
     mask: Array | None
     bounds: tuple[float, float] | None  # raw values at the ends of the colours; None: empty
-    note: str  # which slice of a volume; on a scale shared by all the map's own maximum
+    note: str  # the slice of a volume; on a scale shared by all the map's own maximum
     aspect: float = 1.0  # height of a pixel by its width
     captions: Sequence[str] = ()
     wrong: bool = False
@@ -92,7 +92,7 @@ class Panel:
 
 
 def panel(item: GalleryItem, scale: Scale) -> Panel:
-    """What is drawn of an item; of a volume the axial slice through the map's maximum."""
+    """Return what is drawn of an item; of a volume the axial slice through the map's maximum."""
     item.check()
     bounds = span(item.map, scale)
     if item.map.ndim == 3:
@@ -112,7 +112,7 @@ def panel(item: GalleryItem, scale: Scale) -> Panel:
 def slice_panel(
     item: GalleryItem, view: View, index: int, bounds: tuple[float, float] | None
 ) -> Panel:
-    """One slice of a volume."""
+    """Return one slice of a volume."""
     image, map_ = view.cut(item.image, index).copy(), view.cut(item.map, index).copy()
     mask = None if item.mask is None else view.cut(item.mask, index).copy()
     note = f"slice {index + 1} of {item.map.shape[view.across]}"
@@ -120,13 +120,20 @@ def slice_panel(
     return Panel(image, map_, mask, bounds, note, aspect, item.captions, item.wrong)
 
 
-def shorten(name: str, longest: int = 44) -> str:
-    """A name with its end cut off where it is too long."""
-    return name if len(name) <= longest else name[: longest - 1].rstrip() + "…"
+def captions(
+    name: str, true: str, predicted: str, probability: float | None
+) -> tuple[str, str, str]:
+    """Return a line that names an image, one of the truth and one of the decision.
+
+    >>> captions("row 7", "ill", "well", 0.834)
+    ('row 7', 'true: ill', 'predicted: well 0.83')
+    """
+    share = "" if probability is None else f" {probability:.2f}"
+    return name, f"true: {true}", f"predicted: {predicted}{share}"
 
 
 def shorten_path(name: str, longest: int = 50) -> str:
-    """A name with its middle cut out where it is too long: rows stand first, files last.
+    """Return a name, its middle cut out where it is too long: rows stand first, files last.
 
     >>> shorten_path("row 7 · sub-01/anat/T1w.nii.gz", 22)
     'row 7 · …at/T1w.nii.gz'

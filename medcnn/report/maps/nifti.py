@@ -15,15 +15,15 @@ from medcnn.report.maps.scale import Array
 
 
 def map_to_source(map_: Array, image: Image, spec: ImageSpec) -> Array:
-    """Takes a map from the grid of the network's input back to the grid of the image's file.
+    """Return a map of the network's input on the grid of the image's file.
 
     Trilinear, with antialiasing where the file's voxels are the larger ones. Zero where the network
-    didn't look: beyond its input, and with `ImageSpec.slices` between the slices that were taken.
+    saw nothing: beyond its input, and with `ImageSpec.slices` between the slices that were taken.
 
     Args:
         map_: (D, H, W); of slices (S, H, W), the map of each.
-        image: What `medcnn.data.formats.decode` gave.
-        spec: How it was prepared for the network.
+        image: As of `medcnn.data.formats.decode`.
+        spec: Of its preparation for the network.
 
     Returns:
         float32 of the shape of the file's volume, in its axis order: over it lies `image.affine`.
@@ -52,7 +52,7 @@ def map_to_source(map_: Array, image: Image, spec: ImageSpec) -> Array:
 
 
 def write_nifti(map_: Array, out: Path, *, affine: Array) -> None:
-    """Writes a map as a NIfTI file, to be laid over its image in a viewer.
+    """Write a map as a NIfTI file, to be laid over its image in a viewer.
 
     Args:
         map_: (I, J, K), on the grid of the network's input or of the image's file.

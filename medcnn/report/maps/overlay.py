@@ -1,29 +1,26 @@
-"""An image with its class activation map over it, and what its colours mean."""
+"""An image with its class activation map over it, and a bar of its colours."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from medcnn.data.prepared.geometry import LUMA
-from medcnn.report.figure_files import save_figure
+from medcnn.report.figure_files import Sheet, draw_outline
 from medcnn.report.maps.item import GalleryItem, Panel, panel
-from medcnn.report.maps.scale import Array, Scale, colours, is_signed, meaning
+from medcnn.report.maps.scale import Scale, colours, is_signed, meaning
 
-DPI = 100
 GAP, SIDE = 0.12, 3.4  # inches, as all lengths here: between things, and the width of a picture
-CAPTION, FOOTER, BAR = 0.77, 0.62, (GAP, 0.32, 2.2)  # the last: left and lower edge, width
+CAPTION, FOOTER = 0.77, 0.62
 OUTLINE = "#56e0e0"
 HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.6, foreground="black")]
 
 
 def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
-    """Draws one image, and beside it the same with its map, over a bar of its colours.
+    """Draw one image, and beside it the same with its map, over a bar of its colours.
 
     An image in colour is grey below the map, so that all colour there is the map's. The outline of
     the true lesion is drawn where it is known. An empty map isn't painted but labelled. Of a volume
@@ -33,7 +30,7 @@ def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
     Args:
         item: The image.
         out: The PNG file to write.
-        scale: What the colours span: "own" from 0 to the map's own maximum, what lies below zero
+        scale: The span of the colours: "own" from 0 to the map's own maximum, values below zero
             unpainted; "signed" as far below zero as above, up to the map's own largest absolute
             value; or the same raw values (low, high) in every picture, low being -high for signed
             maps and otherwise not below zero.
@@ -43,58 +40,29 @@ def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
     """
     shown = panel(item, scale)
     tall = SIDE * min(max(shown.ratio, 0.4), 2.5)
-    sheet = Sheet.of(2 * SIDE + 3 * GAP, CAPTION + tall + FOOTER)
+    sheet = Sheet(2 * SIDE + 3 * GAP, CAPTION + tall + FOOTER)
     draw_image(sheet.axes(GAP, FOOTER, SIDE, tall), shown)
     draw_overlay(sheet.axes(SIDE + 2 * GAP, FOOTER, SIDE, tall), shown, scale)
     draw_caption(sheet, item, shown.note)
-    draw_bar(sheet, BAR, shown.bounds, scale)
+    draw_bar(sheet, shown.bounds, scale)
     sheet.save(out)
 
 
-@dataclass
-class Sheet:
-    """A figure on which axes are placed in inches from the lower left corner."""
-
-    figure: Figure
-    size: tuple[float, float]
-
-    @classmethod
-    def of(cls, width: float, height: float) -> Self:
-        """An empty one, white."""
-        size = (width, height)
-        return cls(Figure(figsize=size, dpi=DPI, facecolor="white"), size)
-
-    def save(self, out: Path) -> None:
-        """Writes the PNG file."""
-        save_figure(self.figure, out)
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        """Axes with this lower left corner."""
-        w, h = self.size
-        return self.figure.add_axes((x / w, y / h, width / w, height / h))
-
-    def text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Text as it is, whatever signs it has."""
-        self.figure.text(x / self.size[0], y / self.size[1], text, parse_math=False, **style)
-
-
 def draw_image(axes: Axes, shown: Panel) -> None:
-    """Draws the image, with the outline of its lesion."""
+    """Draw the image, with the outline of its lesion."""
     axes.set_axis_off()
-    show: dict[str, Any] = {
-        "cmap": "gray",
-        "vmin": 0,
-        "vmax": 1,
-        "interpolation": "antialiased",
-        "aspect": shown.aspect,
-    }
-    axes.imshow(shown.image, **show)
+    show: dict[str, Any] = {"vmin": 0, "vmax": 1, "interpolation": "antialiased"}
+    axes.imshow(shown.image, cmap="gray", aspect=shown.aspect, **show)
     if shown.mask is not None and shown.mask.any():
-        _outline(axes, shown.mask)
+        edge = draw_outline(axes, shown.mask, colors=OUTLINE, linewidths=1.4)
+        edge.set_path_effects(HALO)
+        height, width = shown.mask.shape
+        axes.set_xlim(-0.5, width - 0.5)
+        axes.set_ylim(height - 0.5, -0.5)
 
 
 def draw_overlay(axes: Axes, shown: Panel, scale: Scale) -> None:
-    """Draws the image in grey, its map, and the outline of its lesion."""
+    """Draw the image in grey, its map, and the outline of its lesion."""
     grey = shown.image if shown.image.ndim == 2 else shown.image @ np.array(LUMA)
     draw_image(axes, replace(shown, image=grey))
     if shown.bounds is None:
@@ -107,44 +75,56 @@ def draw_overlay(axes: Axes, shown: Panel, scale: Scale) -> None:
     axes.imshow(shown.map, cmap=colours(is_signed(scale)), aspect=shown.aspect, **show)
 
 
-def _outline(axes: Axes, mask: Array) -> None:
-    """The border of the mask, closed where it touches the edge of the image."""
-    padded = np.pad(mask.astype(float), 1)
-    height, width = mask.shape
-    x, y = np.arange(-1, width + 1), np.arange(-1, height + 1)
-    contour = axes.contour(x, y, padded, levels=[0.5], colors=OUTLINE, linewidths=1.4)
-    contour.set_path_effects(HALO)
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
-
-
-def draw_caption(sheet: Sheet, item: GalleryItem, note: str) -> None:
-    """Left what the captions of an item say, right a note, and whether the decision was wrong."""
-    top, right = sheet.size[1], sheet.size[0] - GAP
-    for k, line in enumerate(item.captions):
-        sheet.text(GAP, top - 0.08 - 0.22 * k, line, fontsize=10, va="top")
-    sheet.text(right, top - 0.3, note, fontsize=10, va="top", ha="right", color="#555555")
-    if item.wrong:
-        style = {"va": "top", "ha": "right", "weight": "bold"}
-        sheet.text(right, top - 0.52, "wrong", fontsize=10, **style)
-
-
-def draw_bar(
-    sheet: Sheet, place: Sequence[float], bounds: tuple[float, float] | None, scale: Scale
+def draw_caption(
+    sheet: Sheet,
+    shown: GalleryItem | Panel,
+    note: str,
+    corner: tuple[float, float] | None = None,
+    width: float | None = None,
+    fontsize: int = 10,
 ) -> None:
-    """Draws the bar of colours (left and lower edge, width in inches), and says what they are."""
-    x, y, width = place
+    """Write the captions of an image left, a note right, and below it "wrong" where it is.
+
+    Args:
+        sheet: To write on.
+        shown: The image.
+        note: On what is shown of it.
+        corner: The upper left one; None for that of the sheet.
+        width: Of the caption; None for that of the sheet.
+        fontsize: In points.
+    """
+    x, top = corner or (GAP, sheet.size[1])
+    right, line = x + (width or sheet.size[0] - 2 * GAP), 0.02 * (fontsize + 1)
+    style: dict[str, Any] = {"fontsize": fontsize, "va": "top"}
+    for k, words in enumerate(shown.captions):
+        sheet.text(x, top - 0.08 - line * k, words, **style)
+    style["ha"] = "right"
+    sheet.text(right, top - 0.08 - line, note, color="#555555", **style)
+    if shown.wrong:
+        sheet.text(right, top - 0.08 - 2 * line, "wrong", weight="bold", **style)
+
+
+def draw_bar(sheet: Sheet, bounds: tuple[float, float] | None, scale: Scale) -> None:
+    """Draw the bar of colours at the foot of a sheet, and write what they mean."""
+    x, y, width = GAP, 0.32, 2.2
     style = {"fontsize": 9, "va": "center"}
     if bounds is None:
         sheet.text(x, y + 0.08, "Nothing is painted: the map holds no evidence to show.", **style)
         return
-    bar = sheet.axes(x, y, width, 0.16)
-    bar.set_facecolor("0.5")
-    bar.imshow(np.linspace(0, 1, 257)[None], cmap=colours(is_signed(scale)), aspect="auto")
+    bar = colour_bar(sheet, (x, y), width, scale)
     low, high = (float(np.sign(b)) for b in bounds) if isinstance(scale, str) else bounds
     bar.set_xticks([0, 128, 256], [f"{v:.3g}" for v in (low, (low + high) / 2, high)], fontsize=8)
-    bar.set_yticks([])
     bar.get_xticklabels()[0].set_horizontalalignment("left")
     bar.get_xticklabels()[-1].set_horizontalalignment("right")
     for k, line in enumerate(meaning(bounds, scale)):
         sheet.text(x + width + GAP, y + 0.14 - 0.2 * k, line, **style)
+
+
+def colour_bar(sheet: Sheet, corner: tuple[float, float], width: float, scale: Scale) -> Axes:
+    """Draw the colours of a scale over grey, from low to high; without words."""
+    bar = sheet.axes(*corner, width, 0.16)
+    bar.set_facecolor("0.5")
+    bar.imshow(np.linspace(0, 1, 257)[None], cmap=colours(is_signed(scale)), aspect="auto")
+    bar.set_xticks([])
+    bar.set_yticks([])
+    return bar

@@ -1,63 +1,23 @@
-"""The page of an explanation: its scores, its galleries and what they mean, in one HTML file."""
+"""The page of an explanation: its scores, its galleries and their meaning, in one HTML file."""
 
 import base64
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from medcnn._version import __version__
 from medcnn.errors import UserError
-from medcnn.jobs.atomic_files import write_text
 from medcnn.jobs.progress import saying
-from medcnn.report.maps.words import GROUPS, ROWS, Words, words_of
-from medcnn.report.pages import environment
+from medcnn.report.maps.words import GROUPS, ROWS, words_of
+from medcnn.report.pages import write_page
+from medcnn.report.tables import Cell, Column, Row, Table, best_of
+from medcnn.report.words import Record, Words, in_words, interval, listed, number
 
-Record = dict[str, Any]
 CEILING = "oracle"  # no rival of the methods
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One figure: value and interval as text, and whether it is the best of its column."""
-
-    value: str = "–"
-    interval: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Column:
-    """One score: its words, the sign for which way is better, and how many images it rests on."""
-
-    words: Words
-    arrow: str
-    n: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """The cells of one method or baseline."""
-
-    name: str
-    about: str
-    cells: list[Cell]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Scores of one family."""
-
-    caption: str
-    head: str
-    columns: list[Column]
-    rows: list[Row]
-
-
-@dataclass(frozen=True)
-class Section:
-    """What answers one question: tables over all images, and by true class."""
+class Section(NamedTuple):
+    """The answer to one question: tables over all images, and by true class."""
 
     title: str
     question: str
@@ -68,8 +28,8 @@ class Section:
 
 
 @saying("page")
-def write_page(folder: Path) -> Path:
-    """Writes ``index.html`` into the folder of an explanation, from what lies there.
+def write_cam_page(folder: Path) -> Path:
+    """Write ``index.html`` into the folder of an explanation, from what lies there.
 
     That is ``scores.json`` with ``settings`` (names to plain values), ``scores`` (records of group,
     method, score, class, value, low, high, n) and ``notes`` (sentences), and pictures
@@ -78,22 +38,22 @@ def write_page(folder: Path) -> Path:
     Raises:
         UserError: No scores.json there, or one of another kind.
     """
-    settings, scores, notes = _read(folder / "scores.json")
-    page = (
-        environment()
-        .get_template("cam_page.html.j2")
-        .render(
-            title=f"Evidence: {settings.get('data', folder.name)}",
-            summary=[*_summary(settings, scores), *notes],
-            sections=_sections(scores),
-            galleries=_galleries(folder, settings),
-            settings=[(key.replace("_", " "), _plain(value)) for key, value in settings.items()],
-            version=__version__,
-        )
-    )
-    out = folder / "index.html"
-    write_text(out, page)
-    return out
+    settings, records, notes = _read(folder / "scores.json")
+    scores, galleries = _sections(records), _galleries(folder, settings)
+    titles = {f"scores-{k}": section.title for k, section in enumerate(scores, 1)}
+    content = {
+        "title": f"Evidence: {settings.get('data', folder.name)}",
+        "sections": {
+            **({"galleries": "Maps"} if galleries else {}),
+            **titles,
+            "settings": "How it was made",
+        },
+        "summary": [*_summary(settings, records), *notes],
+        "scores": scores,
+        "galleries": galleries,
+        "settings": [(k.replace("_", " "), in_words(v, "none")) for k, v in settings.items()],
+    }
+    return write_page(folder / "index.html", "cam_page.html.j2", content)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Record], list[str]]:
@@ -115,25 +75,25 @@ def _read(path: Path) -> tuple[dict[str, Any], list[Record], list[str]]:
 
 
 def _summary(settings: dict[str, Any], scores: Sequence[Record]) -> list[str]:
-    """What was done, and which method hits lesions most often, in sentences."""
+    """Return the maps that were made, and the method that hits lesions most often."""
     data = f"the {settings.get('split', 'chosen')} split of {settings.get('data', 'a data set')}"
     methods = settings.get("methods") or []
-    sentences = [f"Maps of {data}, made by {_list(methods)}." if methods else f"Maps of {data}."]
+    sentences = [f"Maps of {data}, made by {listed(methods)}." if methods else f"Maps of {data}."]
     hits = [r for r in scores if r["score"] == "pointing_game" and r["class"] is None]
     rivals = [r for r in hits if r["method"] in methods and r["value"] is not None]
     if len(rivals) > 1:
         first = max(rivals, key=lambda record: record["value"])
-        apart = _best(rivals, "higher") is first
-        told = "lie below" if apart else "overlap with it, so that this may be chance"
+        apart = best_of(rivals, 1) is first
+        others = "lie below" if apart else "overlap with it, so that this may be chance"
         sentences.append(
             f"Of these methods {first['method']} hits the lesion most often, in "
-            f"{100 * first['value']:.0f} % of the images; the intervals of the others {told}."
+            f"{100 * first['value']:.0f} % of the images; the intervals of the others {others}."
         )
     return sentences
 
 
 def _sections(scores: Sequence[Record]) -> list[Section]:
-    """The groups that there are, known ones first."""
+    """Return a section for each group, known ones first."""
     found = dict.fromkeys(record["group"] for record in scores)
     names = [*(g for g in GROUPS if g in found), *(g for g in found if g not in GROUPS)]
     return [_section(name, [r for r in scores if r["group"] == name]) for name in names]
@@ -145,25 +105,24 @@ def _section(name: str, records: Sequence[Record]) -> Section:
     classes = dict.fromkeys(r["class"] for r in records if r["class"] is not None)
     by_class = [(c, _tables([r for r in records if r["class"] == c])) for c in classes]
     every = [*tables, *(table for _, several in by_class for table in several)]
-    best = any(cell.best for table in every for row in table.rows for cell in row.cells)
-    explained = _explained(records)
-    return Section(title, question, tables, by_class, explained, best)
+    best = any(table.has_bold for table in every)
+    return Section(title, question, tables, by_class, _explained(records), best)
 
 
 def _explained(records: Sequence[Record]) -> list[Words]:
-    """What the scores are; those that are the same of many parts once, under the family's name."""
+    """Return words for the scores; the same for many parts once, under the family's name."""
     same: dict[str, list[Words]] = {}
     for words in dict.fromkeys(words_of(record["score"]) for record in records):
         same.setdefault(words.what, []).append(words)
     return [
-        words[0] if len(words) == 1 else replace(words[0], title=words[0].family)
+        words[0] if len(words) == 1 else words[0]._replace(title=words[0].family)
         for what, words in same.items()
         if what
     ]
 
 
 def _tables(records: Sequence[Record]) -> list[Table]:
-    """One table a family of scores, a row a method."""
+    """Return one table a family of scores, a row a method."""
     families = dict.fromkeys(words_of(record["score"]).family for record in records)
     return [
         _table(family, [r for r in records if words_of(r["score"]).family == family])
@@ -174,71 +133,37 @@ def _tables(records: Sequence[Record]) -> list[Table]:
 def _table(caption: str, records: Sequence[Record]) -> Table:
     scores = list(dict.fromkeys(record["score"] for record in records))
     methods = sorted(dict.fromkeys(record["method"] for record in records), key=_order)
-    arrows = {"higher": "↑", "lower": "↓", None: ""}
     columns: list[Column] = []
     cells: dict[tuple[Any, str], Cell] = {}
     for score in scores:
         column, words = [r for r in records if r["score"] == score], words_of(score)
-        best = _best(column, words.better)
-        cells |= {(r["method"], score): _cell(r, best=r is best) for r in column}
+        rivals = [r for r in column if r["method"] != CEILING and r["value"] is not None]
+        best = best_of(rivals, words.way)
+        for r in column:
+            below = "" if r["value"] is None else interval("", r)
+            cells[r["method"], score] = Cell(number(r["value"]), below, bold=r is best)
         least, most = (pick(r["n"] for r in column) for pick in (min, max))
         n = str(most) if least == most else f"{least} … {most}"
-        columns.append(Column(words, arrows[words.better], n))
-    rows = [
-        Row(
-            "the classifier" if method is None else method,
-            "" if method is None else ROWS.get(method, ""),
-            [cells.get((method, score), Cell()) for score in scores],
-        )
-        for method in methods
-    ]
-    return Table(caption, "decision of" if methods == [None] else "map", columns, rows)
+        columns.append(Column(words, f"n = {n}"))
+    rows = []
+    for method in methods:
+        about = ROWS.get(method, "")
+        own = [cells.get((method, score), Cell()) for score in scores]
+        name = "the classifier" if method is None else method
+        rows.append(Row(name, own, about, "given" if about else None))
+    return Table(caption, columns, rows, "decision of" if methods == [None] else "map")
 
 
 def _order(method: str | None) -> int:
-    """Methods stay as they come, baselines after them, the ceiling last."""
+    """Return a key that keeps methods in place, baselines after them, the ceiling last."""
     return list(ROWS).index(method) if method in ROWS else -1
 
 
-def _best(records: Sequence[Record], better: str | None) -> Record | None:
-    """The record whose interval lies beyond those of all others; None if there is none."""
-    rivals = [r for r in records if r["method"] != CEILING and r["value"] is not None]
-    if better is None or len(rivals) < 2 or any(None in (r["low"], r["high"]) for r in rivals):
-        return None
-    sign, near, far = (1, "low", "high") if better == "higher" else (-1, "high", "low")
-    first = max(rivals, key=lambda r: sign * r["value"])
-    others = [r for r in rivals if r is not first]
-    return first if all(sign * first[near] > sign * r[far] for r in others) else None
-
-
-def _cell(record: Record, *, best: bool = False) -> Cell:
-    if record["value"] is None:
-        return Cell()
-    bounds = (record["low"], record["high"])
-    interval = "" if None in bounds else "[{:.3f}, {:.3f}]".format(*bounds)
-    return Cell(f"{record['value']:.3f}", interval, best)
-
-
 def _galleries(folder: Path, settings: dict[str, Any]) -> list[tuple[str, str]]:
-    """Method and data URI of each picture, in the order of the settings."""
+    """Return method and data URI of each picture, in the order of the settings."""
     files = {p.stem.removeprefix("gallery-"): p for p in sorted(folder.glob("gallery-*.png"))}
-    methods = [m for m in settings.get("methods") or [] if m in files]
-    methods += [m for m in files if m not in methods]
+    methods = dict.fromkeys([*(m for m in settings.get("methods") or [] if m in files), *files])
     return [
         (m, "data:image/png;base64," + base64.b64encode(files[m].read_bytes()).decode())
         for m in methods
     ]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_plain, value)) or "none"
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return str(value)
-
-
-def _list(names: Iterable[str]) -> str:
-    """``a, b and c``."""
-    *most, last = map(str, names)
-    return f"{', '.join(most)} and {last}" if most else last

@@ -1,4 +1,4 @@
-"""What the colours of a map span, and what they mean."""
+"""The span of a map's colours, and their meaning."""
 
 from functools import cache
 from typing import Any, Literal
@@ -15,7 +15,7 @@ Scale = Literal["own", "signed"] | tuple[float, float]
 
 
 def span(map_: Array, scale: Scale) -> tuple[float, float] | None:
-    """The raw values at the two ends of the colours; None where there is nothing to paint.
+    """Return the raw values at the two ends of the colours; None where there is nothing to paint.
 
     That is a map without a value above zero (of a signed one, other than zero), or one with values
     that aren't finite.
@@ -50,12 +50,12 @@ def check_scale(scale: Scale) -> None:
 
 
 def is_signed(scale: Scale) -> bool:
-    """Whether the colours tell values below zero from those above."""
+    """Return True where values below zero have colours of their own."""
     return scale == "signed" or (not isinstance(scale, str) and scale[0] < 0)
 
 
 def peak(map_: Array, scale: Scale = "own") -> tuple[int, ...]:
-    """Index of a map's maximum, of several the first; the middle of an empty map."""
+    """Return the index of a map's maximum, of several the first; the middle of an empty map."""
     if span(map_, scale) is None:
         return tuple(side // 2 for side in map_.shape)
     return tuple(int(k) for k in np.unravel_index(map_.argmax(), map_.shape))
@@ -63,7 +63,7 @@ def peak(map_: Array, scale: Scale = "own") -> tuple[int, ...]:
 
 @cache
 def colours(signed: bool) -> ListedColormap:
-    """Perceptually even colours, the more opaque the farther from zero.
+    """Return perceptually even colours, the more opaque the farther from zero.
 
     Inferno (S. van der Walt, N. Smith, "A better default colormap for matplotlib", SciPy 2015)
     without its darkest part; signed the diverging colours of K. Moreland, "Diverging color maps for
@@ -80,10 +80,9 @@ def colours(signed: bool) -> ListedColormap:
 
 
 def meaning(bounds: tuple[float, float], scale: Scale) -> tuple[str, str]:
-    """What the numbers at a bar are, in two lines."""
-    what = "importance"
-    if is_signed(scale):
-        what = "evidence for the class (above zero) and against it"
+    """Return the meaning of the numbers at a bar, in two lines."""
+    signed = "evidence for the class (above zero) and against it"
+    what = signed if is_signed(scale) else "importance"
     if not isinstance(scale, str):
         return what, "raw values; the same scale in every picture"
     largest = "maximum" if scale == "own" else "largest absolute value"

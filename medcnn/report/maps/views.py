@@ -1,4 +1,4 @@
-"""How slices of a volume are shown: the three planes, as a radiologist sees them."""
+"""The three planes of a volume, as a radiologist sees them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,16 +9,16 @@ PLANES = ("axial", "coronal", "sagittal")  # across head to foot, front to back,
 
 
 class View(NamedTuple):
-    """How slices across one axis of a volume are shown.
+    """The slices across one axis of a volume, as they are shown.
 
     Args:
         across: The axis.
         name: Of the plane.
         rows: The axis that runs down the picture.
         columns: The axis that runs to the right.
-        up: Whether the rows are turned, so that their index grows upwards.
-        back: Whether the columns are turned, so that their index grows to the left.
-        ends: What lies at the top and at the left: S, A or R of the patient; empty if unknown.
+        up: True where the rows are turned, so that their index grows upwards.
+        back: True where the columns are turned, so that their index grows to the left.
+        ends: The sides of the patient at the top and at the left, S, A or R; empty if unknown.
     """
 
     across: int
@@ -30,21 +30,21 @@ class View(NamedTuple):
     ends: tuple[str, str] = ("", "")
 
     def cut(self, volume: Array, index: int) -> Array:
-        """One slice of a volume (D, H, W)."""
+        """Return one slice of a volume (D, H, W)."""
         flat = volume.take(index, self.across)
         flat = flat if self.rows < self.columns else flat.swapaxes(0, 1)
         flat = flat[::-1] if self.up else flat
         return flat[:, ::-1] if self.back else flat
 
     def place(self, index: Sequence[int], shape: Sequence[int]) -> tuple[int, int]:
-        """Row and column in the picture of a voxel of a volume of this shape."""
+        """Return row and column in the picture of a voxel of a volume of this shape."""
         row, column = index[self.rows], index[self.columns]
         row = shape[self.rows] - 1 - row if self.up else row
         return row, shape[self.columns] - 1 - column if self.back else column
 
 
 def views(orientation: str | None) -> list[View]:
-    """How slices across each axis are shown: the head or the front at the top, the right at left.
+    """Return the view across each axis: the head or the front at the top, the right at left.
 
     Args:
         orientation: The directions in which the three axes run, as of
@@ -69,6 +69,6 @@ def views(orientation: str | None) -> list[View]:
 
 
 def main_view(orientation: str | None) -> View:
-    """The axial one; across the first axis where a volume doesn't say how it lies."""
+    """Return the axial view; that across the first axis for a volume of unknown orientation."""
     planes = views(orientation)
     return next((view for view in planes if view.name == PLANES[0]), planes[0])

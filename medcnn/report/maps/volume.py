@@ -9,14 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from medcnn.errors import UserError, check_whole_number
+from medcnn.report.figure_files import Sheet
 from medcnn.report.maps.item import GalleryItem, slice_panel
 from medcnn.report.maps.overlay import (
-    BAR,
     CAPTION,
     FOOTER,
     GAP,
     HALO,
-    Sheet,
     draw_bar,
     draw_caption,
     draw_image,
@@ -30,7 +29,7 @@ WIDTH, TALLEST, TITLE = 10.0, 5.0, 0.25  # inches
 
 
 def draw_planes(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
-    """Draws the three planes through a map's maximum, above the image alone, below with the map.
+    """Draw the three planes through a map's maximum, above the image alone, below with the map.
 
     Thin lines lead to the maximum; all planes are drawn in one scale of mm. Of an empty map the
     middle is shown.
@@ -45,12 +44,11 @@ def draw_planes(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
     """
     _check(item)
     bounds, shape, planes = span(item.map, scale), item.map.shape, views(item.orientation)
-    steps = item.steps
-    at = peak(item.map, scale)
+    steps, at = item.steps, peak(item.map, scale)
     sides = [(shape[v.rows] * steps[v.rows], shape[v.columns] * steps[v.columns]) for v in planes]
     wide, tall = sum(width for _, width in sides), max(height for height, _ in sides)
     inch = min((WIDTH - 4 * GAP) / wide, TALLEST / tall)  # inches a mm
-    sheet = Sheet.of(WIDTH, CAPTION + TITLE + 2 * inch * tall + GAP + FOOTER)
+    sheet = Sheet(WIDTH, CAPTION + TITLE + 2 * inch * tall + GAP + FOOTER)
     x, bottom = (WIDTH - 2 * GAP - inch * wide) / 2, FOOTER + inch * tall
     for view, (height, width) in zip(planes, sides, strict=True):
         shown = slice_panel(item, view, at[view.across], bounds)
@@ -66,12 +64,12 @@ def draw_planes(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
         sheet.text(x, bottom + GAP + size[1] + 0.06, title, fontsize=9)
         x += size[0] + GAP
     draw_caption(sheet, item, "through the map's maximum" if bounds else "through the middle")
-    draw_bar(sheet, BAR, bounds, scale)
+    draw_bar(sheet, bounds, scale)
     sheet.save(out)
 
 
 def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: int = 25) -> None:
-    """Draws axial slices with their map, evenly spaced from the first to the last.
+    """Draw axial slices with their map, evenly spaced from the first to the last.
 
     Of a volume that doesn't say how it lies slices across its first axis.
 
@@ -79,7 +77,7 @@ def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: i
         item: A volume.
         out: The PNG file to write.
         scale: As of `medcnn.report.maps.overlay.overlay`.
-        slices: How many at most.
+        slices: Their number, at most.
 
     Raises:
         UserError: As of `draw_planes`, or fewer slices than one.
@@ -95,7 +93,7 @@ def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: i
     aspect = steps[view.rows] / steps[view.columns]
     height = width * item.map.shape[view.rows] * aspect / item.map.shape[view.columns]
     height = min(height, 2 * width)
-    sheet = Sheet.of(WIDTH, CAPTION + rows * (height + TITLE) + FOOTER)
+    sheet = Sheet(WIDTH, CAPTION + rows * (height + TITLE) + FOOTER)
     for k, index in enumerate(chosen):
         row, column = divmod(k, columns)
         x, y = GAP + column * (width + GAP), sheet.size[1] - CAPTION - (row + 1) * (height + TITLE)
@@ -105,7 +103,7 @@ def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: i
         _ends(axes, view.ends)
         sheet.text(x, y + height + 0.08, shown.note, fontsize=8)
     draw_caption(sheet, item, view.name)
-    draw_bar(sheet, BAR, bounds, scale)
+    draw_bar(sheet, bounds, scale)
     sheet.save(out)
 
 
@@ -116,7 +114,7 @@ def _check(item: GalleryItem) -> None:
 
 
 def _cross(axes: Axes, place: tuple[int, int], shape: tuple[int, ...], aspect: float) -> None:
-    """Lines from the edges of a picture to a place in it, which is left free."""
+    """Draw lines from the edges of a picture to a place in it, which is left free."""
     row, column = place
     free = max(shape[0] * aspect, shape[1]) / 16  # columns
     style: dict[str, Any] = {"color": "white", "linewidth": 0.8, "path_effects": THIN_HALO}
@@ -129,7 +127,7 @@ def _cross(axes: Axes, place: tuple[int, int], shape: tuple[int, ...], aspect: f
 
 
 def _ends(axes: Axes, ends: tuple[str, str]) -> None:
-    """Letters of the patient's sides at the top and at the left."""
+    """Write letters of the patient's sides at the top and at the left."""
     style: dict[str, Any] = {"color": "white", "fontsize": 8, "path_effects": HALO}
     axes.text(0.5, 0.98, ends[0], transform=axes.transAxes, va="top", ha="center", **style)
     axes.text(0.02, 0.5, ends[1], transform=axes.transAxes, va="center", ha="left", **style)

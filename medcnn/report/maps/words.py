@@ -1,30 +1,8 @@
-"""What the scores of maps are called, what they are, and which way is better."""
+"""Names, meanings and better directions of the scores of maps."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
 
-Better = Literal["higher", "lower"] | None
-
-
-@dataclass(frozen=True)
-class Words:
-    """Words for one score.
-
-    Args:
-        title: At the head of its column.
-        what: What it is, a sentence without full stop.
-        better: Which direction; None where neither is.
-        source: Authors, title, year; empty where it is ours or everyone's.
-        family: Scores of one family stand in one table; the table's caption.
-    """
-
-    title: str
-    what: str
-    better: Better = None
-    source: str = ""
-    family: str = ""
-
+from medcnn.report.words import Words
 
 ZHANG = "J. Zhang et al., Top-down neural attention by excitation backprop, 2018"
 WANG = "H. Wang et al., Score-CAM, 2020"
@@ -107,11 +85,13 @@ SCORES = {
         "as the map is high", "higher", CHATTOPADHAY,
     ),
     **{
-        f"accuracy{key}": Words(title, f"share of right decisions {HOW}", family=ACCURACY)
+        f"accuracy{key}": Words(title, f"share of right decisions {HOW}", None, "", ACCURACY)
         for key, title in VARIANTS.items()
     },
     **{
-        f"prob{key}": Words(title, f"mean probability of the right class {HOW}", family=PROBABILITY)
+        f"prob{key}": Words(
+            title, f"mean probability of the right class {HOW}", None, "", PROBABILITY
+        )
         for key, title in VARIANTS.items()
     },
     "reliance": Words(
@@ -146,11 +126,11 @@ SCORES = {
     ),
     "marker_energy": Words(
         "marker energy", "share of a map's positive sum that lies on the marker, which is no "
-        "lesion: high where the net takes the shortcut"
+        "lesion: high where the net takes the shortcut", None,
     ),
     "marker_area": Words(
         "marker area", "share of the image that the marker covers: what a map without preference "
-        "would put there"
+        "would put there", None,
     ),
 }  # fmt: skip
 
@@ -177,7 +157,7 @@ GROUPS = {
 
 
 def words_of(score: str) -> Words:
-    """Words for a score, plain ones for an unknown one.
+    """Return the words for a score, plain ones for an unknown one.
 
     >>> words_of("iou").better, words_of("independent_2_layer3_ssim").title
     ('higher', 'layer3')
@@ -191,4 +171,4 @@ def words_of(score: str) -> Words:
         like = SCORES[f"randomisation_{kind}"]
         what = f"{like.title} of the maps before and after, {ORDERS[order]}"
         return Words(part, what, "lower", ADEBAYO, f"{like.title}, {ORDERS[order]}")
-    return Words(score.replace("_", " "), "")
+    return Words(score.replace("_", " "), "", None)

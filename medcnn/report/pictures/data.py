@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medcnn.report.figure_files import save_figure
+from medcnn.report.figure_files import draw_outline, save_figure
+from medcnn.report.words import shorten
 
 LESION = "#ffd400"
 PER_ROW = 2  # samples side by side
@@ -20,7 +20,7 @@ COLOURS = {"train": "#0072b2", "val": "#d55e00", "test": "#009e73"}
 def contact_sheet(
     versions: Sequence[Tensor], names: Sequence[str], out: Path, masks: Tensor | None = None
 ) -> None:
-    """Draws samples, each as it is and as augmented.
+    """Draw samples, each as it is and as augmented.
 
     Args:
         versions: Images (N, C, *spatial) in 0 … 1: first as they are, then augmented ones. Of a
@@ -43,43 +43,36 @@ def contact_sheet(
         line, first = k // PER_ROW, k % PER_ROW * len(versions)
         for j, images in enumerate(versions):
             ax = axes[line, first + j]
-            ax.imshow(_picture(images[k], at), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.imshow(
+                picture_of(images[k], at), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+            )
             ax.autoscale(False)
             if j == 0 and masks is not None:
-                _outline(ax, _picture(masks[k][None], at))
-            title = _short(name) if j == 0 else f"augmented {j}"
+                lesion = picture_of(masks[k][None], at)
+                if lesion.min() < lesion.max():
+                    draw_outline(ax, lesion, colors=LESION, linewidths=1)
+            title = shorten(name, 24) if j == 0 else f"augmented {j}"
             ax.set_title(title, fontsize=8, parse_math=False)
     save_figure(figure, out)
 
 
 def _slice(image: Tensor, mask: Tensor | None) -> int:
-    """Which slice of a volume (C, D, H, W) to show; see `contact_sheet`."""
+    """Return the slice of a volume (C, D, H, W) to show; see `contact_sheet`."""
     if mask is None or not mask.any():
         return image.shape[1] // 2
     return int(mask.flatten(1).sum(1).argmax())
 
 
-def _picture(image: Tensor, at: int) -> NDArray[Any]:
-    """(H, W) or (H, W, 3) of an image (C, *spatial), of a volume its slice `at`."""
+def picture_of(image: Tensor, at: int = 0) -> NDArray[Any]:
+    """Return (H, W) or (H, W, 3) of an image (C, *spatial), of a volume its slice `at`."""
     if image.ndim == 4:
         image = image[:, at]
     picture: NDArray[Any] = image.movedim(0, -1).cpu().numpy()
     return picture if picture.shape[-1] == 3 else picture[..., 0]
 
 
-def _outline(axes: Axes, mask: NDArray[Any]) -> None:
-    """Draws the edge of a lesion (H, W); one that fills all or nothing has none."""
-    if mask.min() < mask.max():
-        y, x = (np.arange(-1, length + 1) for length in mask.shape)
-        axes.contour(x, y, np.pad(mask, 1), [0.5], colors=LESION, linewidths=1)
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
 def intensity_histogram(values: Mapping[str, NDArray[Any]], out: Path) -> None:
-    """Draws the share of pixels by intensity, a line a split.
+    """Draw the share of pixels by intensity, a line a split.
 
     Args:
         values: Intensities in 0 … 1 of each split.

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from medcnn.nets.classic_kernels import Kernel
-from medcnn.report.figure_files import save_figure
+from medcnn.report.figure_files import Sheet
+from medcnn.report.pictures.data import picture_of
+from medcnn.report.words import digits, plural, shorten
 
 DPI = 110
 MOST_FILTERS = 64
@@ -30,14 +31,14 @@ ABOUT_KERNELS = (
 
 @dataclass(frozen=True)
 class Step:
-    """What one layer makes of the maps that it is given.
+    """The output of one layer.
 
     Args:
         name: Of the layer within its stage.
-        layer: What it is, in words; of a stage's input, where it comes from.
+        layer: The layer in words; of a stage's input, its origin.
         shape: Of its output, (K, *spatial).
         maps: (K, H, W) float32 on the CPU; of volumes the middle slice.
-        same_channels: Whether its channel k is made of channel k of the step before.
+        same_channels: True where its channel k is made of channel k of the step before.
     """
 
     name: str
@@ -47,44 +48,37 @@ class Step:
     same_channels: bool
 
 
-class _Page:
-    """A figure on which things are placed in inches from its upper left corner."""
+class _Page(Sheet):
+    """A sheet with a title, on which things are placed from its upper left corner."""
 
     def __init__(self, width: float, height: float, title: str) -> None:
-        self.size = (width, height)
-        self.figure = Figure(figsize=self.size, dpi=DPI, facecolor="white")
+        super().__init__(width, height, DPI)
         self.text(GAP, 0.12, shorten(title, int(width / 0.125)), fontsize=13, weight="bold")
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        w, h = self.size
-        axes = self.figure.add_axes((x / w, 1 - (y + height) / h, width / w, height / h))
+        axes = super().axes(x, self.size[1] - y - height, width, height)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.set_anchor("NW")
         return axes
 
     def text(self, x: float, y: float, text: str, *, fontsize: int = 9, **style: Any) -> None:
-        """Lines with their upper left corner at x, y."""
-        w, h = self.size
+        """Write lines with their upper left corner at x, y."""
         for k, line in enumerate(text.split("\n")):
-            baseline = y + (0.8 + 1.5 * k) * fontsize / 72
-            place = (x / w, 1 - baseline / h)
-            self.figure.text(*place, line, fontsize=fontsize, parse_math=False, **style)
+            baseline = self.size[1] - y - (0.8 + 1.5 * k) * fontsize / 72
+            super().text(x, baseline, line, fontsize=fontsize, **style)
 
     def bar(self, x: float, y: float, height: float, cmap: str, limit: float) -> None:
-        """The scale from -limit to limit, the numbers beside it."""
+        """Draw the scale from -limit to limit, the numbers beside it."""
         axes = self.axes(x, y, 0.13, height)
         axes.imshow(np.linspace(1, -1, 255)[:, None], cmap=cmap, vmin=-1, vmax=1, aspect="auto")
         for share in (0.0, 0.5, 1.0):
-            text = number(limit * (1 - 2 * share))
+            text = digits(limit * (1 - 2 * share))
             self.text(x + 0.18, y + share * (height - 0.09), text, fontsize=8)
-
-    def save(self, out: Path) -> None:
-        save_figure(self.figure, out)
 
 
 def draw_filters(weight: Tensor, out: Path, *, title: str) -> None:
-    """Draws the kernels of a first convolution, at most 64.
+    """Draw the kernels of a first convolution, at most 64.
 
     The weights of three channels are shown as red, green and blue about a middle grey, of any
     other number those of the first channel, of volumes the middle slice; on one scale for all,
@@ -136,7 +130,7 @@ def _about_filters(weight: Tensor, colour: bool) -> list[str]:
 def draw_stage(
     steps: Sequence[Step], image: Tensor, out: Path, *, title: str, channels: int
 ) -> None:
-    """Draws what each layer of a stage makes of an image: a row a layer, a column a channel.
+    """Draw the response of each layer of a stage to an image: a row a layer, a column a channel.
 
     A layer that mixes channels (a convolution, a block) starts new columns, those that follow it
     channel by channel (norm, activation, pooling) keep them: the channels whose response is
@@ -144,7 +138,7 @@ def draw_stage(
     are left out.
 
     Args:
-        steps: What goes into the stage, then the output of each layer.
+        steps: The input of the stage, then the output of each layer.
         image: The image itself, (C, H, W) in 0 … 1.
         out: The PNG file to write.
         title: Above the picture.
@@ -174,7 +168,7 @@ def draw_stage(
 
 
 def strongest(steps: Sequence[Step], channels: int) -> list[list[int]]:
-    """Which channels of each step are drawn, strongest first; see `draw_stage`.
+    """Return the channels of each step that are drawn, strongest first; see `draw_stage`.
 
     Steps with the same columns have the same list, not an equal one.
     """
@@ -191,11 +185,9 @@ def strongest(steps: Sequence[Step], channels: int) -> list[list[int]]:
 
 
 def _draw_image(page: _Page, image: Tensor, tile: float, notes: list[str]) -> None:
-    """The image at the top, and how to read what is below."""
-    picture = image.movedim(0, -1).numpy()
-    picture = picture if picture.shape[-1] == 3 else picture[..., 0]
+    """Draw the image at the top, and write how to read the rows below."""
     axes = page.axes(LABEL, HEADER, TILE, tile)
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    axes.imshow(picture_of(image), cmap="gray", vmin=0, vmax=1)
     page.text(GAP, HEADER, "image", weight="bold", fontsize=10)
     page.text(GAP, HEADER + 0.2, f"{'×'.join(map(str, image.shape[1:]))}\n{span(image)}")
     lines = [
@@ -210,7 +202,7 @@ def _draw_image(page: _Page, image: Tensor, tile: float, notes: list[str]) -> No
 def _draw_step(
     page: _Page, step: Step, chosen: list[int], place: tuple[float, float], numbers: list[int]
 ) -> None:
-    """One row: what the layer is, the maps of the chosen channels, and their scale."""
+    """Draw one row: the layer in words, the maps of the chosen channels, and their scale."""
     y, tile = place
     channels, *sides = step.shape
     facts = [step.layer, f"{channels} × {'×'.join(map(str, sides))}", span(step.maps)]
@@ -228,7 +220,7 @@ def _draw_step(
 
 
 def draw_kernels(answers: Sequence[tuple[Kernel, Tensor]], out: Path, *, title: str) -> None:
-    """Draws kernels with their numbers, each beside the image that it makes.
+    """Draw kernels with their numbers, each beside the image that it makes.
 
     A response to a kernel whose weights sum to zero is drawn on a scale in which 0 is a middle
     grey; others from 0, black, to 1, white.
@@ -255,7 +247,7 @@ def draw_kernels(answers: Sequence[tuple[Kernel, Tensor]], out: Path, *, title: 
         low, high = (-limit, limit) if kernel.signed else (0.0, 1.0)
         axes = page.axes(x + TABLE + GAP, y + 0.45, RESPONSE, tile)
         axes.imshow(response.numpy(), cmap="gray", vmin=low, vmax=high)
-        facts = [f"result {span(response)}", f"black {number(low)}", f"white {number(high)}"]
+        facts = [f"result {span(response)}", f"black {digits(low)}", f"white {digits(high)}"]
         if kernel.divisor != 1:
             facts.insert(0, f"divided by {kernel.divisor}")
         page.text(x, y + 0.5 + TABLE, "\n".join(facts), fontsize=8)
@@ -263,30 +255,15 @@ def draw_kernels(answers: Sequence[tuple[Kernel, Tensor]], out: Path, *, title: 
 
 
 def _draw_numbers(page: _Page, kernel: Kernel, corner: tuple[float, float]) -> None:
-    """The kernel as a table, each number on its colour."""
+    """Draw the kernel as a table, each number on its colour."""
     numbers = np.array(kernel.numbers)
     axes = page.axes(*corner, TABLE, TABLE)
     limit = 2 * np.abs(numbers).max()  # light colours, that the numbers are read on
     axes.imshow(numbers, cmap=SIGNED, vmin=-limit, vmax=limit)
     for (i, j), value in np.ndenumerate(numbers):
-        axes.text(j, i, number(value), ha="center", va="center", fontsize=9)
+        axes.text(j, i, digits(value), ha="center", va="center", fontsize=9)
 
 
 def span(values: Tensor) -> str:
-    """The range of values, as ``−1.31 … 2.4``."""
-    return f"{number(float(values.min()))} … {number(float(values.max()))}"
-
-
-def plural(count: int, word: str) -> str:
-    """A count with its word."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def shorten(text: str, most: int) -> str:
-    """Text of at most so many characters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def number(value: float) -> str:
-    """Three digits, with a proper minus."""
-    return f"{value:.3g}".replace("-", "−")
+    """Return the range of values, as ``−1.31 … 2.4``."""
+    return f"{digits(float(values.min()))} … {digits(float(values.max()))}"

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from medcnn.data.prepared.geometry import LUMA
 from medcnn.report.figure_files import save_figure
+from medcnn.report.maps.overlay import OUTLINE
 
 Array = NDArray[Any]
 SHOWN = 5  # classes
-OUTLINE = "#56e0e0"
 
 
 def draw_score_map(
@@ -32,7 +32,7 @@ def draw_score_map(
         image: (C, H, W) in 0 … 1, C 1 or 3.
         scores: (K, h, w), one for each place of the window.
         names: K names; of more than `SHOWN` those with the highest scores are drawn.
-        window: Size (H, W) of what one score is about, px; outlined in the image.
+        window: Size (H, W) of the part that one score is of, px; outlined in the image.
         out: The PNG file to write.
         shares: Scores are probabilities, drawn on a scale of 0 … 1.
     """
@@ -71,7 +71,7 @@ def draw_score_map(
 def extent(
     grid: Sequence[int], size: Sequence[int], window: Sequence[int]
 ) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top edge (px) of a grid of scores, each at the middle of its window.
+    """Return left, right, bottom and top edge (px) of scores at the middles of their windows.
 
     >>> extent((6, 6), (384, 384), (224, 224))
     (95.5, 287.5, 287.5, 95.5)

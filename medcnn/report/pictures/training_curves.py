@@ -10,14 +10,14 @@ from matplotlib.ticker import MaxNLocator
 
 from medcnn.errors import UserError
 from medcnn.report.figure_files import save_figure
+from medcnn.report.runs import MONITORED, best_epoch, read_epochs
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}
-MONITORED = {"val/r2": "R²", "val/auroc": "AUROC"}  # of a regression, of classes
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
 
 
 def curves(metrics_csv: Path, out: Path) -> None:
-    """Draws the curves of a training, 1200 × 450 pixels.
+    """Draw the curves of a training, 1200 × 450 pixels.
 
     Left the loss of training and validation, right the AUROC of the validation, or in regression
     its R²; a dotted line marks the best epoch, the first with the highest ``val/score``.
@@ -29,13 +29,13 @@ def curves(metrics_csv: Path, out: Path) -> None:
         out: The PNG file to write.
 
     Raises:
-        UserError: The file is missing, isn't such a table, or holds no number to draw.
+        UserError: The file can't be read, or holds no number to draw.
     """
     table = _read(metrics_csv)
     figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
     left, right = figure.subplots(1, 2)
     monitor = str(table.columns[-1])
-    best = _best_epoch(table)
+    best = best_epoch(table)
     for (column, name), colour in zip(LOSSES.items(), (BLUE, ORANGE), strict=True):
         _line(left, table, column, name, colour)
     _line(right, table, monitor, "validation", ORANGE)
@@ -59,27 +59,18 @@ def curves(metrics_csv: Path, out: Path) -> None:
 
 
 def _read(metrics_csv: Path) -> pd.DataFrame:
-    """Two losses and the monitored figure, NaN where unknown, one row an epoch; indexed by it."""
-    try:
-        table = pd.read_csv(metrics_csv)
-    except (OSError, ValueError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else "can't be read as CSV"
-        raise UserError(f"{metrics_csv} {reason}; curves need the metrics of a training") from error
-    columns = [*LOSSES, "val/score", "val/r2" if "val/r2" in table.columns else "val/auroc"]
-    if "epoch" not in table.columns:
-        raise UserError(f"{metrics_csv} has no column epoch; curves need the metrics of a training")
-    table = table.set_index("epoch").reindex(columns=columns).apply(pd.to_numeric, errors="coerce")
-    table = table[table.index.notna()].groupby(level=0).last()
-    table.index = table.index.astype(int)
-    if not np.isfinite(table.to_numpy(float)).any():
-        raise UserError(f"{metrics_csv} holds no number in {', '.join(columns)}: nothing to draw")
+    """Read two losses and the monitored figure, one row an epoch."""
+    table = read_epochs(metrics_csv)
+    columns = [*LOSSES, "val/score", "val/auroc"]
+    if table is not None:
+        columns[-1] = "val/r2" if "val/r2" in table else "val/auroc"
+        table = table.reindex(columns=columns)
+    if table is None or not np.isfinite(table.to_numpy(float)).any():
+        raise UserError(
+            f"{metrics_csv} can't be read, or holds no number by epoch in {', '.join(columns)}; "
+            "curves need the metrics of a training"
+        )
     return table
-
-
-def _best_epoch(table: pd.DataFrame) -> int | None:
-    if table["val/score"].isna().all():
-        return None
-    return int(table.index[int(np.nanargmax(table["val/score"]))])
 
 
 def _line(axes: Axes, table: pd.DataFrame, column: str, name: str, colour: str) -> None:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medcnn.report.run.tables import MOST_CELLS, Cell, Row, Table
+from medcnn.report.run.tables import MOST_CELLS
 from medcnn.report.svg import Floats, floats, heat_map
+from medcnn.report.tables import Cell, Row, Table, headed
 from medcnn.report.words import Record, percent
 
 MOST_CONFUSIONS = 10
@@ -23,10 +24,10 @@ class Confusion(NamedTuple):
 
 
 def confusions(level: Record) -> list[Confusion]:
-    """The matrix of K classes, with the decisions of the operating point where there is one.
+    """Return the matrix of K classes, none without one.
 
     Args:
-        level: With ``confusion`` and, for the operating point, ``clinic``.
+        level: With ``confusion``, made at the operating point where ``clinic`` has figures.
     """
     values = level.get("confusion")
     if not values or "counts" not in values:
@@ -51,11 +52,11 @@ def _confusion(caption: str, names: list[str], counts: Floats) -> Confusion:
     label = f"Confusion matrix of {len(names)} classes, {right} on the diagonal; " + "; ".join(
         f"{row.name} called {row.cells[0].value}: {row.cells[1].value}" for row in most.rows[:5]
     )
-    return Confusion(caption, names, [], heat_map(shares.tolist(), label), most)
+    return Confusion(caption, names, [], heat_map(shares, label), most)
 
 
 def _most_confused(counts: Floats, shares: Floats, names: Sequence[str]) -> Table:
-    """The most frequent ones."""
+    """Return the most frequent confusions."""
     wrong = counts * (1 - np.eye(len(counts)))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSIONS]
     rows = []
@@ -65,11 +66,11 @@ def _most_confused(counts: Floats, shares: Floats, names: Sequence[str]) -> Tabl
                 f"{int(wrong[truth, call]):,}", f"{percent(shares[truth, call])} of the class"
             )
             rows.append(Row(names[truth], [Cell(names[call]), count]))
-    return Table("Most frequent confusions", ["called", "count"], rows)
+    return Table("Most frequent confusions", headed("called", "count"), rows)
 
 
 def label_table(values: Record | None, labels: Record | None = None) -> Table | None:
-    """Of several labels: right and wrong calls of each.
+    """Return the right and wrong calls of each of several labels.
 
     Args:
         values: The ``confusion`` of a level.
@@ -82,7 +83,7 @@ def label_table(values: Record | None, labels: Record | None = None) -> Table | 
         pairs = ((tp, tp + fn), (fn, tp + fn), (tn, tn + fp), (fp, tn + fp))
         cells = [Cell(f"{c:,}", percent(c / total) if total else "") for c, total in pairs]
         rows.append(Row(str(name), cells))
-    head = ["present, found", "present, missed", "absent, cleared", "absent, called"]
+    head = headed("present, found", "present, missed", "absent, cleared", "absent, called")
     where = " at its operating point (0.5 where there is none)" if labels else ""
     caption = f"Calls by label{where}, in counts and in shares of those present or absent"
     return Table(caption, head, rows).shortened

@@ -5,16 +5,25 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from medcnn.report.runs import MONITORED, best_epoch
 from medcnn.report.svg import Chart, Floats, Plot, floats, span
-from medcnn.report.words import Record, interval, number, percent, plural, show, told
+from medcnn.report.words import (
+    Record,
+    interval,
+    number,
+    percent,
+    plural,
+    show,
+    with_interval,
+    words_of,
+)
 
 UNIT = (0.0, 1.0)
 MOST_POINTS = 1500  # of a scatter plot
-MONITORED = {"val/auroc": "AUROC", "val/r2": "R²"}
 
 
 def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Chart:
-    """The ROC curve of a class, with its band and the operating point.
+    """Draw the ROC curve of a class, with its band and the operating point.
 
     Args:
         name: Of the class.
@@ -31,22 +40,19 @@ def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Char
         legend.append(("band", "95 % band"))
     plot.line(UNIT, UNIT, "c")
     plot.line(fpr, sensitivity, "a")
-    value = f"AUROC {told('auroc', figure)}" if figure else ""
+    value = f"AUROC {with_interval('auroc', figure)}" if figure else ""
     words = [f"ROC curve of {name}"] + ([value] if value else [])
     words += [f"sensitivity {s:.2f} at 1 − specificity {f:.2f}" for f, s in _at(fpr, sensitivity)]
-    if point and None not in (
-        s := point["sensitivity"]["value"],
-        p := point["specificity"]["value"],
-    ):
-        plot.whiskers([1 - p], *_bounds(point["sensitivity"]), "error")
-        plot.dots([1 - p], [s])
+    s, p = (point[key]["value"] if point else None for key in ("sensitivity", "specificity"))
+    if point and s is not None and p is not None:
+        _operating_point(plot, 1 - p, point["sensitivity"])
         legend.append(("dot", "operating point"))
         words.append(f"operating point at sensitivity {s:.3f}, specificity {p:.3f}")
     if folds := curves.get("folds"):
         for fold in folds:
             plot.line(fold["fpr"], fold["sensitivity"], "b thin")
             f, s = (fold["point"][key] for key in ("fpr", "sensitivity"))
-            plot.dots([f], [s])
+            plot.dots(f, s)
             words.append(f"fold {fold['fold']} at sensitivity {s:.3f}, specificity {1 - f:.3f}")
         legend += [("b thin", "a fold"), ("dot", "its operating point")]
     return Chart(name, plot.svg("; ".join(words)), tuple(legend), value)
@@ -55,11 +61,11 @@ def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Char
 def precision_recall(
     name: str, curve: Record, figure: Record, prevalence: float | None, point: Record | None
 ) -> Chart:
-    """The precision–recall curve of a class, with its prevalence and the operating point."""
+    """Draw the precision–recall curve of a class, with prevalence and operating point."""
     recall, precision = floats(curve["recall"]), floats(curve["precision"])
     plot = Plot(UNIT, UNIT, "recall (sensitivity)", "precision (PPV)")
     legend = [("a", "precision–recall curve")]
-    value = f"average precision {told('average_precision', figure)}" if figure else ""
+    value = f"average precision {with_interval('average_precision', figure)}" if figure else ""
     if prevalence is not None:
         plot.line(UNIT, (prevalence, prevalence), "c")
         legend.append(("c", "prevalence"))
@@ -72,15 +78,21 @@ def precision_recall(
     ppv = point.get("ppv", {}).get("value") if point else None
     s = point["sensitivity"]["value"] if point else None
     if point and s is not None and ppv is not None:
-        plot.whiskers([s], *_bounds(point["ppv"]), "error")
-        plot.dots([s], [ppv])
+        _operating_point(plot, s, point["ppv"])
         legend.append(("dot", "operating point"))
         words.append(f"operating point at recall {s:.3f}, precision {ppv:.3f}")
     return Chart(name, plot.svg("; ".join(words)), tuple(legend), value[:1].upper() + value[1:])
 
 
+def _operating_point(plot: Plot, x: float, figure: Record) -> None:
+    """Add a figure at the operating point, with its interval."""
+    low, high = floats([figure.get("low"), figure.get("high")])
+    plot.whiskers(x, low, high, "error")
+    plot.dots(x, figure["value"])
+
+
 def reliability(name: str, bins: Record, figure: Record) -> Chart:
-    """Observed share of a class by predicted probability, and how many cases each bin has."""
+    """Draw the observed share of a class by predicted probability, and the size of each bin."""
     score, share = floats(bins["score"]), floats(bins["share"])
     count = floats(bins["count"] if "count" in bins else bins["size"])
     plot = Plot(UNIT, UNIT, "predicted probability", "observed share")
@@ -95,7 +107,7 @@ def reliability(name: str, bins: Record, figure: Record) -> Chart:
         ("c", "perfect calibration"),
         ("bar", "number of cases"),
     )
-    error = [f"calibration error (ECE) {told('ece', figure)}"] if figure else []
+    error = [f"calibration error (ECE) {with_interval('ece', figure)}"] if figure else []
     words = [f"Reliability of {name}", *error]
     words += [
         f"at {p:.2f} observed {s:.2f} of {n:.0f}"
@@ -107,7 +119,7 @@ def reliability(name: str, bins: Record, figure: Record) -> Chart:
 
 
 def _brier(bins: Record) -> list[str]:
-    """The parts of the Brier score in words (A. H. Murphy, 1973), with what is left of it."""
+    """Return the parts of the Brier score in words (A. H. Murphy, 1973), with the rest."""
     parts = bins.get("brier")
     if not parts or None in parts.values():
         return []
@@ -123,7 +135,7 @@ def _brier(bins: Record) -> list[str]:
 
 
 def decision_curve(name: str, curve: Record) -> Chart:
-    """Net benefit of acting on the model's calls, on all, or on none."""
+    """Draw the net benefit of acting on the model's calls, on all, or on none."""
     threshold, model, every = (floats(curve[key]) for key in ("threshold", "model", "all"))
     none = floats(curve["none"])
     top = span(model, none, [float(np.nanmax(every))], margin=0.08)[1] if len(every) else 1.0
@@ -147,7 +159,7 @@ def decision_curve(name: str, curve: Record) -> Chart:
 
 
 def selective(values: Record, noun: str) -> Chart:
-    """Share of wrong decisions among those kept, by the share that is kept."""
+    """Draw the share of wrong decisions among those kept, by the share that is kept."""
     coverage, risk = floats(values["coverage"]), floats(values["risk"])
     plot = Plot(
         UNIT, (0, span([0], risk, margin=0.1)[1]), f"share of {noun} decided on", "share of errors"
@@ -156,35 +168,29 @@ def selective(values: Record, noun: str) -> Chart:
     order = np.argsort(coverage, kind="stable")
     at = _at(coverage[order], risk[order], (0.5, 0.8, 1.0))
     plot.dots([x for x, _ in at], [y for _, y in at], "point")
-    told_at = [f"{percent(r)} errors with the surest {100 * c:.0f} %" for c, r in at]
+    at_shares = [f"{percent(r)} errors with the surest {100 * c:.0f} %" for c, r in at]
     area = f"Area under the curve (AURC) {number(values.get('aurc'))}"
-    label = "; ".join(["Selective prediction", area, *told_at])
-    note = f"{area}; {', '.join(told_at)}." if told_at else f"{area}."
+    label = "; ".join(["Selective prediction", area, *at_shares])
+    note = f"{area}; {', '.join(at_shares)}." if at_shares else f"{area}."
     return Chart("", plot.svg(label), (("a", "the least sure left out first"),), note)
 
 
 def learning(table: pd.DataFrame) -> list[Chart]:
-    """Loss and the monitored figure over the epochs; a dotted line at the best epoch.
+    """Draw loss and the monitored figure over the epochs; a dotted line at the best epoch.
 
     Args:
         table: Indexed by epoch, columns as in metrics.csv.
     """
-    best = _best_epoch(table)
-    columns = {"train/loss": ("b", "training"), "val/loss": ("a", "validation")}
-    charts = [_epochs(table, "loss", columns, best)]
-    for column, title in MONITORED.items():
-        named = {column: ("a", "validation")}
-        charts.append(_epochs(table, title, named, best))
-    return [chart for chart in charts if chart]
+    losses = {"train/loss": ("b", "training"), "val/loss": ("a", "validation")}
+    panels = {"loss": losses, **{title: {c: ("a", "validation")} for c, title in MONITORED.items()}}
+    return [chart for panel in panels.items() if (chart := _epochs(table, *panel))]
 
 
-def _epochs(
-    table: pd.DataFrame, title: str, columns: dict[str, tuple[str, str]], best: int | None
-) -> Chart | None:
+def _epochs(table: pd.DataFrame, title: str, columns: dict[str, tuple[str, str]]) -> Chart | None:
     known = {c: table[c].dropna() for c in columns if c in table and table[c].notna().any()}
     if not known:
         return None
-    ends = (float(table.index.min()) - 0.5, float(table.index.max()) + 0.5)
+    ends, best = (table.index.min() - 0.5, table.index.max() + 0.5), best_epoch(table)
     plot = Plot(ends, span(*known.values()), "epoch", title, size=(420, 280))
     legend, words = [], [f"{title[0].upper()}{title[1:]} over {len(table)} epochs"]
     for column, values in known.items():
@@ -204,14 +210,8 @@ def _epochs(
     return Chart(title, plot.svg("; ".join(words)), tuple(legend))
 
 
-def _best_epoch(table: pd.DataFrame) -> int | None:
-    if "val/score" not in table or table["val/score"].isna().all():
-        return None
-    return int(table.index[int(np.nanargmax(table["val/score"]))])
-
-
 def agreement(scatter: Record, figures: Record) -> list[Chart]:
-    """Prediction against truth, and the plot of J. M. Bland and D. G. Altman (Lancet 1986)."""
+    """Draw prediction against truth, and the plot of J. M. Bland and D. G. Altman (1986)."""
     truth, prediction = floats(scatter["truth"]), floats(scatter["prediction"])
     known = np.isfinite(truth + prediction)
     truth, prediction = truth[known], prediction[known]
@@ -223,12 +223,11 @@ def agreement(scatter: Record, figures: Record) -> list[Chart]:
     plot.line(ends, ends, "c")
     plot.dots(truth[shown], prediction[shown], "sample", radius=2.5)
     keys = [key for key in ("mae", "rmse", "r2") if key in figures]
-    values = [f"{_short(key)} {show(key, figures[key]['value'])}" for key in keys]
+    values = [f"{words_of(key).title} {show(key, figures[key]['value'])}" for key in keys]
     label = ", ".join([f"Predicted against true values of {len(truth)} cases", *values])
-    some = f"{len(shown):,} of {len(truth):,} cases are shown"
-    notes = [", ".join(values), "" if len(shown) == len(truth) else some]
+    some = f"{len(shown):,} of {len(truth):,} cases are shown" * (len(shown) < len(truth))
     legend = (("sample", "a case"), ("c", "perfect agreement"))
-    note = "".join(f"{text}. " for text in notes if text).rstrip()
+    note = " ".join(f"{text}." for text in (", ".join(values), some) if text)
     first = Chart("Prediction against truth", plot.svg(label), legend, note)
     return [first, _bland_altman(truth, prediction, shown, figures)]
 
@@ -248,13 +247,11 @@ def _bland_altman(truth: Floats, prediction: Floats, shown: Floats, figures: Rec
             plot.band(plot.x, [ends[0]] * 2, [ends[1]] * 2)
         plot.line(plot.x, [line["value"]] * 2, "a" if key == "bias" else "b")
     plot.dots(middle[shown], difference[shown], "sample", radius=2.5)
+    titles = {"bias": "bias", "limit_low": "lower limit", "limit_high": "upper limit"}
     values = ", ".join(
-        f"{title} {number(lines[key]['value'])} {interval(key, lines[key])}".strip()
-        for key, title in (
-            ("bias", "bias"), ("limit_low", "lower limit"), ("limit_high", "upper limit"),
-        )
-        if key in lines
-    )  # fmt: skip
+        f"{titles[key]} {number(line['value'])} {interval(key, line)}".strip()
+        for key, line in lines.items()
+    )
     label = f"Bland–Altman plot of {len(truth)} cases: {values}"
     legend = [("a", "bias"), ("b", "limits of agreement"), ("sample", "a case")]
     if any(map(_ends, lines.values())):
@@ -263,24 +260,16 @@ def _bland_altman(truth: Floats, prediction: Floats, shown: Floats, figures: Rec
     return Chart("Bland–Altman", plot.svg(label), tuple(legend), note)
 
 
-def _short(key: str) -> str:
-    return {"mae": "MAE", "rmse": "RMSE", "r2": "R²"}[key]
-
-
 def _ends(figure: Record) -> tuple[float, ...]:
-    ends = figure.get("low"), figure.get("high")
-    return () if None in ends else (float(ends[0]), float(ends[1]))  # type: ignore[arg-type]
-
-
-def _bounds(figure: Record) -> tuple[Floats, Floats]:
-    low, high = _ends(figure) or (np.nan, np.nan)
-    return floats([low]), floats([high])
+    """Return low and high; nothing where one is unknown."""
+    low, high = figure.get("low"), figure.get("high")
+    return () if low is None or high is None else (low, high)
 
 
 def _at(
     x: Floats, y: Floats, places: Iterable[float] = (0.05, 0.1, 0.2)
 ) -> list[tuple[float, float]]:
-    """Points of a curve at some places, x ascending; the last y at or before each."""
+    """Return the points of a curve at some places, x ascending; the last y at or before each."""
     known = np.isfinite(x + y)
     x, y = x[known], y[known]
     at = [(p, int(np.searchsorted(x, p + 1e-9, side="right")) - 1) for p in places]

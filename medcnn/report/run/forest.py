@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from medcnn.report.run.tables import Cell, figure_cell
 from medcnn.report.svg import Span, floats, interval_mark, interval_scale, span
+from medcnn.report.tables import Cell, figure_cell
 from medcnn.report.words import NOTHING, PERCENT, Record, interval, show, words_of
 
 
@@ -30,7 +30,7 @@ class Forest(NamedTuple):
 
 
 def forests(level: Record) -> list[Forest]:
-    """A forest plot for each figure that any subgroup has."""
+    """Return a forest plot for each figure that any subgroup has."""
     groups = level.get("subgroups") or []
     keys = dict.fromkeys(key for group in groups for key in group.get("figures", {}))
     return [_forest(key, level, groups) for key in keys]
@@ -52,40 +52,29 @@ def _forest(key: str, level: Record, groups: Sequence[Record]) -> Forest:
     whole = None
     if overall:
         n = f"{level['n']:,}" if "n" in level else NOTHING
-        mark = _mark(overall, scale, reference)
+        mark = interval_mark(overall, scale, reference)
         whole = ForestRow("all", n, figure_cell(key, overall), mark, Cell(""), False)
     differs = any(key in (g.get("difference") or {}) for g in groups)
     return Forest(words_of(key).title, whole, list(columns.items()), interval_scale(scale), differs)
 
 
 def _group(key: str, group: Record, scale: Span, reference: float | None) -> ForestRow:
-    figure = group.get("figures", {}).get(key)
+    figure, shown = group.get("figures", {}).get(key), group.get("shown", True)
     name, n = str(group["group"]), f"{group.get('n', 0):,}"
-    if not group.get("shown", True) or not figure:
-        cell = Cell("too few" if not group.get("shown", True) else NOTHING)
-        return ForestRow(name, n, cell, _mark({}, scale, reference), Cell(NOTHING), False)
-    difference = (group.get("difference") or {}).get(key)
-    low, high = (difference or {}).get("low"), (difference or {}).get("high")
+    if not shown or not figure:
+        cell = Cell(NOTHING if shown else "too few")
+        return ForestRow(name, n, cell, interval_mark({}, scale, reference), Cell(), False)
+    difference = (group.get("difference") or {}).get(key) or {}
+    low, high = difference.get("low"), difference.get("high")
     apart = low is not None and high is not None and (low > 0 or high < 0)
-    return ForestRow(
-        name,
-        n,
-        figure_cell(key, figure),
-        _mark(figure, scale, reference),
-        _difference(key, difference),
-        apart,
-    )
+    mark = interval_mark(figure, scale, reference)
+    return ForestRow(name, n, figure_cell(key, figure), mark, _difference(key, difference), apart)
 
 
-def _mark(figure: Record, scale: Span, reference: float | None) -> str:
-    value, low, high = (figure.get(key) for key in ("value", "low", "high"))
-    return interval_mark(value, low, high, scale, reference)
-
-
-def _difference(key: str, figure: Record | None) -> Cell:
-    """Of percentages in points."""
-    if not figure or figure.get("value") is None:
-        return Cell(NOTHING)
+def _difference(key: str, figure: Record) -> Cell:
+    """Return a difference; of percentages in points."""
+    if figure.get("value") is None:
+        return Cell()
     sign = "+" if figure["value"] > 0 else ""
-    value = f"{sign}{show(key, figure['value'])}".replace("-", "−").replace(" %", " points")
+    value = f"{sign}{show(key, figure['value'])}".replace(" %", " points")
     return Cell(value, interval(key, figure).replace("-", "−"))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medcnn.report.maps.item import captions
 from medcnn.report.maps.scale import colours
 from medcnn.report.words import Record
 
@@ -36,10 +37,10 @@ class Pane(NamedTuple):
         width: Its width by that of the other planes.
         slices: Numbers of the slices, from 0.
         depth: How many the volume has.
-        shown: Which of `slices` is shown first: that through the map's maximum.
-        ends: What lies at the top and at the left: S, A or R of the patient; empty if unknown.
-        up: Whether the index of the first plane's slices grows upwards here.
-        colour: Whether the image is in colour.
+        shown: Place in `slices` of the one that is shown first, through the map's maximum.
+        ends: The sides of the patient at the top and at the left, S, A or R; empty if unknown.
+        up: True where the index of the first plane's slices grows upwards here.
+        colour: True for an image in colour.
     """
 
     name: str
@@ -59,53 +60,49 @@ class Pane(NamedTuple):
 
     @property
     def small(self) -> bool:
-        """Whether its single pixels are to be seen."""
+        """True where single pixels are to be seen."""
         return max(self.size) < SMALL
 
     @property
     def note(self) -> str:
-        """Which plane and slice is shown first."""
+        """The plane and slice that are shown first."""
         return f"{self.name}, slice {self.slices[self.shown] + 1} of {self.depth}"
 
     @property
     def cut(self) -> float:
-        """How far through the volume that slice lies."""
+        """The share of the volume before that slice."""
         return (self.slices[self.shown] + 0.5) / self.depth
 
 
 class Layers(NamedTuple):
-    """An image, its map and what was decided.
+    """An image with its map and its decision.
 
     Args:
         row: Of the sample table.
-        name: The row and the file.
         panes: One of a picture, of a volume one a plane.
-        true: Name of the class.
-        predicted: The decision, with its probability where there is one.
-        wrong: Whether the decision is known to be wrong.
+        captions: Lines with the name, the truth and the decision.
+        wrong: True where the decision is known to be wrong.
         label: All of it in words.
     """
 
     row: int
-    name: str
     panes: list[Pane]
-    true: str
-    predicted: str
+    captions: Sequence[str]
     wrong: bool
     label: str
 
     @property
     def outlined(self) -> bool:
-        """Whether the outline of a lesion is drawn."""
+        """True where the outline of a lesion is drawn."""
         return any(pane.outlines for pane in self.panes)
 
 
 def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Layers]:
-    """The maps of a kind, at most 24.
+    """Read the maps of a kind, at most 24.
 
     Args:
-        records: Of ``layers.json``, each perhaps with the ``folder`` that its paths start from.
-        folder: That those start from.
+        records: Of ``layers.json``; a ``folder`` in one is where its paths start.
+        folder: The start of those.
         kind: sample or error.
     """
     found: list[Layers] = []
@@ -117,29 +114,29 @@ def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Laye
 
 
 def _layers(record: Record, folder: Path) -> Layers | None:
-    """None where a picture is missing."""
+    """Read an image and its map; None where a picture is missing."""
     parts, folder = record.get("planes") or [record], folder / record.get("folder", "")
     read = [_pane(part, folder, bool(record.get("empty"))) for part in parts]
     if "row" not in record or None in read:
         return None
     panes, where = zip(*(one for one in read if one is not None), strict=True)
-    probability = record.get("probability")
-    predicted = str(record.get("predicted", "?"))
-    if probability is not None:
-        predicted += f" {probability:.2f}"
+    lines = captions(
+        str(record.get("name") or f"row {record['row']}"),
+        str(record.get("true", "?")),
+        str(record.get("predicted", "?")),
+        record.get("probability"),
+    )
     return Layers(
         row=int(record["row"]),
-        name=str(record.get("name") or f"row {record['row']}"),
         panes=list(panes),
-        true=str(record.get("true", "?")),
-        predicted=predicted,
+        captions=lines,
         wrong=record.get("correct") is False,
-        label=_label(record, predicted, where[0] if len(where) == 1 else None),
+        label=_label(record, lines[1:], where[0] if len(where) == 1 else None),
     )
 
 
 def _pane(part: Record, folder: Path, empty: bool) -> tuple[Pane, str | None] | None:
-    """A pane, and where its map lies in words; None where the picture is missing."""
+    """Read a pane, with the place of its map in words; None where the picture is missing."""
     image, map_, mask = (_open(folder, part.get(key)) for key in ("image", "map", "mask"))
     if image is None:
         return None
@@ -169,7 +166,7 @@ def _pane(part: Record, folder: Path, empty: bool) -> tuple[Pane, str | None] | 
 
 
 def _open(folder: Path, name: Any) -> Image.Image | None:
-    """A picture in the folder; None where there is none that can be read."""
+    """Read a picture in the folder; None where there is none that can be read."""
     if not isinstance(name, str) or not (folder / name).resolve().is_relative_to(folder.resolve()):
         return None
     try:
@@ -181,7 +178,7 @@ def _open(folder: Path, name: Any) -> Image.Image | None:
 
 
 def _uri(picture: Image.Image, slices: int) -> str:
-    """Without whatever else its file said, shrunk where it is large, as JPEG where it is long."""
+    """Return the pixels alone as a data URI, shrunk where many, as JPEG where slices are many."""
     bare = Image.fromarray(np.asarray(picture))
     bare.thumbnail((SIDE, SIDE * slices), Image.Resampling.LANCZOS)
     stream, kind = io.BytesIO(), "jpeg" if slices > 1 and bare.width >= SMALL else "png"
@@ -189,10 +186,11 @@ def _uri(picture: Image.Image, slices: int) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _label(record: Record, predicted: str, where: str | None) -> str:
+def _label(record: Record, decision: Sequence[str], where: str | None) -> str:
     method = str(record.get("method", ""))
     verdict = {True: ", right", False: ", wrong"}.get(record.get("correct"), "")  # type: ignore[arg-type]
-    text = f"Row {record['row']}: true {record.get('true', '?')}, predicted {predicted}{verdict}."
+    words = ", ".join(line.replace(": ", " ", 1) for line in decision)
+    text = f"Row {record['row']}: {words}{verdict}."
     name = METHODS.get(method, method)
     if where is None:
         return f"{text} The map is empty." if record.get("empty") else text
@@ -210,17 +208,13 @@ def _on_map(grey: Image.Image, lesion: NDArray[np.bool_] | None) -> str:
 
 
 def _where(values: NDArray[np.float64]) -> str:
-    """Where the maximum of a map (H, W) lies, in words.
+    """Return the place of the maximum of a map (H, W), in words.
 
     >>> _where(np.eye(9)[::-1] * np.arange(9))
     'at the upper right'
     """
-    y, x = (
-        int(3 * k / side)
-        for k, side in zip(
-            np.unravel_index(values.argmax(), values.shape), values.shape, strict=True
-        )
-    )
+    place = np.unravel_index(values.argmax(), values.shape)
+    y, x = (int(3 * k / side) for k, side in zip(place, values.shape, strict=True))
     if (y, x) == (1, 1):
         return "in the middle"
     words = " ".join(filter(None, [("upper", "", "lower")[y], ("left", "", "right")[x]]))
@@ -228,7 +222,7 @@ def _where(values: NDArray[np.float64]) -> str:
 
 
 def outline(mask: NDArray[np.bool_]) -> str:
-    """Path data along the edges of the pixels of a mask (H, W).
+    """Return path data along the edges of the pixels of a mask (H, W).
 
     >>> outline(np.array([[False, True]]))
     'M1 0H2M1 1H2M1 0V1M2 0V1'
@@ -241,14 +235,14 @@ def outline(mask: NDArray[np.bool_]) -> str:
 
 
 def _runs(edges: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(n, 3) line, start and end of each run of true values along the second axis."""
+    """Return (n, 3) line, start and end of each run of true values along the second axis."""
     steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     starts, ends = np.argwhere(steps == 1), np.argwhere(steps == -1)
     return np.column_stack([starts, ends[:, 1]])
 
 
 def colour_tables() -> dict[str, str]:
-    """What the grey values 0 … 255 of a map become: red, green and blue in 0 … 1, as text."""
+    """Return the colours of the grey values 0 … 255 of a map: channels in 0 … 1, as text."""
     table = colours(signed=False)(np.arange(256))
     return {
         channel: " ".join(f"{value:.3g}" for value in table[:, k])
@@ -257,7 +251,7 @@ def colour_tables() -> dict[str, str]:
 
 
 def colour_bar() -> str:
-    """The same colours over grey as a CSS gradient, as opaque as they are over an image."""
+    """Return the same colours over grey as a CSS gradient, as opaque as over an image."""
     table = colours(signed=False)(np.linspace(0, 255, 12).round().astype(int))
     stops = [
         f"rgb({100 * r:.0f}% {100 * g:.0f}% {100 * b:.0f}% / {100 * k / 11:.0f}%)"

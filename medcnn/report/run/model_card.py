@@ -1,4 +1,4 @@
-"""The model card of a run: what its files know, and what its author has to add."""
+"""The model card of a run: facts of its files, and questions to its author."""
 
 import hashlib
 import re
@@ -8,25 +8,14 @@ from typing import Any
 
 import yaml
 
-from medcnn._version import __version__
 from medcnn.jobs.atomic_files import write_text
-from medcnn.report import privacy as run_privacy
-from medcnn.report.pages import environment
-from medcnn.report.run.summary import calls, folds_of, sentences, shared_patients
-from medcnn.report.run.tables import (
-    Cell,
-    Row,
-    Table,
-    class_table,
-    clinic_table,
-    data_table,
-    figure_cell,
-    overall_table,
-    problems_table,
-)
-from medcnn.report.run_files import RunFiles, read_run
-from medcnn.report.runs import Run
-from medcnn.report.words import Record, listed, plural, words_of
+from medcnn.report import privacy
+from medcnn.report.pages import render
+from medcnn.report.run import tables
+from medcnn.report.run.summary import calls, folds_of, sentences, warnings
+from medcnn.report.runs import Run, best_epoch, read_run
+from medcnn.report.tables import Table
+from medcnn.report.words import listed, words_of
 
 HUB = {  # our figures by the names that the Hugging Face hub has for them
     "auroc": "roc_auc", "accuracy": "accuracy", "f1": "f1", "mcc": "matthews_correlation",
@@ -38,7 +27,7 @@ SEAL = "<!-- made by medcnn, not edited: {} -->"
 
 
 def write_model_card(run: Path) -> Path:
-    """Writes ``MODEL_CARD.md`` into a run directory.
+    """Write ``MODEL_CARD.md`` into a run directory.
 
     Its sections are those of M. Mitchell et al., "Model cards for model reporting", 2019, with a
     head as the Hugging Face hub reads it. What no file knows is left to the author, in lines that
@@ -54,11 +43,8 @@ def write_model_card(run: Path) -> Path:
     Raises:
         UserError: No such folder, no finished run, or no evaluation.json that can be read.
     """
-    made = environment(
-        autoescape=False
-    )  # Markdown: `markdown` and `table` make what they show harmless
-    made.filters |= {"markdown": markdown, "table": table}
-    text = made.get_template("model_card.md.j2").render(**_content(Run(run, read_run(run))))
+    content = _content(read_run(run))
+    text = render("model_card.md.j2", content, markdown=markdown, table=table)
     text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n\n"
     out = run / "MODEL_CARD.md"
     if edited(out):
@@ -68,7 +54,7 @@ def write_model_card(run: Path) -> Path:
 
 
 def edited(path: Path) -> bool:
-    """Whether a file is there and isn't, letter by letter, as `write_model_card` left it."""
+    """Return True for a file that isn't, letter by letter, as `write_model_card` left it."""
     if not path.exists():
         return False
     text = path.read_text(encoding="utf-8")
@@ -77,7 +63,7 @@ def edited(path: Path) -> bool:
 
 
 def markdown(value: Any) -> str:
-    r"""Text that Markdown shows as it is, on one line.
+    r"""Return text that Markdown shows as it is, on one line.
 
     >>> markdown("a|b <i>")
     'a\\|b \\<i\\>'
@@ -87,13 +73,14 @@ def markdown(value: Any) -> str:
 
 
 def table(content: Table) -> str:
-    """A table in Markdown."""
-    lines = [["", *content.head], ["---"] * (len(content.head) + 1)]
+    """Return a table in Markdown, between empty lines."""
+    titles = [column.words.title for column in content.columns]
+    lines = [["", *titles], ["---"] * (len(titles) + 1)]
     for row in content.rows:
-        cells = [f"{cell.value} {cell.below}" for cell in row.cells]
-        lines.append([row.name, *cells])
+        lines.append([row.name, *(f"{cell.value} {cell.below}" for cell in row.cells)])
     escaped = [[markdown(cell) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    texts = [f"| {' | '.join(line)} |" for line in escaped]
+    return "\n".join(["", *texts, "\n"])
 
 
 def _seal(text: str) -> str:
@@ -101,33 +88,25 @@ def _seal(text: str) -> str:
 
 
 def _content(run: Run) -> dict[str, Any]:
-    """What the template shows."""
-    files = run.files
-    evaluation, shown = files.evaluation, run_privacy.config(files.config)
+    shown = privacy.config(run.config)
     return {
         "head": _head(run),
         "title": _title(run),
         "details": list(_details(run, shown)),
-        "command": run_privacy.command(files.environment.get("command") or []),
-        "task": run.task,
+        "command": privacy.command(run.environment.get("command") or []),
         "groups": _groups(run),
         "metrics": [words_of(name) for name in _figures(run)],
-        "intervals": [
-            ("all other figures" if key == "*" else words_of(key).title, how)
-            for key, how in (evaluation.get("intervals") or {}).items()
-        ],
-        "calls": _calls(run),
-        "calibration": evaluation.get("calibration_applied"),
+        "intervals": run.intervals,
+        "calls": calls(run),
+        "calibration": run.evaluation.get("calibration_applied"),
         "data": run.data,
-        "split": run.split,
-        "trained_on_it": "checkpoint" not in files.config and bool(files.config),
+        "trained_on_it": "checkpoint" not in run.config and bool(run.config),
         "splits_by": (shown.get("splits") or {}).get("method"),
         "pseudonyms": shown.get("pseudonymise") is True,
-        "data_table": data_table(files),
-        "problems": problems_table(files),
-        "levels": [_level(evaluation, name, level) for name, level in run.levels.items()],
-        "warnings": _warnings(files),
-        "version": __version__,
+        "data_table": tables.data_table(run),
+        "problems": tables.problems_table(run),
+        "levels": [_level(run, name) for name in run.levels],
+        "warnings": warnings(run),
     }
 
 
@@ -136,12 +115,12 @@ def _title(run: Run) -> str:
 
 
 def _name(run: Run) -> str:
-    model = run.files.config.get("model")
+    model = run.config.get("model")
     return str(model.get("name") or "classifier") if isinstance(model, dict) else "classifier"
 
 
 def _head(run: Run) -> str:
-    """The front matter, without the licence."""
+    """Return the front matter, without the licence."""
     figures = {name: run.figure(next(iter(run.levels)), name) for name in _figures(run)}
     known = {name: one["value"] for name, one in figures.items() if one.get("value") is not None}
     kind = "image-regression" if run.task == "regression" else "image-classification"
@@ -166,15 +145,15 @@ def _head(run: Run) -> str:
 
 
 def _figures(run: Run) -> list[str]:
-    """The figures over all classes of the finest level."""
+    """Return the figures over all classes of the finest level."""
     return [
         name for name in next(iter(run.levels.values())).get("figures") or {} if "/" not in name
     ]
 
 
 def _details(run: Run, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Facts of the model that the run's files know."""
-    files, names = run.files, run.class_names
+    """Return facts of the model, a name and a value each."""
+    names = run.class_names
     model, data = (shown.get(key) or {} for key in ("model", "dataset"))
     if model:
         yield "Network", _settings(model, MODEL)
@@ -193,31 +172,30 @@ def _details(run: Run, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("optimizer", "scheduler"):
         if isinstance(shown.get(key), dict) and "_target_" in shown[key]:
             yield key.capitalize(), _settings(shown[key])
-    yield from _training(files, shown)
-    libraries = files.environment.get("libraries") or {}
+    yield from _training(run, shown)
+    libraries = run.environment.get("libraries") or {}
     if libraries:
         yield "Software", ", ".join(f"{name} {version}" for name, version in libraries.items())
 
 
-def _training(files: RunFiles, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _training(run: Run, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, title in (("batch_size", "Batch size"), ("seed", "Seed")):
         if key in shown:
             yield title, str(shown[key])
-    if files.epochs is not None:
-        best = ""
-        if "val/score" in files.epochs and files.epochs["val/score"].notna().any():
-            best = f", the best of them {files.epochs['val/score'].idxmax()}"
-        yield "Epochs", f"{len(files.epochs)}{best}"
-    day = re.match(r"\d{4}-\d\d-\d\d", str(files.environment.get("time")))
+    if run.epochs is not None:
+        best = best_epoch(run.epochs)
+        beside = "" if best is None else f", the best of them {best}"
+        yield "Epochs", f"{len(run.epochs)}{beside}"
+    day = re.match(r"\d{4}-\d\d-\d\d", str(run.environment.get("time")))
     if day:
         yield "Date", day.group()
-    if isinstance(files.status.get("seconds"), int | float):
-        gpus = ", ".join(map(str, files.environment.get("gpus") or [])) or "the processor"
-        yield "Training took", f"{files.status['seconds'] / 60:.1f} minutes on {gpus}"
+    if isinstance(run.status.get("seconds"), int | float):
+        gpus = ", ".join(map(str, run.environment.get("gpus") or [])) or "the processor"
+        yield "Training took", f"{run.status['seconds'] / 60:.1f} minutes on {gpus}"
 
 
 def _settings(node: Mapping[str, Any], keys: tuple[str, ...] = ()) -> str:
-    """The values of a part of a config, the name of its class first."""
+    """Return the values of a part of a config, the name of its class first."""
     known = {k: v for k, v in node.items() if v not in (None, [], {})}
     name = str(known.pop("_target_", "")).rpartition(".")[2]
     chosen = {k: known[k] for k in keys if k in known} if keys else known
@@ -226,61 +204,21 @@ def _settings(node: Mapping[str, Any], keys: tuple[str, ...] = ()) -> str:
 
 
 def _groups(run: Run) -> list[str]:
-    """What patients were told apart by, in the evaluation."""
-    levels = run.levels.values()
-    return list(
-        dict.fromkeys(str(g["column"]) for one in levels for g in one.get("subgroups") or [])
-    )
+    """Return the columns that patients were grouped by in the evaluation."""
+    groups = (group for level in run.levels.values() for group in level.get("subgroups") or [])
+    return list(dict.fromkeys(str(group["column"]) for group in groups))
 
 
-def _level(evaluation: Record, name: str, level: Record) -> dict[str, Any]:
-    names = [str(one) for one in evaluation["class_names"]]
-    told = dict(sentences(evaluation, name, level))
+def _level(run: Run, name: str) -> dict[str, Any]:
+    level, names = run.levels[name], run.class_names
+    answers = dict(sentences(run, name))
     return {
         "title": f"By {name}",
-        "tested": told.pop("Tested on", ""),
-        "sentences": told,
-        "overall": _without_last_column(overall_table(level, {}, folds_of(evaluation, name))),
-        "classes": class_table(level, names) if len(names) <= CLASSES else None,
-        "clinic": clinic_table(level),
+        "tested": answers.pop("Tested on", ""),
+        "sentences": answers,
+        "overall": tables.overall_table(level, folds_of(run, name)),
+        "classes": tables.class_table(level, names) if len(names) <= CLASSES else None,
+        "clinic": tables.clinic_table(level),
         "labels": bool((level.get("clinic") or {}).get("labels")),
-        "subgroups": _subgroup_table(level),
+        "subgroups": tables.subgroup_table(level),
     }
-
-
-def _calls(run: Run) -> str:
-    """At which thresholds decisions were made; empty without an operating point."""
-    evaluation = run.files.evaluation
-    if not evaluation.get("operating_point"):
-        return ""
-    return calls(evaluation, next(iter(run.levels.values())))
-
-
-def _warnings(files: RunFiles) -> list[str]:
-    notes = [run_privacy.without_paths(str(note)) for note in files.evaluation.get("notes") or []]
-    shared = shared_patients(files)
-    if shared:
-        notes.append(f"{plural(shared, 'patient')} in more than one split: its figures flatter.")
-    return notes
-
-
-def _without_last_column(content: Table | None) -> Table | None:
-    """Without how intervals were made, which the card says elsewhere."""
-    if content is None:
-        return None
-    rows = [row._replace(cells=row.cells[:-1]) for row in content.rows]
-    return Table(content.caption, content.head[:-1], rows)
-
-
-def _subgroup_table(level: Record) -> Table | None:
-    groups = [group for group in level.get("subgroups") or [] if group.get("shown", True)]
-    keys = list(dict.fromkeys(key for group in groups for key in group.get("figures") or {}))
-    rows = [
-        Row(
-            f"{group['column']} {group['group']}",
-            [Cell(f"{group.get('n', 0):,}")]
-            + [figure_cell(key, (group.get("figures") or {}).get(key)) for key in keys],
-        )
-        for group in groups
-    ]
-    return Table("", ["n", *(words_of(key).title for key in keys)], rows) if rows else None

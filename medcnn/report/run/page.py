@@ -1,25 +1,29 @@
-"""The page of a run: what was tested and how good it is, in one HTML file."""
+"""The page of a run: its test and its results, in one HTML file."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from medcnn._version import __version__
 from medcnn.data.row_names import names_of_rows
-from medcnn.jobs.atomic_files import write_text
 from medcnn.jobs.progress import saying
-from medcnn.report import privacy as run_privacy
-from medcnn.report.pages import environment
-from medcnn.report.run import confusions as run_confusions
-from medcnn.report.run import figures as run_figures
-from medcnn.report.run import forest as run_forest
-from medcnn.report.run import maps as run_maps
-from medcnn.report.run import summary as run_summary
-from medcnn.report.run import tables as run_tables
-from medcnn.report.run_files import RunFiles, read_run
-from medcnn.report.svg import Chart
-from medcnn.report.words import Record, plural
+from medcnn.report import privacy
+from medcnn.report.pages import write_page
+from medcnn.report.run import figures as charts
+from medcnn.report.run import maps, tables
+from medcnn.report.run.confusions import confusions, label_table
+from medcnn.report.run.forest import forests
+from medcnn.report.run.summary import (
+    cards,
+    figures_of,
+    folds_of,
+    sentences,
+    shared_patients,
+    thousand,
+    warnings,
+)
+from medcnn.report.runs import Run, read_run
+from medcnn.report.words import Record, plural, plurals
 
 ORDER = ("image", "study", "patient")
 MOST_CLASSES = 12  # whose curves are drawn
@@ -42,33 +46,9 @@ SECTIONS = {  # title, and what of the content or of a level it needs, any of th
 }
 
 
-class Level(NamedTuple):
-    """All that is shown of images, studies or patients."""
-
-    name: str
-    title: str
-    sentences: list[tuple[str, str]]
-    cards: list[run_summary.Card]
-    roc: list[Chart]
-    precision_recall: list[Chart]
-    agreement: list[Chart]
-    confusions: list[run_confusions.Confusion]
-    labels: run_tables.Table | None
-    reliability: list[Chart]
-    clinic: run_tables.Table | None
-    thousand: str
-    decision: list[Chart]
-    selective: Chart | None
-    forests: list[run_forest.Forest]
-    overall: run_tables.Table | None
-    by_class: run_tables.Table | None
-    drawn: str
-    errors: run_tables.Table | None
-
-
 @saying("page")
 def write_run_page(run: Path) -> Path:
-    """Writes ``report.html`` into a run directory, from what lies there.
+    """Write ``report.html`` into a run directory, from what lies there.
 
     That is ``evaluation.json`` and, where they are there, samples.csv, problems.csv, metrics.csv,
     environment.json, status.json, config.yaml and ``cams/layers.json`` with its pictures. The page
@@ -79,150 +59,164 @@ def write_run_page(run: Path) -> Path:
     Raises:
         UserError: No evaluation.json there, or one of another kind.
     """
-    page = environment().get_template("report.html.j2").render(_content(read_run(run), run))
-    out = run / "report.html"
-    write_text(out, page)
-    return out
+    return write_page(run / "report.html", "report.html.j2", _content(read_run(run)))
 
 
-def _content(files: RunFiles, run: Path) -> dict[str, Any]:
-    evaluation = files.evaluation
-    data = run_privacy.without_paths(str(evaluation.get("data", "a data set")))
-    shared = run_summary.shared_patients(files)
-    samples, errors = (run_maps.read_layers(files.layers, run, k) for k in ("sample", "error"))
+def _content(run: Run) -> dict[str, Any]:
+    samples, errors = (maps.read_layers(run.layers, run.path, k) for k in ("sample", "error"))
     content: dict[str, Any] = {
-        "title": f"Test report: {data}",
-        "subtitle": _subtitle(files),
-        "levels": _levels(evaluation, _names(files)),
-        "warnings": run_summary.warnings(files),
-        "data": run_tables.data_table(files),
-        "audit": "No patient is in more than one split." if shared == 0 else "",
-        "problems": run_tables.problems_table(files),
-        "audited": files.problems is not None,
-        "learning": [] if files.epochs is None else run_figures.learning(files.epochs),
+        "title": f"Test report: {run.data}",
+        "subtitle": _subtitle(run),
+        "levels": _levels(run),
+        "warnings": [*warnings(run), *_audit(run)],
+        "data": tables.data_table(run),
+        "audit": "No patient is in more than one split." if shared_patients(run) == 0 else "",
+        "problems": tables.problems_table(run),
+        "audited": run.problems is not None,
+        "learning": [] if run.epochs is None else charts.learning(run.epochs),
         "samples": samples,
         "errors": errors,
         "lesions": any(layers.outlined for layers in [*samples, *errors]),
         "wrong": any(layers.wrong for layers in [*samples, *errors]),
-        "methods": _methods(files),
-        "decided": _decided(evaluation),
-        "colour_tables": run_maps.colour_tables(),
-        "colour_bar": run_maps.colour_bar(),
-        "command": run_privacy.command(files.environment.get("command") or []),
-        "environment": _environment(files),
-        "config": _config(files),
-        "version": __version__,
+        "methods": _methods(run),
+        "decided": _decided(run.evaluation),
+        "colour_tables": maps.colour_tables(),
+        "colour_bar": maps.colour_bar(),
+        "command": privacy.command(run.environment.get("command") or []),
+        "environment": _environment(run),
+        "config": _config(run),
     }
     return content | {"sections": _sections(content)}
 
 
 def _sections(content: dict[str, Any]) -> dict[str, str]:
-    """Titles of the sections that have something to show."""
+    """Return the titles of the sections that have something to show."""
     levels = content["levels"]
     return {
         name: title
         for name, (title, needs) in SECTIONS.items()
-        if any(content.get(n) or any(getattr(k, n, None) for k in levels) for n in needs)
+        if any(content.get(n) or any(level.get(n) for level in levels) for n in needs)
     }
 
 
-def _subtitle(files: RunFiles) -> str:
-    """What was trained, when."""
-    config, parts = files.config, []
-    model = config.get("model") if isinstance(config.get("model"), dict) else {}
-    if name := (model or {}).get("name"):
-        depth = model.get("depth") if model else None
-        parts.append(f"{name}-{depth}" if depth else str(name))
-    parts.append(f"{files.evaluation['task']} task")
-    if time := files.environment.get("time"):
+def _subtitle(run: Run) -> str:
+    """Return the net, the task and the day."""
+    model, parts = run.config.get("model"), []
+    if isinstance(model, dict) and (name := model.get("name")):
+        parts.append(f"{name}-{model['depth']}" if model.get("depth") else str(name))
+    parts.append(f"{run.task} task")
+    if time := run.environment.get("time"):
         parts.append(str(time)[:10])
-    return " · ".join(map(run_privacy.without_paths, parts))
+    return " · ".join(map(privacy.without_paths, parts))
 
 
-def _names(files: RunFiles) -> dict[int, str]:
-    """Which images the worst errors are."""
-    errors = files.evaluation["levels"].get("image", {}).get("errors") or []
+def _audit(run: Run) -> list[str]:
+    if run.problems is None or "severity" not in run.problems:
+        return []
+    grave = int(run.problems["severity"].isin(["error", "warning"]).sum())
+    return [f"The audit of the data found {plural(grave, 'problem')}: see Data."] if grave else []
+
+
+def _names(run: Run) -> dict[int, str]:
+    """Return the names of the images that are the worst errors, by their rows."""
+    errors = run.levels.get("image", {}).get("errors") or []
     rows = [int(error["row"]) for error in errors if "row" in error]
-    if files.samples is None or "image" not in files.samples:
+    if run.samples is None or "image" not in run.samples:
         return {}
-    there = [row for row in rows if row < len(files.samples)]
-    return dict(zip(there, names_of_rows(files.samples, there), strict=True))
+    there = [row for row in rows if row < len(run.samples)]
+    return dict(zip(there, names_of_rows(run.samples, there), strict=True))
 
 
-def _levels(evaluation: Record, image_names: dict[int, str]) -> list[Level]:
-    levels = evaluation["levels"]
-    names = [name for name in evaluation.get("level_names") or ORDER if name in levels]
-    names += [name for name in levels if name not in names]
+def _levels(run: Run) -> list[dict[str, Any]]:
+    """Return all that is shown of images, studies and patients."""
+    names = [name for name in run.evaluation.get("level_names") or ORDER if name in run.levels]
+    names += [name for name in run.levels if name not in names]
     return [
-        _level(evaluation, name, levels[name], image_names if name == "image" else {})
+        {"name": name, **_words(run, name), **_curves(run, name), **_tables(run, name)}
         for name in names
     ]
 
 
-def _level(evaluation: Record, name: str, level: Record, names: dict[int, str]) -> Level:
-    figures = run_summary.figures_of(level)
+def _words(run: Run, name: str) -> dict[str, Any]:
+    level, many = run.levels[name], plurals(name)
     clinic = (level.get("clinic") or {}).get("figures") or {}
-    labels = (level.get("clinic") or {}).get("labels") or {}
+    return {
+        "title": plural(level["n"], name) if "n" in level else many,
+        "sentences": sentences(run, name),
+        "cards": cards(run.task, level),
+        "thousand": thousand(many, run.positive, clinic) if run.positive else "",
+    }
 
-    def point(k: str) -> Record | None:
-        """Where the decision lies on the curve of a class; pooled folds have each their own."""
-        if curves[k].get("folds"):
-            return None
-        if labels:
-            return labels[k]["figures"] if k in labels else None
-        return clinic if only and {"sensitivity", "specificity"} <= set(clinic) else None
 
-    many = plural(2, name).removeprefix("2 ")
-    sought = run_summary.positive_of(evaluation)
+def _curves(run: Run, name: str) -> dict[str, Any]:
+    level, figures = run.levels[name], figures_of(run.levels[name])
     curves, bins, benefits = (
         _fewer(level.get(key) or {}, figures) for key in ("curves", "reliability", "decision_curve")
     )
-    only = len(level.get("curves") or {}) == 1
+    only, points = len(level.get("curves") or {}) == 1, _points(level, curves)
     selective, scatter = level.get("selective"), level.get("scatter")
-    return Level(
-        name=name,
-        title=plural(level["n"], name) if "n" in level else many,
-        sentences=run_summary.sentences(evaluation, name, level),
-        cards=run_summary.cards(evaluation["task"], level),
-        roc=[
-            run_figures.roc(k, c, _of(figures, "auroc", k, only), point(k))
+    ranked = {
+        "roc": [
+            charts.roc(k, c, _of(figures, "auroc", k, only), points[k])
             for k, c in curves.items()
             if "roc" in c
         ],
-        precision_recall=[
-            run_figures.precision_recall(
+        "precision_recall": [
+            charts.precision_recall(
                 k,
                 c["pr"],
                 _of(figures, "average_precision", k, only),
                 _prevalence(level, figures, k),
-                point(k),
+                points[k],
             )
             for k, c in curves.items()
             if "pr" in c
         ],
-        agreement=run_figures.agreement(scatter, figures) if scatter else [],
-        confusions=run_confusions.confusions(level),
-        labels=run_confusions.label_table(level.get("confusion"), labels),
-        reliability=[
-            run_figures.reliability(k, b, _of(figures, "ece", k, len(bins) == 1))
-            for k, b in bins.items()
+    }
+    alone = len(bins) == 1
+    return ranked | {
+        "drawn": _drawn(run, len(curves)) if curves else "",
+        "agreement": charts.agreement(scatter, figures) if scatter else [],
+        "reliability": [
+            charts.reliability(k, b, _of(figures, "ece", k, alone)) for k, b in bins.items()
         ],
-        clinic=run_tables.clinic_table(level),
-        thousand=run_summary.thousand(many, sought, clinic) if sought else "",
-        decision=[run_figures.decision_curve(k, c) for k, c in benefits.items()],
-        selective=run_figures.selective(selective, many) if selective else None,
-        forests=run_forest.forests(level),
-        overall=run_tables.overall_table(
-            level, evaluation.get("intervals") or {}, run_summary.folds_of(evaluation, name)
-        ),
-        by_class=run_tables.class_table(level, evaluation["class_names"]),
-        drawn=_drawn(evaluation, len(curves)) if curves else "",
-        errors=run_tables.errors_table(level.get("errors") or [], name, names),
-    )
+        "decision": [charts.decision_curve(k, c) for k, c in benefits.items()],
+        "selective": charts.selective(selective, plurals(name)) if selective else None,
+    }
+
+
+def _points(level: Record, curves: Record) -> dict[str, Record | None]:
+    """Return the figures at the operating point on the curve of each class, where it has one.
+
+    Pooled folds have a point each, on curves of their own.
+    """
+    clinic = level.get("clinic") or {}
+    labels, figures = clinic.get("labels") or {}, clinic.get("figures") or {}
+    whole = len(level.get("curves") or {}) == 1 and {"sensitivity", "specificity"} <= set(figures)
+    found = {
+        k: labels[k]["figures"] if k in labels else figures if whole and not labels else None
+        for k in curves
+    }
+    return {k: None if curves[k].get("folds") else point for k, point in found.items()}
+
+
+def _tables(run: Run, name: str) -> dict[str, Any]:
+    level, intervals = run.levels[name], run.evaluation.get("intervals") or {}
+    labels = (level.get("clinic") or {}).get("labels") or {}
+    names = _names(run) if name == "image" else {}
+    return {
+        "confusions": confusions(level),
+        "labels": label_table(level.get("confusion"), labels),
+        "clinic": tables.clinic_table(level),
+        "forests": forests(level),
+        "overall": tables.overall_table(level, folds_of(run, name), intervals),
+        "by_class": tables.class_table(level, run.class_names),
+        "errors": tables.errors_table(level.get("errors") or [], name, names),
+    }
 
 
 def _fewer(classes: Record, figures: Record) -> dict[str, Any]:
-    """Where there are many classes, those with the lowest AUROC."""
+    """Return the classes to draw: of many those with the lowest AUROC."""
 
     def area(name: str) -> float:
         value = figures.get(f"auroc/{name}", {}).get("value")
@@ -232,27 +226,27 @@ def _fewer(classes: Record, figures: Record) -> dict[str, Any]:
     return {name: values for name, values in classes.items() if name in kept}
 
 
-def _drawn(evaluation: Record, count: int) -> str:
-    """Says so where not all classes have a curve."""
-    classes = len(evaluation["class_names"])
-    if run_summary.positive_of(evaluation) is not None or count == classes:
+def _drawn(run: Run, count: int) -> str:
+    """Return a sentence where not all classes have a curve."""
+    classes = len(run.class_names)
+    if run.positive is not None or count == classes:
         return ""
     return f"Curves of {count} of the {classes} classes; the figures of all are in the table below."
 
 
 def _of(figures: Record, key: str, name: str, only: bool) -> Record:
-    """A figure of a class, else the one of the whole where that is the same."""
+    """Return a figure of a class, else the one of the whole where that is the same."""
     return figures.get(f"{key}/{name}") or (figures.get(key, {}) if only else {})
 
 
 def _prevalence(level: Record, figures: Record, name: str) -> float | None:
-    """Of the samples of which the class is known."""
+    """Return the share of a class among the samples of which it is known."""
     counts, n = level.get("counts") or {}, figures.get(f"auroc/{name}", level).get("n")
     return counts[name] / n if name in counts and n else None
 
 
 def _decided(evaluation: Record) -> str:
-    """At which threshold the decisions beside maps were made; empty for the usual one."""
+    """Return the threshold of the decisions beside maps; empty for the usual one."""
     point = evaluation.get("operating_point") or {}
     if evaluation.get("folds") and point:
         return "Decisions are those at the operating point of each fold."
@@ -264,29 +258,26 @@ def _decided(evaluation: Record) -> str:
     return f"Decisions are those at the operating point, from a probability of {threshold:.3g} on."
 
 
-def _methods(files: RunFiles) -> str:
-    names = dict.fromkeys(str(layer["method"]) for layer in files.layers if layer.get("method"))
-    return ", ".join(run_maps.METHODS.get(name, name) for name in names)
+def _methods(run: Run) -> str:
+    names = dict.fromkeys(str(layer["method"]) for layer in run.layers if layer.get("method"))
+    return ", ".join(maps.METHODS.get(name, name) for name in names)
 
 
-def _environment(files: RunFiles) -> list[tuple[str, str]]:
-    """Names and values of what the run ran on and with."""
-    found, facts = files.environment, []
-    if "seed" in files.config:
-        facts.append(("seed", files.config["seed"]))
+def _environment(run: Run) -> list[tuple[str, str]]:
+    """Return names and values of the machine and the libraries of a run."""
+    found, facts = run.environment, [("seed", run.config.get("seed"))]
     facts += [(key, found.get(key)) for key in ("time", "python", "platform", "precision")]
-    facts += [(name, version) for name, version in (found.get("libraries") or {}).items()]
+    facts += list((found.get("libraries") or {}).items())
     if cpu := found.get("cpu"):
         facts.append(("processor", f"{cpu.get('count')} cores, {cpu.get('capability')}"))
     facts.append(("graphics processors", ", ".join(map(str, found.get("gpus") or [])) or None))
     facts.append(("threads", found.get("torch_threads")))
-    if seconds := files.status.get("seconds"):
-        facts.append(
-            ("duration", f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min")
-        )
-    return [(k, run_privacy.without_paths(str(v))) for k, v in facts if v is not None]
+    if seconds := run.status.get("seconds"):
+        time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        facts.append(("duration", time))
+    return [(k, privacy.without_paths(str(v))) for k, v in facts if v is not None]
 
 
-def _config(files: RunFiles) -> str:
-    shown = run_privacy.config(files.config)
+def _config(run: Run) -> str:
+    shown = privacy.config(run.config)
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True) if shown else ""

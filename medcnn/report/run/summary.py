@@ -1,19 +1,21 @@
-"""A run in words: what was tested, how good it was, and what to beware of."""
+"""A run in words: the test, its results, and warnings."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-from medcnn.report.privacy import without_paths
-from medcnn.report.run_files import RunFiles
+from medcnn.report.runs import Run
+from medcnn.report.tables import Cell, figure_cell
 from medcnn.report.words import (
     RULES,
     Record,
-    interval,
+    Words,
     listed,
     plural,
     show,
     split_of,
-    thresholds_told,
-    told,
+    tested_on,
+    thresholds_of,
+    with_interval,
     words_of,
 )
 
@@ -27,105 +29,85 @@ HEADLINES = {
 MOST_NAMED = 6  # classes whose counts stand in the sentence
 
 
-class Card(NamedTuple):
-    """A headline figure."""
-
-    title: str
-    value: str
-    interval: str
-    what: str
-
-
 def figures_of(level: Record) -> dict[str, Record]:
-    """All figures of a level; of the same name the one at the operating point."""
+    """Return all figures of a level; of the same name the one at the operating point."""
     clinic = (level.get("clinic") or {}).get("figures", {})
     labels = (level.get("clinic") or {}).get("labels") or {}
     at = {f"{k}/{name}": f for name, one in labels.items() for k, f in one["figures"].items()}
     return {**level.get("figures", {}), **clinic, **at}
 
 
-def folds_of(evaluation: Record, name: str) -> dict[str, list[float | None]]:
-    """Of a cross-validation the figures in each fold, by name; of another run none."""
+def folds_of(run: Run, name: str) -> dict[str, list[float | None]]:
+    """Return the figures of a level in each fold of a cross-validation; none of another run."""
     prefix = "test/" if name == "image" else f"test/{name}/"
-    found = evaluation.get("folds") or {}
+    found = run.evaluation.get("folds") or {}
     own = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
     return {key: values for key, values in own.items() if "/" not in key}
 
 
-def cards(task: str, level: Record) -> list[Card]:
-    """The headline figures of a level that there are."""
+def cards(task: str, level: Record) -> list[tuple[Words, Cell]]:
+    """Return the headline figures that a level has."""
     figures = figures_of(level)
-    found = []
-    for key in HEADLINES[task]:
-        if key in figures:
-            ends = interval(key, figures[key]) or "no interval"
-            value = show(key, figures[key].get("value"))
-            found.append(Card(words_of(key).title, value, ends, words_of(key).what))
-    return found
+    return [(words_of(k), figure_cell(k, figures[k])) for k in HEADLINES[task] if k in figures]
 
 
-def sentences(evaluation: Record, name: str, level: Record) -> list[tuple[str, str]]:
-    """What a clinician asks first, each with its answer.
+def sentences(run: Run, name: str) -> list[tuple[str, str]]:
+    """Return a clinician's first questions, each with its answer.
 
     Args:
-        evaluation: Of evaluation.json.
+        run: The run.
         name: Of the level: image, study or patient.
-        level: Of that name.
     """
-    figures, task = figures_of(level), evaluation["task"]
-    found = [("Tested on", _tested(evaluation, name, level))]
-    if task == "regression":
+    level = run.levels[name]
+    figures = figures_of(level)
+    found = [("Tested on", _tested(run, name, level))]
+    if run.task == "regression":
         return [*found, *_errors(figures)]
-    found.append(("Ranking", _ranking(evaluation, name, figures)))
-    found.append(("Decisions", _decisions(evaluation, name, level, figures)))
-    found.append(("Probabilities", _calibration(evaluation, figures)))
+    found.append(("Ranking", _ranking(run, name, figures)))
+    found.append(("Decisions", _decisions(run, level, figures)))
+    found.append(("Probabilities", _calibration(run.evaluation, figures)))
     return [(title, text) for title, text in found if text]
 
 
-def _tested(evaluation: Record, name: str, level: Record) -> str:
-    data = without_paths(str(evaluation.get("data", "a data set")))
-    where = f"The {split_of(evaluation.get('split', 'chosen'))} split of {data}"
+def _tested(run: Run, name: str, level: Record) -> str:
+    where = f"The {split_of(run.evaluation.get('split', 'chosen'))} split of {run.data}"
     if "n" not in level:
         return f"{where}."
-    what = plural(level["n"], name)
-    if name != "patient" and level.get("patients", level["n"]) < level["n"]:
-        what += f" of {plural(level['patients'], 'patient')}"
+    what = tested_on(level, name)
     counts = level.get("counts") or {}
     if len(counts) > MOST_NAMED:
         what += f", {len(counts)} classes"
     elif counts:
         shares = "; ".join(f"{kind}: {count:,}" for kind, count in counts.items())
-        several = f"; one {name} may have several" if evaluation["task"] == "multilabel" else ""
+        several = f"; one {name} may have several" if run.task == "multilabel" else ""
         what += f" ({shares}{several})"
     return f"{where}: {what}."
 
 
-def _ranking(evaluation: Record, name: str, figures: Record) -> str:
+def _ranking(run: Run, name: str, figures: Record) -> str:
     figure = figures.get("auroc", {})
     if figure.get("value") is None:
         return ""
-    value = f"AUROC {told('auroc', figure)}"
-    sought = positive_of(evaluation)
-    if sought is None:
+    value = f"AUROC {with_interval('auroc', figure)}"
+    if run.positive is None:
         return f"{value}, the mean over the classes of telling each from the others."
     return (
-        f"{value}: a random {name} of class {sought} gets a higher probability of it than a random "
-        f"other one in {100 * figure['value']:.0f} of 100 cases."
+        f"{value}: a random {name} of class {run.positive} gets a higher probability of it than a "
+        f"random other one in {100 * figure['value']:.0f} of 100 cases."
     )
 
 
-def _decisions(evaluation: Record, name: str, level: Record, figures: Record) -> str:
-    rates = {k: told(k, f) for k, f in figures.items() if f.get("value") is not None}
-    sought = positive_of(evaluation)
-    if sought is None or not {"sensitivity", "specificity"} <= set(rates):
+def _decisions(run: Run, level: Record, figures: Record) -> str:
+    rates = {k: with_interval(k, f) for k, f in figures.items() if f.get("value") is not None}
+    if run.positive is None or not {"sensitivity", "specificity"} <= set(rates):
         parts = [k for k in ("accuracy", "balanced_accuracy", "f1", "kappa") if k in rates]
         text = f"{listed(f'{words_of(k).title} {rates[k]}' for k in parts)}." if parts else ""
         text = text[:1].upper() + text[1:]
         several = (level.get("clinic") or {}).get("labels")
-        where = _points(evaluation) if several else ""
-        return " ".join(filter(None, [where, text, _extremes(evaluation, figures)]))
+        where = _calls_by_label(run.evaluation) if several else ""
+        return " ".join(filter(None, [where, text, _extremes(run.class_names, figures)]))
     text = (
-        f"{_point(evaluation, level)} Of class {sought} it finds {rates['sensitivity']} "
+        f"{_calls(run.evaluation, level)} Of class {run.positive} it finds {rates['sensitivity']} "
         f"(sensitivity); of the others it clears {rates['specificity']} (specificity)."
     )
     if {"prevalence", "ppv", "npv"} <= set(rates):
@@ -137,25 +119,26 @@ def _decisions(evaluation: Record, name: str, level: Record, figures: Record) ->
     return text
 
 
-def calls(evaluation: Record, level: Record) -> str:
-    """Where the lines between calls lie, and who drew them."""
-    several = "labels" in (evaluation.get("operating_point") or {})
-    return _points(evaluation) if several else _point(evaluation, level)
+def calls(run: Run) -> str:
+    """Return the thresholds of the finest level's calls, and their origin; empty without any."""
+    point = run.evaluation.get("operating_point")
+    if not point:
+        return ""
+    first = next(iter(run.levels.values()))
+    return _calls_by_label(run.evaluation) if "labels" in point else _calls(run.evaluation, first)
 
 
-def _point(evaluation: Record, level: Record) -> str:
-    """Where the line between the two calls lies, and who drew it."""
+def _calls(evaluation: Record, level: Record) -> str:
     point = evaluation.get("operating_point") or {}
     clinic = level.get("clinic") or {}
-    threshold = thresholds_told(clinic) or thresholds_told(point)
+    threshold = thresholds_of(clinic) or thresholds_of(point)
     if not threshold:
         return "Calls are for the most probable class."
     folds = ", in each fold its own" if clinic.get("thresholds") else ""
     return f"Called positive from a probability of {threshold} on{folds}{_why(point)}."
 
 
-def _points(evaluation: Record) -> str:
-    """The same of several labels, each of which has a threshold of its own."""
+def _calls_by_label(evaluation: Record) -> str:
     point = evaluation.get("operating_point") or {}
     none = [name for name, one in (point.get("labels") or {}).items() if one is None]
     rest = f"; {listed(none)}, for which none could be chosen, from 0.5" if none else ""
@@ -164,7 +147,7 @@ def _points(evaluation: Record) -> str:
 
 
 def _why(point: Record) -> str:
-    """In brackets who chose it, and how."""
+    """Return the split and the rule that an operating point was chosen by, in brackets."""
     rule = RULES.get(point.get("rule", ""), str(point.get("rule", "")).replace("_", " "))
     where = {"out-of-fold": "images that members were not trained on"}
     split = point.get("chosen_on")
@@ -173,26 +156,23 @@ def _why(point: Record) -> str:
     return f" ({why})" if why else ""
 
 
-def _extremes(evaluation: Record, figures: Record) -> str:
-    """The classes that are found most and least often."""
-    values = {
-        name: figures[f"sensitivity/{name}"]
-        for name in evaluation["class_names"]
-        if figures.get(f"sensitivity/{name}", {}).get("value") is not None
-    }
+def _extremes(names: Sequence[str], figures: Record) -> str:
+    """Return the classes that are found most and least often."""
+    found = {name: figures.get(f"sensitivity/{name}", {}) for name in names}
+    values = {name: one for name, one in found.items() if one.get("value") is not None}
     if len(values) < 3:
         return ""
     best, worst = (f(values, key=lambda name: values[name]["value"]) for f in (max, min))
-    most, least = (told("sensitivity", values[name]) for name in (best, worst))
+    most, least = (with_interval("sensitivity", values[name]) for name in (best, worst))
     return f"Found most often: {best}, {most}; least often: {worst}, {least}."
 
 
 def _calibration(evaluation: Record, figures: Record) -> str:
     figure, parts = figures.get("ece", {}), []
     if figure.get("value") is not None:
-        points = {k: figure[k] for k in ("low", "high") if figure.get(k) is not None}
-        ends = " to ".join(f"{100 * v:.1f}" for v in points.values())
-        ends = f" (95 % interval {ends})" if len(points) == 2 else ""
+        low, high = figure.get("low"), figure.get("high")
+        known = low is not None and high is not None
+        ends = f" (95 % interval {100 * low:.1f} to {100 * high:.1f})" if known else ""
         parts.append(
             "On average, predicted probability and observed share differ by "
             f"{100 * figure['value']:.1f} percentage points{ends}."
@@ -213,7 +193,7 @@ def _calibration(evaluation: Record, figures: Record) -> str:
 
 
 def _errors(figures: Record) -> list[tuple[str, str]]:
-    values = {k: told(k, f) for k, f in figures.items() if f.get("value") is not None}
+    values = {k: with_interval(k, f) for k, f in figures.items() if f.get("value") is not None}
     found = []
     if "mae" in values:
         rest = [f"{words_of(k).title} {values[k]}" for k in ("rmse", "r2") if k in values]
@@ -228,38 +208,23 @@ def _errors(figures: Record) -> list[tuple[str, str]]:
     return found
 
 
-def positive_of(evaluation: Record) -> str | None:
-    """Name of the class that is sought; None where there is none."""
-    positive, names = evaluation.get("positive"), evaluation["class_names"]
-    if evaluation["task"] != "binary" or not isinstance(positive, int):
-        return None
-    return str(names[positive]) if 0 <= positive < len(names) else None
+def warnings(run: Run) -> list[str]:
+    """Return sentences to be read before the figures are trusted."""
+    shared = shared_patients(run)
+    where = f"{plural(shared or 0, 'patient')} in more than one split"
+    return [*run.notes, *([f"{where}: the figures may be too good."] if shared else [])]
 
 
-def warnings(files: RunFiles) -> list[str]:
-    """What a reader must know before trusting the figures."""
-    found = [without_paths(str(note)) for note in files.evaluation.get("notes") or []]
-    if shared := shared_patients(files):
-        found.append(
-            f"{plural(shared, 'patient')} in more than one split: the figures may be too good."
-        )
-    if files.problems is not None and "severity" in files.problems:
-        grave = int(files.problems["severity"].isin(["error", "warning"]).sum())
-        if grave:
-            found.append(f"The audit of the data found {plural(grave, 'problem')}: see Data.")
-    return found
-
-
-def shared_patients(files: RunFiles) -> int | None:
-    """How many patients are in more than one split; None where nobody knows."""
-    table: Any = files.samples
+def shared_patients(run: Run) -> int | None:
+    """Return how many patients are in more than one split; None where nobody knows."""
+    table: Any = run.samples
     if table is None or not {"patient", "split"} <= set(table.columns) or "fold" in table:
         return None
     return int((table.groupby("patient")["split"].nunique() > 1).sum())
 
 
 def thousand(many: str, sought: str, figures: Record) -> str:
-    """What happens among 1,000 cases like these; empty where that isn't known.
+    """Return the outcome of 1,000 cases like these in words; empty where that isn't known.
 
     Args:
         many: The plural of the level.

@@ -13,14 +13,13 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from medcnn.errors import UserError
-from medcnn.report.comparison import sweep as compare_sweep
 from medcnn.report.comparison.figures import STYLES, Axis, colour, curve_charts, parallel
-from medcnn.report.comparison.page import write_comparison
+from medcnn.report.comparison.page import distinct_names, write_comparison
 from medcnn.report.comparison.paired_tests import TESTED, Difference, paired_tests
-from medcnn.report.comparison.sweep import as_number, axes, differing, importance, in_words, varied
-from medcnn.report.comparison.sweep_section import is_sweep, sweep_section
+from medcnn.report.comparison.sweep import Importance, axes, differing, importance, varied
+from medcnn.report.comparison.sweep_section import _hint, is_sweep, sweep_section
 from medcnn.report.comparison.tables import difference_table, figure_table
-from medcnn.report.runs import distinct_names, read_run
+from medcnn.report.runs import check_finished, read_run
 
 
 def pair(folder: Path, task: str = "binary", **changes: Any) -> list[Path]:
@@ -35,17 +34,12 @@ def page(runs: list[Path], **options: Any) -> Page:
     text = out.read_text(encoding="utf-8")
     for personal in (PERSON, HOME, "erika", "Mustermann", str(runs[0].parent), "500.png"):
         assert personal not in text
-    assert "http" not in text.replace("http://www.w3.org", "")
+    assert "://" not in text
     return Page(text)
 
 
 def sections(shown: Page) -> list[str]:
     return [str(attributes["id"]) for tag, attributes in shown.tags if tag == "section"]
-
-
-def labels(shown: Page) -> list[str]:
-    """What the pictures say to those who can't see them."""
-    return [str(a["aria-label"]) for tag, a in shown.tags if tag == "svg" and "role" in a]
 
 
 def sweep(folder: Path, runs: int, overrides: Any = None) -> list[Path]:
@@ -98,7 +92,7 @@ def test_figures_stand_with_their_intervals_and_mark_the_best(tmp_path: Path) ->
     runs = [read_run(path) for path in pair(tmp_path)]
     table = figure_table(runs, ["good", "bad"], "image")
     assert [words.title for words, _ in table.columns][:2] == ["AUROC", "average precision"]
-    assert {words.title: way for words, way in table.columns}["log loss"] == "lower"
+    assert {words.title: words.better for words, _ in table.columns}["log loss"] == "lower"
     _, probs, truth, _ = predictions("binary", 1, 2.5, 60, 1)
     cell = table.rows[0].cells[0]
     area = roc_auc_score(truth, probs[:, 1])
@@ -110,25 +104,19 @@ def test_figures_stand_with_their_intervals_and_mark_the_best(tmp_path: Path) ->
     assert [row.style for row in table.rows] == [0, 1]
 
 
-def test_which_interval_stands_out(tmp_path: Path) -> None:
-    def levels(value: float | None, low: float | None, high: float | None) -> dict[str, Any]:
-        figure = {"value": value, "low": low, "high": high, "n": 9}
+def test_figures_without_intervals_and_without_values(tmp_path: Path) -> None:
+    def levels(**figure: Any) -> dict[str, Any]:
         return {"levels": {"image": {"figures": {"log_loss": figure, "auroc": figure}}}}
 
-    low = write_run(tmp_path / "low", evaluation=levels(0.1, 0.0, 0.2))
-    high = write_run(tmp_path / "high", evaluation=levels(0.5, 0.3, 0.7))
-    both = figure_table([read_run(low), read_run(high)], ["low", "high"], "image")
-    assert [[cell.bold for cell in row.cells] for row in both.rows] == [
-        [False, True],
-        [True, False],
-    ]
-    assert both.rows[0].below == ""
-    overlap = write_run(tmp_path / "overlap", evaluation=levels(0.4, 0.15, 0.7))
-    near = figure_table([read_run(low), read_run(overlap)], ["low", "overlap"], "image")
-    assert not near.has_bold
-    bare = write_run(tmp_path / "bare", evaluation=levels(0.5, None, None))
-    none = write_run(tmp_path / "none", evaluation=levels(None, None, None))
-    table = figure_table([read_run(low), read_run(bare), read_run(none)], ["a", "b", "c"], "image")
+    low = write_run(tmp_path / "a", evaluation=levels(value=0.1, low=0.0, high=0.2))
+    high = write_run(tmp_path / "b", evaluation=levels(value=0.5, low=0.3, high=0.7))
+    bare = write_run(tmp_path / "c", evaluation=levels(value=0.5))
+    none = write_run(tmp_path / "d", evaluation=levels(value=None))
+    table = figure_table([read_run(low), read_run(high)], ["a", "b"], "image")
+    bold = [[cell.bold for cell in row.cells] for row in table.rows]
+    assert bold == [[False, True], [True, False]]
+    assert table.rows[0].about == ""
+    table = figure_table([read_run(low), read_run(bare), read_run(none)], ["a", "c", "d"], "image")
     assert not table.has_bold
     assert (table.rows[1].cells[0].below, table.rows[2].cells[0].value) == ("", "–")
 
@@ -162,7 +150,7 @@ def test_what_is_missing_is_not_shown(tmp_path: Path) -> None:
     assert sections(shown) == ["figures", "differences", "settings", "how"]
     assert "All runs have the same settings." in shown.text
     assert "good is left out: its predictions.csv is missing or can't be read." in shown.text
-    assert "unknown data" in shown.text
+    assert "of a data set." in shown.text
 
 
 def test_markup_in_names_stays_text(tmp_path: Path) -> None:
@@ -170,16 +158,18 @@ def test_markup_in_names_stays_text(tmp_path: Path) -> None:
     shown = page(runs)
     assert not [tag for tag, _ in shown.tags if tag == "b"]
     assert "<b>&0" in shown.text
-    assert any("<b>&0" in label for label in labels(shown))
+    assert any("<b>&0" in label for label in shown.labels("svg"))
 
 
 def test_curves_say_their_areas(tmp_path: Path) -> None:
     shown = page(pair(tmp_path))
     _, probs, truth, _ = predictions("binary", 2, 0.3, 60, 1)
-    said = next(label for label in labels(shown) if label.startswith("ROC curve of malignant"))
+    said = next(
+        label for label in shown.labels("svg") if label.startswith("ROC curve of malignant")
+    )
     assert f"bad {roc_auc_score(truth, probs[:, 1]):.3f}" in said
     assert [a["class"] for tag, a in shown.tags if tag == "path" and "run-1" in str(a.get("class"))]
-    histories = [label for label in labels(shown) if "by epoch" in label]
+    histories = [label for label in shown.labels("svg") if "by epoch" in label]
     assert [text.split(",")[0] for text in histories] == ["Loss", "Loss", "AUROC"]
     assert "good from" in histories[0]
 
@@ -212,7 +202,7 @@ def test_one_epoch_is_a_dot(tmp_path: Path) -> None:
             path / "metrics.csv", index=False
         )
     shown = page(runs)
-    assert [label for label in labels(shown) if "epoch" in label] == [
+    assert [label for label in shown.labels("svg") if "epoch" in label] == [
         "Loss, validation, by epoch: good from 0.500 to 0.500; bad from 0.500 to 0.500"
     ]
     dots = [str(a["class"]) for tag, a in shown.tags if tag == "circle"]
@@ -222,9 +212,7 @@ def test_one_epoch_is_a_dot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "multilabel"}, "its task is multilabel, not binary"),
         ({"class_names": ["a", "b"]}, "its classes are a, b, not benign, malignant"),
-        ({"positive": 0}, "its positive class is benign, not malignant"),
         ({"levels": {"study": {}}}, "no level"),
     ],
 )
@@ -245,16 +233,16 @@ def test_one_run_is_no_comparison(tmp_path: Path) -> None:
 
 def test_runs_that_are_not_ready(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        read_run(tmp_path / "nothing")
+        check_finished(tmp_path / "nothing")
     with pytest.raises(UserError, match="no run of medcnn"):
-        read_run(tmp_path)
+        check_finished(tmp_path)
     run = write_run(tmp_path / "a")
     (run / "evaluation.json").unlink()
     with pytest.raises(UserError, match=r"evaluation\.json is missing"):
         read_run(run)
     write_json(run / "status.json", {"state": "running"})
     with pytest.raises(UserError, match=r"unfinished run \(running\).*resume="):
-        read_run(run)
+        check_finished(run)
 
 
 def test_names(tmp_path: Path) -> None:
@@ -406,7 +394,7 @@ def test_the_table_of_differences() -> None:
     table = difference_table([known, rest], ["a", "b"])
     assert table is not None
     first, second = table.rows[0].cells
-    assert (table.rows[0].name, table.rows[0].below) == ("a", "minus b")
+    assert (table.rows[0].name, table.rows[0].about) == ("a", "minus b")
     assert (first.value, first.below, first.bold) == ("+0.250", "[+0.125, +0.500]\np = 0.002", True)
     assert (second.value, second.below, second.mark, second.bold) == ("−0.125", "", "", False)
     assert difference_table([], []) is None
@@ -441,16 +429,6 @@ def test_settings_that_differ_without_paths(tmp_path: Path) -> None:
     assert {"yes", "no", "0.1", "0.01", "PATH (1)"} <= set(shown.of("td"))
 
 
-def test_values_in_words() -> None:
-    given = (None, True, False, [0.5, "a"], [], 1e-5, 3)
-    assert [in_words(value) for value in given] == [
-        "–", "yes", "no", "0.5, a", "none", "1e-05", "3",
-    ]  # fmt: skip
-    assert [as_number(value) for value in ("1e-3", 2, "nan", [1], None)] == [
-        0.001, 2.0, None, None, None,
-    ]  # fmt: skip
-
-
 # Sweeps
 
 
@@ -463,12 +441,12 @@ def test_a_page_of_a_sweep(tmp_path: Path) -> None:
     assert [text for text in shown.of("th") if text.endswith("-phantom")][:2] == [
         "7-phantom", "2-phantom",
     ]  # fmt: skip
-    said = next(label for label in labels(shown) if label.startswith("Parallel"))
+    said = next(label for label in shown.labels("svg") if label.startswith("Parallel"))
     assert "10 runs over optimizer.lr, model and validation score" in said
     assert "the best run has optimizer.lr 0.001 and model vgg" in said
     assert len([1 for tag, a in shown.tags if "way" in str(a.get("class", ""))]) == 10
     assert "With 10 runs this is a hint" in shown.text
-    assert len([1 for label in labels(shown) if label.startswith("ROC")]) == 1
+    assert len([1 for label in shown.labels("svg") if label.startswith("ROC")]) == 1
 
 
 def test_what_a_sweep_varied(tmp_path: Path) -> None:
@@ -481,7 +459,7 @@ def test_what_a_sweep_varied(tmp_path: Path) -> None:
     write_json(runs[0].path / "status.json", {**status, "overrides": ["~model.depth", "model=vgg"]})
     first = varied([read_run(run.path) for run in runs])
     assert first["optimizer.lr"][0] == 0.1  # of the config
-    assert first["model.depth"] == ["removed", 18, 18, 18]
+    assert first["model.depth"] == ["(removed)", 18, 18, 18]
 
 
 def test_runs_that_were_started_one_by_one(tmp_path: Path) -> None:
@@ -524,27 +502,28 @@ def test_importance_of_nothing() -> None:
     assert constant.explained <= 0
 
 
-def test_the_hint_of_a_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = [read_run(path) for path in sweep(tmp_path / "few", 3)]
-    few = sweep_section(runs, ["a", "b", "c"])
-    assert few.importance == []
-    assert "3 runs with a validation score are too few" in few.hint
-    runs = [read_run(path) for path in sweep(tmp_path / "same", 8, overrides=())]
-    for run in runs:
-        (run.path / "config.yaml").unlink()
-    runs = [read_run(run.path) for run in runs]
-    same = sweep_section(runs, list("abcdefgh"))
-    assert (same.chart, same.keys) == ("", [])
-    names = [str(k) for k in range(12)]
-    runs = [read_run(path) for path in sweep(tmp_path / "many", 12)]
-    monkeypatch.setattr("medcnn.report.comparison.sweep_section.HINT", 5)
-    assert sweep_section(runs, names).hint.endswith("haven't seen.")
-    for explained, words in ((0.0, "mean nothing"), (-0.4, "explains 0 %")):
-        found = compare_sweep.Importance({"optimizer.lr": 0.0, "model": 0.0}, explained, 12)
-        monkeypatch.setattr(
-            "medcnn.report.comparison.sweep_section.importance", lambda *_, found=found: found
-        )
-        assert words in sweep_section(runs, names).hint
+def test_a_sweep_of_too_few_runs_and_one_without_settings(tmp_path: Path) -> None:
+    few = sweep_section([read_run(path) for path in sweep(tmp_path / "few", 3)], list("abc"))
+    assert few["importance"] is None
+    assert "3 runs with a validation score are too few" in few["hint"]
+    paths = sweep(tmp_path / "same", 8, overrides=())
+    for path in paths:
+        (path / "config.yaml").unlink()
+    same = sweep_section([read_run(path) for path in paths], list("abcdefgh"))
+    assert (same["chart"], same["settings"]) == ("", [])
+
+
+def test_how_far_importance_is_to_be_trusted() -> None:
+    for explained, runs, end in (
+        (
+            0.8,
+            30,
+            "80 % of the variance of the scores of runs that its trees haven't seen.",
+        ),
+        (0.8, 12, "With 12 runs this is a hint, not a finding."),
+        (-0.4, 40, "so these numbers mean nothing."),
+    ):
+        assert _hint(Importance({}, explained, runs), runs).endswith(end)
 
 
 def test_a_sweep_with_unknown_scores(tmp_path: Path) -> None:
@@ -553,9 +532,17 @@ def test_a_sweep_with_unknown_scores(tmp_path: Path) -> None:
         status = json.loads((path / "status.json").read_text())
         write_json(path / "status.json", {**status, "best": None, "seconds": None})
     shown = page(runs)
-    assert "Parallel" not in " ".join(labels(shown))
+    assert "Parallel" not in " ".join(shown.labels("svg"))
     assert "The highest AUROC" in shown.text
     assert "isn't shown: 0 runs" in shown.text
+
+
+def test_a_sweep_whose_best_run_has_no_figure_in_the_test(tmp_path: Path) -> None:
+    runs = sweep(tmp_path, 3)
+    content = json.loads((runs[2] / "evaluation.json").read_text())
+    content["levels"]["image"]["figures"]["auroc"]["value"] = None
+    write_json(runs[2] / "evaluation.json", content)
+    assert "(0.902) is that of 2-phantom." in page(runs).text
 
 
 def test_axes_of_parallel_coordinates() -> None:

@@ -23,7 +23,7 @@ def test_mean_and_spread_of_each_set_of_seeds(tmp_path: Path) -> None:
     runs += [made(tmp_path, seed, **rates[0.2]) for seed in (3, 4)]
     table = seed_table([read_run(run) for run in runs], "image")
     assert table is not None
-    assert [(row.name, row.below) for row in table.rows] == [
+    assert [(row.name, row.about) for row in table.rows] == [
         ("3 seeds", "optimizer.lr=0.1"),
         ("2 seeds", "optimizer.lr=0.2"),
     ]

@@ -59,8 +59,10 @@ SPECS = [
 ]
 
 
-@pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("kind", ["flipped", "oblique", "sheared"])
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    zip(SPECS, ("flipped", "oblique", "sheared", "oblique"), strict=True),
+)
 def test_a_ball_comes_back_to_where_it_was(spec: ImageSpec, kind: str, tmp_path: Path) -> None:
     """Through a file, as the network sees it, and back to a file."""
     affine = affine_of(kind)

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import texts
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 
 from medcnn.errors import UserError
@@ -31,18 +31,10 @@ def draw(shown: GalleryItem, folder: Path, **options: Any) -> np.ndarray:
     return np.asarray(Image.open(out).convert("RGB")).astype(int)
 
 
-@pytest.fixture
-def texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All that is written on the figures that are saved."""
-    seen: list[str] = []
-
-    def keep(figure: Figure, path: Path) -> None:
-        figure.canvas.draw()
-        seen.extend(text.get_text() for text in figure.findobj(Text) if text.get_text())
-        path.touch()
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return seen
+def words(shown: GalleryItem, figures: list[Figure], folder: Path, **options: Any) -> list[str]:
+    """All that is written on the picture."""
+    overlay(shown, folder / "x.png", **options)
+    return texts(figures[-1])
 
 
 def pixel(picture: np.ndarray, side: int, row: float, column: float) -> np.ndarray:
@@ -100,16 +92,13 @@ def test_colours_are_even_and_transparent_at_zero() -> None:
     np.testing.assert_allclose(signed[:, 3], signed[::-1, 3])
 
 
-@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
 @pytest.mark.parametrize("scale", ["own", "signed", (0.0, 1.0), (-1.0, 1.0)])
-def test_an_empty_map_is_labelled_not_painted(
-    value: float, scale: Any, tmp_path: Path, texts: list[str]
-) -> None:
-    empty = item(map=np.full((16, 16), value, np.float32))
-    assert span(empty.map, scale) is None
-    overlay(empty, tmp_path / "x.png", scale=scale)
-    assert "empty map" in texts
-    assert any("Nothing is painted" in text for text in texts)
+def test_an_empty_map_is_labelled(scale: Any, tmp_path: Path, figures: list[Figure]) -> None:
+    for value in (np.nan, np.inf):
+        assert span(np.full((2, 2), value), scale) is None
+    empty = words(item(map=np.zeros((16, 16))), figures, tmp_path, scale=scale)
+    assert "empty map" in empty
+    assert any("Nothing is painted" in text for text in empty)
 
 
 def test_an_empty_map_leaves_the_image_grey(tmp_path: Path) -> None:
@@ -117,7 +106,7 @@ def test_an_empty_map_leaves_the_image_grey(tmp_path: Path) -> None:
     assert np.ptp(picture, axis=2).max() < 5
 
 
-def test_the_bar_says_what_the_colours_are(tmp_path: Path, texts: list[str]) -> None:
+def test_the_bar_says_what_the_colours_are(tmp_path: Path, figures: list[Figure]) -> None:
     said = {
         "own": ["0", "0.5", "1", "importance", "1 is this map's own maximum, a raw value of 2"],
         "signed": ["-1", "0", "1", "1 is this map's own largest absolute value, a raw value of 4"],
@@ -125,28 +114,30 @@ def test_the_bar_says_what_the_colours_are(tmp_path: Path, texts: list[str]) -> 
         (-5.0, 5.0): ["-5", "5", "evidence for the class (above zero) and against it"],
     }
     for scale, expected in said.items():
-        texts.clear()
-        overlay(item(), tmp_path / "x.png", scale=scale)  # type: ignore[arg-type]
-        assert set(expected) <= {text.replace("−", "-") for text in texts}
-        assert ("maximum 2" in texts) == (not isinstance(scale, str))
+        shown = words(item(), figures, tmp_path, scale=scale)
+        assert set(expected) <= {text.replace("−", "-") for text in shown}
+        assert ("maximum 2" in shown) == (not isinstance(scale, str))
 
 
-def test_captions_and_lesion(tmp_path: Path, texts: list[str]) -> None:
-    overlay(item(predicted="effusion", correct=False), tmp_path / "x.png")
-    assert {"true: nodule", "predicted: effusion 0.90", "wrong"} <= set(texts)
-    texts.clear()
-    overlay(item(probability=None, predicted="61.2", correct=None), tmp_path / "x.png")
-    assert "predicted: 61.2" in texts
-    assert "wrong" not in texts
+def test_captions(tmp_path: Path, figures: list[Figure]) -> None:
+    wrong = words(item(predicted="effusion", correct=False), figures, tmp_path)
+    assert {"true: nodule", "predicted: effusion 0.90", "wrong"} <= set(wrong)
+    unknown = item(probability=None, predicted="61.2", correct=None)
+    shown = words(unknown, figures, tmp_path)
+    assert "predicted: 61.2" in shown
+    assert "wrong" not in shown
 
 
-def test_outline_of_the_lesion_lies_on_both(tmp_path: Path) -> None:
+def test_outline_of_the_lesion_lies_on_both_and_is_closed_at_the_edge(tmp_path: Path) -> None:
     mask = np.zeros((16, 16), bool)
-    mask[4:12, 4:12] = True
+    mask[0:8, 4:12] = True
     picture = draw(item(map=np.zeros((16, 16)), mask=mask), tmp_path)
+    cyan = picture[..., 2] - picture[..., 0] > 60
     for side in (0, 1):
-        cyan = pixel(picture, side, 8, 3.5)
-        assert cyan[2] - cyan[0] > 60
+        left = pixel(picture, side, 4, 3.5)
+        assert left[2] - left[0] > 60
+    top = round(100 * module.CAPTION)
+    assert cyan[top - 2 : top + 4].any(0).sum() > 2 * 150  # 8 pixels of each side, 21 each here
 
 
 def test_an_image_in_colour_is_grey_below_its_map(tmp_path: Path) -> None:
@@ -158,15 +149,14 @@ def test_an_image_in_colour_is_grey_below_its_map(tmp_path: Path) -> None:
 
 
 def test_a_volume_is_shown_by_the_slice_through_the_maximum(
-    tmp_path: Path, texts: list[str]
+    tmp_path: Path, figures: list[Figure]
 ) -> None:
     map_ = np.zeros((8, 12, 16), np.float32)
     map_[5, 3, 4] = 2.0
     volume = item((8, 12, 16), map=map_)
     assert peak(map_) == (5, 3, 4)
     assert panel(volume, "own").map.shape == (12, 16)
-    overlay(volume, tmp_path / "x.png", scale=(0, 4))
-    assert "slice 6 of 8, maximum 2" in texts
+    assert "slice 6 of 8, maximum 2" in words(volume, figures, tmp_path, scale=(0, 4))
     assert peak(0 * map_) == (4, 6, 8)
 
 
@@ -177,14 +167,14 @@ def test_bad_input(tmp_path: Path) -> None:
     for changes, why in (
         ({"image": np.zeros((16, 16, 2))}, "image"),
         ({"image": np.zeros(3), "map": np.zeros(3)}, "image"),
-        ({"mask": np.zeros((3, 3), bool)}, "mask"),
+        ({"mask": np.zeros((8, 8), bool)}, r"mask \(8, 8\) and"),
     ):
         with pytest.raises(UserError, match=f"{why} .* differ in shape"):
             draw(item(**changes), tmp_path)
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_a_gallery_with_one_scale(tmp_path: Path, texts: list[str]) -> None:
+def test_a_gallery_with_one_scale(tmp_path: Path, figures: list[Figure]) -> None:
     said = {
         "own": ["0", "max    importance (each map has a scale of its own)"],
         "signed": [
@@ -195,9 +185,8 @@ def test_a_gallery_with_one_scale(tmp_path: Path, texts: list[str]) -> None:
         (-0.5, 0.5): ["-0.5", "maximum 2"],
     }
     for scale, expected in said.items():
-        texts.clear()
         gallery([item()], tmp_path / "x.png", title="Maps", scale=scale)  # type: ignore[arg-type]
-        assert set(expected) <= set(texts)
+        assert set(expected) <= set(texts(figures[-1]))
     with pytest.raises(UserError, match="choose own, signed"):
         gallery([item()], tmp_path / "x.png", title="Maps", scale=(2.0, 1.0))
 

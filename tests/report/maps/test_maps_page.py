@@ -10,8 +10,8 @@ from PIL import Image
 
 from medcnn.errors import UserError
 from medcnn.report import write_cam_page
-from medcnn.report.maps.page import _best
 from medcnn.report.maps.words import SCORES, words_of
+from medcnn.report.tables import best_of
 
 SETTINGS = {"data": "phantom", "split": "test", "methods": ["cam", "gradcam"], "stage": "last"}
 
@@ -91,7 +91,8 @@ def test_nothing_is_loaded_and_headings_are_in_order(tmp_path: Path) -> None:
             value = attributes.get(key)
             assert value is None or value.startswith(("data:", "#"))
     text = (tmp_path / "index.html").read_text()
-    assert "http" not in text
+    assert "http:" not in text
+    assert "https:" not in text
     assert "@import" not in text
     assert str(tmp_path) not in text
     ids = [a["id"] for _, a in shown.tags if "id" in a]
@@ -144,16 +145,17 @@ def test_overlapping_intervals_are_said_to_be(tmp_path: Path) -> None:
     assert "most often" not in page(tmp_path, rivals[:1]).text
 
 
-def test_best() -> None:
-    high, low = record("x", "a", "s", 0.9), record("x", "b", "s", 0.1)
-    middle, oracle = record("x", "c", "s", 0.5), record("x", "oracle", "s", 1.0)
-    assert _best([low, high, middle, oracle], "higher") is high
-    assert _best([low, high, middle], "lower") is low
-    assert _best([low, high], None) is None
-    assert _best([high, oracle], "higher") is None  # no rival
-    assert _best([high, {**middle, "high": 0.8}], "higher") is None  # they touch
-    assert _best([high, {**middle, "low": None}], "higher") is None
-    assert _best([high, low, record("x", "d", "s", None)], "higher") is high
+def test_best(tmp_path: Path) -> None:
+    high, low = record("x", "a", "iou", 0.9), record("x", "b", "iou", 0.1)
+    middle, oracle = record("x", "c", "iou", 0.5), record("x", "oracle", "iou", 1.0)
+    assert best_of([low, high, middle], 1) is high
+    assert best_of([low, high, middle], -1) is low
+    assert best_of([low, high], 0) is None
+    assert best_of([high], 1) is None  # no rival
+    assert best_of([high, {**middle, "high": 0.8}], 1) is None  # they touch
+    assert best_of([high, {**middle, "low": None}], 1) is None
+    unknown = record("x", "d", "iou", None)
+    assert page(tmp_path, [high, low, oracle, unknown]).of("strong") == ["0.900"]
 
 
 def test_counts_and_gaps(tmp_path: Path) -> None:
@@ -202,21 +204,16 @@ def test_the_same_words_stand_once(tmp_path: Path) -> None:
     assert len([text for text in shown.of("dt") if text.startswith("SSIM, weights")]) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
+def test_bad_input(tmp_path: Path) -> None:
+    for content, why in (
         (None, "is missing"),
         ("{", "is damaged"),
         ("[]", "holds no scores"),
-        ('{"settings": {}, "scores": []}', "holds no scores"),
         ('{"settings": {}, "scores": [{"score": "iou"}], "notes": []}', "holds no scores"),
         ('{"settings": [], "scores": [], "notes": []}', "holds no scores"),
-        ('{"settings": {}, "scores": 3, "notes": []}', "holds no scores"),
-    ],
-)
-def test_bad_input(content: str | None, why: str, tmp_path: Path) -> None:
-    if content is not None:
-        (tmp_path / "scores.json").write_text(content)
-    with pytest.raises(UserError, match=why):
-        write_cam_page(tmp_path)
+    ):
+        if content is not None:
+            (tmp_path / "scores.json").write_text(content)
+        with pytest.raises(UserError, match=why):
+            write_cam_page(tmp_path)
     assert not (tmp_path / "index.html").exists()

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import texts
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image as Picture
 
 from medcnn.errors import UserError
@@ -24,23 +24,6 @@ def volume(**changes: Any) -> GalleryItem:
     return replace(item, **changes)
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved."""
-    seen: list[Figure] = []
-
-    def keep(figure: Figure, path: Path) -> None:
-        seen.append(figure)
-        path.touch()
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return seen
-
-
-def texts(figure: Figure) -> set[str]:
-    return {text.get_text() for text in figure.findobj(Text) if text.get_text()}
-
-
 def pictures(figure: Figure) -> list[Axes]:
     """Axes with an image of more than one row, from left to right, the upper first."""
     axes = [ax for ax in figure.axes if ax.images and ax.images[0].get_array().shape[0] > 1]  # type: ignore[union-attr]
@@ -51,7 +34,7 @@ def test_planes_go_through_the_maximum(tmp_path: Path, figures: list[Figure]) ->
     draw_planes(volume(spacing=(4.0, 2.0, 1.0)), tmp_path / "x.png")
     (figure,) = figures
     names = {"axial, slice 2 of 6", "coronal, slice 3 of 8", "sagittal, slice 8 of 10"}
-    assert names | {"true: tumour", "through the map's maximum"} <= texts(figure)
+    assert names | {"true: tumour", "through the map's maximum"} <= set(texts(figure))
     axes = pictures(figure)
     assert len(axes) == 6
     for below, shape, place in zip(
@@ -79,9 +62,9 @@ def test_planes_of_an_empty_map_and_of_an_unknown_orientation(
 ) -> None:
     empty = volume(map=np.zeros((6, 8, 10), np.float32), mask=None, orientation=None)
     draw_planes(empty, tmp_path / "x.png")
-    told = texts(figures[0])
-    assert {"across axis 1, slice 4 of 6", "through the middle", "empty map"} <= told
-    assert not {"S", "A", "R"} & told
+    shown = set(texts(figures[0]))
+    assert {"across axis 1, slice 4 of 6", "through the middle", "empty map"} <= shown
+    assert not {"S", "A", "R"} & shown
 
 
 @pytest.mark.parametrize("orientation", ["SPL", "RAS", "AIR", "LPS", "IRA", "PSR"])
@@ -110,10 +93,10 @@ def test_mosaic(tmp_path: Path, figures: list[Figure]) -> None:
     draw_mosaic(volume(**changes, spacing=(4.0, 2.0, 1.0)), tmp_path / "x.png")
     axes = pictures(figures[0])
     assert len(axes) == 25
-    assert {"slice 1 of 60", "slice 60 of 60", "axial"} <= texts(figures[0])
+    assert {"slice 1 of 60", "slice 60 of 60", "axial"} <= set(texts(figures[0]))
     assert all(ax.images[1].get_clim() == (0.0, 3.0) for ax in axes)  # one scale, also where zero
     draw_mosaic(volume(orientation="AIR"), tmp_path / "x.png", scale="signed", slices=3)
-    assert {"slice 1 of 8", "slice 8 of 8"} <= texts(figures[1])
+    assert {"slice 1 of 8", "slice 8 of 8"} <= set(texts(figures[1]))
     assert len(pictures(figures[1])) == 3
     draw_mosaic(volume(orientation=None), tmp_path / "x.png")
     assert "across axis 1" in texts(figures[2])

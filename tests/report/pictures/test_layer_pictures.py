@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import texts
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from PIL import Image
 from torch import Tensor
 
 from medcnn.nets.classic_kernels import CLASSIC, respond
@@ -17,42 +16,24 @@ from medcnn.report.pictures.layers import (
     draw_filters,
     draw_kernels,
     draw_stage,
-    number,
-    plural,
-    shorten,
     span,
     strongest,
 )
+from medcnn.report.words import digits
 
 BAR = (255, 1)  # shape of what a colour bar shows
 Draw = Callable[..., Figure]
 
 
 @pytest.fixture
-def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Draw:
-    """Draws a picture; gives the figure back once it is a file."""
-    seen: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, path: Path) -> None:
-        seen.append(figure)
-        save(figure, path)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
+def draw(figures: list[Figure], tmp_path: Path) -> Draw:
+    """A function that draws a picture and returns its figure."""
 
     def drawn(function: Callable[..., None], *given: Any, **options: Any) -> Figure:
-        out = tmp_path / "made" / "picture.png"
-        function(*given, out, title="a title", **options)
-        assert [path.name for path in out.parent.iterdir()] == ["picture.png"]
-        with Image.open(out) as picture:
-            assert min(picture.size) > 100
-        return seen[-1]
+        function(*given, tmp_path / "x.png", title="a title", **options)
+        return figures[-1]
 
     return drawn
-
-
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
 def images(figure: Figure) -> list[np.ndarray]:
@@ -91,7 +72,7 @@ def test_filters_of_one_channel(draw: Draw) -> None:
     assert "red is positive, blue negative, white 0" in words
     assert words[:1] == ["a title"]
     assert [word for word in words if word in "012345"] == ["0", "1", "2", "3", "4", "5", "0"]
-    assert number(limit) in words
+    assert digits(limit) in words
 
 
 def test_filters_of_colours(draw: Draw) -> None:
@@ -241,9 +222,9 @@ def test_each_kernel_with_its_numbers_and_its_response(draw: Draw) -> None:
         limit = float(response.abs().max())
         assert (low, high) == ((-limit, limit) if kernel.signed else (0, 1))
         assert {kernel.name, kernel.effect, f"result {span(response)}"} <= {*words}
-        assert {f"black {number(low)}", f"white {number(high)}"} <= {*words}
+        assert {f"black {digits(low)}", f"white {digits(high)}"} <= {*words}
         inside = [text.get_text() for text in figure.axes[2 * k].texts]
-        assert inside == [number(v) for row in kernel.numbers for v in row]
+        assert inside == [digits(v) for row in kernel.numbers for v in row]
     assert [word for word in words if "divided" in word] == ["divided by 9", "divided by 256"]
 
 
@@ -251,15 +232,6 @@ def test_a_flat_image_has_no_edges(draw: Draw) -> None:
     sobel = next(kernel for kernel in CLASSIC if kernel.signed)
     figure = draw(draw_kernels, [(sobel, torch.zeros(4, 40))])
     assert limits(figure)[1] == (-1, 1)
-
-
-# Words
-
-
-def test_words() -> None:
-    assert span(torch.tensor([-1.3149, 2400.0])) == "−1.31 … 2.4e+03"
-    assert (plural(1, "filter"), plural(2, "filter")) == ("1 filter", "2 filters")
-    assert (shorten("abc", 3), shorten("abcd", 3)) == ("abc", "ab…")
 
 
 def test_a_long_title_is_cut_and_no_formula(tmp_path: Path) -> None:

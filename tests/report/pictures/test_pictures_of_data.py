@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn import texts
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
@@ -37,20 +37,6 @@ def edges(picture: np.ndarray, colour: int | list[int]) -> tuple[int, int, int, 
     )
     assert filled[top:bottom, left:right].mean() > 0.95
     return top, left, bottom, right
-
-
-def texts(monkeypatch: pytest.MonkeyPatch, folder: Path, names: list[str]) -> list[str]:
-    """All that is written on a sheet of two versions."""
-    seen: list[Figure] = []
-
-    def keep(figure: Figure, path: Path) -> None:
-        seen.append(figure)
-        path.touch()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Figure, "savefig", keep)
-        contact_sheet([flat(*LEVELS[: len(names)])] * 2, names, folder / "sheet.png")
-    return [text.get_text() for text in seen[0].findobj(Text) if text.get_text()]
 
 
 # The contact sheet
@@ -154,11 +140,12 @@ def test_more_samples_make_a_higher_sheet(tmp_path: Path) -> None:
     assert many[0] - few[0] == 2 * 195
 
 
-def test_labels_stand_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_stand_above(tmp_path: Path, figures: list[Figure]) -> None:
     names = ["nodule", "y" * 24, "z" * 25]
     shown = ["nodule", "y" * 24, "z" * 23 + "…"]
     expected = [text for name in shown for text in (name, "augmented 1")]
-    assert texts(monkeypatch, tmp_path, names) == expected
+    contact_sheet([flat(*LEVELS[:3])] * 2, names, tmp_path / "sheet.png")
+    assert texts(figures[0]) == expected
 
 
 def test_labels_are_no_formulas(tmp_path: Path) -> None:
@@ -170,33 +157,16 @@ def test_labels_are_no_formulas(tmp_path: Path) -> None:
 # The histogram
 
 
-def shares(
-    monkeypatch: pytest.MonkeyPatch, values: dict[str, np.ndarray], folder: Path
-) -> dict[str, np.ndarray]:
-    """The heights that are drawn, by split."""
-    seen: list[Figure] = []
-    save = Figure.savefig
-
-    def keep(figure: Figure, path: Path) -> None:
-        seen.append(figure)
-        save(figure, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Figure, "savefig", keep)
-        intensity_histogram(values, folder / "intensity.png")
-    (axes,) = seen[0].axes
-    assert axes.get_yscale() == "log"
-    names = [text.get_text() for text in axes.get_legend().get_texts()]
-    return {name: patch.get_data().values for name, patch in zip(names, axes.patches, strict=True)}  # type: ignore[attr-defined]
-
-
-def test_shares_of_pixels_by_intensity(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shares_of_pixels_by_intensity(figures: list[Figure], tmp_path: Path) -> None:
     train = np.array([0.0, 0.0, 0.01, 0.5])  # bins are 1/64 wide
-    drawn = shares(monkeypatch, {"train": train, "test": np.ones(3)}, tmp_path)
-    assert list(drawn) == ["train", "test"]
-    assert {k: v for k, v in enumerate(drawn["train"]) if v} == {0: 0.75, 32: 0.25}
-    assert {k: v for k, v in enumerate(drawn["test"]) if v} == {63: 1.0}
-    assert len(drawn["train"]) == 64
+    intensity_histogram({"train": train, "test": np.ones(3)}, tmp_path / "x.png")
+    (axes,) = figures[0].axes
+    assert axes.get_yscale() == "log"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "test"]
+    shares = [patch.get_data().values for patch in axes.patches]  # type: ignore[attr-defined]
+    assert {k: v for k, v in enumerate(shares[0]) if v} == {0: 0.75, 32: 0.25}
+    assert {k: v for k, v in enumerate(shares[1]) if v} == {63: 1.0}
+    assert len(shares[0]) == 64
 
 
 def test_each_split_has_its_colour(tmp_path: Path) -> None:

@@ -44,18 +44,28 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run_page(run)
 
 
-def opened(browser: Any, report: Path, theme: Theme = "light", width: int = 1200) -> Any:
-    """The page, with all that it asked for and complained of in ``page.heard``."""
-    context = browser.new_context(
-        color_scheme=theme, viewport={"width": width, "height": 900}, device_scale_factor=1
-    )
-    page = context.new_page()
-    page.heard = []
-    page.on("console", lambda message: page.heard.append(message.text))
-    page.on("pageerror", lambda error: page.heard.append(str(error)))
-    page.on("request", lambda request: page.heard.append(request.url))
-    page.goto(report.as_uri())
-    return page
+@pytest.fixture
+def opened(browser: Any, report: Path) -> Iterator[Any]:
+    """A function that opens the page; ``page.heard`` is all that it asks for or complains of."""
+    contexts = []
+
+    def open_page(theme: Theme = "light", width: int = 1200, script: bool = True) -> Any:
+        context = browser.new_context(
+            color_scheme=theme, viewport={"width": width, "height": 900}, device_scale_factor=1,
+            java_script_enabled=script,
+        )  # fmt: skip
+        contexts.append(context)
+        page = context.new_page()
+        page.heard = []
+        page.on("console", lambda message: page.heard.append(message.text))
+        page.on("pageerror", lambda error: page.heard.append(str(error)))
+        page.on("request", lambda request: page.heard.append(request.url))
+        page.goto(report.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
 def pixels(page: Any, selector: str) -> np.ndarray[Any, Any]:
@@ -79,47 +89,42 @@ def put(page: Any, slider: str, value: int) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_opens_alone_and_in_silence(browser: Any, report: Path, theme: Theme) -> None:
-    page = opened(browser, report, theme)
+def test_opens_alone_and_in_silence(opened: Any, report: Path, theme: Theme) -> None:
+    page = opened(theme)
     page.wait_for_timeout(200)
     asked = [text for text in page.heard if not text.startswith("data:")]
     assert asked == [report.as_uri()]
     assert page.title() == "Test report: breast ultrasound"
     back = pixels(page, "body")[2, 2]
     assert (back > 240).all() if theme == "light" else (back < 40).all()
-    page.context.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1200, 390])
-def test_accessible(browser: Any, report: Path, theme: Theme, width: int) -> None:
-    page = opened(browser, report, theme, width)
+@pytest.mark.parametrize(("theme", "width"), [("light", 1200), ("dark", 390)])
+def test_accessible(opened: Any, theme: Theme, width: int) -> None:
+    page = opened(theme, width)
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     found = axe.Axe().run(page).response["violations"]
     assert [(v["id"], [n["html"][:200] for n in v["nodes"][:3]]) for v in found] == []
-    page.context.close()
 
 
-def test_nothing_is_wider_than_a_phone(browser: Any, report: Path) -> None:
-    page = opened(browser, report, width=390)
+def test_nothing_is_wider_than_a_phone(opened: Any) -> None:
+    page = opened(width=390)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    page.context.close()
 
 
-def test_colours_of_a_map(browser: Any, report: Path) -> None:
+def test_colours_of_a_map(opened: Any) -> None:
     """Over black, at 80 %: the colours of all maps of medcnn, as opaque as there."""
-    page = opened(browser, report)
+    page = opened()
     page.mouse.move(0, 0)
     table = colours(signed=False)(np.array([0, 32, 64, 102, 128, 153, 204, 255]))
     expected = 255 * table[:, :3] * table[:, 3:]
     assert np.abs(steps(page) - expected).max() <= 2
     put(page, "opacity", 40)
     assert np.abs(steps(page) - expected / 2).max() <= 2
-    page.context.close()
 
 
-def test_sliders_work_on_all_maps_by_keyboard(browser: Any, report: Path) -> None:
-    page = opened(browser, report)
+def test_sliders_work_on_all_maps_by_keyboard(opened: Any) -> None:
+    page = opened()
     before = [pixels(page, place) for place in ("#maps .maps", "#errors .maps")]
     put(page, "opacity", 0)
     assert page.locator("#opacity-value").inner_text() == "0 %"
@@ -141,12 +146,11 @@ def test_sliders_work_on_all_maps_by_keyboard(browser: Any, report: Path) -> Non
     assert (steps(page)[-1] == full[-1]).all()
     put(page, "threshold", 0)
     assert (steps(page) == full).all()
-    page.context.close()
 
 
-def test_a_volume_is_scrolled_by_keyboard(browser: Any, report: Path) -> None:
+def test_a_volume_is_scrolled_by_keyboard(opened: Any) -> None:
     """Each slice has a grey of its own; the other planes say where it lies."""
-    page = opened(browser, report)
+    page = opened()
     put(page, "opacity", 0)
     axial, coronal, sagittal = (f".volume .pane >> nth={k}" for k in range(3))
     heights = [page.locator(pane).bounding_box() for pane in (axial, coronal, sagittal)]
@@ -163,30 +167,27 @@ def test_a_volume_is_scrolled_by_keyboard(browser: Any, report: Path) -> None:
         assert np.abs(grey - 255 * (number - 1) / 10).max() <= 2
         line, box = (page.locator(f"{coronal} >> {it}").bounding_box() for it in ("i", ".under"))
         assert line["y"] - box["y"] == pytest.approx((10.5 - number) / 10 * box["height"], abs=2)
-    page.context.close()
 
 
-def test_an_image_in_colour_stands_beside_its_map(browser: Any, report: Path) -> None:
-    page = opened(browser, report)
+def test_an_image_in_colour_stands_beside_its_map(opened: Any) -> None:
+    page = opened()
     plain, under = (pixels(page, f".colour .picture >> nth={k}")[-15, -15] for k in (0, 1))
     assert np.abs(plain - [204, 26, 26]).max() <= 2
     assert np.ptp(under) <= 2
-    page.context.close()
 
 
-def test_the_outline_can_be_taken_away(browser: Any, report: Path) -> None:
-    page = opened(browser, report)
+def test_the_outline_can_be_taken_away(opened: Any) -> None:
+    page = opened()
     lesions = page.locator(".lesion")
     assert lesions.count() > 3
     assert lesions.last.is_visible()
     page.locator("#outline").focus()
     page.keyboard.press("Space")
     assert not lesions.last.is_visible()
-    page.context.close()
 
 
-def test_levels_by_keyboard(browser: Any, report: Path) -> None:
-    page = opened(browser, report)
+def test_levels_by_keyboard(opened: Any) -> None:
+    page = opened()
     images, patients = (page.locator(f"#ranking .of-{k}") for k in (1, 2))
     assert images.is_visible()
     assert not patients.is_visible()
@@ -194,28 +195,21 @@ def test_levels_by_keyboard(browser: Any, report: Path) -> None:
     page.keyboard.press("ArrowDown")
     assert not images.is_visible()
     assert patients.is_visible()
-    page.context.close()
 
 
-def test_without_a_script_levels_and_maps_are_still_there(browser: Any, report: Path) -> None:
-    context = browser.new_context(
-        java_script_enabled=False, viewport={"width": 1200, "height": 900}
-    )
-    page = context.new_page()
-    page.goto(report.as_uri())
+def test_without_a_script_levels_and_maps_are_still_there(opened: Any) -> None:
+    page = opened(script=False)
     assert not page.locator("#opacity").is_visible()
     page.locator("label", has_text="156 patients").click()
     assert page.locator("#ranking .of-2").is_visible()
     assert steps(page)[-1].max() > 150
-    context.close()
 
 
-def test_prints_all_levels(browser: Any, report: Path) -> None:
-    page = opened(browser, report, "dark")
+def test_prints_all_levels(opened: Any) -> None:
+    page = opened("dark")
     page.emulate_media(media="print")
     assert page.locator("#ranking .of-1").is_visible()
     assert page.locator("#ranking .of-2").is_visible()
     assert page.locator(".of-level").first.is_visible()
     assert not page.locator("#opacity").is_visible()
     assert len(page.pdf(format="A4")) > 50_000
-    page.context.close()
