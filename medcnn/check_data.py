@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from medcnn.data.checks.audit_report import raise_errors, summary_lines
 from medcnn.data.checks.problems import audit_data, compared, problems_table
 from medcnn.data.open_data import open_data
@@ -17,15 +15,15 @@ from medcnn.data.overview import (
 )
 from medcnn.data.samples import SPLITS
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv, write_json
-from medcnn.jobs.checks import check_values
 from medcnn.jobs.claims import alone_in
 from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.notes import shortened, visible
+from medcnn.jobs.settings.commands import Data
 
 VERSIONS = 3  # of each sample, differently augmented
 
 
-def look(cfg: DictConfig, trust: list[str]) -> None:
+def look(cfg: Data, trust: list[str]) -> None:
     """Print and write what is in a data set.
 
     The folder ``output`` then holds ``counts.csv``, ``samples.csv``, ``problems.csv``,
@@ -33,21 +31,20 @@ def look(cfg: DictConfig, trust: list[str]) -> None:
     network receives them, with the outlines of known lesions.
 
     Args:
-        cfg: The config as composed from conf/data.yaml.
-        trust: Names that its ``_target_`` may hold beside medcnn's own.
+        cfg: See conf/data.yaml.
+        trust: Names that a ``_target_`` may hold beside medcnn's own.
 
     Raises:
         UserError: The data can't be trained on as they are; at the end, when all is written.
     """
-    check_values(cfg, "data")
-    for_spreadsheets(cfg.get("spreadsheet", False))
+    for_spreadsheets(cfg.spreadsheet)
     folder = Path(cfg.output)
     check_folder(f"output={folder}", folder)
     with alone_in(folder):
         _look(cfg, trust, folder)
 
 
-def _look(cfg: DictConfig, trust: list[str], folder: Path) -> None:
+def _look(cfg: Data, trust: list[str], folder: Path) -> None:
     from medcnn.report.pictures.data import contact_sheet, intensity_histogram
 
     data = open_data(cfg, trust, problems=folder / "problems.csv", checked=False)

@@ -3,22 +3,16 @@
 import time
 from typing import Any
 
-from omegaconf import DictConfig
-
 from medcnn.errors import UserError, check_checkpoint
 from medcnn.inference.of_split import stand_for_all, write_tested
 from medcnn.jobs import command_line as cli
-from medcnn.jobs.atomic_files import (
-    check_folder,
-    for_spreadsheets,
-)
-from medcnn.jobs.checks import check_values
-from medcnn.jobs.instantiate import plain
+from medcnn.jobs.atomic_files import check_folder, for_spreadsheets
 from medcnn.jobs.notes import note
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Evaluate
 
 
-def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
+def evaluate(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
     """Pass a split through a checkpoint; write figures and predictions to a run directory.
 
     With the batch size, threads and precision of the training the figures are the training's own,
@@ -27,7 +21,7 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     Data of the training are split as they were then (`medcnn.inference.seen.open_tested`).
 
     Args:
-        cfg: The config as composed from conf/evaluate.yaml.
+        cfg: See conf/evaluate.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
 
     Returns:
@@ -44,15 +38,15 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     from medcnn.data.batches import DataModule
     from medcnn.data.open_data import of_training
     from medcnn.evaluation.few_images import isotonic_lines
-    from medcnn.evaluation.of_tables import check_settings
+    from medcnn.evaluation.operating_point import parse_rule
     from medcnn.inference.results import headline
     from medcnn.inference.seen import open_tested
     from medcnn.inference.tta import bare_trainer, collect, mirrored_axes
     from medcnn.jobs.hardware import set_threads
 
     start = time.perf_counter()
-    check_values(cfg, "evaluate")
-    check_settings(plain(cfg.evaluation))
+    if cfg.evaluation.operating_point is not None:
+        parse_rule(cfg.evaluation.operating_point)
     paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
     for member in members:
         member.calibrate(cfg.calibration)
@@ -69,12 +63,12 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
-    run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
+    run = RunDir(cfg.paths.run)
     for path in paths:
         if run.path.resolve() in path.resolve().parents:
             raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
     run.refuse_if_taken(cfg.overwrite)
-    for_spreadsheets(cfg.get("spreadsheet", False))
+    for_spreadsheets(cfg.spreadsheet)
     check_folder(f"paths.run={run.path}", run.path)
     data, notes = open_tested(members, paths, cfg, trust, problems=run.problems)
     samples, notes = data.samples, [*notes, *few]
@@ -82,7 +76,8 @@ def evaluate(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
         note(line)
     check_fits(classifier, samples)
     samples.rows(cfg.split)
-    own, splits = of_training(cfg), (cfg.split,)
+    own = of_training(cfg)
+    splits: tuple[str, ...] = (cfg.split,)
     if len(members) > 1 and own and not choices and (samples.table["split"] == "val").any():
         splits = tuple(dict.fromkeys(("val", cfg.split)))
     module = DataModule(samples, batch_size, test_splits=splits)

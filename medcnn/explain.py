@@ -2,19 +2,16 @@
 
 from typing import Any
 
-from omegaconf import DictConfig
-
 from medcnn.errors import check_checkpoint
 from medcnn.jobs import command_line as cli
-from medcnn.jobs.checks import check_values
-from medcnn.jobs.instantiate import plain
+from medcnn.jobs.settings.commands import Explain
 
 
-def main(cfg: DictConfig, trust: list[str]) -> Any:
+def main(cfg: Explain, trust: list[str]) -> Any:
     """Draw and score the maps that conf/explain.yaml asks for.
 
     Args:
-        cfg: The config as composed from conf/explain.yaml.
+        cfg: See conf/explain.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
 
     Returns:
@@ -28,8 +25,7 @@ def main(cfg: DictConfig, trust: list[str]) -> Any:
     from medcnn.evidence.of_split import explain_checkpoint
     from medcnn.report.maps.scale import check_scale
 
-    check_values(cfg, "explain")
-    check_scale(scale_of("gradcam", plain(cfg.scale)))
+    check_scale(scale_of("gradcam", cfg.scale))
     if cfg.image is None:
         return explain_checkpoint(cfg, trust)
     from medcnn.classifier.checkpoint import load

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from medcnn.errors import check_checkpoint
 from medcnn.jobs import command_line as cli
+from medcnn.jobs.settings.commands import Features
 
 
-def main(cfg: DictConfig, trust: list[str]) -> list[Path]:
+def main(cfg: Features, trust: list[str]) -> list[Path]:
     """Make the pictures that conf/features.yaml describes; gives their files back.
 
     Args:
-        cfg: The config as composed from conf/features.yaml.
+        cfg: See conf/features.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
 
     Raises:

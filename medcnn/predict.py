@@ -1,16 +1,15 @@
 """``python -m medcnn.predict``: classify new images."""
 
-from omegaconf import DictConfig
-
 from medcnn.errors import check_checkpoint
 from medcnn.jobs import command_line as cli
+from medcnn.jobs.settings.commands import Predict
 
 
-def predict(cfg: DictConfig, trust: list[str]) -> None:
+def predict(cfg: Predict, trust: list[str]) -> None:
     """Classify the files that conf/predict.yaml asks for; see `classify_files`.
 
     Args:
-        cfg: The config as composed from conf/predict.yaml.
+        cfg: See conf/predict.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
 
     Raises:

@@ -2,22 +2,21 @@
 
 from functools import partial
 
-from omegaconf import DictConfig
-
 from medcnn.errors import InterruptedRunError, UserError
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import for_spreadsheets
 from medcnn.jobs.interruption import requeue
 from medcnn.jobs.rundir import RunDir, how_to_go_on
+from medcnn.jobs.settings.commands import Train
 from medcnn.training.run import open_run, recorded, summarise_sweep
 
 
-def train(cfg: DictConfig, trust: list[str]) -> float:
+def train(cfg: Train, trust: list[str]) -> float:
     """One run: train, test the best checkpoint once, write everything to the run directory.
 
     Args:
-        cfg: The config as composed from conf/train.yaml.
-        trust: Names that its ``_target_`` may hold beside medcnn's own.
+        cfg: See conf/train.yaml.
+        trust: Names that a ``_target_`` may hold beside medcnn's own.
 
     Returns:
         The highest validation AUROC (see `medcnn.evaluation.score`), which a sweep maximises.
@@ -33,7 +32,7 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
     try:
         return recorded(run, partial(_job, cfg, run, trust), undo)
     except KeyboardInterrupt:
-        queued = requeue() if cfg.trainer.get("requeue") else None
+        queued = requeue() if cfg.trainer.requeue else None
         more = "" if queued is None else f"; {queued}"
         raise KeyboardInterrupt(f"interrupted; {how_to_go_on(run)}{more}") from None
     except InterruptedRunError as stop:
@@ -42,9 +41,9 @@ def train(cfg: DictConfig, trust: list[str]) -> float:
         summarise_sweep(run)
 
 
-def _job(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
+def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:
     """One training, or those of a cross-validation."""
-    for_spreadsheets(cfg.get("spreadsheet", False))
+    for_spreadsheets(cfg.spreadsheet)
     if cfg.fold == "all":
         from medcnn.training.cross_validation import cross_validate
 

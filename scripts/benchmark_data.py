@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 import torch
 from monai import data as md
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from PIL import Image
 from pydicom import dcmread, examples
 from scipy.ndimage import zoom
@@ -49,6 +49,8 @@ from medcnn.data.samples import Samples
 from medcnn.jobs.atomic_files import write_csv
 from medcnn.jobs.hardware import device_of
 from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.read import read
 from medcnn.training.from_config import make_data
 
 CHECKED, TOLERANCE = 8, 0.03  # images that are compared first; how far apart (of 1) they may be
@@ -118,17 +120,17 @@ def make_inputs(case: Case, count: int, folder: Path) -> Iterator[Any]:
         yield item
 
 
-def open_samples(case: Case, cfg: DictConfig, items: list[Any], folder: Path) -> Samples:
+def open_samples(case: Case, cfg: Train, items: list[Any], folder: Path) -> Samples:
     """As training has them; the last two images are those of validation and test."""
     table = pd.DataFrame({"image": items if case.kind != "array" else range(len(items))})
     table["patient"], table["label"] = table.index, table.index % 2
     table["split"] = ["train"] * (len(items) - 2) + ["val", "test"]
     if case.kind == "array":
         return Samples("array", table, torch.from_numpy(np.stack(items)), "binary", ("0", "1"))
-    cfg.dataset.path, cfg.cache.folder = str(folder / "table.csv"), str(folder / "cache")
-    cfg.dataset.size, cfg.dataset.spatial_dims = list(case.size), len(case.size)
-    cfg.dataset.intensity = "auto" if case.kind == "png" else list(case.values)
-    table.to_csv(cfg.dataset.path, index=False)
+    cfg.dataset["path"], cfg.cache.folder = str(folder / "table.csv"), str(folder / "cache")
+    cfg.dataset["size"], cfg.dataset["spatial_dims"] = list(case.size), len(case.size)
+    cfg.dataset["intensity"] = "auto" if case.kind == "png" else list(case.values)
+    table.to_csv(cfg.dataset["path"], index=False)
     samples = open_data(cfg, checked=False).samples
     in_memory(samples, cfg.cache.memory)
     return samples
@@ -136,9 +138,14 @@ def open_samples(case: Case, cfg: DictConfig, items: list[Any], folder: Path) ->
 
 def medcnn_engine(case: Case, items: list[Any], folder: Path) -> Engine:
     """What ``python -m medcnn.train augment=standard`` feeds its steps with."""
-    settings = ["dataset=csv", "augment=standard", f"batch_size={case.batch_size}"]
+    settings = [
+        "dataset=csv",
+        "dataset.path=x",
+        "augment=standard",
+        f"batch_size={case.batch_size}",
+    ]
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = hydra.compose("train", settings)
+        cfg = read(hydra.compose("train", settings), "train")
     data: Any = make_data(cfg, open_samples(case, cfg, items, folder), [])
     data.trainer = SimpleNamespace(training=False, current_epoch=0, global_rank=0, world_size=1)
     loader = data.train_dataloader()

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from medcnn import nets
 from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.settings.read import read
 
 PAIRS: dict[str, tuple[str, int, int]] = {  # ours, batch, px
     "alexnet": ("alexnet", 16, 224),
@@ -133,7 +134,7 @@ def epoch_seconds(overrides: list[str], run: Path, epochs: int) -> list[float]:
     extras = ["logger=none", "cam.n=0", "near_duplicates=false", "trainer.accelerator=cpu"]
     extras += [f"paths.run='{run}'", f"trainer.max_epochs={epochs + 1}"]
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        train(hydra.compose("train", [*extras, *overrides]), [])
+        train(read(hydra.compose("train", [*extras, *overrides]), "train"), [])
     return pd.read_csv(run / "metrics.csv")["seconds"].tolist()[1:]
 
 

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import hydra
 import numpy as np
@@ -28,7 +28,6 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
@@ -38,10 +37,12 @@ from medcnn.classifier.card import make_card
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_csv
-from medcnn.jobs.checks import PRECISIONS
 from medcnn.jobs.hardware import resolve_precision, set_threads
-from medcnn.jobs.instantiate import conf_dir, plain
+from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.read import read
+from medcnn.jobs.settings.values import Precision
 from medcnn.training.from_config import make_data, make_module
 from medcnn.training.trainer import make_trainer
 
@@ -49,8 +50,8 @@ CLASS_NAMES = ("normal", "nodule", "effusion")
 LOW_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # that of autocast
 
 
-def compose(arguments: argparse.Namespace) -> DictConfig:
-    """The config of medcnn's own files with the benchmark's settings."""
+def compose(arguments: argparse.Namespace) -> Train:
+    """Return the settings of medcnn's own files with the benchmark's settings."""
     overrides = [
         "model=resnet",
         "augment=none",
@@ -60,7 +61,8 @@ def compose(arguments: argparse.Namespace) -> DictConfig:
         f"trainer.max_epochs={arguments.pairs + 1}",
     ]
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return hydra.compose("train", overrides)
+        cfg: Train = read(hydra.compose("train", overrides), "train")
+    return cfg
 
 
 def random_samples(size: int, train: int, batch_size: int) -> Samples:
@@ -80,12 +82,12 @@ def random_samples(size: int, train: int, batch_size: int) -> Samples:
     return Samples("random", table, images, "multiclass", CLASS_NAMES)
 
 
-def bare_epoch(cfg: DictConfig, samples: Samples, device: torch.device) -> Callable[[], None]:
+def bare_epoch(cfg: Train, samples: Samples, device: torch.device) -> Callable[[], None]:
     """An epoch of the bare loop, to be called again and again."""
     precision = resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     dtype, low = LOW_PRECISION.get(precision), precision in LOW_PRECISION
     memory = torch.channels_last if cfg.trainer.channels_last else torch.contiguous_format
-    model = {key: value for key, value in plain(cfg.model).items() if key != "_target_"}
+    model = {key: value for key, value in cfg.model.items() if key != "_target_"}
     model |= {"in_channels": samples.in_channels, "input_size": samples.input_size}
     net = nets.build(**model, num_classes=len(CLASS_NAMES)).train()
     net = net.to(device).to(memory_format=memory)
@@ -93,9 +95,8 @@ def bare_epoch(cfg: DictConfig, samples: Samples, device: torch.device) -> Calla
         {"params": [p for p in net.parameters() if p.ndim > 1]},
         {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(
-        groups, cfg.optimizer.lr, weight_decay=cfg.optimizer.weight_decay, fused=cfg.optimizer.fused
-    )
+    options = {key: value for key, value in cfg.optimizer.items() if key != "_target_"}
+    optimizer = torch.optim.AdamW(groups, **options)
     rows = samples.rows("train")
     images: Tensor = samples.images[rows].to(device, torch.float32)
     images = ((images - images.mean()) / images.std()).contiguous(memory_format=memory)
@@ -196,7 +197,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=positive, default=32, help="images a step")
     parser.add_argument("--steps", type=positive, default=20, help="steps an epoch")
     parser.add_argument("--pairs", type=positive, default=7, help="epochs of each side that count")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS)
+    parser.add_argument("--precision", default="auto", choices=get_args(Precision))
     parser.add_argument("--output", type=Path, help="CSV file, one row a pair")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", module="pytorch_lightning")

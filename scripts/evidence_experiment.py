@@ -27,6 +27,7 @@ from medcnn.classifier.ensemble import FILE
 from medcnn.explain import main as explain
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.read import read
 from medcnn.train import train
 
 NARROW = ("model=resnet", "model.width=0.25")
@@ -111,10 +112,10 @@ def explained(run: Path, *overrides: str) -> Any:
 
 
 def compose(root: str, overrides: Sequence[str]) -> Any:
-    """The config that a command line would give."""
+    """Return the settings that a command line would give."""
     HydraConfig.instance().cfg = None
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return hydra.compose(root, list(overrides))
+        return read(hydra.compose(root, list(overrides)), root)
 
 
 PARTS: dict[str, Any] = {

@@ -23,6 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from medcnn.explain import main as explain
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.read import read
 from medcnn.train import train
 
 DATA = (
@@ -118,10 +119,10 @@ def keep(table: pd.DataFrame, output: Path) -> None:
 
 
 def compose(root: str, *overrides: str) -> Any:
-    """The config that a command line would give."""
+    """Return the settings that a command line would give."""
     HydraConfig.instance().cfg = None
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return hydra.compose(root, list(overrides))
+        return read(hydra.compose(root, list(overrides)), root)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from hydra.core.hydra_config import HydraConfig
 from scipy import stats
 
 from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.settings.read import read
 from medcnn.train import train
 
 IMAGENET, CHEST = "ImageNet photographs", "chest X-ray findings"
@@ -136,15 +137,15 @@ def chosen(overrides: list[str]) -> tuple[str, str]:
     cfg = compose(*overrides)
     samples = open_data(cfg, []).samples
     settle(cfg, samples, [])
-    return str(cfg.transfer.mode), str(cfg.model.cut or "null")
+    return str(cfg.transfer.mode), str(cfg.model["cut"] or "null")
 
 
 def compose(*overrides: str) -> Any:
-    """The config of a training, on this machine's CPU, without extras."""
+    """Return the settings of a training, on this machine's CPU, without extras."""
     HydraConfig.instance().cfg = None
     extras = ["logger=none", "cam.n=0", "near_duplicates=false", "trainer.accelerator=cpu"]
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return hydra.compose("train", [*extras, *overrides])
+        return read(hydra.compose("train", [*extras, *overrides]), "train")
 
 
 def subset(source: Path, case: Case, seed: int, folder: Path) -> Path:

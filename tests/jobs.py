@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.settings.read import read
 from medcnn.nets import Net
 from medcnn.nets.heads import LinearHead
 from medcnn.nets.pretrained.weights import rename
@@ -40,8 +41,13 @@ SIZES = (32, 16, 13)  # images of the splits of a small MedMNIST-like file
 CHANNELS_LAST = {"pathmnist", "dermamnist", "retinamnist", "bloodmnist"}  # the sets in colour
 
 
-def compose(root: str, *overrides: str) -> DictConfig:
-    """The config of conf/<root>.yaml with overrides, as the command line would compose it."""
+def compose(root: str, *overrides: str) -> Any:
+    """Return the settings of conf/<root>.yaml with overrides, as the command line reads them."""
+    return read(composed(root, *overrides), root)
+
+
+def composed(root: str, *overrides: str) -> DictConfig:
+    """Return the config of conf/<root>.yaml with overrides, as Hydra composes it."""
     HydraConfig.instance().cfg = None  # what a command line before left behind
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose(root, list(overrides))
@@ -63,11 +69,11 @@ def train(
     """
     from medcnn.train import train as job
 
-    cfg = compose("train", *overrides, f"paths.run='{folder}'")
+    cfg = composed("train", *overrides, f"paths.run='{folder}'")
     if dataset is not None:
         with open_dict(cfg):
             cfg.dataset = dataset
-    job(cfg, list(trust))
+    job(read(cfg, "train"), list(trust))
     return folder
 
 

@@ -40,7 +40,7 @@ def targets(node: Any) -> Iterator[str]:
 
 def resolved(root: str, *overrides: str) -> DictConfig:
     """A config whose interpolations all lead somewhere."""
-    cfg = jobs.compose(root, *overrides)
+    cfg = jobs.composed(root, *overrides)
     OmegaConf.resolve(cfg)
     return cfg
 
@@ -52,7 +52,7 @@ def test_targets_are_exactly_those_that_the_files_name() -> None:
 @pytest.fixture(scope="module")
 def keys() -> set[Any]:
     """The keys at the top of a training's config."""
-    return set(jobs.compose("train"))
+    return set(jobs.composed("train"))
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -77,7 +77,7 @@ def test_each_choice_composes(group: str, choice: str, keys: set[Any]) -> None:
 
 @pytest.mark.parametrize("root", ["evaluate", "explain"])
 def test_other_data_for_a_checkpoint(root: str) -> None:
-    assert "_target_" not in jobs.compose(root).get("dataset", {})
+    assert "_target_" not in jobs.composed(root).get("dataset", {})
     assert resolved(root, "dataset=retinamnist", "paths.data=x").dataset.root == "x"
 
 

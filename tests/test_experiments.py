@@ -254,7 +254,7 @@ def test_every_experiment_runs(name: str, tmp_path: Path) -> None:
     else:
         data = medmnist(flag, jobs.write_medmnist(tmp_path, flag, 2))[1:]
     small = ["batch_size=4", "trainer.accelerator=cpu", "trainer.threads=1"]
-    if cfg.model.cut is None:  # else it is a recipe for its own net
+    if cfg.model["cut"] is None:  # else it is a recipe for its own net
         small.append("model=lenet")
     run = jobs.train(tmp_path / "run", f"experiment={name}", "debug=fast", *data, *small)
     assert jobs.status(run)["state"] == "finished"

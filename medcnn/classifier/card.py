@@ -2,23 +2,21 @@
 
 from typing import Any
 
-from omegaconf import DictConfig
-
 from medcnn.classifier.classifier import Card, Classifier
 from medcnn.classifier.normalise import statistics
 from medcnn.data.samples import Samples, Task
 from medcnn.errors import UserError
-from medcnn.jobs.instantiate import plain
+from medcnn.jobs.settings.commands import Train
 from medcnn.objective import balanced_weights, known, target_statistics
 
 
-def make_card(cfg: DictConfig, samples: Samples) -> Card:
+def make_card(cfg: Train, samples: Samples) -> Card:
     """What a checkpoint carries for its users: plain values only, see `Classifier`."""
     task = task_of(cfg, samples)
     normalisation = statistics(samples, cfg.normalise)
     shared = samples.intensity_range
     return {
-        "config": plain(cfg),
+        "config": cfg.plain(),
         "task": task,
         "class_names": list(samples.class_names),
         "positive": samples.positive,
@@ -36,7 +34,7 @@ def make_card(cfg: DictConfig, samples: Samples) -> Card:
     }
 
 
-def task_of(cfg: DictConfig, samples: Samples) -> Task:
+def task_of(cfg: Train, samples: Samples) -> Task:
     """Return the task: that of ``objective.task``, else that of the data set.
 
     Raises:
@@ -54,7 +52,6 @@ def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | Non
     Raises:
         UserError: Neither null, balanced, nor numbers above 0.
     """
-    given = plain(given)
     if given is None:
         return None
     if given == "balanced":

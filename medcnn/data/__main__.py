@@ -1,11 +1,10 @@
 """``python -m medcnn.data``: what medcnn sees in a data set, before anything is trained on it."""
 
-from omegaconf import DictConfig
-
 from medcnn.jobs import command_line as cli
+from medcnn.jobs.settings.commands import Data
 
 
-def main(cfg: DictConfig, trust: list[str]) -> None:
+def main(cfg: Data, trust: list[str]) -> None:
     """Print and write what is in a data set; see `medcnn.check_data.look`."""
     from medcnn.check_data import look
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import audit_data, pseudonym_key, report_files, tell_findings
@@ -21,17 +20,19 @@ from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
 from medcnn.errors import UserError
-from medcnn.jobs.checks import parse_bytes
-from medcnn.jobs.instantiate import instantiate, plain
+from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.notes import note, visible
 from medcnn.jobs.private import revealed
+from medcnn.jobs.settings.commands import Explain, OpenData, Tested
+from medcnn.jobs.settings.read import read_stored
+from medcnn.jobs.settings.values import parse_bytes
 from medcnn.objective import Task
 
 SETTINGS = ("dataset", "cache", "on_error", "pseudonymise", "paths")
 
 
 def open_data(
-    cfg: DictConfig,
+    cfg: OpenData,
     trust: Iterable[str] = (),
     *,
     problems: Path | None = None,
@@ -42,9 +43,8 @@ def open_data(
     """The data set that a config describes, split and audited.
 
     Args:
-        cfg: With ``dataset``, ``cache``, ``on_error``, ``strict``, ``near_duplicates`` and
-            ``pseudonymise``; and ``splits``, ``folds`` and ``fold``, which are null for data that a
-            checkpoint is only tested on: those have the splits of their table, or are all test.
+        cfg: Its ``splits``, ``folds`` and ``fold`` are None for data that a checkpoint is only
+            tested on: those have the splits of their table, or are all test.
         trust: Names that its ``_target_`` may hold beside medcnn's own.
         problems: The table of them to write if the data can't be used; None for none.
         card: Of a checkpoint, whose classes and preparation of files the data are to have.
@@ -77,8 +77,8 @@ def open_data(
     return data
 
 
-def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
-    """The config of `open_data` for testing a checkpoint.
+def data_config(trained: Mapping[str, Any], cfg: Tested) -> OpenData:
+    """Return the settings of `open_data` for testing a checkpoint.
 
     Args:
         trained: The config that it was trained with.
@@ -89,15 +89,15 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
         UserError: It says how files are read, but names none.
     """
     keys = ("dataset", "splits", "folds", "fold") if of_training(cfg) else ()
-    given = [key for key, value in (cfg.get("dataset") or {}).items() if value is not None]
+    given = [(key, value) for key, value in (cfg.dataset or {}).items() if value is not None]
     if keys and given:
-        key, others = given[0], "image=… or other data" if "image" in cfg else "other data"
+        key, value = given[0]
+        others = "image=… or other data" if isinstance(cfg, Explain) else "other data"
         raise UserError(
-            f"dataset.{key}={cfg.dataset[key]}: images of the training are read as they were then; "
+            f"dataset.{key}={value}: images of the training are read as they were then; "
             f"it goes with {others} (dataset=…)"
         )
-    settings = {key: plain(cfg.get(key)) for key in SETTINGS}
-    settings |= {
+    settings = cfg.model_dump(include=set(SETTINGS)) | {
         "near_duplicates": False,
         "strict": False,
         "splits": None,
@@ -108,12 +108,12 @@ def data_config(trained: Mapping[str, Any], cfg: DictConfig) -> DictConfig:
         settings[key] = trained[key] if settings[key] is None else settings[key]
     if settings["paths"]["pseudonym_key"] is None:
         settings["paths"]["pseudonym_key"] = trained["paths"]["pseudonym_key"]
-    return OmegaConf.create(settings | {key: trained[key] for key in keys})
+    return read_stored(OpenData, settings | {key: trained[key] for key in keys})
 
 
-def of_training(cfg: DictConfig) -> bool:
+def of_training(cfg: Tested) -> bool:
     """Return whether a test is on the data of the training, as its ``dataset`` names no source."""
-    return "_target_" not in (cfg.get("dataset") or {})
+    return "_target_" not in (cfg.dataset or {})
 
 
 def in_memory(samples: Samples, memory: str | int) -> None:
@@ -128,9 +128,9 @@ def in_memory(samples: Samples, memory: str | int) -> None:
         print(f"{images.nbytes / 1e9:.2f} GB of images are read from the disk cache as needed")
 
 
-def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:
+def _with_classes(node: Mapping[str, Any], card: Mapping[str, Any] | None) -> dict[str, Any]:
     """A dataset config that names the classes of a checkpoint, where it can name any."""
-    options = dict(plain(node))
+    options = dict(node)
     if card is not None and "classes" in options:
         options["classes"] = list(card["class_names"])
     return options
@@ -138,7 +138,7 @@ def _with_classes(node: Any, card: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _open_files(
     listing: Listing,
-    cfg: DictConfig,
+    cfg: OpenData,
     card: Mapping[str, Any] | None,
     problems: Path | None,
     quiet: bool,
@@ -190,23 +190,23 @@ def _shared_range(spec: ImageSpec) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: DictConfig) -> pd.Series:
-    if cfg.splits is None:  # data that a checkpoint is only tested on
+def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: OpenData) -> pd.Series:
+    if cfg.splits is None or cfg.folds is None:  # data that a checkpoint is only tested on
         return table["split"] if "split" in table else pd.Series("test", index=table.index)
     return assign_splits(
         table,
         task,
         labels,
         method=cfg.splits.method,
-        shares=plain(cfg.splits.shares),
+        shares=cfg.splits.shares.plain(),
         seed=cfg.splits.seed,
-        test_sites=plain(cfg.splits.test_sites),
+        test_sites=cfg.splits.test_sites,
         folds=cfg.folds,
         fold=cfg.fold,
     )
 
 
-def _tell_official(splits: pd.Series, official: int, cfg: DictConfig) -> None:
+def _tell_official(splits: pd.Series, official: int, cfg: OpenData) -> None:
     """Say what becomes of the test images that the data set names itself, where that isn't plain.
 
     Args:
@@ -252,7 +252,7 @@ def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
 OF_TRAINER = ("name", "epochs", "net_width")
 
 
-def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
+def make_source(dataset: Mapping[str, Any], trust: Iterable[str] = ()) -> Samples | Listing:
     """What a ``dataset`` config describes: samples, or files that are still to be opened.
 
     They are called as its ``name`` says, unless that is the one of the kind, such as csv.
@@ -260,8 +260,7 @@ def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
     Raises:
         UserError: A config that can't be called, or whose target returns neither.
     """
-    whole = plain(dataset)
-    node = {key: value for key, value in whole.items() if key not in OF_TRAINER}
+    node = {key: value for key, value in dataset.items() if key not in OF_TRAINER}
     source = instantiate(node, "dataset", trust)
     if not isinstance(source, Samples | Listing):
         raise UserError(
@@ -269,6 +268,6 @@ def make_source(dataset: Any, trust: Iterable[str] = ()) -> Samples | Listing:
             f"or medcnn.data.listing.Listing, but returned {type(source).__name__}"
         )
     kind = (None, str(node.get("_target_")).rpartition(".")[2], node.get("flag"))
-    name = whole.get("name")
+    name = dataset.get("name")
     source.name = visible(source.name if name in kind else str(name))
     return source

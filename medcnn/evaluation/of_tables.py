@@ -5,30 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcnn.errors import UserError, check_whole_number
 from medcnn.evaluation import Figure, Predictions, Settings, analyse, evaluate
-from medcnn.evaluation.operating_point import parse_rule
-
-
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise UserError at a value of the config group ``evaluation`` that can't be, before training.
-
-    Args:
-        settings: Plain; its ``operating_point`` may be None.
-    """
-    if settings["operating_point"] is not None:
-        parse_rule(settings["operating_point"])
-    for key in ("least", "resamples"):
-        check_whole_number(f"evaluation.{key}", settings[key], least=1)
-    if settings["prevalence"] is not None:
-        number = settings["prevalence"]
-        if not isinstance(number, float) or not 0 < number < 1:
-            raise UserError(
-                f"evaluation.prevalence={number}: give a share between 0 and 1, or null"
-            )
-    columns = settings["subgroups"]
-    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
-        raise UserError(f"evaluation.subgroups={columns}: give names of columns in brackets")
 
 
 def analysis_of(

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from medcnn.classifier.checkpoint import load
@@ -13,15 +12,15 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.image import ImageSpec, spec_of
 from medcnn.data.image_files import list_images, stem
 from medcnn.data.inputs import as_asked, read_input
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import check_folder
 from medcnn.jobs.hardware import device_of
+from medcnn.jobs.settings.commands import Features
 from medcnn.nets.base import parts_of, stages_of
 from medcnn.nets.classic_kernels import CLASSIC, grey, respond
 from medcnn.nets.foreign.seam import Permute
 from medcnn.report.pictures.layers import Step, draw_filters, draw_kernels, draw_stage
 
-MOST_CHANNELS = 32  # columns of a picture
 ONE_TO_ONE = tuple(  # modules with layers whose channel k is made of channel k
     f"torch.nn.modules.{kind}"
     for kind in ("activation", "batchnorm", "instancenorm", "normalization", "pooling")
@@ -29,17 +28,16 @@ ONE_TO_ONE = tuple(  # modules with layers whose channel k is made of channel k
 UNCHANGED = (nn.Identity, nn.modules.dropout._DropoutNd)  # in evaluation mode
 
 
-def draw_features(cfg: DictConfig, trust: list[str]) -> list[Path]:
+def draw_features(cfg: Features, trust: list[str]) -> list[Path]:
     """Make the pictures that conf/features.yaml describes; gives their files back.
 
     Args:
-        cfg: The config as composed from conf/features.yaml.
+        cfg: See conf/features.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
 
     Raises:
         UserError: Anything that the user can put right; then no file was written.
     """
-    check_whole_number("channels", cfg.channels, least=1, most=MOST_CHANNELS)
     classifier = load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator))
     stages = chosen_stages(classifier, "all" if cfg.stage is None else str(cfg.stage))
     layer, convolution = first_convolution(classifier.net)

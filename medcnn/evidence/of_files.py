@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from medcnn import cam
@@ -23,8 +22,8 @@ from medcnn.evidence.gallery import decision_told
 from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.jobs.atomic_files import check_folder, replacing, write_csv
-from medcnn.jobs.instantiate import plain
 from medcnn.jobs.progress import progress
+from medcnn.jobs.settings.commands import Explain
 from medcnn.jobs.terminal import say
 from medcnn.report import (
     GalleryItem,
@@ -38,7 +37,7 @@ from medcnn.report import (
 Rows = list[dict[str, Any]]
 
 
-def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
+def explain_files(cfg: Explain, classifier: Classifier) -> pd.DataFrame:
     """Write the maps of a file or a folder of them; return ``maps.csv``, a row an image and method.
 
     They lie in ``output``, in subfolders as the files do, under the names of the files; see
@@ -46,18 +45,18 @@ def explain_files(cfg: DictConfig, classifier: Classifier) -> pd.DataFrame:
     read, or of which the net gives NaN, is named, and the rest goes on.
 
     Args:
-        cfg: As composed from conf/explain.yaml.
+        cfg: See conf/explain.yaml.
         classifier: On its device.
 
     Raises:
         UserError: Anything that the user can put right; at the end, that some files failed.
     """
-    maps = ClassifierMaps(classifier, stage=plain(cfg.stage), smooth=cfg.smooth)
-    methods, notes = methods_of(maps, plain(cfg.methods))
+    maps = ClassifierMaps(classifier, stage=cfg.stage, smooth=cfg.smooth)
+    methods, notes = methods_of(maps, cfg.methods)
     size = classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     spec, output = as_asked(spec_of(classifier.card), cfg.dataset), Path(cfg.output or "maps")
     volumes = spec.spatial_dims == 3 or spec.slices is not None
-    paths = list_images(cfg.image, volumes=volumes, key="image")
+    paths = list_images(str(cfg.image), volumes=volumes, key="image")
     check_folder(f"output={output}", output)
     rows, failed = Rows(), 0
     named = list(zip(paths, output_names(paths), strict=True))

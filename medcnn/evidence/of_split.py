@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig
 
 from medcnn.classifier.card import check_fits
 from medcnn.classifier.checkpoint import load
@@ -23,19 +22,19 @@ from medcnn.evidence.verdicts import verdicts
 from medcnn.inference.seen import open_tested
 from medcnn.jobs.atomic_files import check_folder, write_csv, write_json
 from medcnn.jobs.hardware import device_of
-from medcnn.jobs.instantiate import plain
 from medcnn.jobs.notes import note, once
 from medcnn.jobs.progress import Progress, saying
+from medcnn.jobs.settings.commands import Explain
 from medcnn.report import write_cam_page
 
 SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
 
 
-def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
+def explain_checkpoint(cfg: Explain, trust: list[str]) -> dict[str, Any]:
     """Draw and score the maps that conf/explain.yaml asks for; return what scores.json holds.
 
     Args:
-        cfg: The config as composed from conf/explain.yaml.
+        cfg: See conf/explain.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
 
     Raises:
@@ -45,7 +44,7 @@ def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     with once():  # what is said of the data holds for all folds
         explainers = [_explainer(path, cfg, trust) for path in members]
     samples = explainers[0].samples
-    methods, notes = methods_of(explainers[0], plain(cfg.methods))
+    methods, notes = methods_of(explainers[0], cfg.methods)
     folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{_plain_name(samples)}-{cfg.split}")
     check_folder(f"output={folder}", folder)
     try:
@@ -72,7 +71,7 @@ def explain_checkpoint(cfg: DictConfig, trust: list[str]) -> dict[str, Any]:
     return result
 
 
-def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
+def _explainer(path: Path, cfg: Explain, trust: Sequence[str]) -> Explainer:
     """A checkpoint with the data that it is explained on."""
     classifier = load(path, trust=trust).to(device_of(cfg.accelerator))
     data, notes = open_tested([classifier], [path], cfg, trust)
@@ -80,11 +79,11 @@ def _explainer(path: Path, cfg: DictConfig, trust: Sequence[str]) -> Explainer:
     for line in notes:
         note(line)
     check_fits(classifier, samples)
-    return Explainer(classifier, samples, stage=plain(cfg.stage), smooth=cfg.smooth)
+    return Explainer(classifier, samples, stage=cfg.stage, smooth=cfg.smooth)
 
 
 def _job(
-    cfg: DictConfig,
+    cfg: Explain,
     explainer: Explainer,
     methods: Sequence[str],
     parts: Path,
@@ -92,7 +91,7 @@ def _job(
     members: Sequence[Path],
 ) -> Job:
     """What to measure of one checkpoint, of `members` of a cross-validation its share."""
-    given = [Path(path) for path in (*plain(cfg.seeds), cfg.random_labels) if path is not None]
+    given = [Path(path) for path in (*cfg.seeds, cfg.random_labels) if path is not None]
     if given and len(members) > 1:
         raise UserError("seeds=… and random_labels=… go with one checkpoint, not with all folds")
     others = [_other(path, explainer, trust) for path in given]
@@ -103,7 +102,7 @@ def _job(
         explainer,
         cfg.split,
         methods,
-        chosen_groups(plain(cfg.scores)),
+        chosen_groups(cfg.scores),
         limit=None if cfg.limit is None else max(1, cfg.limit // len(members)),
         sample=max(1, cfg.sample // len(members)),
         batch_size=size,
@@ -130,7 +129,7 @@ def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
 
 
 @saying("galleries")
-def _galleries(cfg: DictConfig, jobs: Sequence[Job], methods: Sequence[str], folder: Path) -> None:
+def _galleries(cfg: Explain, jobs: Sequence[Job], methods: Sequence[str], folder: Path) -> None:
     """One sheet a method, of images spread over classes (and folds)."""
     if not cfg.n:
         return
@@ -142,7 +141,7 @@ def _galleries(cfg: DictConfig, jobs: Sequence[Job], methods: Sequence[str], fol
     ]
     for method in methods:
         out, raw = folder / f"gallery-{method}.png", folder / "maps" / method
-        draw_gallery(shown, method, out, raw, jobs[0].batch_size, plain(cfg.scale))
+        draw_gallery(shown, method, out, raw, jobs[0].batch_size, cfg.scale)
 
 
 def _plain_name(samples: Samples) -> str:
@@ -150,14 +149,14 @@ def _plain_name(samples: Samples) -> str:
     return re.sub(r"[^\w.-]+", "_", samples.name)
 
 
-def _run_of(cfg: DictConfig) -> Path:
+def _run_of(cfg: Explain) -> Path:
     """The run directory that a checkpoint lies in."""
     path = Path(cfg.checkpoint).resolve()
     return path if path.is_dir() else path.parent if path.name == FILE else path.parent.parent
 
 
 def _fingerprint(
-    cfg: DictConfig, samples: Samples, files: Sequence[Path], batch_size: int
+    cfg: Explain, samples: Samples, files: Sequence[Path], batch_size: int
 ) -> dict[str, Any]:
     """What a finished part depends on, beside its method."""
     stats = [(path.resolve(), path.stat()) for path in files]
@@ -165,11 +164,11 @@ def _fingerprint(
         "checkpoints": [[str(path), stat.st_mtime_ns, stat.st_size] for path, stat in stats],
         "data": [samples.name, len(samples)],
         "batch_size": batch_size,
-        **{key: plain(cfg[key]) for key in ("split", "stage", "smooth", "limit", "sample")},
+        **{key: getattr(cfg, key) for key in ("split", "stage", "smooth", "limit", "sample")},
     }
 
 
-def _settings(cfg: DictConfig, samples: Samples, methods: Sequence[str]) -> dict[str, Any]:
+def _settings(cfg: Explain, samples: Samples, methods: Sequence[str]) -> dict[str, Any]:
     """How it was made, as the page tells it."""
     checkpoint = Path(cfg.checkpoint)
     return {
@@ -178,7 +177,7 @@ def _settings(cfg: DictConfig, samples: Samples, methods: Sequence[str]) -> dict
         "images": len(samples.rows(cfg.split)),
         "checkpoint": "/".join(checkpoint.parts[-3:]),
         "methods": list(methods),
-        **{key: plain(cfg[key]) for key in ("stage", "smooth", "limit", "sample")},
+        **{key: getattr(cfg, key) for key in ("stage", "smooth", "limit", "sample")},
     }
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 
 from medcnn.classifier.classifier import Classifier
@@ -14,7 +13,7 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.image import ImageSpec, spec_of
 from medcnn.data.image_files import list_images
 from medcnn.data.inputs import NAN, Input, as_asked, read_input
-from medcnn.errors import UserError, check_path, check_whole_number
+from medcnn.errors import UserError
 from medcnn.evaluation.few_images import isotonic_lines
 from medcnn.evaluation.studies import aggregate
 from medcnn.inference.tables import decision_table
@@ -23,10 +22,11 @@ from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv
 from medcnn.jobs.hardware import device_of
 from medcnn.jobs.notes import note
 from medcnn.jobs.progress import progress
+from medcnn.jobs.settings.commands import Predict
 from medcnn.jobs.terminal import say
 
 
-def classify_files(cfg: DictConfig, trust: list[str]) -> None:
+def classify_files(cfg: Predict, trust: list[str]) -> None:
     """Write one row an image: its path, the probability of each class, and the decision.
 
     Where the training chose an operating point, the decision is made at its threshold, which is
@@ -39,19 +39,18 @@ def classify_files(cfg: DictConfig, trust: list[str]) -> None:
     and the others are classified all the same.
 
     Args:
-        cfg: The config as composed from conf/predict.yaml.
+        cfg: See conf/predict.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
 
     Raises:
         UserError: Anything that the user can put right.
     """
-    for_spreadsheets(cfg.get("spreadsheet", False))
+    for_spreadsheets(cfg.spreadsheet)
     output = _free_output(cfg)
     classifier = _loaded(cfg, trust).to(device_of(cfg.accelerator))
     card = classifier.card
     axes = mirrored_axes(cfg.tta, card["config"])
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
-    check_whole_number("batch_size", batch_size, least=1)
     spec = as_asked(spec_of(card), cfg.dataset)
     paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)
     _check_dense(cfg, axes)
@@ -83,9 +82,8 @@ def classify_files(cfg: DictConfig, trust: list[str]) -> None:
     report(output, len(found), len(paths))
 
 
-def _free_output(cfg: DictConfig) -> Path:
+def _free_output(cfg: Predict) -> Path:
     """The file that ``output`` names, which may be written to."""
-    check_path("output", cfg.output)
     output = Path(cfg.output)
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")
@@ -93,7 +91,7 @@ def _free_output(cfg: DictConfig) -> Path:
     return output
 
 
-def _loaded(cfg: DictConfig, trust: list[str]) -> Classifier | Ensemble:
+def _loaded(cfg: Predict, trust: list[str]) -> Classifier | Ensemble:
     """The classifier of ``checkpoint``, or the ensemble."""
     if cfg.checkpoint is not None and not cfg.ensemble:
         return load(cfg.checkpoint, trust=trust)
@@ -101,10 +99,8 @@ def _loaded(cfg: DictConfig, trust: list[str]) -> Classifier | Ensemble:
     return Ensemble(members, choices).eval()
 
 
-def _check_dense(cfg: DictConfig, axes: list[int]) -> None:
+def _check_dense(cfg: Predict, axes: list[int]) -> None:
     """Raise UserError for what can't go together with ``dense``, or without it."""
-    if not isinstance(cfg.dense, bool):
-        raise UserError(f"dense={cfg.dense}: choose true or false")
     if cfg.size is not None and not cfg.dense:
         raise UserError("size=… goes with dense=true: else images become those of the training")
     if cfg.dense and (cfg.calibration != "none" or axes):

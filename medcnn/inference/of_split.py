@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from medcnn.jobs.atomic_files import write_csv, write_json, write_text
 from medcnn.jobs.environment import environment
-from medcnn.jobs.instantiate import plain
 from medcnn.jobs.private import hide_paths
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Evaluate, OfficialTest
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 def write_tested(
     run: RunDir,
-    cfg: DictConfig,
+    cfg: Evaluate | OfficialTest,
     trainer: "Trainer",
     classifier: "Classifier",
     data: "DataSet",
@@ -31,7 +29,7 @@ def write_tested(
 
     Args:
         run: Where.
-        cfg: With ``split``, ``aggregate`` and ``evaluation``; kept in config.yaml.
+        cfg: Kept in config.yaml.
         trainer: That passed the data.
         classifier: What was tested, or of an ensemble its first member (`stand_for_all`).
         data: The data set.
@@ -45,9 +43,8 @@ def write_tested(
 
     trained = classifier.card["config"]
     settings = data_config(trained, cfg)
-    OmegaConf.resolve(cfg)
     hide_paths(cfg, settings.paths.pseudonym_key if settings.pseudonymise else None)
-    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
+    write_text(run / "config.yaml", cfg.yaml())
     write_json(run / "environment.json", environment(precision=str(trainer.precision)))
     write_csv(run / "samples.csv", data.samples.table, index_label="row")
     write_csv(run / "problems.csv", problems_table(data, settings))
@@ -58,8 +55,8 @@ def write_tested(
         collected,
         cfg.aggregate or trained["aggregate"],
         split=cfg.split,
-        evaluation=plain(cfg.evaluation),
-        calibration=cfg.get("calibration"),  # of an ensemble its first member speaks plainly
+        evaluation=cfg.evaluation.plain(),
+        calibration=cfg.calibration,  # of an ensemble its first member speaks plainly
         notes=notes,
     )
     write_run_page(run.path)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from omegaconf import DictConfig
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.checks.dataset import DataSet
@@ -16,6 +15,7 @@ from medcnn.data.samples import ALL_SPLITS, HOLDOUT, NEW
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import read_csv
 from medcnn.jobs.pseudonym_key import pseudonym
+from medcnn.jobs.settings.commands import Tested
 
 LEARNT = ("train", "val")  # splits that had a say in what a network became
 COLUMNS = ("image", "patient", CONTENT)
@@ -24,7 +24,7 @@ COLUMNS = ("image", "patient", CONTENT)
 def open_tested(
     members: Sequence[Classifier],
     checkpoints: Sequence[Path],
-    cfg: DictConfig,
+    cfg: Tested,
     trust: Sequence[str] = (),
     *,
     problems: Path | None = None,
@@ -38,8 +38,7 @@ def open_tested(
     Args:
         members: The classifiers.
         checkpoints: Their files; samples.csv of a run lies two folders up.
-        cfg: Of a test: ``dataset`` (see `medcnn.data.open_data.of_training`), ``split`` and the
-            keys of `medcnn.data.open_data.data_config`.
+        cfg: Of the test.
         trust: Names that ``_target_`` may hold beside medcnn's own.
         problems: See `medcnn.data.open_data.open_data`.
 

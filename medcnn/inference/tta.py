@@ -57,10 +57,8 @@ def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:
         trained: The config of the training.
 
     Raises:
-        UserError: Another word, or flips where the training mirrored no axis.
+        UserError: Flips where the training mirrored no axis.
     """
-    if tta not in ("none", "flips"):
-        raise UserError(f"tta={tta}: choose none or flips")
     axes = list(trained["augment"].get("flip") or [])
     if tta == "flips" and not axes:
         raise UserError("tta=flips: the training mirrored no axis (augment.flip), so it can't help")

@@ -91,17 +91,12 @@ def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -
         table.to_csv(temporary, index=index, index_label=index_label, errors="backslashreplace")
 
 
-def for_spreadsheets(on: object) -> None:
-    """Whether `write_csv` puts a ' before cells that a spreadsheet would run as a formula.
+def for_spreadsheets(on: bool) -> None:
+    """Set whether `write_csv` puts a ' before cells that a spreadsheet would run as a formula.
 
     These begin with = + - or @ and are no number. One that has such a ' of its own gets another in
     either case, so that `read_csv` takes away what was put there, and no more.
-
-    Raises:
-        UserError: Neither true nor false.
     """
-    if not isinstance(on, bool):
-        raise UserError(f"spreadsheet={on}: choose true or false")
     _for_spreadsheets.set(on)
 
 

@@ -19,23 +19,23 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medcnn.errors import UserError, system_error
 from medcnn.jobs.arguments import check_options, full_key, places_of_jobs, quote_text
-from medcnn.jobs.checks import no_such_key
 from medcnn.jobs.hydra_guard import guard_environment, guarded_loader
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.interruption import interruptible
 from medcnn.jobs.lacking import lacking, nearest
 from medcnn.jobs.private import with_pseudonyms
+from medcnn.jobs.settings.read import no_such_key, read
 from medcnn.jobs.terminal import nobody_reads_on, say, terminal
 
 COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or changes something
-Task = Callable[[DictConfig, list[str]], Any]
+Task = Callable[[Any, list[str]], Any]
 
 
 def main(task: Task, config_name: str) -> None:
-    """Run a task with the config that the command line asks for, and exit.
+    """Run a task with the settings that the command line asks for, and exit.
 
     Args:
-        task: Called with the composed config and the names trusted on the command line.
+        task: Called with its settings and the names trusted on the command line.
         config_name: The root config in conf/, without ``.yaml``.
 
     Exit codes: 0 done, 1 a fault of medcnn, 2 something that the user can put right (one line on
@@ -62,7 +62,7 @@ def _exit_code(task: Task, config_name: str) -> int:
             version_base="1.3", config_path=str(conf_dir()), config_name=config_name
         )
         with guarded_loader(), interruptible():
-            decorate(lambda cfg: _run(task, cfg, failures))()
+            decorate(lambda cfg: _run(task, cfg, config_name, failures))()
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return say(str(interrupt) or "interrupted", 130)
@@ -73,7 +73,7 @@ def _exit_code(task: Task, config_name: str) -> int:
     return say(failures[-1], 2) if failures else 0
 
 
-def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
+def _run(task: Task, cfg: DictConfig, config_name: str, failures: list[str]) -> Any:
     """The task as Hydra calls it; what the user can put right goes to `failures`.
 
     Raised, it would be printed by Hydra as well, and would end a sweep.
@@ -90,9 +90,12 @@ def _run(task: Task, cfg: DictConfig, failures: list[str]) -> Any:
                 )
         for key in sorted(OmegaConf.missing_keys(cfg)):
             raise UserError(f"{key} is missing: add {key}=… to the command line")
+        if in_sweep() and "paths" in cfg:
+            cfg.paths.run = sweep_run_dir()
+        settings = read(cfg, config_name)
         if "torch" not in sys.modules:  # which takes seconds
-            print(f"medcnn {HydraConfig.get().job.config_name}: loading PyTorch", flush=True)
-        return task(cfg, trust)
+            print(f"medcnn {config_name}: loading PyTorch", flush=True)
+        return task(settings, trust)
     except BrokenPipeError:  # as of `| head`, once it has what it wants
         nobody_reads_on()
         failures.append("nobody reads what is printed any more: stopped")

@@ -4,22 +4,18 @@ import os
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
-from medcnn.errors import UserError, check_whole_number
-from medcnn.jobs.checks import ACCELERATORS, PRECISIONS
-from medcnn.jobs.instantiate import plain
+from medcnn.errors import UserError
+from medcnn.jobs.settings.groups import Trainer
 
 
-def check_accelerator(key: str, accelerator: Any) -> None:
+def check_accelerator(key: str, accelerator: str) -> None:
     """Raise UserError unless this machine has what ``accelerator`` asks for.
 
     Args:
         key: What it is called in the config.
-        accelerator: One of `medcnn.jobs.checks.ACCELERATORS`.
+        accelerator: One of `medcnn.jobs.settings.values.Accelerator`.
     """
-    if accelerator not in ACCELERATORS:
-        raise UserError(f"{key}={accelerator}: choose one of {', '.join(ACCELERATORS)}")
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator in ("gpu", "cuda") and not there:
         raise UserError(
@@ -28,13 +24,13 @@ def check_accelerator(key: str, accelerator: Any) -> None:
         )
 
 
-def processes(trainer: DictConfig) -> int:
+def processes(trainer: Trainer) -> int:
     """How many processes the trainer config asks for.
 
     Raises:
         UserError: ``devices`` is neither a number of processes, nor a list of this machine's GPUs.
     """
-    devices = plain(trainer.devices)
+    devices = trainer.devices
     gpus = torch.cuda.device_count() if trainer.accelerator != "cpu" else 0
     if devices == "auto":
         if gpus == 0 and trainer.strategy == "ddp":
@@ -53,16 +49,16 @@ def processes(trainer: DictConfig) -> int:
     return devices
 
 
-def lightning_devices(trainer: DictConfig) -> int | list[int]:
+def lightning_devices(trainer: Trainer) -> int | list[int]:
     """As Lightning takes it: GPUs that are named, else how many devices."""
-    devices = plain(trainer.devices)
+    devices = trainer.devices
     count = processes(trainer)
     return devices if isinstance(devices, list) else count
 
 
-def device(trainer: DictConfig) -> torch.device:
+def device(trainer: Trainer) -> torch.device:
     """Where the first process of a training computes."""
-    devices = plain(trainer.devices)
+    devices = trainer.devices
     first = devices[0] if isinstance(devices, list) else 0
     return torch.device("cuda", first) if uses_gpu(trainer.accelerator) else torch.device("cpu")
 
@@ -77,12 +73,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
     That is CUDA GPUs that support bf16 (others take 16-mixed), and CPUs with AMX, on which a
     ResNet-18 trains about three times as fast.
-
-    Raises:
-        UserError: Not one of `medcnn.jobs.checks.PRECISIONS`.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"precision={precision}: choose one of {', '.join(PRECISIONS)}")
     if precision != "auto":
         return precision
     if uses_gpu(accelerator):
@@ -103,7 +94,6 @@ def set_threads(threads: int | None, local_processes: int) -> None:
     if threads is None and local_processes > 1:
         threads = max(1, _cores() // local_processes)
     if threads is not None:
-        check_whole_number("threads", threads, least=1)
         torch.set_num_threads(threads)
 
 

@@ -20,8 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from medcnn.errors import UserError
-from medcnn.jobs.checks import check_config
 from medcnn.jobs.instantiate import check_yaml, conf_dir
+from medcnn.jobs.settings.read import check
 
 _MISSING = object()
 
@@ -64,7 +64,7 @@ class GuardedLoader(ConfigLoaderImpl):
                     f"a config file sets hydra.{key}; only the command line may set hydra.*"
                 )
         if config_name is not None:
-            check_config(cfg, config_name)
+            check(cfg, config_name)
         return cfg
 
     def get_group_options(

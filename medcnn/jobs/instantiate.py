@@ -9,7 +9,6 @@ from typing import Any
 
 import hydra.utils
 import yaml
-from omegaconf import DictConfig, OmegaConf
 
 from medcnn.errors import UserError
 
@@ -86,19 +85,8 @@ def check_yaml(text: str) -> None:
         raise yaml.YAMLError(f"its aliases make more than {MAX_NODES} values of it")
 
 
-def plain(node: Any) -> Any:
-    """A config node as plain dicts, lists and values, its interpolations resolved.
-
-    Raises:
-        MissingMandatoryValue: A value is ``???`` still.
-    """
-    if not OmegaConf.is_config(node):
-        return node
-    return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-
-
 def instantiate(
-    node: DictConfig | Mapping[str, Any], where: str, trust: Iterable[str] = (), **extra: Any
+    node: Mapping[str, Any], where: str, trust: Iterable[str] = (), **extra: Any
 ) -> Any:
     """Call what a config's ``_target_`` names, with the config's other keys as arguments.
 
@@ -115,10 +103,9 @@ def instantiate(
         UserError: The target is neither medcnn's own nor trusted, doesn't exist, or doesn't take
             these arguments.
     """
-    options = plain(node)
-    if not isinstance(options, Mapping):
-        raise UserError(f"{where}={options} is no config with a _target_")
-    options = dict(options)
+    if not isinstance(node, Mapping):
+        raise UserError(f"{where}={node} is no config with a _target_")
+    options = dict(node)
     target = options.pop("_target_", None)
     if target is None:
         return None

@@ -10,22 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
-
 from medcnn.errors import UserError, check_path
+from medcnn.jobs.settings.commands import OpenData, Tested
 
-GROUPS = ("dataset", "cache", "paths")
-KEYS = {"cache": ("folder",), "paths": ("data",)}  # of other groups all that look like paths
 PLACES, NO_PLACES = ("path", "root", "folder"), ("_target_", "name", "flag")
 PSEUDONYM = re.compile(r"d-[0-9a-f]{16}")
 _hidden: dict[str, str] = {}  # paths of the job at hand, and what stands for them
 
 
-def hide_paths(cfg: DictConfig, key_file: str | None) -> None:
-    """Put pseudonyms in the place of a job's data paths, in its config and in `with_pseudonyms`.
+def hide_paths(cfg: OpenData | Tested, key_file: str | None) -> None:
+    """Put pseudonyms in the place of a job's data paths, in its settings and in `with_pseudonyms`.
 
     Args:
-        cfg: Resolved; it is changed.
+        cfg: It is changed.
         key_file: Of the pseudonyms; None to hide nothing.
 
     Raises:
@@ -36,7 +33,6 @@ def hide_paths(cfg: DictConfig, key_file: str | None) -> None:
         return
     from medcnn.jobs.pseudonym_key import load_key, pseudonym
 
-    check_path("paths.pseudonym_key", key_file)
     key, folder = load_key(Path(key_file).expanduser()), _folder(key_file)
 
     def hide(name: str, value: str) -> str:
@@ -49,16 +45,16 @@ def hide_paths(cfg: DictConfig, key_file: str | None) -> None:
     _replace(cfg, hide)
 
 
-def revealed(cfg: DictConfig) -> DictConfig:
-    """Return a config with its data paths, from the folder beside the key of the pseudonyms.
+def revealed(cfg: OpenData) -> OpenData:
+    """Return settings with their data paths, from the folder beside the key of the pseudonyms.
 
     Raises:
         UserError: That folder doesn't have them.
     """
-    text = OmegaConf.to_yaml(cfg)
-    if not PSEUDONYM.search(text):
+    if not PSEUDONYM.search(str(cfg.plain())):
         return cfg
-    folder = _folder(cfg.paths.pseudonym_key)
+    check_path("paths.pseudonym_key", cfg.paths.pseudonym_key)
+    folder = _folder(str(cfg.paths.pseudonym_key))
 
     def reveal(name: str, value: str) -> str:
         if not PSEUDONYM.fullmatch(value):
@@ -73,7 +69,7 @@ def revealed(cfg: DictConfig) -> DictConfig:
         _hidden[path] = value
         return path
 
-    shown = cfg.copy()
+    shown = cfg.model_copy(deep=True)
     _replace(shown, reveal)
     return shown
 
@@ -90,27 +86,22 @@ def with_pseudonyms(text: str) -> str:
     return text
 
 
-def _replace(cfg: DictConfig, change: Callable[[str, str], str]) -> None:
-    """Change the texts in a config that may be data paths."""
+def _replace(cfg: OpenData | Tested, change: Callable[[str, str], str]) -> None:
+    """Change the texts in settings that may be data paths."""
 
-    def walk(node: Any, key: Any, name: str) -> None:
-        value = None if OmegaConf.is_missing(node, key) else node[key]
-        if isinstance(value, DictConfig | ListConfig):
-            for inner in list(value) if isinstance(value, DictConfig) else range(len(value)):
-                walk(value, inner, str(inner) if isinstance(inner, str) else name)
-        elif isinstance(value, str):
-            node[key] = change(name, value)
+    def changed(value: Any, name: str) -> Any:
+        if isinstance(value, dict):
+            return {key: changed(inner, str(key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [changed(inner, name) for inner in value]
+        return change(name, value) if isinstance(value, str) else value
 
-    with open_dict(cfg):
-        for group in GROUPS:
-            if isinstance(cfg.get(group), DictConfig):
-                for key in KEYS.get(group, tuple(cfg[group])):
-                    if key in cfg[group]:
-                        walk(cfg[group], key, str(key))
+    cfg.dataset = changed(cfg.dataset, "")
+    cfg.cache.folder = change("folder", cfg.cache.folder)
+    cfg.paths.data = change("data", cfg.paths.data)
 
 
 def _is_place(name: str, value: str) -> bool:
-
     return bool(value) and name not in NO_PLACES and (name in PLACES or is_path(value))
 
 

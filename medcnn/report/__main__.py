@@ -6,19 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
-
 from medcnn.errors import UserError, check_path
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import check_folder, replacing
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Report
 
 
-def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
+def report(cfg: Report, trust: list[str]) -> list[Path]:
     """Write the pages that conf/report.yaml describes.
 
     Args:
-        cfg: The config as composed from conf/report.yaml.
+        cfg: See conf/report.yaml.
         trust: Unused: nothing of a run directory is called.
 
     Returns:
@@ -27,9 +26,8 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
     Raises:
         UserError: Anything that the user can put right.
     """
-    given = list(cfg.runs) if isinstance(cfg.runs, ListConfig) else [cfg.runs]
     output = None if cfg.output is None else html_file(cfg.output)
-    runs, notes = found_runs(given)
+    runs, notes = found_runs(cfg.runs)
     if len(runs) == 1:
         check_folder(f"runs={runs[0]}", runs[0])
     if output is not None:
@@ -39,7 +37,7 @@ def report(cfg: DictConfig, trust: list[str]) -> list[Path]:
     else:
         from medcnn.report.comparison.page import write_comparison
 
-        place = Path(given[0]) if len(given) == 1 else Path()  # of a sweep, its own folder
+        place = Path(cfg.runs[0]) if len(cfg.runs) == 1 else Path()  # of a sweep, its own folder
         out = output or place / "comparison.html"
         check_folder(f"runs={place}", out.parent)
         written = [write_comparison(runs, out, notes=notes)]

@@ -1,26 +1,25 @@
 """Checks before a training, which spare its user to wait for what can't end well."""
 
 import torch
-from omegaconf import DictConfig
 
 from medcnn.classifier.card import task_of
 from medcnn.data.batches import unit_images
 from medcnn.data.samples import Samples
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError
 from medcnn.evaluation.studies import check_aggregation, study_labels
 from medcnn.inference.tables import study_numbers
-from medcnn.jobs.checks import check_values
+from medcnn.jobs.settings.commands import Train
 from medcnn.objective import Task, known
 from medcnn.training.callbacks.batch_norm import IMAGES
 from medcnn.training.module import TrainingModule
 
 
-def check_samples(cfg: DictConfig, samples: Samples) -> None:
+def check_samples(cfg: Train, samples: Samples) -> None:
     """Raise the UserError of labels or studies with which a training couldn't end.
 
     Args:
-        cfg: With ``aggregate`` and ``objective.task``.
-        samples: Of the training.
+        cfg: Of the training.
+        samples: Its data.
     """
     check_studies(samples, cfg.aggregate, task_of(cfg, samples))
     check_validation(samples)
@@ -75,14 +74,3 @@ def check_studies(samples: Samples, aggregate: str, task: Task) -> None:
     if "study" in samples.table:
         studies, first = study_numbers(samples.table)
         study_labels(samples.labels.numpy(), studies, samples.table["study"].iloc[first].tolist())
-
-
-def check_numbers(cfg: DictConfig) -> None:
-    """Raise UserError at a value of the config that can't be, such as a number out of range."""
-    from medcnn.evaluation.of_tables import check_settings
-    from medcnn.jobs.instantiate import plain
-
-    check_values(cfg, "train")
-    check_settings(plain(cfg.evaluation))
-    if cfg.fold not in (None, "all"):
-        check_whole_number("fold", cfg.fold, 0, cfg.folds - 1)

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
 
 from medcnn.classifier.classifier import Card
 from medcnn.data.samples import HOLDOUT
 from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json, write_text
-from medcnn.jobs.instantiate import plain
 from medcnn.jobs.notes import once
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import OfficialTest, Train
 
 
-def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
+def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
     """Train and test each fold in a run directory of its own, then pool what they say.
 
     The folder then holds, beside ``fold-<k>/``: ``predictions.csv``, in which every sample is
@@ -35,11 +34,11 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     Returns:
         Mean over the folds of the highest validation figure.
     """
+    from medcnn.evaluation.operating_point import parse_rule
     from medcnn.inference.results import headline
     from medcnn.report import write_model_card, write_run_page
-    from medcnn.training.checks import check_numbers
 
-    check_numbers(cfg)
+    parse_rule(cfg.evaluation.operating_point)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
     with once():  # what is said of the data holds for all folds
         scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
@@ -55,7 +54,7 @@ def cross_validate(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
 
 
 def _finish_ensemble(
-    cfg: DictConfig, run: RunDir, checkpoints: list[Path], trust: list[str]
+    cfg: Train, run: RunDir, checkpoints: list[Path], trust: list[str]
 ) -> dict[str, Any]:
     """Choose the ensemble's operating point, and test it on the official test images.
 
@@ -73,7 +72,7 @@ def _finish_ensemble(
     start = time.perf_counter()
     write_ensemble(run.path, checkpoints)
     paths, members, _ = load_members(run.path, [], trust)
-    settings = OmegaConf.create(plain(cfg) | {"split": HOLDOUT, "dataset": None})
+    settings = OfficialTest.model_validate(cfg.plain() | {"split": HOLDOUT, "dataset": None})
     set_threads(cfg.trainer.threads, 1)
     data, notes = open_tested(members, paths, settings, trust)
     trainer = bare_trainer(cfg.trainer.accelerator, cfg.trainer.precision)
@@ -93,16 +92,16 @@ def _finish_ensemble(
     return metrics
 
 
-def _train_fold(cfg: DictConfig, part: RunDir, fold: int, trust: list[str]) -> float:
+def _train_fold(cfg: Train, part: RunDir, fold: int, trust: list[str]) -> float:
     from medcnn.training.one_run import train_in
     from medcnn.training.run import recorded
 
     if not part.finished:
-        own = OmegaConf.merge(cfg, {"fold": fold, "resume": None, "paths": {"run": str(part.path)}})
-        assert isinstance(own, DictConfig)
+        own = cfg.model_copy(deep=True, update={"fold": fold, "resume": None})
+        own.paths.run = str(part.path)
         if not part.last.exists():
             part.claim(overwrite=True)
-        write_text(part / "config.yaml", OmegaConf.to_yaml(own))
+        write_text(part / "config.yaml", own.yaml())
         recorded(part, partial(train_in, own, part, trust), part.give_back)
     best = part.status["best"]
     return float("nan") if best is None else float(best)
@@ -117,7 +116,7 @@ def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:
 
 
 def _pool_predictions(
-    cfg: DictConfig, run: RunDir, parts: list[RunDir], official: dict[str, Any]
+    cfg: Train, run: RunDir, parts: list[RunDir], official: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the pooled predictions, their figures, and the folds side by side."""
     from medcnn.classifier.checkpoint import read_checkpoint
@@ -142,7 +141,7 @@ def _pool_predictions(
         pooled_levels[level] = pooled
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
     samples = read_sample_table(run / "samples.csv").set_index("row")
-    evaluation, aggregate, point = plain(cfg.evaluation), cfg.aggregate, _points(parts)
+    evaluation, aggregate, point = cfg.evaluation.plain(), cfg.aggregate, _points(parts)
     content = analysis_of(
         pooled_levels,
         samples,

@@ -3,11 +3,10 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from medcnn.jobs.atomic_files import write_csv, write_json
 from medcnn.jobs.environment import environment
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Train
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fit_and_test(
-    cfg: DictConfig, run: RunDir, trust: list[str], samples: "Samples"
+    cfg: Train, run: RunDir, trust: list[str], samples: "Samples"
 ) -> tuple["Classifier", "dict[str, Tensor]", float]:
     """Fit, then pass validation and test split through the best checkpoint; in every process.
 

@@ -5,20 +5,20 @@ from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule, unit_images
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
-from medcnn.jobs.instantiate import instantiate, plain
+from medcnn.jobs.instantiate import instantiate
+from medcnn.jobs.settings.commands import Train
 from medcnn.training.freezing import FeatureCache, Freezing
 from medcnn.training.module import TrainingModule
 
 
 def make_module(
-    cfg: DictConfig, classifier: Classifier, samples: Samples, trust: Iterable[str]
+    cfg: Train, classifier: Classifier, samples: Samples, trust: Iterable[str]
 ) -> TrainingModule:
     """Return the module that trains a classifier as a config says."""
 
@@ -36,9 +36,9 @@ def make_module(
         return schedule
 
     node = cfg.transfer
-    chosen = Freezing(node.mode, float(node.first_lr), int(node.unfreeze), float(node.head_lr))
+    chosen = Freezing(node.mode, float(node.first_lr), node.unfreeze, float(node.head_lr))
     cache = None
-    augments = any(value for key, value in plain(cfg.augment).items() if key != "_target_")
+    augments = any(value for key, value in cfg.augment.items() if key != "_target_")
     if chosen.trunk_is_fixed and not augments:
         images = partial(unit_images, samples)
         cache = FeatureCache(len(samples), available_memory() // 4, images, cfg.batch_size)
@@ -47,7 +47,7 @@ def make_module(
     )
 
 
-def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataModule:
+def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:
     """The loaders of training, validation, and at the end validation and test.
 
     Raises:
@@ -65,5 +65,5 @@ def make_data(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> DataMo
         augment=augment,
         overfit_batches=cfg.overfit_batches,
         test_splits=("val", "test"),
-        limits={split: cfg.trainer[f"limit_{split}_batches"] for split in SPLITS},
+        limits={split: getattr(cfg.trainer, f"limit_{split}_batches") for split in SPLITS},
     )

@@ -4,7 +4,7 @@ G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier 
 ridge regression, cross-validated without a patient in two folds.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,9 +27,10 @@ FOLDS = 5
 FITS = {"AUROC": 0.75, "R²": 0.2}  # of a probe; features below are not worth keeping
 ALPHAS = np.logspace(-1, 5, 7)
 Array = NDArray[Any]
+Way = Literal["head", "partial", "finetune"]
 
 
-def best_stage(classifier: Classifier, samples: Samples) -> tuple[str, str, str]:
+def best_stage(classifier: Classifier, samples: Samples) -> tuple[Way, str, str]:
     """The way for few images, the stage whose features fit them best, and why."""
     net = classifier.net
     assert isinstance(net, Net)

@@ -2,28 +2,28 @@
 
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-
 from medcnn.jobs.atomic_files import write_csv, write_json, write_text
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Train
 from medcnn.training.run import check_last, check_unchanged
 
 if TYPE_CHECKING:
     from medcnn.data.samples import Samples
 
 
-def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
+def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
     """Train and test in all processes, then write the rest in this one."""
     import pytorch_lightning as pl
 
     from medcnn.data.checks.problems import problems_table
     from medcnn.data.open_data import in_memory, open_data
+    from medcnn.evaluation.operating_point import parse_rule
     from medcnn.jobs.hardware import check_accelerator, device, processes
     from medcnn.jobs.processes import other_processes
-    from medcnn.training.checks import check_numbers, check_samples
+    from medcnn.training.checks import check_samples
     from medcnn.training.fit import fit_and_test
 
-    check_numbers(cfg)
+    parse_rule(cfg.evaluation.operating_point)
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
     world = processes(cfg.trainer)
     check_last(run)
@@ -40,11 +40,10 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         classifier, tested, best = fit_and_test(cfg, run, trust, samples)
     from medcnn.classifier.chosen_on_validation import choose_and_keep
     from medcnn.inference.results import headline, write_results
-    from medcnn.jobs.instantiate import plain
     from medcnn.jobs.notes import note
     from medcnn.report import curves, write_model_card, write_run_page
 
-    how, rule = plain(cfg.evaluation), cfg.evaluation.operating_point
+    how, rule = cfg.evaluation.plain(), cfg.evaluation.operating_point
     notes = choose_and_keep(run, classifier, samples, tested, rule)
     metrics = write_results(
         run, samples, classifier, tested, cfg.aggregate, evaluation=how, notes=notes
@@ -57,7 +56,7 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
         from medcnn.evidence.summary import interval
 
         classifier.to(device(cfg.trainer))
-        scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam)
+        scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam.plain())
         write_json(run / "metrics.json", metrics | scores)
         for name, score in scores.items():
             print(f"{name} {interval(score)}, n = {score['n']}")
@@ -67,13 +66,13 @@ def train_in(cfg: DictConfig, run: RunDir, trust: list[str]) -> float:
     return best
 
 
-def settle_transfer(cfg: DictConfig, run: RunDir, trust: list[str], samples: "Samples") -> None:
+def settle_transfer(cfg: Train, run: RunDir, trust: list[str], samples: "Samples") -> None:
     """Decide what is trained, say why, and keep it in the run's config."""
     from medcnn.jobs.hardware import processes, set_threads
     from medcnn.training.transfer import settle
 
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     line = settle(cfg, samples, trust)
-    write_text(run / "config.yaml", OmegaConf.to_yaml(cfg))
+    write_text(run / "config.yaml", cfg.yaml())
     if line is not None:
         print(line, flush=True)

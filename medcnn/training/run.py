@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from medcnn.errors import InterruptedRunError, UserError, disk_full, reason
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import read_csv, write_text
 from medcnn.jobs.private import hide_paths, with_pseudonyms
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.read import read_stored
 from medcnn.jobs.terminal import say
 
 if TYPE_CHECKING:
@@ -26,16 +28,13 @@ RESUMABLE = ("trainer", "callbacks", "logger", "cam")
 SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accumulate_grad_batches")
 
 
-def open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
-    """The config to run, its claimed directory, and what puts it back if the run fails."""
+def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
+    """Return a run's settings, its claimed directory, and what puts that back if the run fails."""
     if cfg.resume is not None:
         return _resume(RunDir(cfg.resume))
-    run = RunDir(cli.sweep_run_dir() or cfg.paths.run)
-    with open_dict(cfg):
-        cfg.paths.run = str(run.path)
-    OmegaConf.resolve(cfg)
-    hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise is True else None)
-    text = OmegaConf.to_yaml(cfg)
+    run = RunDir(cfg.paths.run)
+    hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise else None)
+    text = cfg.yaml()
     run.claim(cfg.overwrite)
     try:
         write_text(run / "config.yaml", text)
@@ -46,10 +45,10 @@ def open_run(cfg: DictConfig) -> tuple[DictConfig, RunDir, Callable[[], None]]:
     return cfg, run, run.give_back
 
 
-def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
-    """The stored config of an unfinished run, with what the command line may change of it."""
-    cfg = run.read_config()
-    stored = OmegaConf.to_yaml(cfg)
+def _resume(run: RunDir) -> tuple[Train, RunDir, Callable[[], None]]:
+    """Return the stored settings of an unfinished run, with what the command line may change."""
+    config = run.read_config()
+    stored = OmegaConf.to_yaml(config)
     if run.finished:
         raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
     for override in cli.task_overrides():
@@ -62,9 +61,10 @@ def _resume(run: RunDir) -> tuple[DictConfig, RunDir, Callable[[], None]]:
                 f"{', '.join(RESUMABLE)} can be set, and none that the learning-rate schedule "
                 f"depends on, not {key}"
             )
-        OmegaConf.update(cfg, key, OverridesParser.create().parse_override(override).value())
+        OmegaConf.update(config, key, OverridesParser.create().parse_override(override).value())
+    cfg = read_stored(Train, config)
     cfg.paths.run = str(run.path)
-    text = OmegaConf.to_yaml(cfg)
+    text = cfg.yaml()
     run.go_on()
     try:
         write_text(run / "config.yaml", text)  # the other processes read it

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
@@ -14,8 +13,9 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfil
 from medcnn.classifier.checkpoint import WholeFiles
 from medcnn.errors import UserError
 from medcnn.jobs.hardware import check_accelerator, lightning_devices, resolve_precision
-from medcnn.jobs.instantiate import instantiate, plain
+from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Train
 from medcnn.training.callbacks import (
     BatchNormStatistics,
     EpochLines,
@@ -31,23 +31,21 @@ for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren'
 MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
 
 
-def make_trainer(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
+def make_trainer(cfg: Train, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
     """The Trainer of a training run.
 
     Args:
-        cfg: With the groups trainer, callbacks and logger.
+        cfg: Of the training.
         run: Where it writes.
-        trust: Names that the user allows in its config.
+        trust: Names that a ``_target_`` may hold beside medcnn's own.
 
     Raises:
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
     """
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
-    ours = (*_OURS, *LIMITS)
-    options = {key: value for key, value in cfg.trainer.items() if key not in ours}
     try:
         return pl.Trainer(
-            **{str(key): value for key, value in options.items()},
+            **cfg.trainer.model_dump(exclude={*_OURS, *LIMITS}),
             devices=lightning_devices(cfg.trainer),
             precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
             # Lightning would load any hpc_ckpt_*.ckpt that lies there; a new run's is empty
@@ -75,13 +73,12 @@ _OURS = ("devices", "precision", "channels_last", "threads", "profiler", "requeu
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")  # see DataModule
 
 
-def _callbacks(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Callback]:
+def _callbacks(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Callback]:
     chosen = []
     for name, node in cfg.callbacks.items():
-        options = plain(node)
-        if isinstance(options, dict) and options.get("monitor", "") is None:
-            options["monitor"] = MONITOR
-        chosen.append(instantiate(options, f"callbacks.{name}", trust))
+        if isinstance(node, dict) and node.get("monitor", "") is None:
+            node = node | {"monitor": MONITOR}
+        chosen.append(instantiate(node, f"callbacks.{name}", trust))
     best = ModelCheckpoint(
         dirpath=run.best.parent,
         filename=run.best.stem,
@@ -99,13 +96,11 @@ def _profiler(name: str | None, run: RunDir) -> Profiler | None:
     """Lightning's profiler of that name, which writes to ``logs/`` in the run directory."""
     if name is None:
         return None
-    kinds = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}
-    if name not in kinds:
-        raise UserError(f"trainer.profiler={name}: choose simple or advanced")
-    return kinds[name](dirpath=run / "logs", filename="profile")
+    kind = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[name]
+    return kind(dirpath=run / "logs", filename="profile")
 
 
-def _loggers(cfg: DictConfig, run: RunDir, trust: Iterable[str]) -> list[Any]:
+def _loggers(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Any]:
     return [
         instantiate(node, f"logger.{name}", trust, save_dir=run.path)
         for name, node in cfg.logger.items()

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterable
 
-from omegaconf import DictConfig, open_dict
-
 from medcnn.classifier.build import make_classifier
 from medcnn.classifier.card import make_card
 from medcnn.data.samples import Samples
-from medcnn.errors import UserError, check_whole_number
+from medcnn.errors import UserError
 from medcnn.jobs.hardware import processes
+from medcnn.jobs.settings.commands import Train
 from medcnn.nets import Net
 from medcnn.nets.cut import middle_stage
-from medcnn.training.freezing import MODES
 
 
-def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | None:
+def settle(cfg: Train, samples: Samples, trust: Iterable[str]) -> str | None:
     """Decide what ``transfer=auto`` means here, and where the trunk is cut.
 
     Sets ``transfer.mode`` and, for partial, ``model.cut`` in the config.
@@ -28,7 +26,7 @@ def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | Non
         The choice with its reason, a line to print; None where there was nothing to choose.
 
     Raises:
-        UserError: Settings that can't be, or that don't go together.
+        UserError: Settings that don't go together.
     """
     check(cfg)
     weights = has_weights(cfg)
@@ -36,24 +34,16 @@ def settle(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str | Non
         cfg.transfer.mode = "scratch"
     if cfg.transfer.mode == "auto":
         return choose(cfg, samples, trust)
-    if cfg.transfer.mode == "partial" and cfg.model.cut is None:
+    if cfg.transfer.mode == "partial" and cfg.model["cut"] is None:
         whole = make_classifier(make_card(cfg, samples), trust).net
         assert isinstance(whole, Net)
         set_cut(cfg, middle_stage(whole))
     return None
 
 
-def check(cfg: DictConfig) -> None:
-    """Raise UserError for settings of transfer that can't be."""
+def check(cfg: Train) -> None:
+    """Raise UserError for settings of transfer that don't go together."""
     node, own = cfg.transfer, is_own(cfg)
-    if node.mode not in (*MODES, "auto"):
-        raise UserError(f"transfer.mode={node.mode}: choose one of {', '.join(MODES)} or auto")
-    if not isinstance(node.first_lr, int | float) or not 0 < node.first_lr <= 1:
-        raise UserError(f"transfer.first_lr={node.first_lr}: give a share, above 0 and up to 1")
-    if not isinstance(node.head_lr, int | float) or node.head_lr <= 0:
-        raise UserError(f"transfer.head_lr={node.head_lr}: give a number above 0")
-    check_whole_number("transfer.unfreeze", node.unfreeze, least=0)
-    check_whole_number("transfer.small", node.small, least=1)
     if node.mode == "scratch" and has_weights(cfg):
         raise UserError("transfer=scratch starts from random weights: leave model.weights out")
     if node.mode in ("head", "partial", "finetune") and own and not has_weights(cfg):
@@ -67,24 +57,23 @@ def check(cfg: DictConfig) -> None:
         raise UserError("transfer.unfreeze works in one process; set it to 0 for several")
 
 
-def is_own(cfg: DictConfig) -> bool:
+def is_own(cfg: Train) -> bool:
     """Return True if the net is one that `medcnn.nets.build` makes."""
     return bool(cfg.model.get("_target_") == "medcnn.nets.build")
 
 
-def has_weights(cfg: DictConfig) -> bool:
+def has_weights(cfg: Train) -> bool:
     """Return True if a config names weights to start from."""
-    return is_own(cfg) and bool(cfg.model.pretrained or cfg.model.weights is not None)
+    return is_own(cfg) and bool(cfg.model["pretrained"] or cfg.model["weights"] is not None)
 
 
-def set_cut(cfg: DictConfig, stage: str) -> None:
+def set_cut(cfg: Train, stage: str) -> None:
     """Set the stage to cut at, unless the user did."""
-    if cfg.model.cut is None:
-        with open_dict(cfg):
-            cfg.model.cut = stage
+    if cfg.model["cut"] is None:
+        cfg.model["cut"] = stage
 
 
-def choose(cfg: DictConfig, samples: Samples, trust: Iterable[str]) -> str:
+def choose(cfg: Train, samples: Samples, trust: Iterable[str]) -> str:
     """Choose among the four cases by the size of the data and how well the features fit them.
 
     Data are small below ``transfer.small`` training images. They count as similar to those that

@@ -8,6 +8,8 @@ from medcnn.errors import UserError
 from medcnn.jobs.private import with_pseudonyms
 from medcnn.jobs.processes import GONE
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.read import read_stored
 from medcnn.jobs.terminal import say
 
 
@@ -23,7 +25,7 @@ def main() -> None:
     from medcnn.training.fit import fit_and_test
 
     run, trust = RunDir(sys.argv[1]), sys.argv[2:]
-    cfg = run.read_config()
+    cfg = read_stored(Train, run.read_config())
     try:  # what this prints goes to a file of the run
         data = open_data(cfg, trust, checked=False, quiet=True)
         fit_and_test(cfg, run, trust, data.samples)

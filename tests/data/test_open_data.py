@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from omegaconf import DictConfig
 from PIL import Image as Picture
 
 from medcnn.data import open_data as datasets
@@ -25,9 +24,9 @@ from medcnn.data.phantom.dataset import phantom
 from medcnn.data.prepared import scan as scanning
 from medcnn.data.row_names import names_of_rows
 from medcnn.errors import UserError
-from medcnn.jobs.checks import parse_bytes
-from medcnn.jobs.instantiate import plain
 from medcnn.jobs.pseudonym_key import load_key, pseudonym
+from medcnn.jobs.settings.commands import Data, OpenData, Tested
+from medcnn.jobs.settings.values import parse_bytes
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -62,15 +61,17 @@ def table(folder: Path, count: int = 12, **columns: Any) -> None:
     rows.assign(**columns).to_csv(folder / "table.csv", index=False)
 
 
-def config(root: Path, *overrides: str) -> DictConfig:
+def config(root: Path, *overrides: str) -> Data:
     dataset = ("dataset=csv", f"dataset.path='{root / 'table.csv'}'", "dataset.size=8")
     places = (f"paths.data='{root / 'data'}'", f"paths.pseudonym_key='{root / 'key'}'")
-    return jobs.compose("data", "on_error=stop", *dataset, *places, *overrides)
+    cfg: Data = jobs.compose("data", "on_error=stop", *dataset, *places, *overrides)
+    return cfg
 
 
-def of_test(root: Path, *overrides: str) -> DictConfig:
+def of_test(root: Path, *overrides: str) -> OpenData:
     """The same as data that a checkpoint is only tested on."""
-    return data_config({"pseudonymise": False}, config(root, *overrides))
+    given = {key: value for key, value in config(root, *overrides) if key in Tested.model_fields}
+    return data_config({}, Tested(**given, split="test"))
 
 
 def opened(root: Path, /, *overrides: str, **options: Any) -> DataSet:
@@ -334,20 +335,20 @@ def test_the_data_of_the_training_are_split_as_they_were(tmp_path: Path) -> None
     table(tmp_path)
     cfg = config(tmp_path, "splits.seed=5", "splits.shares={train: 2, val: 1, test: 1}")
     test = jobs.compose("evaluate", "checkpoint=x", f"paths.data='{tmp_path / 'data'}'")
-    again = open_data(data_config(plain(cfg), test), checked=False)
+    again = open_data(data_config(cfg.plain(), test), checked=False)
     first = open_data(cfg, checked=False).samples.table
     assert first["split"].value_counts().to_dict() == {"train": 6, "val": 3, "test": 3}
     pd.testing.assert_frame_equal(again.samples.table, first)
     folds = config(tmp_path, "fold=3")
-    held = open_data(data_config(plain(folds), test), checked=False).samples.table
+    held = open_data(data_config(folds.plain(), test), checked=False).samples.table
     pd.testing.assert_frame_equal(held, open_data(folds, checked=False).samples.table)
 
 
 def test_other_data_bring_nothing_of_the_training_but_pseudonyms() -> None:
-    trained = plain(jobs.compose("train", "pseudonymise=true", "fold=2"))
+    trained = jobs.compose("train", "pseudonymise=true", "fold=2").plain()
     test = jobs.compose("evaluate", "checkpoint=x", "dataset=breastmnist", "on_error=skip")
     cfg = data_config(trained, test)
-    assert cfg.dataset.flag == "breastmnist"
+    assert cfg.dataset["flag"] == "breastmnist"
     assert (cfg.splits, cfg.folds, cfg.fold, cfg.near_duplicates) == (None, None, None, False)
     assert (cfg.strict, cfg.on_error, cfg.pseudonymise) == (False, "skip", True)
     said = jobs.compose("evaluate", "checkpoint=x", "pseudonymise=false")
@@ -356,7 +357,7 @@ def test_other_data_bring_nothing_of_the_training_but_pseudonyms() -> None:
 
 
 def test_a_test_treats_files_and_names_as_the_training_did() -> None:
-    trained = plain(jobs.compose("train", "on_error=skip", "paths.pseudonym_key=mine.key"))
+    trained = jobs.compose("train", "on_error=skip", "paths.pseudonym_key=mine.key").plain()
     for task in ("evaluate", "explain"):
         cfg = data_config(trained, jobs.compose(task, "checkpoint=x"))
         assert (cfg.on_error, cfg.paths.pseudonym_key) == ("skip", "mine.key")

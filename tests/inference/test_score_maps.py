@@ -90,8 +90,6 @@ def test_what_is_refused(run: Path, tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 40, 40)
     with pytest.raises(UserError, match="size=20: give a whole number, at least 28"):
         dense(run, tmp_path / "a.png", tmp_path / "out.csv", "size=20")
-    with pytest.raises(UserError, match="dense=maybe: choose true or false"):
-        dense(run, tmp_path / "a.png", tmp_path / "b.csv", "dense=maybe")
     (tmp_path / "b_maps").mkdir()
     with pytest.raises(UserError, match="b_maps exists; overwrite=true writes into it"):
         dense(run, tmp_path / "a.png", tmp_path / "b.csv")

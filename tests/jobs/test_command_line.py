@@ -13,11 +13,12 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from medcnn.errors import UserError
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.arguments import AS_TYPED, quote_text
+from medcnn.jobs.settings.commands import Train
 
 Result = tuple[int, str, list[str]]  # exit code, stdout, lines of stderr
 Command = Callable[..., Result]
@@ -34,15 +35,14 @@ class Recorder:
     """A task that does nothing but keep what it was called with."""
 
     def __init__(self, fail_for: str = "") -> None:
-        self.configs: list[DictConfig] = []
+        self.configs: list[Train] = []
         self.trust: list[list[str]] = []
         self.fail_for = fail_for
 
-    def __call__(self, cfg: DictConfig, trust: list[str]) -> float:
-        OmegaConf.resolve(cfg)
+    def __call__(self, cfg: Train, trust: list[str]) -> float:
         self.configs.append(cfg)
         self.trust.append(trust)
-        if self.fail_for and cfg.model.name == self.fail_for:
+        if self.fail_for and cfg.model["name"] == self.fail_for:
             raise UserError(f"no {self.fail_for}\ntoday")
         return 0.5
 
@@ -182,8 +182,7 @@ def test_a_task_gets_its_config_and_what_the_command_line_trusts(
     assert command(task, "trust=[a.B]", "trust=[c.D]")[0] == 0
     assert task.trust == [["a.B", "c.D"], ["a.B", "c.D"], ["a.B"], [], ["a.B", "c.D"]]
     assert task.configs[0].seed == 3
-    assert task.configs[0].model.name == "lenet"
-    assert "hydra" not in task.configs[0]
+    assert task.configs[0].model["name"] == "lenet"
     assert list(tmp_path.iterdir()) == []  # Hydra leaves nothing of its own
 
 
@@ -278,7 +277,7 @@ def test_a_failed_job_of_a_sweep_is_recorded_and_the_rest_goes_on(
     task = Recorder(fail_for="vgg")
     code, _, lines = command(task, "-m", "model=lenet,vgg,resnet", "paths.runs=my runs")
     assert code == 2
-    assert [cfg.model.name for cfg in task.configs] == ["lenet", "vgg", "resnet"]
+    assert [cfg.model["name"] for cfg in task.configs] == ["lenet", "vgg", "resnet"]
     assert lines[0] == "medcnn: no vgg today"
     assert lines[1] == "medcnn: 1 job(s) of the sweep failed; see its summary.csv"
     assert len(lines) == 2
@@ -287,26 +286,16 @@ def test_a_failed_job_of_a_sweep_is_recorded_and_the_rest_goes_on(
     assert folders == ["0-phantom-lenet", "1-phantom-vgg", "2-phantom-resnet"]
 
 
-def test_a_missing_key_in_one_job_does_not_end_the_sweep(command: Command) -> None:
-    seen = []
-
-    def task(cfg: DictConfig, trust: list[str]) -> float:
-        seen.append(cfg.seed)
-        return float(cfg.nothing) if cfg.seed == 1 else 0.0
-
-    code, _, lines = command(task, "-m", "seed=1,2")
-    assert (code, seen) == (2, [1, 2])
-    assert "nothing" in lines[0]
-    assert "1 job(s)" in lines[1]
-    seen.clear()
+def test_a_missing_key_in_one_job_does_not_end_the_sweep(command: Command, task: Recorder) -> None:
     code, _, lines = command(task, "-m", "seed=2,3", "+dataset.nothing=???")
-    assert (code, seen) == (2, [])
+    assert (code, task.configs) == (2, [])
     assert "dataset.nothing is missing" in lines[0]
+    assert "2 job(s)" in lines[2]
 
 
 def test_a_whole_sweep_ends_with_zero(command: Command, task: Recorder) -> None:
     assert command(task, "-m", "seed=1,2", "model=glob([len*,ml*])")[0] == 0
-    jobs_run = [(cfg.seed, cfg.model.name) for cfg in task.configs]
+    jobs_run = [(cfg.seed, cfg.model["name"]) for cfg in task.configs]
     assert jobs_run == [(1, "lenet"), (1, "mlp"), (2, "lenet"), (2, "mlp")]
 
 
@@ -328,8 +317,8 @@ def test_what_cannot_be_ends_a_sweep_before_its_first_job(
 def test_each_job_of_a_sweep_has_its_place(command: Command, tmp_path: Path) -> None:
     seen: list[Any] = []
 
-    def task(cfg: DictConfig, trust: list[str]) -> None:
-        where = cfg.output if "output" in cfg else cli.sweep_run_dir()
+    def task(cfg: Any, trust: list[str]) -> None:
+        where = cfg.output if hasattr(cfg, "output") else cli.sweep_run_dir()
         seen.append(str(where).removeprefix(f"{tmp_path}/"))
 
     def places(*arguments: str, root: str = "train") -> list[str]:
@@ -372,7 +361,7 @@ def test_the_record_of_a_sweep_goes_where_it_would_tell_where_the_data_lie(
 def test_the_folder_of_a_job_is_known_only_in_a_sweep(command: Command, tmp_path: Path) -> None:
     seen: list[Any] = []
 
-    def task(cfg: DictConfig, trust: list[str]) -> None:
+    def task(cfg: Any, trust: list[str]) -> None:
         seen.append((cli.in_sweep(), cli.sweep_run_dir(), cli.task_overrides()))
 
     assert command(task, "seed=4")[0] == 0
@@ -385,7 +374,7 @@ def test_the_folder_of_a_job_is_known_only_in_a_sweep(command: Command, tmp_path
 
 
 def test_interrupted(command: Command) -> None:
-    def task(cfg: DictConfig, trust: list[str]) -> None:
+    def task(cfg: Any, trust: list[str]) -> None:
         raise KeyboardInterrupt(*messages)
 
     messages = ["go on with: resume=x"]
@@ -395,7 +384,7 @@ def test_interrupted(command: Command) -> None:
 
 
 def test_a_signal_interrupts(command: Command) -> None:
-    def task(cfg: DictConfig, trust: list[str]) -> None:
+    def task(cfg: Any, trust: list[str]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     assert command(task) == (130, "", ["medcnn: interrupted"])
@@ -403,7 +392,7 @@ def test_a_signal_interrupts(command: Command) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
 def test_what_the_system_refuses_is_one_line(command: Command, number: int) -> None:
-    def task(cfg: DictConfig, trust: list[str]) -> None:
+    def task(cfg: Any, trust: list[str]) -> None:
         raise OSError(number, os.strerror(number), "out.csv")
 
     code, _, lines = command(task)
@@ -413,7 +402,7 @@ def test_what_the_system_refuses_is_one_line(command: Command, number: int) -> N
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(command: Command) -> None:
-    def task(cfg: DictConfig, trust: list[str]) -> None:
+    def task(cfg: Any, trust: list[str]) -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):

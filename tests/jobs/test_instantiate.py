@@ -6,13 +6,12 @@ import jobs
 import pytest
 import torch
 import yaml
-from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import EarlyStopping
 
 from medcnn.data.augment import Augment
 from medcnn.errors import UserError
 from medcnn.jobs import instantiate as config
-from medcnn.jobs.instantiate import TARGETS, check_yaml, conf_dir, instantiate, plain
+from medcnn.jobs.instantiate import TARGETS, check_yaml, conf_dir, instantiate
 from medcnn.jobs.rundir import RunDir
 
 OWN = """
@@ -35,9 +34,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_class_gets_the_other_keys_and_further_arguments() -> None:
-    node = OmegaConf.create({"_target_": "torch.optim.SGD", "lr": "${rate}", "momentum": 0.9})
-    root = OmegaConf.create({"rate": 0.25})
-    node._set_parent(root)
+    node = {"_target_": "torch.optim.SGD", "lr": 0.25, "momentum": 0.9}
     made = instantiate(node, "optimizer", params=[torch.zeros(2, requires_grad=True)])
     assert isinstance(made, torch.optim.SGD)
     assert made.defaults["lr"] == 0.25
@@ -149,14 +146,6 @@ def test_nested_targets_are_refused(options: dict[str, Any]) -> None:
 def test_what_is_no_config_is_refused(node: Any) -> None:
     with pytest.raises(UserError, match=r"callbacks\.x=.* is no config with a _target_"):
         instantiate(node, "callbacks.x")
-
-
-def test_plain() -> None:
-    cfg = OmegaConf.create({"a": [1, "${b}"], "b": {"c": "x"}})
-    assert plain(cfg) == {"a": [1, {"c": "x"}], "b": {"c": "x"}}
-    assert type(plain(cfg.a)) is list
-    assert plain({"a": 1}) == {"a": 1}
-    assert plain("text") == "text"
 
 
 def test_conf_dir_is_inside_a_wheel_or_beside_the_package(

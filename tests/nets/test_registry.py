@@ -69,7 +69,7 @@ COMMON = ("library", "init", "pretrained", "weights", "cut")  # of every net, in
 
 def model(name: str, *overrides: str) -> dict[str, Any]:
     """The config of model=name as a training has it."""
-    cfg = jobs.compose("train", f"model={name}", "dataset=breastmnist", *overrides)
+    cfg = jobs.composed("train", f"model={name}", "dataset=breastmnist", *overrides)
     config = OmegaConf.to_container(cfg.model, resolve=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
@@ -111,7 +111,7 @@ def test_libraries_ask_for_a_name(library: str) -> None:
     config = model(library, "model.name=resnet18")
     assert config["library"] == library
     assert config["init"] is None
-    assert jobs.compose("train", f"model={library}").model._get_node("name")._value() == "???"
+    assert jobs.composed("train", f"model={library}").model._get_node("name")._value() == "???"
 
 
 def test_by_published_name() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jobs
@@ -15,7 +16,6 @@ import psutil
 import pytest
 import pytorch_lightning as pl
 import torch
-from omegaconf import OmegaConf
 
 import medcnn
 from medcnn.errors import UserError
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests co
 
 
 def settings(**options: Any) -> Any:
-    return OmegaConf.create({"devices": 1, "accelerator": "cpu", "strategy": "auto", **options})
+    return SimpleNamespace(**{"devices": 1, "accelerator": "cpu", "strategy": "auto", **options})
 
 
 def test_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,12 +77,12 @@ def test_gpus_by_number(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     assert asked["accelerator"] == "gpu"
 
 
-@pytest.mark.parametrize("accelerator", ["gpu", "cuda", "tpu", "hpu", "abacus", None])
-def test_hardware_that_is_not_there(accelerator: str | None) -> None:
-    if accelerator in ("gpu", "cuda") and torch.cuda.is_available():
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+def test_hardware_that_is_not_there(accelerator: str) -> None:
+    if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     for ask in (lambda: device_of(accelerator), lambda: bare_trainer(accelerator, "32-true")):
-        with pytest.raises(UserError, match=f"^accelerator={accelerator}: (torch finds no|choose)"):
+        with pytest.raises(UserError, match=f"^accelerator={accelerator}: torch finds no"):
             ask()
 
 
@@ -113,8 +113,6 @@ def test_automatic_precision(
 
 def test_precision_by_name() -> None:
     assert resolve_precision("32-true", "auto") == "32-true"
-    with pytest.raises(UserError, match="precision=64: choose one of auto, 32-true"):
-        resolve_precision("64", "cpu")
 
 
 def test_threads_are_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,9 +125,6 @@ def test_threads_are_shared_by_the_processes(monkeypatch: pytest.MonkeyPatch) ->
     set_threads(None, 16)
     set_threads(5, 3)
     assert calls == [2, 1, 5]
-    for threads in (0, "few"):
-        with pytest.raises(UserError, match=f"threads={threads}: give a whole number"):
-            set_threads(threads, 1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import jobs
 import pytest
-from omegaconf import DictConfig
 
 import medcnn.data.open_data
 import medcnn.training.fit
 from medcnn.jobs import processes
 from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.settings.commands import Train
 from medcnn.training import worker
 
 
@@ -35,7 +35,7 @@ def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch)
     (run / "config.yaml").write_text(
         "trainer: {max_epochs: 3}\npaths: {run: x}\ndataset: {name: d}\n"
     )
-    seen: list[tuple[DictConfig, Path, list[str]]] = []
+    seen: list[tuple[Train, Path, list[str]]] = []
     monkeypatch.setattr(sys, "argv", ["worker", str(run.path), "a.B", "c.D"])
     monkeypatch.setattr(
         medcnn.training.fit,
@@ -45,7 +45,9 @@ def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         medcnn.data.open_data,
         "open_data",
-        lambda cfg, trust, checked, quiet: SimpleNamespace(samples=f"{cfg.dataset.name} {trust}"),
+        lambda cfg, trust, checked, quiet: SimpleNamespace(
+            samples=f"{cfg.dataset['name']} {trust}"
+        ),
     )
     worker.main()
     ((cfg, path, trust),) = seen

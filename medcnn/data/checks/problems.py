@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from medcnn.data.checks.audit import audit
 from medcnn.data.checks.audit_report import (
@@ -23,6 +22,7 @@ from medcnn.errors import UserError, check_path
 from medcnn.jobs.atomic_files import write_csv
 from medcnn.jobs.notes import fresh, visible
 from medcnn.jobs.pseudonym_key import load_key, pseudonym
+from medcnn.jobs.settings.commands import OpenData
 from medcnn.jobs.terminal import say
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ SHOWN = 5  # problems that are printed; all are in problems.csv
 
 
 def report_files(
-    opened: Opened, total: int, cfg: DictConfig, file: Path | None, quiet: bool = False
+    opened: Opened, total: int, cfg: OpenData, file: Path | None, quiet: bool = False
 ) -> None:
     """Print the files that can't be used, of `total`, unless `quiet`; stop with on_error=stop.
 
@@ -60,7 +60,7 @@ def report_files(
         say(f"{message}: left out")
 
 
-def files_table(problems: list[Problem], cfg: DictConfig) -> pd.DataFrame:
+def files_table(problems: list[Problem], cfg: OpenData) -> pd.DataFrame:
     """Return the unusable files as rows of problems.csv; by pseudonyms if these are asked for."""
     key = pseudonym_key(cfg) if cfg.pseudonymise else None
     names = [p.image if key is None else pseudonym(p.image, key) for p in problems]
@@ -71,7 +71,7 @@ def files_table(problems: list[Problem], cfg: DictConfig) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def audit_data(data: "DataSet", cfg: DictConfig) -> None:
+def audit_data(data: "DataSet", cfg: OpenData) -> None:
     """Find leaks between the splits, and keep them in the data set's `findings`.
 
     The sample table gets a column ``content_hash``, by which an image is known under another name.
@@ -93,7 +93,7 @@ def audit_data(data: "DataSet", cfg: DictConfig) -> None:
     )
 
 
-def compared(data: "DataSet", cfg: DictConfig) -> bool:
+def compared(data: "DataSet", cfg: OpenData) -> bool:
     """Return whether near-duplicates are searched for: if asked for, and in large enough images."""
     return cfg.near_duplicates and min(data.samples.input_size) >= LEAST
 
@@ -111,7 +111,7 @@ def contents(data: "DataSet", rows: NDArray[np.int64] | None = None) -> list[str
     return [None if text is None else text[:DIGITS] for text in texts]
 
 
-def tell_findings(data: "DataSet", cfg: DictConfig, file: Path | None) -> None:
+def tell_findings(data: "DataSet", cfg: OpenData, file: Path | None) -> None:
     """Print the findings of the audit; at errors write them to a file, if given, and stop."""
     table = data.samples.table
     for line in summary_lines(data.findings, table, compared(data, cfg)):
@@ -122,13 +122,13 @@ def tell_findings(data: "DataSet", cfg: DictConfig, file: Path | None) -> None:
     raise_errors(data.findings, table)
 
 
-def problems_table(data: "DataSet", cfg: DictConfig) -> pd.DataFrame:
+def problems_table(data: "DataSet", cfg: OpenData) -> pd.DataFrame:
     """Return all problems and findings as problems.csv has them, a row a file or a pair."""
     found = findings_table(data.findings, data.samples.table)
     return pd.concat([files_table(data.problems, cfg), found], ignore_index=True)
 
 
-def pseudonym_key(cfg: DictConfig) -> bytes:
+def pseudonym_key(cfg: OpenData) -> bytes:
     """Return the key in the file that ``paths.pseudonym_key`` names."""
     check_path("paths.pseudonym_key", cfg.paths.pseudonym_key)
-    return load_key(Path(cfg.paths.pseudonym_key).expanduser())
+    return load_key(Path(str(cfg.paths.pseudonym_key)).expanduser())

@@ -1,38 +1,59 @@
 """Keys and values of a config are looked at before anything starts."""
 
+import copy
+from typing import get_args
+
 import jobs
 import pytest
+from omegaconf import OmegaConf
 
 from medcnn.cam import METHODS
 from medcnn.classifier.classifier import CALIBRATIONS
 from medcnn.classifier.normalise import KINDS
 from medcnn.errors import UserError
 from medcnn.evidence.plan import GROUPS
-from medcnn.jobs import checks
-from medcnn.jobs.checks import CHOICES, LISTS, check_config, known_keys
+from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.read import ROOTS, check, read, read_stored
+from medcnn.jobs.settings.values import Calibration, Method, Normalisation, ScoreGroup
 
-ROOTS = ("train", "evaluate", "predict", "explain", "features", "data", "report")
+ASKED = {"explain": ["checkpoint=x"], "features": ["checkpoint=x", "image=x"]}
+ASKED |= {"predict": ["images=x"], "report": ["runs=[x]"]}
 
 
 def test_the_words_are_those_of_the_modules() -> None:
-    assert checks.METHODS == METHODS
-    assert LISTS["scores"] == GROUPS
-    assert CHOICES["normalise"] == KINDS
-    assert CHOICES["calibration"] == CALIBRATIONS
+    assert get_args(Method) == METHODS
+    assert get_args(ScoreGroup) == GROUPS
+    assert get_args(Normalisation) == KINDS
+    assert get_args(Calibration) == CALIBRATIONS
 
 
 @pytest.mark.parametrize("root", ROOTS)
-def test_the_defaults_pass(root: str) -> None:
-    cfg = jobs.compose(root)
-    check_config(cfg, root)
-    assert set(cfg) - {"dataset"} <= set(known_keys(root))
+def test_the_defaults_pass_and_are_written_as_they_were(root: str) -> None:
+    check(jobs.composed(root), root)
+    cfg = jobs.composed(root, *ASKED.get(root, ()))
+    settings = read(cfg, root)
+    OmegaConf.resolve(cfg)
+    assert settings.yaml() == OmegaConf.to_yaml(cfg)
 
 
 def test_each_kind_of_value() -> None:
-    cfg = jobs.compose("train", "trainer.devices=auto", "cache.memory=2 GB")
-    check_config(cfg, "train")
-    cfg = jobs.compose("explain", "methods=[cam,gradcam]", "scores=all", "limit=3", "scores=[]")
-    check_config(cfg, "explain")
+    cfg = jobs.compose("train", "trainer.devices=auto", "cache.memory=2 GB", "transfer.head_lr=3")
+    assert (cfg.cache.memory, cfg.transfer.head_lr, cfg.trainer.limit_val_batches) == ("2 GB", 3, 1)
+    given = ("checkpoint=x", "methods=cam", "scores=all", "seeds=y")
+    cfg = jobs.compose("explain", *given)
+    assert (cfg.methods, cfg.scores, cfg.seeds) == (["cam"], "all", ["y"])
+
+
+def test_the_config_of_an_older_run() -> None:
+    stored = jobs.compose("train", "+callbacks.mine._target_=a.B").plain()
+    before = copy.deepcopy(stored)
+    del before["spreadsheet"], before["transfer"], before["trainer"]["requeue"]
+    before["dropped"] = before["cam"]["dropped"] = 1
+    assert read_stored(Train, before).model_dump() == read_stored(Train, stored).model_dump()
+    assert before["dropped"] == 1
+    before["batch_size"] = 0
+    with pytest.raises(UserError, match="batch_size=0: give a whole number"):
+        read_stored(Train, before)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +82,17 @@ def test_each_kind_of_value() -> None:
         ("data", "pseudonymise=maybe", "pseudonymise=maybe: choose one of true, false"),
         ("data", "near_duplicates=2", "near_duplicates=2: choose one of true, false"),
         ("data", "cache.folder=null", "cache.folder=None: give a path"),
+        ("data", "fold=5", "fold=5: give a whole number, 0 … 4"),
+        ("train", "transfer.first_lr=0", "transfer.first_lr=0: give a share, above 0 and up to 1"),
+        ("train", "transfer.head_lr=0", "transfer.head_lr=0: give a number above 0"),
+        ("train", "objective.task=ranking", "objective.task=ranking: choose one of binary, multi"),
+        ("train", "evaluation.prevalence=2", "evaluation.prevalence=2: give a share between 0"),
+        ("train", "evaluation.subgroups=sex", "evaluation.subgroups=sex: give words in br"),
     ],
 )
 def test_a_value_that_cannot_be(root: str, override: str, message: str) -> None:
     with pytest.raises(UserError, match=f"^{message}".replace("[", r"\[")):
-        check_config(jobs.compose(root, override), root)
+        check(jobs.composed(root, override), root)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +108,9 @@ def test_a_value_that_cannot_be(root: str, override: str, message: str) -> None:
 )
 def test_a_key_that_there_is_not(root: str, override: str, key: str) -> None:
     with pytest.raises(UserError, match=f"^there is no key {key}"):
-        check_config(jobs.compose(root, override), root)
+        check(jobs.composed(root, override), root)
 
 
 def test_options_of_a_call_are_its_own_to_refuse() -> None:
     calls = ("+model.flavour=sweet", "+trainer.max_time=1", "+callbacks.mine._target_=a.B")
-    check_config(jobs.compose("train", *calls), "train")
+    check(jobs.composed("train", *calls), "train")

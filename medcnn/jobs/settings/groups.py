@@ -1,0 +1,110 @@
+"""The settings of each config group whose keys medcnn itself reads; conf/ says what they mean."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from medcnn.jobs.settings import values as v
+
+
+class Settings(BaseModel):
+    """A part of a config: it has these keys and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    def plain(self) -> dict[str, Any]:
+        """Return dicts, lists and values alone."""
+        return self.model_dump()
+
+
+class Paths(Settings):
+    """The folders that a job reads and writes."""
+
+    data: v.Place
+    runs: v.Place
+    pseudonym_key: v.Place | None
+    run: v.Place
+
+
+class Cache(Settings):
+    """The cache of prepared images."""
+
+    folder: v.Place
+    memory: v.Memory
+    disk: v.Disk
+
+
+class Shares(Settings):
+    """The sizes of the splits, in any unit."""
+
+    train: v.Number
+    val: v.Number
+    test: v.Number
+
+
+class Splits(Settings):
+    """The assignment of samples to splits."""
+
+    method: Literal["auto", "column", "patient", "site"]
+    shares: Shares
+    seed: v.Seed
+    test_sites: Any  # one, or several in brackets
+
+
+class Transfer(Settings):
+    """The part of a net that is trained, from the weights it starts with."""
+
+    mode: Literal["auto", "scratch", "head", "partial", "finetune"]
+    small: v.AtLeast1
+    head_lr: v.AboveZero
+    first_lr: v.Share
+    unfreeze: v.AtLeast0
+
+
+class Objective(Settings):
+    """The task, and the weights of the classes in its loss."""
+
+    task: Literal["binary", "multiclass", "multilabel", "ordinal", "regression"] | None
+    class_weights: Any
+
+
+class Trainer(Settings):
+    """The options of a training; further ones are those of Lightning's Trainer."""
+
+    model_config = ConfigDict(extra="allow")
+
+    accelerator: v.Accelerator
+    devices: Any  # a number, a list of GPUs, or auto: `medcnn.jobs.hardware.processes`
+    strategy: Any
+    precision: v.Precision
+    channels_last: bool
+    threads: v.AtLeast1 | None
+    deterministic: v.YesOrWarn
+    max_epochs: v.AtLeast1
+    gradient_clip_val: v.Clip | None
+    accumulate_grad_batches: v.AtLeast1
+    limit_train_batches: v.Batches
+    limit_val_batches: v.Batches
+    limit_test_batches: v.Batches
+    profiler: Literal["simple", "advanced"] | None
+    detect_anomaly: bool
+    log_every_n_steps: v.AtLeast1
+    requeue: bool
+
+
+class Evaluation(Settings):
+    """The figures of a test."""
+
+    operating_point: Any  # a rule or a number: `medcnn.evaluation.operating_point.parse_rule`
+    prevalence: v.Prevalence | None
+    subgroups: list[str]
+    least: v.AtLeast1
+    resamples: v.AtLeast1
+
+
+class Cam(Settings):
+    """The gallery of maps at the end of a training."""
+
+    method: v.Method
+    stage: Any
+    n: v.AtLeast0

@@ -1,0 +1,122 @@
+"""The kinds of values that settings hold.
+
+A check raises the UserError of a value without its key, which `medcnn.jobs.settings.read` puts
+before it: ``=0: give a whole number, at least 1``.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from medcnn.errors import UserError, check_path, check_whole_number
+from medcnn.jobs.lacking import lacking
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def checked(check: Callable[..., object], **limits: Any) -> BeforeValidator:
+    """Return what lets those values through that a check doesn't refuse."""
+
+    def validate(value: Any) -> Any:
+        check("", value, **limits)
+        return value
+
+    return BeforeValidator(validate)
+
+
+def several(words: Sequence[str]) -> BeforeValidator:
+    """Return what makes a list of one word or several; all stays as it is."""
+
+    def validate(value: Any) -> Any:
+        known = words if isinstance(value, list) else ("all", *words)
+        for one in value if isinstance(value, list) else [value]:
+            _check_choice("", one, known=known)
+        return value if value == "all" else _listed(value)
+
+    return BeforeValidator(validate)
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _check_choice(key: str, value: Any, *, known: Sequence[Any]) -> None:
+    if not any(value == word and type(value) is type(word) for word in known):  # True == 1
+        words = ", ".join(str(word).lower() for word in known)
+        raise UserError(f"{key}={value}: {lacking(value) or f'choose one of {words}'}")
+
+
+def _check_number(
+    key: str, value: Any, *, above: float = -inf, most: float = inf, **way: str
+) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not above < value <= most or value in (inf, -inf):
+        raise UserError(f"{key}={value}: give {way.get('way', 'a number')}")
+
+
+def _check_batches(key: str, value: Any) -> None:
+    if isinstance(value, float):
+        _check_number(key, value, above=0, most=1, way=BATCHES)
+    elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UserError(f"{key}={value}: give {BATCHES}")
+
+
+def _check_prevalence(key: str, value: Any) -> None:
+    if not isinstance(value, float) or not 0 < value < 1:
+        raise UserError(f"{key}={value}: give a share between 0 and 1, or null")
+
+
+def _check_memory(key: str, value: Any) -> None:
+    if value != "auto":
+        parse_bytes(key, value)
+
+
+def parse_bytes(key: str, value: str | int) -> int:
+    """Return a number of bytes such as 64MB or 50 GB, in powers of 1000.
+
+    >>> parse_bytes("cache.memory", "64MB")
+    64000000
+
+    Raises:
+        UserError: Anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip(), re.IGNORECASE)
+    if match is None:
+        raise UserError(f"{key}={value}: give a size such as 500MB or 20GB")
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+BATCHES = "a share, above 0 and up to 1.0, or a number of batches, at least 1"
+Method = Literal[  # of medcnn.cam, whose import takes seconds
+    "cam", "gradcam", "gradcampp", "hirescam", "xgradcam", "layercam", "scorecam", "ablationcam",
+    "eigencam", "occlusion", "gradient", "smoothgrad", "integrated_gradients", "guided_backprop",
+]  # fmt: skip
+ScoreGroup = Literal["localisation", "reliance", "faithfulness", "sanity", "stability", "shortcut"]
+Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+Aggregation = Literal["mean", "max", "noisy-or"]
+Calibration = Literal["none", "temperature", "isotonic"]
+Normalisation = Literal["zscore", "mean", "pixel_mean", "whiten", "image", "none"]
+OnError = Literal["stop", "skip"]
+Split = Literal["train", "val", "test", "holdout", "new"]
+YesOrWarn = Annotated[bool | Literal["warn"], checked(_check_choice, known=(True, False, "warn"))]
+Place = Annotated[str, checked(check_path)]
+Places = Annotated[list[str], BeforeValidator(_listed)]
+Seed = Annotated[int, checked(check_whole_number, least=0, most=2**32 - 1)]
+Folds = Annotated[int, checked(check_whole_number, least=2, most=100)]
+AtLeast0 = Annotated[int, checked(check_whole_number, least=0)]
+AtLeast1 = Annotated[int, checked(check_whole_number, least=1)]
+Number = Annotated[int | float, checked(_check_number)]
+AboveZero = Annotated[int | float, checked(_check_number, above=0, way="a number above 0")]
+Clip = Annotated[int | float, checked(_check_number, above=0, way="a number above 0, or null")]
+Share = Annotated[
+    int | float, checked(_check_number, above=0, most=1, way="a share, above 0 and up to 1")
+]
+Prevalence = Annotated[float, checked(_check_prevalence)]
+Batches = Annotated[int | float, checked(_check_batches)]
+Memory = Annotated[str | int, checked(_check_memory)]
+Disk = Annotated[str | int, checked(parse_bytes)]
+Node = dict[str, Any]  # a class or function, and its options: looked at where it is called
