@@ -12,7 +12,7 @@ from medcnn.training.run import open_run, recorded, summarise_sweep
 
 
 def train(cfg: Train, trust: list[str]) -> float:
-    """One run: train, test the best checkpoint once, write everything to the run directory.
+    """Train, test the best checkpoint once, and write everything to the run directory.
 
     Args:
         cfg: See conf/train.yaml.
@@ -42,7 +42,7 @@ def train(cfg: Train, trust: list[str]) -> float:
 
 
 def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:
-    """One training, or those of a cross-validation."""
+    """Do one training, or those of a cross-validation."""
     for_spreadsheets(cfg.spreadsheet)
     if cfg.fold == "all":
         from medcnn.training.cross_validation import cross_validate

@@ -83,7 +83,7 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
 
 
 def _free_output(cfg: Predict) -> Path:
-    """The file that ``output`` names, which may be written to."""
+    """Return the file that ``output`` names, which may be written to."""
     output = Path(cfg.output)
     if output.exists() and not cfg.overwrite:
         raise UserError(f"output={output} exists; overwrite=true replaces it")
@@ -92,7 +92,7 @@ def _free_output(cfg: Predict) -> Path:
 
 
 def _loaded(cfg: Predict, trust: list[str]) -> Classifier | Ensemble:
-    """The classifier of ``checkpoint``, or the ensemble."""
+    """Return the classifier of ``checkpoint``, or the ensemble."""
     if cfg.checkpoint is not None and not cfg.ensemble:
         return load(cfg.checkpoint, trust=trust)
     _, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
@@ -122,7 +122,7 @@ def _calibrate(classifier: Classifier | Ensemble, how: str) -> None:
 
 
 def _one_each(probs: list[np.ndarray], classifier: Classifier | Ensemble) -> np.ndarray:
-    """Probabilities (N, K) of files, each of which has (S, K): slices are put together."""
+    """Return probabilities (N, K) of files, each of which has (S, K): slices are put together."""
     files = np.repeat(np.arange(len(probs)), [len(part) for part in probs])
     if len(files) == len(probs):
         return np.concatenate(probs)
@@ -179,7 +179,7 @@ def classify_all(
 
 
 def _probs(member: Any, items: list[Input], batch_size: int, mirrored: tuple[int, ...]) -> Tensor:
-    """Probabilities (N, K) that one classifier gives the images of all items, as mirrored."""
+    """Return probabilities (N, K) that one classifier gives the mirrored images of all items."""
     own = member.card["intensity_range"]  # of the images that it was trained on
     images = [
         unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))

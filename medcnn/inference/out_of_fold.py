@@ -74,7 +74,7 @@ def _means(
     samples: Samples,
     batch_size: int,
 ) -> tuple[dict[str, torch.Tensor | None], torch.Tensor]:
-    """Sums (N, K) of the probabilities of each image by calibration, and of how many (N,)."""
+    """Return sums (N, K) of each image's probabilities by calibration, and their number (N,)."""
     shape = (len(samples), len(samples.class_names))
     sums: dict[str, torch.Tensor | None] = {
         how: torch.zeros(shape).double() for how in CALIBRATIONS

@@ -1,4 +1,4 @@
-"""From what a classifier said of the test images to the files and the line that report it."""
+"""From the answers on test images to the files, and the line, that report them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -111,7 +111,7 @@ def table_file(level: str = "image", other: str | None = None) -> str:
 
 
 def _loss(objective: Objective, part: dict[str, Tensor]) -> Figure:
-    """The mean loss; None where no label is known."""
+    """Return the mean loss; None where no label is known."""
     n = int(known(part["label"]).reshape(len(part["label"]), -1).any(1).sum())
     there = n > 0 and "logits" in part  # several views have no common logits
     value = float(objective.loss(part["logits"], part["label"])) if there else None
@@ -119,9 +119,9 @@ def _loss(objective: Objective, part: dict[str, Tensor]) -> Figure:
 
 
 def headline(metrics: Mapping[str, Any], split: str = "test") -> str:
-    """``test AUROC 0.97, accuracy 0.91, sensitivity 0.90, specificity 0.95``, or of a regression.
+    """Return ``test AUROC 0.97, accuracy 0.91, sensitivity 0.90, specificity 0.95``.
 
-    That is ``test R² 0.82, MAE 4.1, RMSE 5.3``.
+    Of a regression it is ``test R² 0.82, MAE 4.1, RMSE 5.3``.
     """
     words = []
     for name in REGRESSION_HEADLINE if f"{split}/r2" in metrics else HEADLINE:

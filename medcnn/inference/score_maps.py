@@ -30,7 +30,7 @@ ONE_SIZE = ("pixel_mean", "whiten")  # normalisations by statistics of each pixe
 
 
 def maps_of(output: Path) -> Path:
-    """The folder of the maps that belong to a table."""
+    """Return the folder of the maps that belong to a table."""
     return output.parent / f"{output.stem}_maps"
 
 
@@ -96,7 +96,7 @@ def score_maps(
 
 
 def fully_convolutional(member: Classifier) -> Net:
-    """The network of a classifier in its fully convolutional form."""
+    """Return the network of a classifier in its fully convolutional form."""
     kind = member.card["normalise"]
     if kind in ONE_SIZE:
         raise UserError(f"dense=true: normalise={kind}, as in training, fits images of one size")
@@ -107,7 +107,7 @@ def fully_convolutional(member: Classifier) -> Net:
 
 @torch.inference_mode()
 def one_map(member: Classifier, net: Net, whole: Input) -> Tensor:
-    """Probabilities (S, K, *grid) that one classifier gives the places of an image."""
+    """Return probabilities (S, K, *grid) that one classifier gives the places of an image."""
     images = unit_intensity(whole.stored, tuple(whole.pair or member.card["intensity_range"]))
     with member.autocast():
         maps = net.features(member.normalise(images.to(member.device)))
@@ -118,7 +118,7 @@ def one_map(member: Classifier, net: Net, whole: Input) -> Tensor:
 
 
 def draw(whole: Input, probs: Tensor, card: dict[str, Any], out: Path) -> None:
-    """The picture of a map; of several slices or a volume, of the middle one."""
+    """Draw a map; of several slices or a volume, the middle one."""
     image = unit_intensity(whole.stored.float(), whole_range(whole))[len(probs) // 2]
     grid = probs[len(probs) // 2]
     if image.ndim == 4:
@@ -132,7 +132,7 @@ def draw(whole: Input, probs: Tensor, card: dict[str, Any], out: Path) -> None:
 
 
 def whole_range(whole: Input) -> tuple[float, float]:
-    """The values that are drawn black and white."""
+    """Return the values that are drawn black and white."""
     if whole.pair is not None:
         return (float(whole.pair[0]), float(whole.pair[1]))
     return (float(whole.stored.min()), float(whole.stored.max()))

@@ -88,7 +88,7 @@ def open_tested(
 
 
 def samples_of(checkpoint: Path) -> pd.DataFrame | None:
-    """Columns image, slice, patient, split and content_hash of a checkpoint's run."""
+    """Return columns image, slice, patient, split and content_hash of a checkpoint's run."""
     path = checkpoint.resolve().parent.parent / "samples.csv"
     try:
         table = read_csv(path).fillna("")
@@ -100,7 +100,7 @@ def samples_of(checkpoint: Path) -> pd.DataFrame | None:
 
 
 def _hidden(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
-    """The same with pseudonyms for images, patients and content."""
+    """Return the same with pseudonyms for images, patients and content."""
     hide: dict[str, Callable[[str], str]] = {
         name: partial(pseudonym, key=key, kind=name) for name in COLUMNS
     }
@@ -113,7 +113,7 @@ def _hidden(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
 
 
 def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """One row an image (or a slice): what is the worst that a member did with it, as a split."""
+    """Return a row an image or slice, with the split of the member that learnt most from it."""
     whole = pd.concat(tables, ignore_index=True)
     order = [*ALL_SPLITS[:3], HOLDOUT] if len(tables) == 1 else [*ALL_SPLITS[:3]]
     if len(tables) > 1:
@@ -126,7 +126,7 @@ def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _kept(
     now: pd.DataFrame, splits: pd.Series, then: pd.DataFrame, stated: str | None
 ) -> tuple[pd.Series, list[str]]:
-    """The splits of the training for the images of today, and what has changed.
+    """Return the splits of the training for the images of today, and sentences on what changed.
 
     Args:
         now: Images, patients and slices.
@@ -158,7 +158,7 @@ def _kept(
 
 
 def _changes(now: pd.DataFrame, then: pd.DataFrame, new: pd.Series) -> list[str]:
-    """Sentences about images that came and went; `new` are the splits of those that came."""
+    """Return sentences about images that came and went; `new` are the splits of those that came."""
     notes = []
     if len(new):
         counts = new.value_counts()
@@ -184,7 +184,7 @@ def _changes(now: pd.DataFrame, then: pd.DataFrame, new: pd.Series) -> list[str]
 def _copies(
     data: DataSet, now: pd.DataFrame | None, then: pd.DataFrame, split: str, key: bytes | None
 ) -> list[str]:
-    """Tested images whose content was trained on, or, of the training's own, has changed."""
+    """Return sentences about tested images that were trained on, or have changed since."""
     rows = np.flatnonzero((data.samples.table["split"] == split).to_numpy())
     found = pd.Series([text or "" for text in contents(data, rows)], index=rows)
     if key is not None:

@@ -1,4 +1,4 @@
-"""From what a classifier said of the test images to the files and the line that report it."""
+"""From the answers on images to tables of predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,7 @@ def predictions_table(
     collected: dict[str, Tensor],
     point: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """One row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
+    """Return a row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
 
     An operating point makes the decisions, and adds ``threshold``, of the probability of the
     positive class (of several labels ``threshold:<class>``, empty where there is none and 0.5
@@ -53,7 +53,7 @@ def predictions_table(
 
 
 def _probs(objective: Objective, collected: dict[str, Tensor]) -> Tensor:
-    """Probabilities (n, K): those that were collected, else those of the logits."""
+    """Return probabilities (n, K): those that were collected, else those of the logits."""
     found = collected.get("probs")
     return objective.probs(collected["logits"].double()) if found is None else found
 
@@ -65,7 +65,7 @@ def studies_table(
     aggregate: str,
     point: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """One row a study: study, patient, split, then as in `predictions_table`, and slices.
+    """Return a row a study: study, patient, split, then as in `predictions_table`, and slices.
 
     The last is the number of slices that the row rests on. An image without a study is one by
     itself; the same study of two patients is two.
@@ -92,7 +92,7 @@ def studies_table(
 
 
 def study_numbers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each row's study, in order of appearance, and the first row of each study."""
+    """Return the number of each row's study, by first appearance, and each study's first row."""
     alone = np.where(table["study"].isna(), np.arange(1, len(table) + 1), 0)
     groups = table[STUDY].assign(alone=alone).groupby([*STUDY, "alone"], sort=False, dropna=False)
     studies = groups.ngroup().to_numpy()
@@ -105,7 +105,7 @@ def decision_table(
     names: Sequence[str],
     point: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """Columns ``prob:<class>``, the decision of probabilities (n, K), and at which thresholds.
+    """Return columns ``prob:<class>``, the decision of probabilities (n, K), and its thresholds.
 
     In regression the predictions (n, K) alone, see `predictions_table`.
     """
@@ -123,7 +123,7 @@ def decision_table(
 
 
 def named_columns(column: str, values: Tensor, names: Sequence[str]) -> pd.DataFrame:
-    """Labels, decisions or predictions as columns of a table, None or NaN where unknown.
+    """Return labels, decisions or predictions as columns of a table, None or NaN where unknown.
 
     Args:
         column: Name of the column; where there are several, they are ``<column>:<name>``.

@@ -50,7 +50,7 @@ def collect(
 
 
 def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:
-    """The axes of test-time augmentation, from the end; none without it.
+    """Return the axes of test-time augmentation, from the end; none without it.
 
     Args:
         tta: "none", or "flips" for those along which the training mirrored.
@@ -66,7 +66,7 @@ def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:
 
 
 def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """All combinations, none of them first.
+    """Return all combinations, none of them first.
 
     >>> subsets([-1, -2])
     [(), (-1,), (-2,), (-1, -2)]
@@ -75,7 +75,7 @@ def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
-    """A Trainer for one pass over data: one process, no files."""
+    """Return a Trainer for one pass over data: one process, no files."""
     check_accelerator("accelerator", accelerator)
     try:
         return pl.Trainer(

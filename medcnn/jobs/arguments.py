@@ -78,7 +78,7 @@ def quote_text(argument: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """A value as Hydra reads it as it was typed."""
+    """Return a value in the quotes with which Hydra reads it as it was typed."""
     already = len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]
     if value in ("", "null") or already:
         return value
@@ -170,18 +170,18 @@ def _set(argv: list[str], given: dict[str, str], override: str) -> list[str]:
 
 
 def _swept(words: list[str]) -> set[str]:
-    """The keys that have another value in each job."""
+    """Return the keys that have another value in each job."""
     overrides = OverridesParser.create().parse_overrides(words)
     return {one.key_or_group for one in overrides if one.is_sweep_override()}
 
 
 def _value_of(override: str) -> Any:
-    """What an override sets its key to."""
+    """Return the value that an override sets."""
     return OverridesParser.create().parse_override(override).value()
 
 
 def _numbered(output: Path) -> str:
-    """An output with the number of the job: of a file before its ending, of a folder below it."""
+    """Return an output with the job's number: of a file before its ending, of a folder below it."""
     number = "${hydra:job.num}"
     if "${" in output.name or not output.suffix:
         return f"{output}/{number}"

@@ -22,7 +22,7 @@ _for_spreadsheets: ContextVar[bool] = ContextVar("for_spreadsheets", default=Fal
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, with the same ending, to write to.
+    """Give a temporary name beside ``path``, with the same ending, to write to.
 
     It takes the place of ``path`` when the block ends, once the disk has all of it, and is removed
     when the block fails.
@@ -77,7 +77,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """JSON as `write_json` writes it."""
+    """Return JSON as `write_json` writes it."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
@@ -101,7 +101,7 @@ def for_spreadsheets(on: bool) -> None:
 
 
 def _inert(cell: Any) -> Any:
-    """A cell that a spreadsheet shows as it is, where that is wanted; see `for_spreadsheets`."""
+    """Return a cell that a spreadsheet shows as it is, where that is wanted."""
     if not isinstance(cell, str) or not FORMULA.match(cell):
         return cell
     if not cell.startswith("'"):
@@ -114,7 +114,7 @@ def _inert(cell: Any) -> Any:
 
 
 def _plain(cell: Any) -> Any:
-    """What `_inert` made its cell of."""
+    """Return the cell that `_inert` was given."""
     shown = isinstance(cell, str) and cell.startswith("'") and FORMULA.match(cell[1:])
     return cell[1:] if shown else cell
 

@@ -1,4 +1,4 @@
-"""Whose a folder is: one process at a time, as long as it lives."""
+"""The claim of a process on a folder: one at a time, as long as it lives."""
 
 import json
 import os
@@ -20,7 +20,7 @@ LATER = 60  # seconds after which a process of the same number must be another o
 
 
 def owner() -> dict[str, Any]:
-    """This process, as `living` finds it again: host, number and start (seconds since 1970)."""
+    """Return this process as `living` finds it: host, number, start (seconds since 1970)."""
     return {
         "host": platform.node(),
         "pid": os.getpid(),
@@ -29,7 +29,7 @@ def owner() -> dict[str, Any]:
 
 
 def living(owner: Mapping[str, Any]) -> bool:
-    """Whether a process that `owner` described still runs on this machine.
+    """Return True if a process that `owner` described still runs on this machine.
 
     Its number alone doesn't tell: once it has ended, another program may have that number.
     """
@@ -75,7 +75,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def _new(lock: Path) -> IO[str] | None:
-    """A lock that wasn't there, to write to; None if there is one."""
+    """Make a lock, open to write to; None if there is one."""
     try:
         return lock.open("x", encoding="utf-8")
     except FileExistsError:
@@ -83,7 +83,7 @@ def _new(lock: Path) -> IO[str] | None:
 
 
 def _left_behind(lock: Path) -> IO[str] | None:
-    """The lock of a process that is gone, emptied; of several that ask for it, one gets it."""
+    """Take the lock of a process that is gone, emptied; of several that ask, one gets it."""
     if not _abandoned(lock):
         return None
     file = None
@@ -108,7 +108,7 @@ def _read(lock: Path) -> dict[str, Any]:
 
 
 def _abandoned(lock: Path) -> bool:
-    """Whether whoever made a lock on this machine is gone."""
+    """Return True if the process that made a lock on this machine is gone."""
     content = _read(lock)
     if content:
         return content.get("host") == platform.node() and not living(content)

@@ -1,4 +1,4 @@
-"""What stands between the command line and a task: paths, trust, one-line errors, exit codes."""
+"""From the command line to a task, and back: paths, trust, one-line errors, exit codes."""
 
 import os
 import re
@@ -74,7 +74,7 @@ def _exit_code(task: Task, config_name: str) -> int:
 
 
 def _run(task: Task, cfg: DictConfig, config_name: str, failures: list[str]) -> Any:
-    """The task as Hydra calls it; what the user can put right goes to `failures`.
+    """Run the task as Hydra calls it; messages that the user can act on go to `failures`.
 
     Raised, it would be printed by Hydra as well, and would end a sweep.
     """
@@ -114,17 +114,17 @@ def _run(task: Task, cfg: DictConfig, config_name: str, failures: list[str]) -> 
 
 
 def in_sweep() -> bool:
-    """Whether Hydra runs several jobs (``-m``)."""
+    """Return True if Hydra runs several jobs (``-m``)."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def sweep_run_dir() -> str | None:
-    """The folder that Hydra gives this job of a sweep; None outside a sweep."""
+    """Return the folder that Hydra gives this job of a sweep; None outside a sweep."""
     return str(HydraConfig.get().runtime.output_dir) if in_sweep() else None
 
 
 def task_overrides() -> list[str]:
-    """What the command line set, as Hydra's override strings; without hidden paths of data."""
+    """Return the overrides of the command line as Hydra's strings, without hidden paths of data."""
     if not HydraConfig.initialized():
         return []
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
@@ -133,7 +133,7 @@ def task_overrides() -> list[str]:
 
 
 def trusted(overrides: list[str]) -> list[str]:
-    """The names in ``trust=[…]`` among the overrides of the command line."""
+    """Return the names in ``trust=[…]`` among the overrides of the command line."""
     names: list[str] = []
     for override in OverridesParser.create().parse_overrides(
         [o for o in overrides if o.lstrip("+").startswith("trust=")]
@@ -144,13 +144,13 @@ def trusted(overrides: list[str]) -> list[str]:
 
 
 def _commanded(key: str) -> bool:
-    """Whether the command line sets a key, to something."""
+    """Return True if the command line gives a key a value."""
     keys = [override.lstrip("+").partition("=") for override in task_overrides()]
     return any(name == key and value not in ("", "null") for name, _, value in keys)
 
 
 def explain_error(error: Exception, config_name: str) -> str:
-    """One line for what Hydra and OmegaConf raise about a command line or a config file."""
+    """Return one line for an error of Hydra or OmegaConf about a command line or config file."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if not group:

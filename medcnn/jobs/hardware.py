@@ -25,7 +25,7 @@ def check_accelerator(key: str, accelerator: str) -> None:
 
 
 def processes(trainer: Trainer) -> int:
-    """How many processes the trainer config asks for.
+    """Return the number of processes that a trainer's settings ask for.
 
     Raises:
         UserError: ``devices`` is neither a number of processes, nor a list of this machine's GPUs.
@@ -50,26 +50,26 @@ def processes(trainer: Trainer) -> int:
 
 
 def lightning_devices(trainer: Trainer) -> int | list[int]:
-    """As Lightning takes it: GPUs that are named, else how many devices."""
+    """Return the devices as Lightning takes them: GPUs that are named, else a number."""
     devices = trainer.devices
     count = processes(trainer)
     return devices if isinstance(devices, list) else count
 
 
 def device(trainer: Trainer) -> torch.device:
-    """Where the first process of a training computes."""
+    """Return the device of a training's first process."""
     devices = trainer.devices
     first = devices[0] if isinstance(devices, list) else 0
     return torch.device("cuda", first) if uses_gpu(trainer.accelerator) else torch.device("cpu")
 
 
 def uses_gpu(accelerator: str) -> bool:
-    """Whether a job with this accelerator setting runs on a CUDA GPU."""
+    """Return True if a job with this accelerator setting runs on a CUDA GPU."""
     return accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """What ``precision=auto`` means here: bf16 where the hardware multiplies matrices in it.
+    """Return a precision; for auto bf16 where the hardware multiplies matrices in it.
 
     That is CUDA GPUs that support bf16 (others take 16-mixed), and CPUs with AMX, on which a
     ResNet-18 trains about three times as fast.
@@ -83,7 +83,7 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def _cores() -> int:
-    """The CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -105,7 +105,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device that an accelerator setting means: auto, cpu or gpu."""
+    """Return the device that an accelerator setting means: auto, cpu or gpu."""
     check_accelerator("accelerator", accelerator)
     if accelerator not in ("auto", "cpu") and not uses_gpu(accelerator):
         raise UserError(f"accelerator={accelerator}: this machine has no CUDA GPU")

@@ -1,4 +1,4 @@
-"""What no config file may do: set something of Hydra itself."""
+"""A guard against config files that set something of Hydra itself."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ class GuardedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """The composed config.
+        """Return the composed config.
 
         Raises:
             UserError: A file that sets something of ``hydra``, or one that is no config; a key that
@@ -74,13 +74,13 @@ class GuardedLoader(ConfigLoaderImpl):
         config_name: str | None = None,
         overrides: list[str] | None = None,
     ) -> list[str]:
-        """The choices of a group, as ``--help`` lists them; ``_…`` are bases of others."""
+        """Return the choices of a group, as ``--help`` lists them; ``_…`` are bases of others."""
         options = super().get_group_options(group_name, results_filter, config_name, overrides)
         return [option for option in options if not option.startswith("_")]
 
 
 def _own_hydra_node(config_name: str | None, overrides: list[str]) -> dict[str, Any]:
-    """What `_hydra_node` of a config is if it comes from conf/ and the command line alone."""
+    """Return the `_hydra_node` that conf/ and the command line alone make."""
     lines: dict[str, list[str]] = {"hydra": [], "task": []}
     for override in OverridesParser.create().parse_overrides(overrides):
         lines["hydra" if override.is_hydra_override() else "task"].append(str(override.input_line))
@@ -95,7 +95,7 @@ def _default_hydra_node(config_name: str | None, settings: tuple[str, ...]) -> d
 
 
 def _hydra_node(cfg: DictConfig) -> dict[str, Any]:
-    """The ``hydra`` node of a config, without what Hydra itself fills in."""
+    """Return the ``hydra`` node of a config, without the keys that Hydra itself fills in."""
     node = OmegaConf.to_container(cfg.hydra, resolve=False)
     assert isinstance(node, dict)
     for key in ("runtime", "searchpath"):
@@ -113,7 +113,7 @@ class _NamedText(StringIO):
 
 @contextmanager
 def guarded_loader() -> Iterator[None]:
-    """Hydra's entry point, which takes no loader, uses `GuardedLoader` inside the block.
+    """Make Hydra's entry point, which takes no loader, use `GuardedLoader` inside the block.
 
     There, config files are looked at before they are loaded (`check_yaml`).
     """

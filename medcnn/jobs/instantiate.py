@@ -54,14 +54,14 @@ MOVED = {
 
 
 def conf_dir() -> Path:
-    """The folder of config files: inside an installed wheel, beside the package in a checkout."""
+    """Return the folder of config files: inside a wheel, beside the package in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
 
 
 def check_yaml(text: str) -> None:
-    """Look at a YAML text before it is loaded, as aliases of aliases can make billions of a few.
+    """Check a YAML text before it is loaded, as aliases of aliases can make billions of a few.
 
     Raises:
         YAMLError: More than `MAX_NODES` values, or a value that holds itself.

@@ -1,4 +1,4 @@
-"""What is asked for that there is not yet, in the field's words, and the nearest there is."""
+"""Things that there are not yet, in the field's words, and the nearest that there is."""
 
 import re
 import sys

@@ -30,7 +30,7 @@ def fresh(text: str) -> bool:
 
 @contextmanager
 def once() -> Iterator[None]:
-    """In the block a `note` that was said isn't said again, as in the folds of one data set."""
+    """Say each `note` once inside the block, as in the folds of one data set."""
     token = _said.set(set())
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where the data lie, which no file of a run tells with ``pseudonymise=true``.
+"""The paths of the data, which no file of a run tells with ``pseudonymise=true``.
 
 A pseudonym stands in the run's files, in its config too. What is behind it is in a folder beside
 the key of the pseudonyms, from which `open_data` takes it: whoever has both can go on with the run.
@@ -125,7 +125,7 @@ FILE_NAME = re.compile(r".*[A-Za-z_-].*\.[A-Za-z][A-Za-z0-9]{0,6}(\.gz)?")
 
 
 def is_path(text: str) -> bool:
-    """Whether a value looks like a path or the name of a file.
+    """Return True if a value looks like a path or the name of a file.
 
     >>> [is_path(text) for text in ("a/b", "~", "scan 1.nii.gz", "0.5", "resnet", "1e-3")]
     [True, True, True, False, False, False]

@@ -102,7 +102,7 @@ def _watch(run: RunDir, children: list[subprocess.Popen[bytes]], done: threading
 def _lost(
     run: RunDir, children: list[subprocess.Popen[bytes]], seconds: float = 0
 ) -> UserError | None:
-    """What to say of the first process that has ended badly, or does so within some seconds."""
+    """Return the error of the first process that has ended badly, or does within some seconds."""
     end = time.monotonic() + seconds
     while True:
         for rank, child in enumerate(children, 1):

@@ -1,4 +1,4 @@
-"""How far long work is: a line that is redrawn on a terminal, a line now and then in a log."""
+"""Progress of long work: a line redrawn on a terminal, a line now and then in a log."""
 
 import sys
 import threading
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 
 class Progress:
-    """Says how far the work of a ``with`` block is, from a thread of its own.
+    """The progress of a ``with`` block's work, said from a thread of its own.
 
     So it speaks while a single step takes long, too. Blocks should not be nested: both would speak.
 
@@ -47,7 +47,7 @@ class Progress:
         self.done += steps
 
     def line(self) -> str:
-        """What there is to say now, without an end of line."""
+        """Return the line to print now, without its end."""
         gone = time.monotonic() - self._start
         if self.total is None:
             return f"{self.what}: {_duration(gone)}"
@@ -79,7 +79,7 @@ class Progress:
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Gives out items, and says how far it is; see `Progress`.
+    """Give out items, and say how far it is; see `Progress`.
 
     Args:
         items: Each is a step.
@@ -109,7 +109,7 @@ def saying(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _duration(seconds: float) -> str:
-    """A time as a person says it.
+    """Return a time as a person says it.
 
     >>> _duration(12.4), _duration(192), _duration(7300)
     ('12 s', '3 min 12 s', '2 h 1 min')

@@ -14,7 +14,7 @@ _DIGITS = 16  # of a pseudonym: with a million values, two share one once in 40 
 
 
 def load_key(path: Path) -> bytes:
-    """Reads the key of the pseudonyms; makes one where there is none yet.
+    """Read the key of the pseudonyms; make one where there is none yet.
 
     The file holds 64 hexadecimal digits and a line end, and only its owner may read it: whoever
     has the key can find out whether a name that he guesses is behind a pseudonym. Processes that
@@ -50,7 +50,7 @@ def load_key(path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Writes a key whole under another name, and gives it its own unless that is taken by now."""
+    """Write a key whole under another name, and give it its own unless that is taken by now."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
@@ -66,7 +66,7 @@ def _make_key(path: Path) -> None:
 
 
 def pseudonym(value: object, key: bytes, kind: str = "image") -> str:
-    """What stands for a value: its kind's first letter and 16 hexadecimal digits.
+    """Return a value's pseudonym: its kind's first letter and 16 hexadecimal digits.
 
     The first 64 bits of HMAC-SHA256 (RFC 2104). The kind is hashed too, so that a patient and an
     image of the same name have nothing in common.

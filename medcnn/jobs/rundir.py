@@ -1,4 +1,4 @@
-"""The run directory: what is written where, and each file whole or not at all."""
+"""The run directory: its files, each of them whole or not there."""
 
 import json
 import os
@@ -68,7 +68,7 @@ class RunDir:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What status.json says; empty if there is none that can be read."""
+        """The content of status.json; empty if there is none that can be read."""
         try:
             status = json.loads((self / "status.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -77,17 +77,17 @@ class RunDir:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What status.json says of the run, without its state and process."""
+        """The content of status.json without state and process."""
         return {k: v for k, v in self.status.items() if k not in ("state", *owner())}
 
     @property
     def finished(self) -> bool:
-        """Whether the run in this folder came to its end."""
+        """True if the run in this folder came to its end."""
         return self.status.get("state") == "finished"
 
     @property
     def problems(self) -> Path:
-        """Where to list problems of data that can't be used: in no file of a run that is kept."""
+        """The file to list problems of the data in: none of a run that is kept."""
         above = RunDir(self.path.parent)  # of a fold: the cross-validation, which goes with it
         if RunDir(above._replaced)._worth_keeping:
             return above / FAILED_START
@@ -178,7 +178,7 @@ class RunDir:
 
     @property
     def _trains(self) -> bool:
-        """Whether this is the folder of a training run, which can go on."""
+        """True if this is the folder of a training run, which can go on."""
         try:
             self.read_config()
         except UserError:
@@ -187,7 +187,7 @@ class RunDir:
 
     @property
     def _trained(self) -> bool:
-        """Whether a training has begun here, be it that of one fold of a cross-validation."""
+        """True if a training has begun here, be it that of one fold of a cross-validation."""
         return self.last.exists() or any(self.path.glob("fold-*/checkpoints/last.ckpt"))
 
     @property
@@ -196,7 +196,7 @@ class RunDir:
 
     @property
     def _replaced(self) -> Path:
-        """Where `claim` puts the run that a new one replaces, until the new one has trained."""
+        """The folder of the run that a new one replaces, until that one has trained."""
         return self.path / ".replaced"
 
     def let_go(self) -> None:
@@ -236,7 +236,7 @@ class RunDir:
             path.write_text(json_text(content), encoding="utf-8")  # takes no more of the disk
 
     def read_config(self) -> Any:
-        """The config of the training run in this folder.
+        """Return the config of the training run in this folder.
 
         Raises:
             UserError: The folder holds no training run.
@@ -255,5 +255,5 @@ class RunDir:
 
 
 def how_to_go_on(run: RunDir) -> str:
-    """The command that goes on with a run, as the end of a line."""
+    """Return the command that goes on with a run, as the end of a line."""
     return f"go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"

@@ -1,4 +1,4 @@
-"""What a person sees: text that every terminal can show, and that can't pass for something else."""
+"""Text on a terminal, which any can show, and which can't pass for something else."""
 
 import os
 import sys

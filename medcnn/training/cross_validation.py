@@ -172,7 +172,7 @@ def _pool_predictions(
 def _both_areas(
     content: dict[str, Any], pooled: dict[str, pd.DataFrame], card: Card, resamples: int
 ) -> list[str]:
-    """Adds the AUROC by ranks within folds to the figures, and says why there are two."""
+    """Add the AUROC by ranks within folds to the figures; return a sentence about both."""
     from medcnn.evaluation.of_tables import predictions_of
     from medcnn.evaluation.pooled import auroc_within_folds
 
@@ -199,13 +199,13 @@ def _both_areas(
 
 
 def _tested(part: RunDir) -> dict[str, float | None]:
-    """The figures of a fold's test split, of all levels."""
+    """Return the figures of a fold's test split, of all levels."""
     metrics = json.loads((part / "metrics.json").read_text(encoding="utf-8"))
     return {key: one["value"] for key, one in metrics.items() if key.startswith("test/")}
 
 
 def _points(parts: list[RunDir]) -> dict[str, Any] | None:
-    """The operating points of the folds in one: ``thresholds``, of each fold its own.
+    """Return the operating points of the folds in one: ``thresholds``, of each fold its own.
 
     It is None for a fold in which none could be chosen, which decides at 0.5; None in place of all
     if that is so in every fold.

@@ -48,7 +48,7 @@ def make_module(
 
 
 def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:
-    """The loaders of training, validation, and at the end validation and test.
+    """Return the loaders of training, validation, and at the end validation and test.
 
     Raises:
         UserError: A split without samples, before anything is trained.

@@ -31,7 +31,7 @@ Way = Literal["head", "partial", "finetune"]
 
 
 def best_stage(classifier: Classifier, samples: Samples) -> tuple[Way, str, str]:
-    """The way for few images, the stage whose features fit them best, and why."""
+    """Return the way for few images, the stage whose features fit them best, and why."""
     net = classifier.net
     assert isinstance(net, Net)
     *_, last = stages_of(net)
@@ -64,7 +64,7 @@ def best_stage(classifier: Classifier, samples: Samples) -> tuple[Way, str, str]
 
 @torch.inference_mode()
 def stage_means(classifier: Classifier, samples: Samples, rows: Tensor) -> dict[str, Array]:
-    """Mean over the image (n, K) of what each stage gives for some rows."""
+    """Return the mean over the image (n, K) of each stage's output for some rows."""
     net = classifier.net
     assert isinstance(net, Net)
     found: dict[str, list[Array]] = {name: [] for name in stages_of(net)}
@@ -88,7 +88,7 @@ def targets(samples: Samples, rows: Tensor) -> Array:
 
 
 def probe(means: Array, truth: Array, patients: Array) -> Array:
-    """Cross-validated predictions (n, outputs) by ridge regression; no patient is in two folds."""
+    """Return cross-validated predictions (n, outputs) by ridge regression; patients in one fold."""
     filled = np.where(np.isnan(truth), np.nanmean(truth, 0), truth)
     model = make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
     folds = GroupKFold(FOLDS)
@@ -97,7 +97,7 @@ def probe(means: Array, truth: Array, patients: Array) -> Array:
 
 
 def score(truth: Array, given: Array, task: str) -> float | None:
-    """Mean over the outputs of AUROC, or of R² in regression; None where none is defined."""
+    """Return the mean AUROC over the outputs, or R² in regression; None where none is defined."""
     values = []
     for want, got in zip(truth.T, given.T, strict=True):
         there = ~np.isnan(want)

@@ -17,7 +17,7 @@ from medcnn.errors import UserError
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str, Any]:
-    """Linear rise, then half a cosine down to zero (Loshchilov and Hutter 2017, eq. 5).
+    """Return a linear rise, then half a cosine to zero (Loshchilov and Hutter 2017, eq. 5).
 
     Args:
         optimizer: Its learning rate is the highest.
@@ -34,7 +34,7 @@ def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str
 
 
 def onecycle(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str, Any]:
-    """One cycle up and down (Smith and Topin 2018).
+    """Return one cycle up and down (Smith and Topin 2018).
 
     Args:
         optimizer: Its learning rate is the highest.

@@ -32,7 +32,7 @@ MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evalu
 
 
 def make_trainer(cfg: Train, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
-    """The Trainer of a training run.
+    """Return the Trainer of a training run.
 
     Args:
         cfg: Of the training.
@@ -93,7 +93,7 @@ def _callbacks(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Callback]:
 
 
 def _profiler(name: str | None, run: RunDir) -> Profiler | None:
-    """Lightning's profiler of that name, which writes to ``logs/`` in the run directory."""
+    """Return Lightning's profiler of that name, which writes to ``logs/`` in the run directory."""
     if name is None:
         return None
     kind = {"simple": SimpleProfiler, "advanced": AdvancedProfiler}[name]

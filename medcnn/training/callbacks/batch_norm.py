@@ -15,7 +15,7 @@ IMAGES = 128  # of the training split, evenly spread over it
 
 
 class BatchNormStatistics(Callback):
-    """Takes the statistics of all batch norms anew before each validation.
+    """Statistics of all batch norms, taken anew before each validation.
 
     A batch norm divides in training by the deviation of its batch, and elsewhere by a running mean
     of the deviations of some ten batches before. While the learning rate is high the weights change
@@ -44,7 +44,7 @@ class BatchNormStatistics(Callback):
 
 @contextmanager
 def fresh_statistics(module: nn.Module) -> Iterator[list[_BatchNorm]]:
-    """Batch norms that learn take the plain mean over all batches that pass inside the block.
+    """Let batch norms that learn take the plain mean over all batches inside the block.
 
     Args:
         module: In evaluation mode, as it is again afterwards; in training mode inside.

@@ -15,7 +15,7 @@ COLUMNS = ("train/loss", "val/loss", "val/auroc", "val/accuracy", "val/r2", "val
 
 
 class History(Callback):
-    """Writes losses, validation figures, learning rate and seconds of each epoch to a CSV file.
+    """A CSV file with losses, validation figures, learning rate and seconds of each epoch.
 
     A resumed run keeps the rows of the epochs before.
 

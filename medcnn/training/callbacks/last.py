@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves ``last.ckpt`` before the first epoch and after each one, never within one.
+    """The ``last.ckpt``, saved before the first epoch and after each one, never within one.
 
     An interrupted epoch is repeated whole by the resumed run, so that it ends with the same weights
     as a run that was not interrupted.

@@ -16,7 +16,7 @@ from medcnn.objective import known
 
 
 class MapsInTensorBoard(Callback):
-    """Draws the maps of the same validation images before the training and after its epochs.
+    """Maps of the same validation images, drawn before the training and after its epochs.
 
     Each map explains the image's true class (of several labels the first that is there, of several
     targets of a regression the first), so that maps of two epochs can be compared. Images without a
@@ -89,7 +89,7 @@ class MapsInTensorBoard(Callback):
 
 
 def _writer(trainer: pl.Trainer) -> Any:
-    """TensorBoard's, or None."""
+    """Return TensorBoard's writer, or None."""
     boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     return boards[0].experiment if boards else None
 

@@ -11,7 +11,7 @@ from medcnn.jobs.interruption import SIGNALS, raise_if_received
 
 
 class OwnSignals(Callback):
-    """Takes back the signals that Lightning lays its hands on.
+    """The signals that Lightning lays its hands on, taken back.
 
     Its handler of SIGTERM waits for all other processes of the run, one of which may be gone.
     """
