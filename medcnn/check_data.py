@@ -5,14 +5,7 @@ from pathlib import Path
 from medcnn.data.checks.audit_report import raise_errors, summary_lines
 from medcnn.data.checks.problems import audit_data, compared, problems_table
 from medcnn.data.open_data import open_data
-from medcnn.data.overview import (
-    count,
-    describe,
-    intensities,
-    label_of,
-    shown_rows,
-    unit_images,
-)
+from medcnn.data.overview import count, describe, intensities, label_of, shown_rows, unit_images
 from medcnn.data.samples import SPLITS
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv, write_json
 from medcnn.jobs.claims import alone_in

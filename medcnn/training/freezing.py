@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from medcnn.errors import UserError
 from medcnn.nets.base import evaluating, stages_of
 
-MODES = ("scratch", "head", "partial", "finetune")
 FROZEN = ("head", "partial")  # the trunk never changes
 
 

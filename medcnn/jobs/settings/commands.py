@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from omegaconf import OmegaConf
-from pydantic import AfterValidator, ConfigDict, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import PydanticCustomError
 
@@ -52,8 +59,8 @@ class Command(Settings):
 class OpenData(Command):
     """The settings of `medcnn.data.open_data.open_data`; splits None for those of the files."""
 
-    fold: Any  # a number, or all of a training
     folds: v.Folds | None
+    fold: Any  # a number, or all of a training
     on_error: v.OnError
     near_duplicates: bool
     strict: bool
@@ -63,11 +70,12 @@ class OpenData(Command):
     cache: groups.Cache
     paths: groups.Paths
 
-    @model_validator(mode="after")
-    def _check_fold(self) -> Self:
-        if self.fold not in (None, "all"):
-            check_whole_number("fold", self.fold, 0, (self.folds or 0) - 1)
-        return self
+    @field_validator("fold")
+    @classmethod
+    def _check_fold(cls, fold: Any, info: ValidationInfo) -> Any:
+        if fold not in (None, "all") and info.data.get("folds"):
+            check_whole_number("", fold, 0, info.data["folds"] - 1)
+        return fold
 
 
 class Train(OpenData):
