@@ -8,7 +8,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from medcnn.classifier.answers import CALIBRATIONS
 from medcnn.classifier.chosen_on_validation import operating_point
 from medcnn.classifier.classifier import CALIBRATIONS, Classifier
 from medcnn.data.batches import DataModule

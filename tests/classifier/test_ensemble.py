@@ -63,7 +63,7 @@ class Fixed(nn.Module):
 
     def __init__(self, *answer: float, **changes: Any) -> None:
         super().__init__()
-        self.card = card(**changes)
+        self.card, self.objective = card(**changes), None
         self.answer = nn.Parameter(torch.tensor(answer))
 
     def classify(self, images: Tensor) -> Tensor:

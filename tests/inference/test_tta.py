@@ -113,13 +113,13 @@ def test_temperature_makes_the_log_loss_of_validation_least(
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["tta=twist"], "tta=twist: choose none or flips"),
+        (["tta=twist"], "tta=twist: choose one of none, flips"),
         (["calibration=magic"], "calibration=magic: choose one of none, temperature, isotonic"),
         (["evaluation.operating_point=best"], "operating_point=best: give youden"),
         (["evaluation.least=x"], "evaluation.least=x"),
         (["evaluation.resamples=0"], "evaluation.resamples=0"),
         (["evaluation.prevalence=2"], "evaluation.prevalence=2: give a share between 0 and 1"),
-        (["evaluation.subgroups=sex"], "evaluation.subgroups=sex: give names of columns"),
+        (["evaluation.subgroups=sex"], "evaluation.subgroups=sex: give words in brackets"),
     ],
 )
 def test_what_there_is_not(

@@ -129,7 +129,7 @@ def _names(root: str) -> list[str]:
     """Return the keys and groups that a root config may have, and the keys of these."""
     file, fields = _file(root), list(ROOTS[root].model_fields)
     groups = [key for one in file["defaults"] if isinstance(one, dict) for key in one]
-    nodes = [(key, node) for key, node in file.items() if isinstance(node, dict)]
+    nodes = [(k, node) for k, node in file.items() if isinstance(node, dict) and k != "hydra"]
     for group in fields:
         files = sorted((conf_dir() / group).glob("*.yaml"))
         nodes += [(group, _file(f"{group}/{path.stem}")) for path in files]
