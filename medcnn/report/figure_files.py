@@ -32,10 +32,6 @@ class Sheet:
         """Write text as it is, whatever signs it has."""
         self.figure.text(x / self.size[0], y / self.size[1], text, parse_math=False, **style)
 
-    def save(self, out: Path) -> None:
-        """Write the PNG file."""
-        save_figure(self.figure, out)
-
 
 def draw_outline(axes: Axes, mask: NDArray[Any], **style: Any) -> ContourSet:
     """Draw the border of a mask (H, W), closed where it touches the edge of the image."""

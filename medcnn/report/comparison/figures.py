@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medcnn.report.runs import Run
-from medcnn.report.svg import Chart, Floats, Plot, drawing, floats, span, text
+from medcnn.report.svg import Chart, Floats, Plot, drawing, span, text
 from medcnn.report.words import number, words_of
 
 STYLES = 6  # runs that lines can tell apart: so many colours and dashes has the page's style sheet
 CLASSES = 8  # of which curves are drawn
-POINTS = 200  # of a line, more than a screen shows
 FEWEST_EPOCHS = 5  # that the axis of a training spans, so that its marks are whole numbers
 UNIT = (0.0, 1.0)
 PANELS = {  # columns of metrics.csv
@@ -70,7 +69,7 @@ def history_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
         across = min(epochs), max(*epochs, min(epochs) + FEWEST_EPOCHS)
         plot = Plot(across, span(*lines.values()), "epoch", "")
         for style, line in lines.items():
-            plot.line(*_thin(line.index, line), f"run-{style}")
+            plot.line(line.index, line, f"run-{style}")
             if len(line) == 1:
                 plot.dots(line.index, line, f"run-{style} dot")
         ends = [
@@ -159,7 +158,7 @@ def _curve_chart(
     for style, (found, run) in enumerate(zip(curves, runs, strict=True)):
         curve = (found.get(name) or {}).get(key)
         if curve:
-            plot.line(*_thin(curve[x], curve[y]), f"run-{style}")
+            plot.line(curve[x], curve[y], f"run-{style}")
             value = run.figure(level, figure if run.positive else f"{figure}/{name}").get("value")
             areas.append(names[style] + ("" if value is None else f" {number(value)}"))
     if not areas:
@@ -173,13 +172,6 @@ def _spread(runs: Sequence[Run], level: str, name: str) -> float:
     values = [run.figure(level, f"auroc/{name}").get("value") for run in runs]
     known = [value for value in values if value is not None]
     return max(known) - min(known) if known else -1.0
-
-
-def _thin(x: Any, y: Any) -> tuple[Floats, Floats]:
-    """Return at most `POINTS` of a line, its ends among them."""
-    x, y = floats(x), floats(y)
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).round().astype(int))
-    return x[kept], y[kept]
 
 
 def _axis_title(x: float, name: str) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from medcnn.report.comparison.sweep import differing, flat
-from medcnn.report.comparison.tables import columns_of, figures_there
+from medcnn.report.comparison.tables import figures_there
 from medcnn.report.runs import Run
-from medcnn.report.tables import Cell, Row, Table
-from medcnn.report.words import in_words, mean_and_spread
+from medcnn.report.tables import Cell, Column, Row, Table
+from medcnn.report.words import in_words, mean_and_spread, words_of
 
 SEED = "seed"  # of weights, order and augmentation; that of the splits draws other test images
 
@@ -40,4 +40,4 @@ def seed_table(runs: Sequence[Run], level: str) -> Table | None:
         cells = [Cell(*mean_and_spread(each)) for each in values]
         rows.append(Row(f"{len(group)} seeds", cells, ", ".join(facts)))
     caption = f"By {level}: mean ± standard deviation, lowest … highest"
-    return Table(caption, columns_of(figures), rows, "runs")
+    return Table(caption, [Column(words_of(name)) for name in figures], rows, "runs")

@@ -36,7 +36,8 @@ def figure_table(runs: Sequence[Run], names: Sequence[str], level: str) -> Table
         below = tested_on(run.levels[level], level)
         rows.append(Row(name, cells, below, place if place < STYLES else None))
     foot = interval_scale(scale) if drawn else ""
-    return Table(f"By {level}", columns_of(figures), rows, "run", foot)
+    heads = [Column(words_of(name)) for name in figures]
+    return Table(f"By {level}", heads, rows, "run", foot)
 
 
 def difference_table(found: Sequence[Difference], names: Sequence[str]) -> Table | None:
@@ -75,11 +76,6 @@ def figures_there(runs: Sequence[Run], levels: Sequence[str]) -> list[str]:
     )
     order = [TESTED[runs[0].task][0], *FIGURES, *found]
     return [name for name in dict.fromkeys(order) if name in found]
-
-
-def columns_of(figures: Sequence[str]) -> list[Column]:
-    """Return a column for each figure."""
-    return [Column(words_of(name)) for name in figures]
 
 
 def signed(value: float) -> str:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from medcnn.data.prepared.geometry import LUMA
-from medcnn.report.figure_files import Sheet, draw_outline
+from medcnn.report.figure_files import Sheet, draw_outline, save_figure
 from medcnn.report.maps.item import GalleryItem, Panel, panel
 from medcnn.report.maps.scale import Scale, colours, is_signed, meaning
 
@@ -45,7 +45,7 @@ def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
     draw_overlay(sheet.axes(SIDE + 2 * GAP, FOOTER, SIDE, tall), shown, scale)
     draw_caption(sheet, item, shown.note)
     draw_bar(sheet, shown.bounds, scale)
-    sheet.save(out)
+    save_figure(sheet.figure, out)
 
 
 def draw_image(axes: Axes, shown: Panel) -> None:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
 from medcnn.errors import UserError, check_whole_number
-from medcnn.report.figure_files import Sheet
+from medcnn.report.figure_files import Sheet, save_figure
 from medcnn.report.maps.item import GalleryItem, slice_panel
 from medcnn.report.maps.overlay import (
     CAPTION,
@@ -65,7 +65,7 @@ def draw_planes(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
         x += size[0] + GAP
     draw_caption(sheet, item, "through the map's maximum" if bounds else "through the middle")
     draw_bar(sheet, bounds, scale)
-    sheet.save(out)
+    save_figure(sheet.figure, out)
 
 
 def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: int = 25) -> None:
@@ -104,7 +104,7 @@ def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: i
         sheet.text(x, y + height + 0.08, shown.note, fontsize=8)
     draw_caption(sheet, item, view.name)
     draw_bar(sheet, bounds, scale)
-    sheet.save(out)
+    save_figure(sheet.figure, out)
 
 
 def _check(item: GalleryItem) -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from medcnn.nets.classic_kernels import Kernel
-from medcnn.report.figure_files import Sheet
+from medcnn.report.figure_files import Sheet, save_figure
 from medcnn.report.pictures.data import picture_of
 from medcnn.report.words import digits, plural, shorten
 
@@ -112,7 +112,7 @@ def draw_filters(weight: Tensor, out: Path, *, title: str) -> None:
             axes.imshow(tile[0], cmap=SIGNED, vmin=-limit, vmax=limit)
     cmap = "gray" if colour else SIGNED
     page.bar(GAP + columns * (FILTER + GAP), top + 0.14, FILTER, cmap, limit)
-    page.save(out)
+    save_figure(page.figure, out)
 
 
 def _about_filters(weight: Tensor, colour: bool) -> list[str]:
@@ -164,7 +164,7 @@ def draw_stage(
         numbers = [] if chosen[k] is before else chosen[k]
         _draw_step(page, steps[k], chosen[k], (top + row * pitch, tile), numbers)
         before = chosen[k]
-    page.save(out)
+    save_figure(page.figure, out)
 
 
 def strongest(steps: Sequence[Step], channels: int) -> list[list[int]]:
@@ -251,7 +251,7 @@ def draw_kernels(answers: Sequence[tuple[Kernel, Tensor]], out: Path, *, title: 
         if kernel.divisor != 1:
             facts.insert(0, f"divided by {kernel.divisor}")
         page.text(x, y + 0.5 + TABLE, "\n".join(facts), fontsize=8)
-    page.save(out)
+    save_figure(page.figure, out)
 
 
 def _draw_numbers(page: _Page, kernel: Kernel, corner: tuple[float, float]) -> None:
