@@ -109,9 +109,8 @@ def choose_threshold(scores: ArrayLike, truth: ArrayLike, rule: str | float) -> 
     scores, truth = checked(scores, truth)
     if kind == "threshold" and value is not None:
         called = scores >= value
-        return OperatingPoint(
-            value, str(rule), mean_or_nan(called[truth]), mean_or_nan(~called[~truth])
-        )
+        found = (mean_or_nan(right) for right in (called[truth], ~called[~truth]))
+        return OperatingPoint(value, str(rule), *found)
     if truth.all() or not truth.any():
         raise UserError(
             f"operating_point={rule}: the data hold no {'negative' if truth.all() else 'positive'} "

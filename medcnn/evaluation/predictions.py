@@ -131,7 +131,8 @@ class Predictions:
 
     def where(self, chosen: NDArray[Any]) -> Self:
         """Return some of the samples, by a mask (N,) or by indices."""
-        arrays = {name: getattr(self, name)[chosen] for name in _ARRAYS}
+        names = ("probs", "labels", "decisions", "patients")
+        arrays = {name: getattr(self, name)[chosen] for name in names}
         return replace(self, **arrays, table=self.table.iloc[chosen])
 
     @cached_property
@@ -201,9 +202,6 @@ class Predictions:
             thresholds=torch.from_numpy(thresholds),
         )
         return decisions.numpy()
-
-
-_ARRAYS = ("probs", "labels", "decisions", "patients")
 
 
 def read_predictions(
