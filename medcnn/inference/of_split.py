@@ -1,28 +1,129 @@
 """Inference of a split: its figures and predictions in a run directory."""
 
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from medcnn.jobs.atomic_files import write_csv, write_json, write_text
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from medcnn.classifier.card import check_fits
+from medcnn.classifier.chosen_on_validation import chosen_anew
+from medcnn.classifier.classifier import Classifier
+from medcnn.classifier.ensemble import load_members
+from medcnn.data.batches import DataModule
+from medcnn.data.checks.dataset import DataSet
+from medcnn.data.checks.problems import problems_table
+from medcnn.data.open_data import data_config, of_training
+from medcnn.errors import UserError
+from medcnn.evaluation.few_images import isotonic_lines
+from medcnn.evaluation.operating_point import parse_rule
+from medcnn.inference.results import headline, write_results
+from medcnn.inference.seen import open_tested
+from medcnn.inference.tta import bare_trainer, collect, mirrored_axes
+from medcnn.jobs import command_line as cli
+from medcnn.jobs.atomic_files import (
+    check_folder,
+    for_spreadsheets,
+    write_csv,
+    write_json,
+    write_text,
+)
 from medcnn.jobs.environment import environment
+from medcnn.jobs.hardware import set_threads
+from medcnn.jobs.notes import note
 from medcnn.jobs.private import hide_paths
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Evaluate, OfficialTest
+from medcnn.report import write_run_page
 
-if TYPE_CHECKING:
-    from pytorch_lightning import Trainer
-    from torch import Tensor
 
-    from medcnn.classifier.classifier import Classifier
-    from medcnn.data.checks.dataset import DataSet
+def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
+    """Pass a split through a checkpoint; write figures and predictions to a run directory.
+
+    With the batch size, threads and precision of the training the figures are the training's own,
+    to the last digit.
+
+    Data of the training are split as they were then (`medcnn.inference.seen.open_tested`).
+
+    Args:
+        cfg: See conf/evaluate.yaml.
+        trust: Names that the checkpoint's config may hold beside medcnn's own.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        UserError: Anything that the user can put right.
+    """
+    start = time.perf_counter()
+    rule = cfg.evaluation.operating_point
+    if rule is not None:
+        parse_rule(rule)
+    paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
+    for member in members:
+        member.calibrate(cfg.calibration)
+    classifier = members[0]
+    trained = classifier.card["config"]
+    if rule is not None and (choices or len(members) == 1):
+        raise UserError(
+            f"evaluation.operating_point={rule}: the threshold is that which the training chose on "
+            "its own validation images, and kept"
+        )
+    axes = mirrored_axes(cfg.tta, trained)
+    set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
+    trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
+    run = _free_run(cfg, paths)
+    for_spreadsheets(cfg.spreadsheet)
+    data, notes = open_tested(members, paths, cfg, trust, problems=run.problems)
+    if cfg.calibration == "isotonic":
+        notes = [*notes, *isotonic_lines([member.choices for member in members])]
+    for line in notes:
+        note(line)
+    check_fits(classifier, data.samples)
+    data.samples.rows(cfg.split)
+    fresh = (
+        len(members) > 1 and not choices and of_training(cfg)
+    )  # its threshold is still to choose
+    splits = ("val", cfg.split) if fresh and "val" in set(data.samples.table["split"]) else ()
+    module = DataModule(
+        data.samples,
+        trained["batch_size"] if cfg.batch_size is None else cfg.batch_size,
+        test_splits=tuple(dict.fromkeys((*splits, cfg.split))),
+    )
+    with run.claimed(cfg.overwrite):
+        collected = collect(trainer, members, module, axes)
+        if len(members) > 1:
+            point = choices.get("operating_points", {}).get(cfg.calibration)
+            rule = rule or trained["evaluation"]["operating_point"]
+            point = point or chosen_anew(classifier, data.samples, collected, rule)
+            stand_for_all(classifier, point)
+        metrics = write_tested(run, cfg, trainer, classifier, data, collected, notes)
+        seconds = time.perf_counter() - start
+        run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
+    print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
+    return metrics
+
+
+def _free_run(cfg: Evaluate, checkpoints: Sequence[Path]) -> RunDir:
+    """Return the run directory, which may be written to and doesn't hold the checkpoints."""
+    run = RunDir(cfg.paths.run)
+    for path in checkpoints:
+        if run.path.resolve() in path.resolve().parents:
+            raise UserError(f"paths.run={run.path} holds the checkpoint itself; choose another")
+    run.refuse_if_taken(cfg.overwrite)
+    check_folder(f"paths.run={run.path}", run.path)
+    return run
 
 
 def write_tested(
     run: RunDir,
     cfg: Evaluate | OfficialTest,
-    trainer: "Trainer",
-    classifier: "Classifier",
-    data: "DataSet",
-    collected: "dict[str, Tensor]",
+    trainer: Trainer,
+    classifier: Classifier,
+    data: DataSet,
+    collected: dict[str, Tensor],
     notes: list[str],
 ) -> dict[str, Any]:
     """Write all that a test leaves in its run directory but the status; give metrics.json.
@@ -36,11 +137,6 @@ def write_tested(
         collected: Of `medcnn.inference.tta.collect`.
         notes: Sentences that a reader of the figures has to know.
     """
-    from medcnn.data.checks.problems import problems_table
-    from medcnn.data.open_data import data_config
-    from medcnn.inference.results import write_results
-    from medcnn.report import write_run_page
-
     trained = classifier.card["config"]
     settings = data_config(trained, cfg)
     hide_paths(cfg, settings.paths.pseudonym_key if settings.pseudonymise else None)
@@ -63,7 +159,7 @@ def write_tested(
     return metrics
 
 
-def stand_for_all(classifier: "Classifier", point: dict[str, Any] | None) -> None:
+def stand_for_all(classifier: Classifier, point: dict[str, Any] | None) -> None:
     """Let the first member speak for an ensemble, whose mean has a threshold of its own."""
     classifier.calibration = "none"  # the members' probabilities are calibrated already
     classifier.card["choices"] = {"operating_point": point}

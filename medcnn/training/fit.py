@@ -1,41 +1,41 @@
 """Fit, then pass validation and test split through the best checkpoint."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from medcnn.classifier.build import make_classifier
+from medcnn.classifier.card import make_card
+from medcnn.classifier.checkpoint import read_checkpoint
+from medcnn.classifier.classifier import Classifier
+from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
+from medcnn.evaluation.few_images import validation_lines
 from medcnn.jobs.atomic_files import write_csv, write_json
 from medcnn.jobs.environment import environment
+from medcnn.jobs.hardware import processes, set_threads
+from medcnn.jobs.notes import note, shortened
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from medcnn.classifier.classifier import Classifier
-    from medcnn.data.samples import Samples
-    from medcnn.training.module import TrainingModule
+from medcnn.nets import Net, coarse_map_warning
+from medcnn.report.figure_files import lacking
+from medcnn.training.checks import check_smallest_batch
+from medcnn.training.from_config import make_data, make_module
+from medcnn.training.module import TrainingModule
+from medcnn.training.trainer import make_trainer
 
 
 def fit_and_test(
-    cfg: Train, run: RunDir, trust: list[str], samples: "Samples"
-) -> tuple["Classifier", "dict[str, Tensor]", float]:
+    cfg: Train, run: RunDir, trust: list[str], samples: Samples
+) -> tuple[Classifier, dict[str, Tensor], float]:
     """Fit, then pass validation and test split through the best checkpoint; in every process.
 
     Returns:
         The classifier; ``row``, ``logits`` and ``label`` of both splits; and the highest
         `medcnn.evaluation.score`.
     """
-    import pytorch_lightning as pl
-    import torch
-
-    from medcnn.classifier.build import make_classifier
-    from medcnn.classifier.card import make_card
-    from medcnn.classifier.checkpoint import read_checkpoint
-    from medcnn.jobs.hardware import processes, set_threads
-    from medcnn.training.checks import check_smallest_batch
-    from medcnn.training.from_config import make_data, make_module
-    from medcnn.training.trainer import make_trainer
-
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if cfg.shuffle_labels:
@@ -76,22 +76,24 @@ def _guarded(step: Any, *args: Any, **options: Any) -> None:
         raise KeyboardInterrupt from stop
 
 
-def _introduce(run: RunDir, samples: "Samples", module: "TrainingModule", precision: str) -> None:
+def _introduce(run: RunDir, samples: Samples, module: TrainingModule, precision: str) -> None:
     """Say what is about to be trained, on what, and what its maps will lack."""
-    import torch
-
-    from medcnn.data.samples import ALL_SPLITS, HOLDOUT
-    from medcnn.evaluation.few_images import validation_lines
-    from medcnn.jobs.notes import note, shortened
-    from medcnn.nets import Net, coarse_map_warning
-    from medcnn.report.figure_files import lacking
-
+    _introduce_data(samples)
+    _introduce_net(run, module, precision)
     classifier, net = module.classifier, module.classifier.net
+    warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
+    if warning:
+        print(f"note: {warning}", flush=True)
+    labels = samples.labels[samples.rows("val")]
+    for line in validation_lines(labels, classifier.objective.task, samples.class_names):
+        note(line)
+
+
+def _introduce_data(samples: Samples) -> None:
     counts = samples.table["split"].value_counts()
     names = [split for split in ALL_SPLITS if split in counts or split != HOLDOUT]
     parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in names)
     size = "×".join(str(side) for side in samples.input_size)
-    millions = sum(p.numel() for p in net.parameters()) / 1e6
     print(
         f"data {samples.name}: {parts} images of {size}, classes {shortened(samples.class_names)}"
     )
@@ -100,7 +102,12 @@ def _introduce(run: RunDir, samples: "Samples", module: "TrainingModule", precis
             f"no font of this machine has {signs[:8]}, which figures show as codes: install one "
             "(such as fonts-noto-cjk)"
         )
-    name = classifier.card["config"]["model"].get("name", type(net).__name__)
+
+
+def _introduce_net(run: RunDir, module: TrainingModule, precision: str) -> None:
+    net = module.classifier.net
+    millions = sum(p.numel() for p in net.parameters()) / 1e6
+    name = module.classifier.card["config"]["model"].get("name", type(net).__name__)
     threads = f"{torch.get_num_threads()} CPU threads"
     threads += f" (waiting: {os.environ.get('OMP_WAIT_POLICY', 'default')})"
     print(
@@ -112,13 +119,6 @@ def _introduce(run: RunDir, samples: "Samples", module: "TrainingModule", precis
         print(f"weights: {net.loaded}", flush=True)
     learning = sum(p.numel() for p in net.parameters() if p.requires_grad)
     if module.freezing.trunk_is_fixed:
-        how = "augment=none computes their features once"
-        if module.cache is not None:
-            how = "features are computed once"
+        kept = "features are computed once"
+        how = "augment=none computes their features once" if module.cache is None else kept
         print(f"frozen: all but {learning:,} parameters; {how}", flush=True)
-    warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
-    if warning:
-        print(f"note: {warning}", flush=True)
-    labels = samples.labels[samples.rows("val")]
-    for line in validation_lines(labels, classifier.objective.task, samples.class_names):
-        note(line)

@@ -1,28 +1,30 @@
 """One training: all processes fit and test, then one writes the rest."""
 
-from typing import TYPE_CHECKING
+import pytorch_lightning as pl
+from torch import Tensor
 
+from medcnn.classifier.chosen_on_validation import choose_and_keep
+from medcnn.classifier.classifier import Classifier
+from medcnn.data.checks.problems import problems_table
+from medcnn.data.open_data import in_memory, open_data
+from medcnn.data.samples import Samples
+from medcnn.evaluation.operating_point import parse_rule
+from medcnn.inference.results import headline, write_results
 from medcnn.jobs.atomic_files import write_csv, write_json, write_text
+from medcnn.jobs.hardware import check_accelerator, device, processes, set_threads
+from medcnn.jobs.notes import note
+from medcnn.jobs.processes import other_processes
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
+from medcnn.report import curves, write_model_card, write_run_page
+from medcnn.training.checks import check_samples
+from medcnn.training.fit import fit_and_test
 from medcnn.training.run import check_last, check_unchanged
-
-if TYPE_CHECKING:
-    from medcnn.data.samples import Samples
+from medcnn.training.transfer import settle
 
 
 def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
     """Train and test in all processes, then write the rest in this one."""
-    import pytorch_lightning as pl
-
-    from medcnn.data.checks.problems import problems_table
-    from medcnn.data.open_data import in_memory, open_data
-    from medcnn.evaluation.operating_point import parse_rule
-    from medcnn.jobs.hardware import check_accelerator, device, processes
-    from medcnn.jobs.processes import other_processes
-    from medcnn.training.checks import check_samples
-    from medcnn.training.fit import fit_and_test
-
     parse_rule(cfg.evaluation.operating_point)
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
     world = processes(cfg.trainer)
@@ -38,13 +40,25 @@ def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
     settle_transfer(cfg, run, trust, samples)
     with other_processes(run, world, trust):
         classifier, tested, best = fit_and_test(cfg, run, trust, samples)
-    from medcnn.classifier.chosen_on_validation import choose_and_keep
-    from medcnn.inference.results import headline, write_results
-    from medcnn.jobs.notes import note
-    from medcnn.report import curves, write_model_card, write_run_page
+    write_outcome(cfg, run, samples, classifier, tested)
+    return best
 
-    how, rule = cfg.evaluation.plain(), cfg.evaluation.operating_point
+
+def write_outcome(
+    cfg: Train, run: RunDir, samples: Samples, classifier: Classifier, tested: dict[str, Tensor]
+) -> None:
+    """Choose what is chosen on validation, and write the figures, maps and pages of a training.
+
+    Args:
+        cfg: Of the training.
+        run: Where.
+        samples: The data set.
+        classifier: The best one; its checkpoint gets the choices, too.
+        tested: Of `medcnn.inference.logits.collect_logits`, validation and test.
+    """
+    rule = cfg.evaluation.operating_point
     notes = choose_and_keep(run, classifier, samples, tested, rule)
+    how = cfg.evaluation.plain()
     metrics = write_results(
         run, samples, classifier, tested, cfg.aggregate, evaluation=how, notes=notes
     )
@@ -63,14 +77,10 @@ def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
     write_run_page(run.path)
     write_model_card(run.path)
     print(f"{run.path}: {headline(metrics)}", flush=True)
-    return best
 
 
-def settle_transfer(cfg: Train, run: RunDir, trust: list[str], samples: "Samples") -> None:
+def settle_transfer(cfg: Train, run: RunDir, trust: list[str], samples: Samples) -> None:
     """Decide what is trained, say why, and keep it in the run's config."""
-    from medcnn.jobs.hardware import processes, set_threads
-    from medcnn.training.transfer import settle
-
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     line = settle(cfg, samples, trust)
     write_text(run / "config.yaml", cfg.yaml())
