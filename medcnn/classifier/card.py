@@ -11,7 +11,7 @@ from medcnn.objective import balanced_weights, known, target_statistics
 
 
 def make_card(cfg: Train, samples: Samples) -> Card:
-    """What a checkpoint carries for its users: plain values only, see `Classifier`."""
+    """Return the card of a checkpoint: plain values for its users, see `Classifier`."""
     task = task_of(cfg, samples)
     normalisation = statistics(samples, cfg.normalise)
     shared = samples.intensity_range

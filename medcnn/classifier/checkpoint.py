@@ -23,7 +23,7 @@ LARGE_STEM = {"alexnet": 63, "zfnet": 47}  # px that their imagenet stems took; 
 
 
 class WholeFiles(TorchCheckpointIO):
-    """How Lightning saves checkpoints: each is whole, or the one before it stands."""
+    """Lightning's writer of checkpoints: each is whole, or the one before it stands."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None

@@ -1,4 +1,4 @@
-"""What is chosen on the validation split and kept in the checkpoint: threshold and calibration."""
+"""Threshold and calibration: chosen on the validation split and kept in the checkpoint."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -172,7 +172,7 @@ def members_of(path: Path) -> list[Path]:
 
 
 def read_choices(path: Path) -> Choices:
-    """What was chosen for an ensemble, from its file or its folder; empty if nothing was."""
+    """Return the choices of an ensemble, from its file or its folder; empty if there are none."""
     path = path / FILE if path.is_dir() else path
     choices = json.loads(path.read_text(encoding="utf-8")).get("choices")
     return choices if isinstance(choices, dict) else {}

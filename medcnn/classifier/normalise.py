@@ -1,4 +1,4 @@
-"""What a network's input is normalised by: statistics of the training split alone."""
+"""Normalisation of a network's input, by statistics of the training split alone."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ EPSILON = 1e-2  # share of the mean variance added to each, so that noise isn't 
 
 
 class Statistics(NamedTuple):
-    """What `Normalise` subtracts, divides by and multiplies with.
+    """The numbers that `Normalise` subtracts, divides by and multiplies with.
 
     Args:
         mean: (C,), or (C, *spatial).
@@ -85,7 +85,7 @@ def _spread(values: Tensor, spatial_dims: int) -> Tensor:
 
 
 def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
-    """What `Normalise` needs to know of the training split, scaled to 0 … 1.
+    """Return the statistics of the training split, scaled to 0 … 1, for `Normalise`.
 
     Raises:
         UserError: No such kind, or images too large to be whitened.

@@ -253,7 +253,7 @@ OF_TRAINER = ("name", "epochs", "net_width")
 
 
 def make_source(dataset: Mapping[str, Any], trust: Iterable[str] = ()) -> Samples | Listing:
-    """What a ``dataset`` config describes: samples, or files that are still to be opened.
+    """Return the source that ``dataset`` describes: samples, or files that are still to be opened.
 
     They are called as its ``name`` says, unless that is the one of the kind, such as csv.
 

@@ -1,4 +1,4 @@
-"""Whether the maps of a classifier can be believed: its maps of a split, scored image by image."""
+"""Evidence: the maps of a classifier, and scores that say whether they can be believed."""
 
 from medcnn.evidence.explainer import ClassifierMaps, Explainer, scale_of
 from medcnn.evidence.gallery import draw_gallery

@@ -235,7 +235,7 @@ def _of_labels(masks: Any, rows: Tensor, labels: Tensor) -> Tensor:
 
 
 def scale_of(method: str, given: Any) -> Any:
-    """What the colours of a method's maps span: of each map its own values, unless given."""
+    """Return the span of the colours of a method's maps: each map's own values, unless given."""
     if given != "own":
         return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
     return "signed" if method in cam.SIGNED else "own"

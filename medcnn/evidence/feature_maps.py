@@ -126,7 +126,7 @@ def read_image(path: Path, spec: ImageSpec, card: Card) -> Tensor:
 
 @torch.inference_mode()
 def feature_maps(classifier: Classifier, image: Tensor, stages: list[str]) -> dict[str, list[Step]]:
-    """What is drawn of the chosen stages: their input, then each layer's output, in order.
+    """Return the pictures of the chosen stages: their input, then each layer's output, in order.
 
     Args:
         classifier: In evaluation mode.
@@ -148,7 +148,7 @@ def feature_maps(classifier: Classifier, image: Tensor, stages: list[str]) -> di
 
 
 def stage_steps(stage: nn.Module, x: Tensor, source: str) -> tuple[list[Step], Tensor]:
-    """What is drawn of a stage on x (1, K, *spatial) from a source, and the stage's output."""
+    """Return the pictures of a stage on x (1, K, *spatial) from a source, and its output."""
     steps = [step("input", source, x, same_channels=False)]
     for name, layer, output in walk(stage, x):
         x = output
@@ -175,7 +175,7 @@ def walk(module: nn.Module, x: Tensor, name: str = "") -> Iterator[tuple[str, nn
 
 
 def step(name: str, layer: str, x: Tensor, *, same_channels: bool) -> Step:
-    """What is drawn of maps x (1, K, *spatial).
+    """Return the pictures of maps x (1, K, *spatial).
 
     Raises:
         UserError: x has another shape.

@@ -1,4 +1,4 @@
-"""What was measured of which images: kept part by part, so that a run that was stopped goes on."""
+"""Measured parts, kept one by one, so that a stopped run goes on."""
 
 import json
 import shutil

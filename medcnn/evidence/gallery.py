@@ -86,7 +86,7 @@ def items_of(
 
 
 def caption(classifier: Classifier, label: Tensor, probs: Tensor, chosen: int) -> dict[str, Any]:
-    """What a `GalleryItem` says of the truth and of what was decided, at the operating point.
+    """Return the words of a `GalleryItem` on the truth and the decision, at the operating point.
 
     Args:
         classifier: Whose decision it is.
@@ -95,7 +95,7 @@ def caption(classifier: Classifier, label: Tensor, probs: Tensor, chosen: int) -
         chosen: The class that the map explains; of a regression the target.
     """
     names, task = classifier.class_names, classifier.objective.task
-    told, probability = decision_told(classifier, probs, chosen)
+    words, probability = decision_words(classifier, probs, chosen)
     there, correct = known(label), None
     if task == "regression":
         true = f"{float(label[chosen]):.4g}" if there[chosen] else "unknown"
@@ -103,10 +103,10 @@ def caption(classifier: Classifier, label: Tensor, probs: Tensor, chosen: int) -
         true = _names(names, label)
         right = classifier.decide(probs[None])[0] == label
         correct = bool(right[there].all()) if there.any() else None
-    return {"true": true, "predicted": told, "probability": probability, "correct": correct}
+    return {"true": true, "predicted": words, "probability": probability, "correct": correct}
 
 
-def decision_told(classifier: Classifier, probs: Tensor, chosen: int) -> tuple[str, float | None]:
+def decision_words(classifier: Classifier, probs: Tensor, chosen: int) -> tuple[str, float | None]:
     """Return the decision on an image in words, and its probability where it is of one class.
 
     Of several labels all that are called, each with its probability, the most probable first; and
@@ -124,9 +124,9 @@ def decision_told(classifier: Classifier, probs: Tensor, chosen: int) -> tuple[s
     if task != "multilabel":
         return names[int(decided)], float(probs[int(decided)])
     called = [k for k in probs.argsort(descending=True).tolist() if decided[k] == 1]
-    told = ", ".join(f"{names[k]} {probs[k]:.2f}" for k in called) or "none"
+    words = ", ".join(f"{names[k]} {probs[k]:.2f}" for k in called) or "none"
     mapped = "" if called[:1] == [chosen] else f" (map: {names[chosen]} {probs[chosen]:.2f})"
-    return told + mapped, None
+    return words + mapped, None
 
 
 def _names(names: Sequence[str], label: Tensor) -> str:
@@ -138,7 +138,7 @@ def _names(names: Sequence[str], label: Tensor) -> str:
 
 
 def at_threshold(point: Mapping[str, Any] | None) -> str:
-    """Where a decision was made, to be put behind it; nothing where there is no operating point."""
+    """Return the threshold of a decision, to be put behind it; "" without an operating point."""
     if point is None:
         return ""
     if "labels" in point:

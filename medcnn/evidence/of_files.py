@@ -18,7 +18,7 @@ from medcnn.data.image_files import list_images, stem
 from medcnn.data.inputs import TOO_LARGE, Input, as_asked, decode_as, prepared_input
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
-from medcnn.evidence.gallery import decision_told
+from medcnn.evidence.gallery import decision_words
 from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.jobs.atomic_files import check_folder, replacing, write_csv
@@ -151,12 +151,12 @@ def _explain(
 
 
 def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
-    """What is decided, at the operating point, and of which class the map is."""
+    """Return the decision at the operating point, and the class that the map explains."""
     names, task = classifier.class_names, classifier.objective.task
     if task == "multilabel":
         called = [n for n, c in zip(names, classifier.decide(probs[None])[0], strict=True) if c]
-        told = {"predicted": ";".join(called), "explained": names[label]}
-        return told | {"probability": float(probs[label])}
+        words = {"predicted": ";".join(called), "explained": names[label]}
+        return words | {"probability": float(probs[label])}
     told_as = "value" if task == "regression" else "probability"
     return {"predicted": names[label], told_as: float(probs[label])}
 
@@ -169,11 +169,11 @@ def _items(
     found: tuple[Tensor, Tensor, Tensor],
     name: str,
 ) -> list[GalleryItem]:
-    """What is drawn of one image, of slices of each."""
+    """Return the pictures of one image, of slices of each."""
     probs, decided, raw = found
     classifier, items = maps.classifier, []
     for k, label in enumerate(decided.tolist()):
-        told, probability = decision_told(classifier, probs[k], label)
+        words, probability = decision_words(classifier, probs[k], label)
         part = f"{name}, slice {k}" if spec.slices is not None else name
         grid = on_own_grid(decoded, spec, pair, raw[k].numpy(), number=k)
         items.append(
@@ -181,7 +181,7 @@ def _items(
                 name=part,
                 **grid,
                 true="not known",
-                predicted=told,
+                predicted=words,
                 probability=probability,
                 correct=None,
             )

@@ -90,7 +90,7 @@ def _job(
     trust: Sequence[str],
     members: Sequence[Path],
 ) -> Job:
-    """What to measure of one checkpoint, of `members` of a cross-validation its share."""
+    """Return the job of one checkpoint, of `members` of a cross-validation its share."""
     given = [Path(path) for path in (*cfg.seeds, cfg.random_labels) if path is not None]
     if given and len(members) > 1:
         raise UserError("seeds=… and random_labels=… go with one checkpoint, not with all folds")
@@ -158,7 +158,7 @@ def _run_of(cfg: Explain) -> Path:
 def _fingerprint(
     cfg: Explain, samples: Samples, files: Sequence[Path], batch_size: int
 ) -> dict[str, Any]:
-    """What a finished part depends on, beside its method."""
+    """Return all that a finished part depends on, beside its method."""
     stats = [(path.resolve(), path.stat()) for path in files]
     return {
         "checkpoints": [[str(path), stat.st_mtime_ns, stat.st_size] for path, stat in stats],
@@ -169,7 +169,7 @@ def _fingerprint(
 
 
 def _settings(cfg: Explain, samples: Samples, methods: Sequence[str]) -> dict[str, Any]:
-    """How it was made, as the page tells it."""
+    """Return the settings that the page shows."""
     checkpoint = Path(cfg.checkpoint)
     return {
         "data": samples.name,

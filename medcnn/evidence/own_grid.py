@@ -16,7 +16,7 @@ from medcnn.errors import UserError
 def item_of_row(
     samples: Samples, row: int, image: Tensor, map_: Tensor, mask: Tensor | None
 ) -> dict[str, Any]:
-    """What a `GalleryItem` shows of a sample, from its file where it has one that can be read.
+    """Return the pictures of a sample's `GalleryItem`, from its file where that can be read.
 
     Args:
         samples: The data set.
@@ -52,7 +52,7 @@ def on_own_grid(
     mask: list[Image] | Array | None = None,
     number: int = 0,
 ) -> dict[str, Any]:
-    """What a `GalleryItem` shows of a file: its own pixels, and the map brought back to them.
+    """Return the pictures of a file's `GalleryItem`: its own pixels, and the map on them.
 
     Args:
         image: As decoded.

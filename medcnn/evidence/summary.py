@@ -12,10 +12,10 @@ from medcnn.evaluation import bootstrap_means
 from medcnn.evaluation.intervals import resample_counts
 from medcnn.evaluation.proportions import proportion_interval, proportion_intervals
 
-FALSE_POSITIVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # an image, at which the recall of lesions is told
+FALSE_POSITIVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # an image, at which the recall of lesions is given
 FROC_RESAMPLES = 1000
 SHARES = ("pointing_game", "empty", "box_iou_", "increase", "accuracy")
-"""How the names of scores begin that an image has or hasn't."""
+"""Beginnings of the names of scores that are shares of images."""
 
 Record = dict[str, Any]
 
@@ -69,7 +69,7 @@ def records(
 
 
 def comparable(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which images (N,) of the group "reliance" have all its accuracies, to be set side by side.
+    """Return the images (N,) of the group "reliance" that have all its accuracies.
 
     In some there is no room to paint over as much of the body elsewhere as the lesion takes.
     """

@@ -1,4 +1,4 @@
-"""What the scores say, in sentences."""
+"""Verdicts: the scores in sentences."""
 
 from collections.abc import Iterator
 
@@ -25,19 +25,19 @@ def verdicts(table: pd.DataFrame, samples: Samples) -> list[str]:
 
 
 def _against_centre(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
-    """Which methods hit the lesion more often than the image's centre does."""
+    """Say which methods hit the lesion more often than the image's centre does."""
     part = table[table["group"] == "localisation"] if len(table) else table
     if not len(part):
         return
     hits = part.pivot(index="row", columns="method", values="pointing_game")
     patients = samples.table["patient"].to_numpy()[hits.index.to_numpy(int)]
     centre = f"the centre of the image ({_percent(hits['centre'].mean())} of {len(hits)} images)"
-    told: dict[str, list[str]] = {"more often than": [], "less often than": [], "as often as": []}
+    words: dict[str, list[str]] = {"more often than": [], "less often than": [], "as often as": []}
     for method in [m for m in part["method"].unique() if m not in (*BASELINES, ORACLE)]:
         gain = difference(hits[method], hits["centre"], patients)
         share = f"{method} {_percent(hits[method].mean())} ({_interval(gain)} points)"
-        told[_word(gain, *told)].append(share)
-    for word, methods in told.items():
+        words[_word(gain, *words)].append(share)
+    for word, methods in words.items():
         if methods:
             yield f"The map's maximum lies on the lesion {word} {centre}: {', '.join(methods)}."
     best = hits[ORACLE].mean()
@@ -83,7 +83,7 @@ def _reliance(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
 
 
 def _sanity(table: pd.DataFrame) -> Iterator[str]:
-    """Which methods hardly change when the net's weights are random."""
+    """Say which methods hardly change when the net's weights are random."""
     part = table[table["group"] == "sanity"] if len(table) else table
     if not len(part) or "randomisation_rank" not in part:
         return

@@ -1,4 +1,4 @@
-"""Several looks at the same images: by the members of an ensemble, and mirrored."""
+"""Test-time augmentation: the same images seen by the members of an ensemble, and mirrored."""
 
 import os
 from collections.abc import Mapping, Sequence

@@ -120,25 +120,17 @@ def _pool_predictions(
 ) -> dict[str, Any]:
     """Write the pooled predictions, their figures, and the folds side by side."""
     from medcnn.classifier.checkpoint import read_checkpoint
-    from medcnn.evaluation.columns import TEXT
     from medcnn.evaluation.few_images import one_class_lines
     from medcnn.evaluation.of_tables import analysis_of, flat
     from medcnn.inference.results import headline
 
     card = read_checkpoint(parts[0].weights)["medcnn"]
-    pooled_levels: dict[str, pd.DataFrame] = {}
     by_fold = [{"fold": fold, **_tested(part)} for fold, part in enumerate(parts)]
+    pooled_levels = {}
     for name, level in (("predictions.csv", "image"), ("predictions_study.csv", "study")):
-        if not (parts[0] / name).exists():
-            continue
-        tables = []
-        for fold, part in enumerate(parts):
-            table = read_csv(part / name, TEXT)
-            tables.append(table[table["split"] == "test"].assign(fold=fold))
-        pooled = pd.concat(tables)
-        pooled = pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
-        write_csv(run / name, pooled)
-        pooled_levels[level] = pooled
+        if (parts[0] / name).exists():
+            pooled_levels[level] = _pooled(parts, name)
+            write_csv(run / name, pooled_levels[level])
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
     samples = read_sample_table(run / "samples.csv").set_index("row")
     evaluation, aggregate, point = cfg.evaluation.plain(), cfg.aggregate, _points(parts)
@@ -167,6 +159,15 @@ def _pool_predictions(
     metrics = flat(content) | {f"ensemble/{key}": figure for key, figure in official.items()}
     write_json(run / "metrics.json", metrics)
     return metrics
+
+
+def _pooled(parts: list[RunDir], name: str) -> pd.DataFrame:
+    """Return the rows that each fold tested of a table of predictions, with the column ``fold``."""
+    from medcnn.evaluation.columns import TEXT
+
+    tables = [read_csv(part / name, TEXT).assign(fold=fold) for fold, part in enumerate(parts)]
+    pooled = pd.concat([table[table["split"] == "test"] for table in tables])
+    return pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
 
 
 def _both_areas(

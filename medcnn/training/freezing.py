@@ -1,4 +1,4 @@
-"""What of a net is trained: frozen stages, learning rates by stage, features kept."""
+"""The trained part of a net: frozen stages, learning rates by stage, features kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FROZEN = ("head", "partial")  # the trunk never changes
 
 @dataclass(frozen=True)
 class Freezing:
-    """Which parts of a net learn.
+    """The parts of a net that learn.
 
     Args:
         mode: scratch: all, as drawn; finetune: all, from given weights; head and partial: only the
@@ -37,7 +37,7 @@ class Freezing:
 
     @property
     def trunk_is_fixed(self) -> bool:
-        """Whether features(x) of an image is the same in all epochs."""
+        """True if features(x) of an image is the same in all epochs."""
         return self.mode in FROZEN
 
     def frozen(self, net: nn.Module, epoch: int) -> list[nn.Module]:
@@ -104,12 +104,12 @@ def parameter_groups(
 
 
 def learns(parameter: nn.Parameter, freezing: Freezing) -> bool:
-    """Whether a parameter is trained now, or will be once its stage is unfrozen."""
+    """Return True if a parameter is trained now, or will be once its stage is unfrozen."""
     return parameter.requires_grad or bool(freezing.unfreeze)
 
 
 class FeatureCache:
-    """What a frozen trunk gives for each row of the sample table, computed once.
+    """The features of a frozen trunk for each row of the sample table, computed once.
 
     Where the head only takes their mean, that alone is kept. Rows are computed in blocks that lie
     fixed: what a convolution gives for an image depends in its last bits on the batch that it is
@@ -177,7 +177,7 @@ def mean(maps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def only_mean(head: nn.Module, maps: Tensor) -> bool:
-    """Whether a head gives the same for the mean of maps as for the maps themselves."""
+    """Return True if a head gives the same for the mean of maps as for the maps themselves."""
     if maps.ndim < 3:
         return False
     try:

@@ -8,7 +8,7 @@ import torch
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.evidence import of_files as explain_files
-from medcnn.evidence.gallery import at_threshold, caption, decision_told
+from medcnn.evidence.gallery import at_threshold, caption, decision_words
 from medcnn.objective import Objective, Task
 
 NAMES = ["mass", "oedema", "rare"]
@@ -54,7 +54,7 @@ def test_two_classes_are_decided_at_the_threshold() -> None:
         "true": "well", "predicted": "ill", "probability": pytest.approx(0.3), "correct": False,
     }  # fmt: skip
     before = classifier("binary", None, ["well", "ill"])
-    assert decision_told(before, probs, 0) == ("well", pytest.approx(0.7))
+    assert decision_words(before, probs, 0) == ("well", pytest.approx(0.7))
     assert before.threshold == 0.5
 
 

@@ -1,4 +1,4 @@
-"""Where to cut a model of another library into features and head.
+"""The place to cut a model of another library into features and head.
 
 That is seen, not guessed: a copy of the model runs once, and which module was given which other
 module's output is noted. A model whose modules follow one another becomes a chain of named stages.
