@@ -5,6 +5,7 @@ import sys
 import threading
 
 from medcnn.errors import UserError
+from medcnn.jobs.hydra_guard import guard_environment
 from medcnn.jobs.private import with_pseudonyms
 from medcnn.jobs.processes import GONE
 from medcnn.jobs.rundir import RunDir
@@ -25,6 +26,7 @@ def main() -> None:
     from medcnn.training.fit import fit_and_test
 
     run, trust = RunDir(sys.argv[1]), sys.argv[2:]
+    guard_environment([])
     cfg = read_stored(Train, run.read_config())
     try:  # what this prints goes to a file of the run
         data = open_data(cfg, trust, checked=False, quiet=True)

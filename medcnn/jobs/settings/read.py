@@ -52,8 +52,9 @@ def read(cfg: DictConfig, root: str) -> Any:
         UserError: As `check`.
     """
     given = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    again: Any = OmegaConf.create(given)  # a text that was put together may be an interpolation
     try:
-        return ROOTS[root].model_validate(given)
+        return ROOTS[root].model_validate(OmegaConf.to_container(again, resolve=True))
     except ValidationError as error:
         raise UserError(_worst(error.errors(), root)) from None
 
@@ -133,7 +134,7 @@ def _names(root: str) -> list[str]:
     for group in fields:
         files = sorted((conf_dir() / group).glob("*.yaml"))
         nodes += [(group, _file(f"{group}/{path.stem}")) for path in files]
-    inner = [f"{name}.{key}" for name, node in nodes for key in node]
+    inner = [f"{name}.{key}" for name, node in nodes for key in node if key != "defaults"]
     return list(dict.fromkeys([*fields, *(key for key in groups if " " not in key), *inner]))
 
 
