@@ -119,7 +119,7 @@ def test_temperature_makes_the_log_loss_of_validation_least(
         (["evaluation.least=x"], "evaluation.least=x"),
         (["evaluation.resamples=0"], "evaluation.resamples=0"),
         (["evaluation.prevalence=2"], "evaluation.prevalence=2: give a share between 0 and 1"),
-        (["evaluation.subgroups=sex"], "evaluation.subgroups=sex: give words in brackets"),
+        (["evaluation.subgroups=sex"], "evaluation.subgroups=sex: give names in brackets"),
     ],
 )
 def test_what_there_is_not(

@@ -87,7 +87,7 @@ def test_the_config_of_an_older_run() -> None:
         ("train", "transfer.head_lr=0", "transfer.head_lr=0: give a number above 0"),
         ("train", "objective.task=ranking", "objective.task=ranking: choose one of binary, multi"),
         ("train", "evaluation.prevalence=2", "evaluation.prevalence=2: give a share between 0"),
-        ("train", "evaluation.subgroups=sex", "evaluation.subgroups=sex: give words in br"),
+        ("train", "evaluation.subgroups=sex", "evaluation.subgroups=sex: give names in br"),
     ],
 )
 def test_a_value_that_cannot_be(root: str, override: str, message: str) -> None:

@@ -19,7 +19,7 @@ ROOTS: dict[str, type[Command]] = {
     name: getattr(commands, name.title())
     for name in ("train", "evaluate", "predict", "explain", "features", "data", "report")
 }
-WAYS = {"bool_type": "choose one of true, false", "list_type": "give words in brackets"}
+WAYS = {"bool_type": "choose one of true, false", "list_type": "give names in brackets"}
 LATER = re.compile(r"\$\{|^\?\?\?$")
 Made = TypeVar("Made", bound=Command)
 
