@@ -116,7 +116,7 @@ def of_training(cfg: Tested) -> bool:
     return "_target_" not in (cfg.dataset or {})
 
 
-def in_memory(samples: Samples, memory: str | int) -> None:
+def in_memory(samples: Samples, memory: str | float) -> None:
     """Hold images that lie in the cache in memory if they fit into ``cache.memory``."""
     images = samples.images
     if not isinstance(images, StoredImages):

@@ -38,6 +38,7 @@ def test_the_defaults_pass_and_are_written_as_they_were(root: str) -> None:
 
 def test_each_kind_of_value() -> None:
     cfg = jobs.compose("train", "trainer.devices=auto", "cache.memory=2 GB", "transfer.head_lr=3")
+    assert jobs.compose("train", "cache.disk=1e9").cache.disk == 1e9
     assert (cfg.cache.memory, cfg.transfer.head_lr, cfg.trainer.limit_val_batches) == ("2 GB", 3, 1)
     given = ("checkpoint=x", "methods=cam", "scores=all", "seeds=y")
     cfg = jobs.compose("explain", *given)
@@ -61,6 +62,7 @@ def test_the_config_of_an_older_run() -> None:
     [
         ("train", "cam.method=gradcamm", "cam.method=gradcamm: choose one of cam, gradcam"),
         ("train", "cache.memory=lots", "cache.memory=lots: give a size such as"),
+        ("train", "evaluation.subgroups=[1]", "evaluation.subgroups=1: give a word"),
         ("train", "cache.disk=auto", "cache.disk=auto: give a size such as"),
         ("train", "trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: give a number ab"),
         ("train", "trainer.accelerator=ipu", "trainer.accelerator=ipu: choose one of auto"),

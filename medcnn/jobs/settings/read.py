@@ -19,7 +19,11 @@ ROOTS: dict[str, type[Command]] = {
     name: getattr(commands, name.title())
     for name in ("train", "evaluate", "predict", "explain", "features", "data", "report")
 }
-WAYS = {"bool_type": "choose one of true, false", "list_type": "give names in brackets"}
+WAYS = {
+    "bool_type": "choose one of true, false",
+    "list_type": "give names in brackets",
+    "string_type": "give a word",
+}
 LATER = re.compile(r"\$\{|^\?\?\?$")
 Made = TypeVar("Made", bound=Command)
 

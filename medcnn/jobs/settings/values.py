@@ -74,7 +74,7 @@ def _check_memory(key: str, value: Any) -> None:
         parse_bytes(key, value)
 
 
-def parse_bytes(key: str, value: str | int) -> int:
+def parse_bytes(key: str, value: str | float) -> int:
     """Return a number of bytes such as 64MB or 50 GB, in powers of 1000.
 
     >>> parse_bytes("cache.memory", "64MB")
@@ -117,6 +117,6 @@ Share = Annotated[
 ]
 Prevalence = Annotated[float, checked(_check_prevalence)]
 Batches = Annotated[int | float, checked(_check_batches)]
-Memory = Annotated[str | int, checked(_check_memory)]
-Disk = Annotated[str | int, checked(parse_bytes)]
+Memory = Annotated[str | int | float, checked(_check_memory)]
+Disk = Annotated[str | int | float, checked(parse_bytes)]
 Node = dict[str, Any]  # a class or function, and its options: looked at where it is called
