@@ -34,7 +34,7 @@ def settle(cfg: Train, samples: Samples, trust: Iterable[str]) -> str | None:
         cfg.transfer.mode = "scratch"
     if cfg.transfer.mode == "auto":
         return choose(cfg, samples, trust)
-    if cfg.transfer.mode == "partial" and cfg.model["cut"] is None:
+    if cfg.transfer.mode == "partial" and cfg.model.get("cut") is None:
         whole = make_classifier(make_card(cfg, samples), trust).net
         assert isinstance(whole, Net)
         set_cut(cfg, middle_stage(whole))
@@ -64,12 +64,12 @@ def is_own(cfg: Train) -> bool:
 
 def has_weights(cfg: Train) -> bool:
     """Return True if a config names weights to start from."""
-    return is_own(cfg) and bool(cfg.model["pretrained"] or cfg.model["weights"] is not None)
+    return is_own(cfg) and bool(cfg.model.get("pretrained") or cfg.model.get("weights") is not None)
 
 
 def set_cut(cfg: Train, stage: str) -> None:
     """Set the stage to cut at, unless the user did."""
-    if cfg.model["cut"] is None:
+    if cfg.model.get("cut") is None:
         cfg.model["cut"] = stage
 
 

@@ -125,6 +125,14 @@ def test_flat_nets_have_nothing_to_compare(tmp_path: Path) -> None:
     assert cfg.transfer.mode == "head"
 
 
+def test_a_short_config_of_a_net_means_the_defaults() -> None:
+    cfg = jobs.compose("train", *jobs.QUICK)
+    for key in ("cut", "weights", "pretrained"):
+        cfg.model.pop(key, None)
+    assert settle(cfg, jobs.banded(30), []) is None
+    assert cfg.transfer.mode == "scratch"
+
+
 def test_partial_cuts_where_the_user_says(weights: Path) -> None:
     given = (f"model.weights='{weights}'", "transfer=partial")
     assert settled(jobs.banded(30), *given)[0].model["cut"] == "layer2"
