@@ -1,4 +1,4 @@
-"""From a config to the parts of a job: samples, card, classifier, data module."""
+"""The card of a checkpoint: what its users have to know, from a config and the data."""
 
 from typing import Any
 

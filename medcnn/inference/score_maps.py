@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.classifier.classifier import Classifier
@@ -25,7 +24,6 @@ from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
 from medcnn.report.pictures.score_map import draw_score_map
 
-Array = NDArray[Any]
 ONE_SIZE = ("pixel_mean", "whiten")  # normalisations by statistics of each pixel
 
 
