@@ -113,8 +113,11 @@ def nearest(word: str, options: Sequence[str]) -> str:
 
     >>> nearest("vggg", ["vgg", "resnet"]), nearest("x", ["vgg", "resnet"])
     (' (did you mean vgg?)', '; there are vgg, resnet')
+    >>> nearest("resnett", ["resnet", "lenet"]), nearest("xxnet", ["resnet", "lenet"])
+    (' (did you mean resnet?)', ' (did you mean lenet or resnet?)')
     """
-    near = get_close_matches(word, options, n=3, cutoff=0.5)
+    near = get_close_matches(word, options, n=3, cutoff=0.8)
+    near = near or get_close_matches(word, options, n=3, cutoff=0.5)
     listed = f"; there are {', '.join(options)}" if 0 < len(options) <= 30 else ""
     return f" (did you mean {' or '.join(near)}?)" if near else listed
 
