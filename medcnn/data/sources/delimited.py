@@ -148,8 +148,9 @@ def _read_text(path: Path) -> str:
             content = gzip.decompress(content)
         text = content.decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
+        where = "" if path.is_absolute() else " from the folder that you are in"
         raise UserError(
-            f"dataset.path: {path} is missing; give a table of images (.csv, .tsv)"
+            f"dataset.path: {path} is missing{where}; give a table of images (.csv, .tsv)"
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error

@@ -175,6 +175,8 @@ def test_a_table_of_nothing(tmp_path: Path) -> None:
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     with refused(r"dataset\.path: .*none\.csv is missing; give a table of images"):
         read_table(tmp_path / "none.csv")
+    with refused(r"dataset\.path: none\.csv is missing from the folder that you are in; give"):
+        read_table(Path("none.csv"))
     with refused(r"dataset\.path: .* is a folder; give a table of images"):
         read_table(tmp_path)
 
