@@ -21,20 +21,6 @@ def make_module(
     cfg: Train, classifier: Classifier, samples: Samples, trust: Iterable[str]
 ) -> TrainingModule:
     """Return the module that trains a classifier as a config says."""
-
-    def optimizer(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
-        if not isinstance(made, torch.optim.Optimizer):
-            raise UserError(f"optimizer._target_={cfg.optimizer.get('_target_')} is no optimiser")
-        return made
-
-    def scheduler(optimizer: torch.optim.Optimizer, total_steps: int) -> dict[str, Any] | None:
-        options = {"optimizer": optimizer, "total_steps": total_steps}
-        if cfg.scheduler.get("_target_") is None:
-            return None
-        schedule: dict[str, Any] = instantiate(cfg.scheduler, "scheduler", trust, **options)
-        return schedule
-
     node = cfg.transfer
     chosen = Freezing(node.mode, float(node.first_lr), node.unfreeze, float(node.head_lr))
     cache = None
@@ -43,8 +29,39 @@ def make_module(
         images = partial(unit_images, samples)
         cache = FeatureCache(len(samples), available_memory() // 4, images, cfg.batch_size)
     return TrainingModule(
-        classifier, optimizer=optimizer, scheduler=scheduler, freezing=chosen, cache=cache
+        classifier,
+        optimizer=partial(make_optimizer, cfg, trust),
+        scheduler=partial(make_scheduler, cfg, trust),
+        freezing=chosen,
+        cache=cache,
     )
+
+
+def make_optimizer(
+    cfg: Train, trust: Iterable[str], groups: list[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """Return the optimiser of a config for groups of parameters."""
+    made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise UserError(f"optimizer._target_={cfg.optimizer.get('_target_')} is no optimiser")
+    return made
+
+
+def make_scheduler(
+    cfg: Train, trust: Iterable[str], optimizer: torch.optim.Optimizer, total_steps: int
+) -> dict[str, Any] | None:
+    """Return the schedule of a config in Lightning's form; None where the rate stays."""
+    if cfg.scheduler.get("_target_") is None:
+        return None
+    options = {"optimizer": optimizer, "total_steps": total_steps}
+    schedule: dict[str, Any] = instantiate(cfg.scheduler, "scheduler", trust, **options)
+    return schedule
+
+
+def check_config(cfg: Train, trust: Iterable[str]) -> None:
+    """Raise the UserError of a wrong optimiser or schedule, before any data are read."""
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
+    make_scheduler(cfg, trust, make_optimizer(cfg, trust, groups), total_steps=100)
 
 
 def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:

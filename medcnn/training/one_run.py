@@ -19,6 +19,7 @@ from medcnn.jobs.settings.commands import Train
 from medcnn.report import curves, write_model_card, write_run_page
 from medcnn.training.checks import check_samples
 from medcnn.training.fit import fit_and_test
+from medcnn.training.from_config import check_config
 from medcnn.training.run import check_last, check_unchanged
 from medcnn.training.transfer import settle
 
@@ -28,6 +29,7 @@ def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
     parse_rule(cfg.evaluation.operating_point)
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
     world = processes(cfg.trainer)
+    check_config(cfg, trust)
     check_last(run)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = open_data(cfg, trust, problems=run.problems)  # files are read by one process
