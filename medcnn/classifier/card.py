@@ -52,16 +52,22 @@ def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | Non
     Raises:
         UserError: Neither null, balanced, nor numbers above 0.
     """
+    check_class_weights(given)
     if given is None:
         return None
     if given == "balanced":
         labels = samples.labels[samples.rows("train")]
         return balanced_weights(labels, task, len(samples.class_names))
-    if not isinstance(given, list) or not all(_above_zero(weight) for weight in given):
+    return [float(weight) for weight in given]
+
+
+def check_class_weights(given: Any) -> None:
+    """Raise UserError unless class weights are null, balanced, or numbers above 0."""
+    numbers = isinstance(given, list) and all(_above_zero(weight) for weight in given)
+    if given not in (None, "balanced") and not numbers:
         raise UserError(
             f"objective.class_weights={given}: null, balanced or a list of numbers above 0"
         )
-    return [float(weight) for weight in given]
 
 
 def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:

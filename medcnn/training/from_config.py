@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from medcnn.classifier.card import check_class_weights
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule, unit_images
 from medcnn.data.memory import available_memory
@@ -59,7 +60,8 @@ def make_scheduler(
 
 
 def check_config(cfg: Train, trust: Iterable[str]) -> None:
-    """Raise the UserError of a wrong optimiser or schedule, before any data are read."""
+    """Raise the UserError of an optimiser, schedule or class weights before data are read."""
+    check_class_weights(cfg.objective.class_weights)
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
     make_scheduler(cfg, trust, make_optimizer(cfg, trust, groups), total_steps=100)
 
