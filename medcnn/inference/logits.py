@@ -1,5 +1,6 @@
 """The logits of a data set: one pass of a classifier, by Lightning, over all processes."""
 
+import logging
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -9,6 +10,9 @@ from torchmetrics.utilities import dim_zero_cat
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule
+
+for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the job
+    logging.getLogger(_library).setLevel(logging.ERROR)
 
 
 def collect_logits(

@@ -1,6 +1,5 @@
 """Lightning's Trainer as medcnn sets it up, and the hardware that it runs on."""
 
-import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,9 +23,6 @@ from medcnn.training.callbacks import (
     OwnSignals,
     ProgressBar,
 )
-
-for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the run
-    logging.getLogger(_library).setLevel(logging.ERROR)
 
 MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
 

@@ -1,5 +1,7 @@
 """The logits of a data set."""
 
+import logging
+
 import torch
 
 from medcnn.inference.logits import Collected
@@ -18,3 +20,7 @@ def test_collected_comes_in_order_of_the_rows() -> None:
     assert {name: values.shape for name, values in collected.gathered().items()} == {
         "row": (1,), "logits": (1, 1), "label": (1,),
     }  # fmt: skip
+
+
+def test_notices_of_the_library_are_kept_off_the_screen() -> None:
+    assert logging.getLogger("pytorch_lightning.utilities.rank_zero").getEffectiveLevel() > 20
