@@ -91,7 +91,7 @@ def refused(result: Result, *words: str) -> None:
         ("experiment=shortcuts", ("no such experiment", "mean shortcut")),
         ("bach_size=3", ("no key bach_size", "mean batch_size")),
         ("trainer.max_epoch=3", ("no key trainer.max_epoch", "trainer.max_epochs")),
-        ("datset=phantom", ("no key datset", "mean dataset or")),
+        ("datset=phantom", ("no key datset", "mean dataset?")),
         ("experimnt=shortcut", ("no key experimnt", "experiment")),
         ("zzzzqq=1", ("there is no key zzzzqq",)),
         ("+zzzzqq=1", ("there is no key zzzzqq",)),
