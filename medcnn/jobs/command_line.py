@@ -166,6 +166,8 @@ def explain_error(error: Exception, config_name: str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [repr(error)])[0]
     if isinstance(error, OverrideParseException):
+        if "=" not in error.override:
+            return f"can't read {error.override!r}: set a value with key=value; see --help"
         return f"can't read {error.override!r}: {text}; put quotes round the value: key='…'"
     match = re.match(r"Could not override '([^']+)'", text)
     if match:

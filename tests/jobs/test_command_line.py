@@ -100,7 +100,7 @@ def refused(result: Result, *words: str) -> None:
         ("augment=mixup", ("augment=mixup: there is no mixing of training images yet",)),
         ("trainer=slurm", ("trainer=slurm: there is no job on several machines yet",)),
         ("seed=[1", ("can't read 'seed=[1'", "quotes")),
-        ("seed", ("can't read 'seed'",)),
+        ("seed", ("can't read 'seed'", "key=value")),
         ("model=lenet,vgg", ("Ambiguous value for argument 'model=lenet,vgg'",)),
         ("seed=range(3)", ("requires --multirun",)),
         ("--dataset=phantom", ("unrecognized arguments: --dataset=phantom", "key=value")),
