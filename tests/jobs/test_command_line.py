@@ -92,6 +92,8 @@ def refused(result: Result, *words: str) -> None:
         ("bach_size=3", ("no key bach_size", "mean batch_size")),
         ("trainer.max_epoch=3", ("no key trainer.max_epoch", "trainer.max_epochs")),
         ("datset=phantom", ("no key datset", "mean dataset?")),
+        ("max_epochs=3", ("no key max_epochs (did you mean trainer.max_epochs?)",)),
+        ("dataset.label=x", ("no key dataset.label (did you mean dataset.columns.label?)",)),
         ("experimnt=shortcut", ("no key experimnt", "experiment")),
         ("zzzzqq=1", ("there is no key zzzzqq",)),
         ("+zzzzqq=1", ("there is no key zzzzqq",)),

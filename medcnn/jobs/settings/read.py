@@ -99,7 +99,10 @@ def no_such_key(key: str, root: str, *values: object) -> str:
     sentence = lacking(key, *values)
     if sentence is not None:
         return f"there is no key {key}: {sentence}"
-    return f"there is no key {key}{nearest(key, _names(root))}"
+    names = _names(root)
+    same = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    near = f" (did you mean {' or '.join(same)}?)" if 0 < len(same) <= 3 else nearest(key, names)
+    return f"there is no key {key}{near}"
 
 
 def _given(node: Any) -> Any:
@@ -139,6 +142,13 @@ def _names(root: str) -> list[str]:
         files = sorted((conf_dir() / group).glob("*.yaml"))
         nodes += [(group, _file(f"{group}/{path.stem}")) for path in files]
     inner = [f"{name}.{key}" for name, node in nodes for key in node if key != "defaults"]
+    inner += [
+        f"{name}.{key}.{deep}"
+        for name, node in nodes
+        for key, below in node.items()
+        if isinstance(below, dict)
+        for deep in below
+    ]
     return list(dict.fromkeys([*fields, *(key for key in groups if " " not in key), *inner]))
 
 
