@@ -72,6 +72,19 @@ def test_a_clean_table_has_no_findings() -> None:
     assert look(table, content=list(range(6)), near=near()) == []
 
 
+def test_a_holdout_is_looked_at_too() -> None:
+    table = make("aab", "rvt").replace({"split": {"val": "holdout"}})
+    findings = look(table, content=[0, 0, 1])
+    assert pairs(findings, PATIENT) == [(1, "holdout", 0, "train")]
+    assert pairs(findings, IDENTICAL) == [(1, "holdout", 0, "train")]
+
+
+def test_an_unknown_label_contradicts_none() -> None:
+    table = make("ab", "rr").assign(**{"label:x": [1, 1], "label:y": [-1, 0]})
+    findings = audit(table, "multilabel", ["label:x", "label:y"], ("x", "y"), content=[0, 0])
+    assert of(findings, RELABELLED) == []
+
+
 def test_patients_in_two_splits() -> None:
     table = make("aabcbacd", "rrrrvvtt")
     found = of(look(table), PATIENT)
