@@ -304,6 +304,12 @@ def test_interval_of_a_calibrated_forecast_lies_high() -> None:
     assert ece["high"] - ece["value"] > 2 * abs(ece["value"] - ece["low"])
 
 
+def test_of_equally_probable_classes_the_first_is_the_decision() -> None:
+    probs = np.array([[0.4, 0.4, 0.2], [0.5, 0.25, 0.25]])
+    found = figures(probs, np.array([0, 0]), "multiclass")
+    assert found["ece"]["value"] == pytest.approx((0.6 + 0.5) / 2)
+
+
 @pytest.mark.parametrize("task", ["multiclass", "ordinal"])
 def test_figures_of_several_classes(task: Any) -> None:
     probs, labels = classes()

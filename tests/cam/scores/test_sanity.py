@@ -201,6 +201,11 @@ def test_guided_backpropagation_fails_and_gradcam_passes(
     assert means["guided_backprop"] > LIMIT
 
 
+def test_at_the_deciding_step_the_head_and_the_last_stage_are_random() -> None:
+    parts = [name for name, _ in randomised(toy())]
+    assert parts[: DECIDING_STEP + 1] == ["head", "third"]
+
+
 def test_bad_input() -> None:
     with pytest.raises(UserError, match="order=upwards: choose one of cascading, independent"):
         next(randomised(toy(), "upwards"))
