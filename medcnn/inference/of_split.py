@@ -76,13 +76,7 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = _free_run(cfg, paths)
     for_spreadsheets(cfg.spreadsheet)
-    data, notes = open_tested(members, paths, cfg, trust, problems=run.problems)
-    if cfg.calibration == "isotonic":
-        notes = [*notes, *isotonic_lines([member.choices for member in members])]
-    for line in notes:
-        note(line)
-    check_fits(classifier, data.samples)
-    data.samples.rows(cfg.split)
+    data, notes = _opened(cfg, run, paths, members, trust)
     fresh = (
         len(members) > 1 and not choices and of_training(cfg)
     )  # its threshold is still to choose
@@ -104,6 +98,20 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
         run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
     return metrics
+
+
+def _opened(
+    cfg: Evaluate, run: RunDir, paths: list[Path], members: list[Classifier], trust: list[str]
+) -> tuple[DataSet, list[str]]:
+    """Return the data, which fit the classifiers, and what a reader of the figures has to know."""
+    data, notes = open_tested(members, paths, cfg, trust, problems=run.problems)
+    if cfg.calibration == "isotonic":
+        notes = [*notes, *isotonic_lines([member.choices for member in members])]
+    for line in notes:
+        note(line)
+    check_fits(members[0], data.samples)
+    data.samples.rows(cfg.split)  # raises where there is none
+    return data, notes
 
 
 def _free_run(cfg: Evaluate, checkpoints: Sequence[Path]) -> RunDir:
