@@ -328,3 +328,15 @@ Cache({str(tmp_path)!r}, "chain")"""
     assert said.startswith(
         "medcnn.errors.UserError: run directories and prepared images need file locks"
     )
+
+
+def test_slices_stay_as_they_are_when_a_later_job_adds_more(tmp_path: Path) -> None:
+    with Cache(tmp_path, {}) as cache, cache.filling():
+        cache.add("volume", np.arange(3, dtype=np.uint8)[:, None, None, None] + image(7, 3), {})
+    with Cache(tmp_path, {}) as cache, cache.filling():
+        cache.add("picture", image(99), {})
+    with Cache(tmp_path, {}) as cache:
+        volume = cache.entry("volume")
+        assert volume is not None
+        slots = slice(volume.slot, volume.slot + volume.count)
+        assert cache.pack(volume.kind)[slots, 0, 0, 0].tolist() == [7, 8, 9]
