@@ -1,4 +1,4 @@
-"""Lightning's Trainer as medcnn sets it up, and the hardware that it runs on."""
+"""Lightning's Trainer as medcnn sets it up: callbacks, loggers, profiler."""
 
 from collections.abc import Iterable
 from typing import Any
