@@ -8,12 +8,29 @@ from typing import Any
 
 import pandas as pd
 
+from medcnn.classifier.checkpoint import read_checkpoint
 from medcnn.classifier.classifier import Card
+from medcnn.classifier.ensemble import load_members, write_ensemble
+from medcnn.data.batches import DataModule
 from medcnn.data.samples import HOLDOUT
+from medcnn.evaluation.columns import TEXT
+from medcnn.evaluation.few_images import one_class_lines
+from medcnn.evaluation.of_tables import analysis_of, flat, predictions_of
+from medcnn.evaluation.operating_point import parse_rule
+from medcnn.evaluation.pooled import auroc_within_folds
+from medcnn.inference import out_of_fold
+from medcnn.inference.of_split import stand_for_all, write_tested
+from medcnn.inference.results import headline
+from medcnn.inference.seen import open_tested
+from medcnn.inference.tta import bare_trainer, collect
 from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json, write_text
+from medcnn.jobs.hardware import set_threads
 from medcnn.jobs.notes import once
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import OfficialTest, Train
+from medcnn.report import write_model_card, write_run_page
+from medcnn.training.one_run import train_in
+from medcnn.training.run import recorded
 
 
 def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
@@ -34,10 +51,6 @@ def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
     Returns:
         Mean over the folds of the highest validation figure.
     """
-    from medcnn.evaluation.operating_point import parse_rule
-    from medcnn.inference.results import headline
-    from medcnn.report import write_model_card, write_run_page
-
     parse_rule(cfg.evaluation.operating_point)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
     with once():  # what is said of the data holds for all folds
@@ -61,14 +74,6 @@ def _finish_ensemble(
     Returns:
         The figures of that test, which lies in ``ensemble/``; empty without such images.
     """
-    from medcnn.classifier.ensemble import load_members, write_ensemble
-    from medcnn.data.batches import DataModule
-    from medcnn.inference import out_of_fold
-    from medcnn.inference.of_split import stand_for_all, write_tested
-    from medcnn.inference.seen import open_tested
-    from medcnn.inference.tta import bare_trainer, collect
-    from medcnn.jobs.hardware import set_threads
-
     start = time.perf_counter()
     write_ensemble(run.path, checkpoints)
     paths, members, _ = load_members(run.path, [], trust)
@@ -93,8 +98,6 @@ def _finish_ensemble(
 
 
 def _train_fold(cfg: Train, part: RunDir, fold: int, trust: list[str]) -> float:
-    from medcnn.training.one_run import train_in
-    from medcnn.training.run import recorded
 
     if not part.finished:
         own = cfg.model_copy(deep=True, update={"fold": fold, "resume": None})
@@ -119,11 +122,6 @@ def _pool_predictions(
     cfg: Train, run: RunDir, parts: list[RunDir], official: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the pooled predictions, their figures, and the folds side by side."""
-    from medcnn.classifier.checkpoint import read_checkpoint
-    from medcnn.evaluation.few_images import one_class_lines
-    from medcnn.evaluation.of_tables import analysis_of, flat
-    from medcnn.inference.results import headline
-
     card = read_checkpoint(parts[0].weights)["medcnn"]
     by_fold = [{"fold": fold, **_tested(part)} for fold, part in enumerate(parts)]
     pooled_levels = {}
@@ -163,8 +161,6 @@ def _pool_predictions(
 
 def _pooled(parts: list[RunDir], name: str) -> pd.DataFrame:
     """Return the rows that each fold tested of a table of predictions, with the column ``fold``."""
-    from medcnn.evaluation.columns import TEXT
-
     tables = [read_csv(part / name, TEXT).assign(fold=fold) for fold, part in enumerate(parts)]
     pooled = pd.concat([table[table["split"] == "test"] for table in tables])
     return pooled.sort_values("row" if "row" in pooled else "study", kind="stable")
@@ -174,9 +170,6 @@ def _both_areas(
     content: dict[str, Any], pooled: dict[str, pd.DataFrame], card: Card, resamples: int
 ) -> list[str]:
     """Add the AUROC by ranks within folds to the figures; return a sentence about both."""
-    from medcnn.evaluation.of_tables import predictions_of
-    from medcnn.evaluation.pooled import auroc_within_folds
-
     if card["task"] == "regression":
         return []
     for name, table in pooled.items():

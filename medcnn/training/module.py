@@ -17,6 +17,7 @@ from medcnn.inference.logits import Collector
 from medcnn.objective import known
 from medcnn.training.freezing import SCRATCH, FeatureCache, Freezing, parameter_groups
 
+MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
 OF_CLASSIFIER = "classifier."  # begins the names of its weights here, but in no checkpoint
 
 
@@ -139,7 +140,7 @@ class TrainingModule(Collector):
         self.log("val/loss", loss, rank_zero_only=False)
         few = too_rare_to_rank(epoch["label"], objective.task, self.classifier.class_names)
         chosen_by = evaluation.score(figures, monitor, float(loss), few)
-        self.log("val/score", chosen_by, rank_zero_only=False)
+        self.log(MONITOR, chosen_by, rank_zero_only=False)
 
     def _figures(self, epoch: dict[str, Tensor]) -> dict[str, Any]:
         """Figures of an epoch's rows, logits and labels; decisions are at 0.5."""
@@ -162,7 +163,7 @@ class TrainingModule(Collector):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = self.make_scheduler(optimizer, steps)
         if schedule is not None and schedule.get("monitor", "") is None:
-            schedule["monitor"] = "val/score"
+            schedule["monitor"] = MONITOR
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
 
     @property

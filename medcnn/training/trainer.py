@@ -23,8 +23,7 @@ from medcnn.training.callbacks import (
     OwnSignals,
     ProgressBar,
 )
-
-MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
+from medcnn.training.module import MONITOR
 
 
 def make_trainer(cfg: Train, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
