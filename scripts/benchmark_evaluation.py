@@ -23,10 +23,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from benchmark_nets import measure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.resampling import draw
 
 MANY, FEW, RESAMPLES, LOOPS = 1_000_000, 10_000, 10_000, 50
@@ -66,20 +68,21 @@ def bootstrap(rounds: int) -> Iterator[dict[str, Any]]:
     generator = np.random.default_rng(0)
     labels = generator.integers(100, size=FEW)
     probs = generator.dirichlet(np.ones(100), FEW)
-    many: partial[Any] = partial(
-        draw, probs, labels, probs.argmax(1), np.arange(FEW),
-        task="multiclass", class_names=[str(k) for k in range(100)], positive=None,
-    )  # fmt: skip
-    yield {"what": "10,000 predictions, 2,000 resamples, 100 classes", **cost(many, rounds)}
+    names, table = tuple(str(k) for k in range(100)), pd.DataFrame(index=range(FEW))
+    many = Predictions(
+        probs, labels, probs.argmax(1), np.arange(FEW), "multiclass", names, None, table
+    )
+    what = "10,000 predictions, 2,000 resamples, 100 classes"
+    yield {"what": what, **cost(partial(draw, many), rounds)}
 
 
 def resampled(groups: NDArray[np.int64]) -> None:
     """All figures of a binary task."""
     scores, truth = predictions(FEW)
-    draw(
-        np.stack([1 - scores, scores], axis=1), truth.astype(int), (scores > 0.5).astype(int),
-        groups, task="binary", class_names=["no", "yes"], positive=1, resamples=RESAMPLES,
-    )  # fmt: skip
+    probs, called = np.stack([1 - scores, scores], axis=1), (scores > 0.5).astype(int)
+    table = pd.DataFrame(index=range(FEW))
+    made = Predictions(probs, truth.astype(int), called, groups, "binary", ("no", "yes"), 1, table)
+    draw(made, resamples=RESAMPLES)
 
 
 def scikit_learn(rounds: int) -> Iterator[dict[str, Any]]:

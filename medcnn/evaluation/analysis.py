@@ -83,10 +83,8 @@ def analyse(
 def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any]:
     """Return figures, curves, calibration, subgroups and errors of one level.
 
-    Args:
-        predictions: Without a known label, there are undefined figures alone. Decisions are those
-            of the operating point (`Predictions.at`), whatever is counted.
-        settings: See `Settings`.
+    Decisions are those of the operating point (`Predictions.at`), whatever is counted. Without a
+    known label there are undefined figures alone.
     """
     known = predictions.where(predictions.known).at(settings.operating_point)
     if not len(known):
@@ -105,19 +103,10 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
     if known.task == "regression":
         return level | {"scatter": _scatter(known)}
     level["figures"] = figures | calibration_figures(
-        known.probs, known.labels,
-        task=known.task, class_names=known.class_names, positive=known.single,
-        groups=known.patients if known.clustered else None,
-        resamples=settings.resamples, seed=settings.seed,
-    )  # fmt: skip
+        known, resamples=settings.resamples, seed=settings.seed
+    )
     return level | {
-        "clinic": at_operating_point(
-            known,
-            settings.operating_point,
-            prevalence=settings.prevalence,
-            resamples=settings.resamples,
-            seed=settings.seed,
-        ),
+        "clinic": at_operating_point(known, settings.operating_point, figures, settings.prevalence),
         "confusion": _confusion(known),
         **curves_by_class(known, settings.seed),
         "selective": _selective(known),
@@ -131,7 +120,7 @@ def _with_patients(
     """Return the levels with that of patients, or the reason why there is none."""
     finest = next(iter(levels.values()))
     known = finest.where(finest.known)
-    if not known.clustered or "patient" not in finest.table:
+    if not known.clustered or "patient" not in known.table:
         return levels, []
     try:
         return levels | {"patient": known.by_patient(how)}, []
@@ -230,13 +219,11 @@ def _selective(known: Predictions) -> dict[str, Any] | None:
     """Return the share of errors among the surest, by the number that is taken.
 
     The confidence of a decision is the probability of the class that is decided for, taken as log
-    odds (`ranking_scores`), whatever threshold decided: of calibrated probabilities the chance that
-    the decision is right. Where the most probable class is decided for, that is the softmax
-    response of Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks",
-    NeurIPS 2017. Several labels an image are no one decision; they have no such curve. ``aurc``,
-    the mean risk over the coverages 1/N … 1, is low if the errors are the least confident decisions
-    (Y. Geifman, G. Uziel, R. El-Yaniv, "Bias-reduced uncertainty estimation for deep neural
-    classifiers", 2018).
+    odds (`ranking_scores`): where that is the most probable class, the softmax response of
+    Y. Geifman, R. El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017.
+    Several labels an image are no one decision; they have no such curve. ``aurc``, the mean risk
+    over the coverages 1/N … 1, is low if the errors are the least confident decisions (Y. Geifman,
+    G. Uziel, R. El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", 2018).
     """
     if known.task == "multilabel":
         return None

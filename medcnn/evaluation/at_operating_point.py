@@ -1,16 +1,11 @@
 """Figures for the clinic, at the thresholds that were chosen on the validation split."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from medcnn.evaluation.clinic import clinic
 from medcnn.evaluation.figures import Figure
-from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
-from medcnn.objective import UNKNOWN
 
 OVERALL = ("sensitivity", "specificity", "accuracy", "balanced_accuracy", "f1", "mcc")
 
@@ -18,20 +13,17 @@ OVERALL = ("sensitivity", "specificity", "accuracy", "balanced_accuracy", "f1", 
 def at_operating_point(
     known: Predictions,
     point: Mapping[str, Any] | None,
-    *,
+    figures: Mapping[str, Figure],
     prevalence: float | None = None,
-    resamples: int = 2_000,
-    seed: int = 0,
 ) -> dict[str, Any] | None:
     """Return figures at the operating point of two classes, or at those of several labels.
 
     Args:
         known: Samples with a known label and the decisions of the point (`Predictions.at`).
         point: See `medcnn.evaluation.operating_point.thresholds_of`.
+        figures: Of the same (`figures_with_intervals`), for those that only a bootstrap gives an
+            interval: F1 and MCC of two classes, and the means over labels.
         prevalence: See `clinic`; of two classes only.
-        resamples: Of the bootstrap over patients, which makes the intervals of the figures without
-            a closed form: F1 and MCC of two classes, and the means over labels.
-        seed: Of the bootstrap.
 
     Returns:
         ``threshold`` (None where pooled folds had each its own, and ``thresholds`` a list of them)
@@ -42,36 +34,33 @@ def at_operating_point(
     if point is None:
         return None
     if "labels" in point and known.labels.ndim == 2:
-        return _of_labels(known, point["labels"], resamples, seed)
+        overall = {key: figures[key] for key in OVERALL}
+        return {"figures": overall, "labels": _by_label(known, point["labels"])}
     if "labels" in point or known.single is None:
         return None
-    figures = _clinic(known, known.single, prevalence)
-    overall = _overall(known, resamples, seed)
-    figures |= {key: overall[key] for key in ("f1", "mcc")}  # which have no closed form
-    return {**applied(known, "threshold", point), "figures": figures}
+    found = _clinic(known, known.single, prevalence)
+    found |= {key: figures[key] for key in ("f1", "mcc")}  # which have no closed form
+    return {**_applied(known, "threshold", point), "figures": found}
 
 
-def _of_labels(
-    known: Predictions, points: Mapping[str, Any], resamples: int, seed: int
-) -> dict[str, Any]:
-    """Return the means over labels, and the figures of each that is known and has a threshold."""
+def _by_label(known: Predictions, points: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the figures of each label that is known and has a threshold."""
     found = {}
     for k, name in enumerate(known.class_names):
         point = points.get(name)
-        if point is not None and (known.labels[:, k] != UNKNOWN).any():
-            thresholds = applied(known, f"threshold:{name}", point)
+        if point is not None and len(known.versus_rest(k).truth):
+            thresholds = _applied(known, f"threshold:{name}", point)
             found[name] = {**thresholds, "figures": _clinic(known, k)}
-    return {"figures": _overall(known, resamples, seed), "labels": found}
+    return found
 
 
 def _clinic(known: Predictions, k: int, prevalence: float | None = None) -> dict[str, Figure]:
     """Return `clinic` of the calls for class k."""
-    _, _, truth, called, patients = known.versus_rest(k)
-    groups = patients if known.clustered else None
+    _, _, truth, called, groups = known.versus_rest(k)
     return clinic(called, truth, groups, prevalence=prevalence)
 
 
-def applied(known: Predictions, column: str, point: Mapping[str, Any]) -> dict[str, Any]:
+def _applied(known: Predictions, column: str, point: Mapping[str, Any]) -> dict[str, Any]:
     """Return the threshold of the decisions: the point's, or each fold's own."""
     table = known.table
     if column not in table:
@@ -79,10 +68,3 @@ def applied(known: Predictions, column: str, point: Mapping[str, Any]) -> dict[s
     by_fold = table.sort_values("fold", kind="stable") if "fold" in table else table
     found = by_fold[column].fillna(0.5).astype(float).drop_duplicates().tolist()
     return {"threshold": None, "thresholds": found} if len(found) > 1 else {"threshold": found[0]}
-
-
-def _overall(known: Predictions, resamples: int, seed: int) -> dict[str, Figure]:
-    """Return figures of decisions alone, with drawn bounds; equal scores are ranked fastest."""
-    judged = replace(known, probs=np.full(known.probs.shape, 0.5))
-    figures = figures_with_intervals(judged, resamples=resamples, seed=seed, by_class=False)
-    return {key: figures[key] for key in OVERALL}

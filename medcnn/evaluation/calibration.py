@@ -21,41 +21,28 @@ _Z = NormalDist().inv_cdf(0.975)
 
 
 class Reliability(NamedTuple):
-    """A reliability diagram: arrays of one number for each bin that isn't empty, low scores first.
+    """A reliability diagram: one number for each bin that isn't empty, low scores first."""
 
-    Args:
-        score: Mean score.
-        share: Share of positive samples, which is the score if that is calibrated.
-        low: Lower bound of the share, at 95 %.
-        high: Upper bound.
-        size: Samples.
-    """
-
-    score: Floats
-    share: Floats
-    low: Floats
+    score: Floats  # mean
+    share: Floats  # of positive samples, which is the score if that is calibrated
+    low: Floats  # bound of the share, at 95 %
     high: Floats
-    size: NDArray[np.int64]
+    size: NDArray[np.int64]  # samples
 
 
 class BrierParts(NamedTuple):
     """The parts of a Brier score.
 
     It is reliability − resolution + uncertainty + within_variance − within_covariance.
-
-    Args:
-        reliability: Mean squared distance of the bins' shares from their mean scores; 0 is best.
-        resolution: Variance of the bins' shares; high is good.
-        uncertainty: Variance of the truth, whatever the forecast.
-        within_variance: Variance of the scores within the bins.
-        within_covariance: Twice the covariance of scores and truth within the bins.
     """
 
-    reliability: float
-    resolution: float
-    uncertainty: float
-    within_variance: float
-    within_covariance: float
+    reliability: (
+        float  # mean squared distance of the bins' shares from their mean scores; 0 is best
+    )
+    resolution: float  # variance of the bins' shares; high is good
+    uncertainty: float  # variance of the truth, whatever the forecast
+    within_variance: float  # of the scores within the bins
+    within_covariance: float  # twice that of scores and truth within the bins
 
 
 def reliability(

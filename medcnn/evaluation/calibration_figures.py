@@ -1,34 +1,27 @@
 """Figures of calibration of the probabilities of any task, with intervals."""
 
 import math
-from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from medcnn.errors import check_whole_number
 from medcnn.evaluation.calibration import bin_numbers, calibration_line
 from medcnn.evaluation.figures import Figure, figure_of
 from medcnn.evaluation.figures_with_intervals import MANY
 from medcnn.evaluation.intervals import NUMBERS_AT_ONCE, Interval, draws, group_numbers
+from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.evaluation.recalibration import check_range
-from medcnn.objective import UNKNOWN, Task
+from medcnn.objective import UNKNOWN
 
 BINS = 15
 
 
 def calibration_figures(
-    probs: ArrayLike,
-    labels: ArrayLike,
-    *,
-    task: Task,
-    class_names: Sequence[str],
-    positive: int | None,
-    groups: ArrayLike | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+    predictions: Predictions, *, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Figure]:
     """Return every figure of calibration of a set of predictions.
 
@@ -58,34 +51,34 @@ def calibration_figures(
     high, and the lower one can lie above the ECE. Bins of equal mass keep the edges of all the
     samples.
 
-    Args: As in `evaluate`, without a positive class the last of two is sought; groups as in
-    `reliability`, and resamples and seed of the bootstrap.
+    Args:
+        predictions: Without a positive class the last of two is sought.
+        resamples: Of the bootstrap, at least 1.
+        seed: Of the bootstrap.
 
     Returns:
         Figures by name, empty for a regression. ``n`` counts samples of which a label is known.
 
     Raises:
-        UserError: Probabilities outside 0 … 1, groups that don't fit, or no resamples.
+        UserError: Probabilities outside 0 … 1, or no resamples.
     """
-    if task == "regression":
+    if predictions.task == "regression":
         return {}
-    given, classes = check_range(np.asarray(probs)), np.asarray(labels)
     check_whole_number("calibration: resamples", resamples, least=1)
-    there = (classes != UNKNOWN).reshape(len(given), -1).any(1)
-    members = None if groups is None else group_numbers(groups, len(given))[there]
-    given, classes = given[there], classes[there]
-    figures = partial(_figures, groups=members, resamples=resamples, seed=seed)
-    if task == "multilabel":
-        return figures(given, classes == 1, classes != UNKNOWN)
-    truth = classes[:, None] == np.arange(len(class_names))
-    if len(class_names) == 2:
-        column = [1 if positive is None else positive]
-        return figures(given[:, column], truth[:, column])
-    right = given.argmax(1) == classes  # of equally probable ones the first counts
-    top = figures(given.max(1)[:, None], right[:, None])
-    if len(class_names) > MANY:
+    known = predictions.where(predictions.known)
+    probs, labels, size = check_range(known.probs), known.labels, len(known.class_names)
+    figures = partial(_figures, groups=known.groups, resamples=resamples, seed=seed)
+    if known.task == "multilabel":
+        return figures(probs, labels == 1, labels != UNKNOWN)
+    truth = labels[:, None] == np.arange(size)
+    if size == 2:
+        column = [1 if known.positive is None else known.positive]
+        return figures(probs[:, column], truth[:, column])
+    right = probs.argmax(1) == labels  # of equally probable ones the first counts
+    top = figures(probs.max(1)[:, None], right[:, None])
+    if size > MANY:
         return top
-    classwise = figures(given, truth)
+    classwise = figures(probs, truth)
     return top | {f"{key}_classwise": figure for key, figure in classwise.items()}
 
 
@@ -94,7 +87,7 @@ def _figures(
     truth: Bools,
     known: Bools | None = None,
     *,
-    groups: NDArray[np.int64] | None,
+    groups: NDArray[Any] | None,
     resamples: int,
     seed: int,
 ) -> dict[str, Figure]:

@@ -28,12 +28,11 @@ def curves_by_class(known: Predictions, seed: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {"curves": {}, "reliability": {}, "decision_curve": {}}
     for k in list(chosen)[:CURVES_AT_MOST]:
         name = known.class_names[k]
-        probs, scores, truth, _, patients = known.versus_rest(k)
+        probs, scores, truth, _, groups = known.versus_rest(k)
         if truth.all() or not truth.any():
             continue
-        groups = patients if known.clustered else None
-        fpr, sensitivity, _ = roc_points(scores, truth)
-        recall, precision, _ = pr_points(scores, truth)
+        fpr, sensitivity = roc_points(scores, truth)
+        recall, precision = pr_points(scores, truth)
         band = roc_band(scores, truth, groups, seed=seed)
         found["curves"][name] = {
             "roc": {"fpr": fpr, "sensitivity": sensitivity},
@@ -63,7 +62,7 @@ def _fold_curves(known: Predictions, k: int) -> list[dict[str, Any]]:
     for fold in sorted(table["fold"].unique().tolist()):
         _, scores, truth, called, _ = known.where((table["fold"] == fold).to_numpy()).versus_rest(k)
         if truth.any() and not truth.all():
-            fpr, sensitivity, _ = roc_points(scores, truth)
+            fpr, sensitivity = roc_points(scores, truth)
             point = {"fpr": called[~truth].mean(), "sensitivity": called[truth].mean()}
             curves.append({"fold": fold, "fpr": fpr, "sensitivity": sensitivity, "point": point})
     return curves

@@ -7,11 +7,11 @@ from scipy.special import expit, logit
 from medcnn.errors import UserError
 from medcnn.evaluation.confusion import Counts, f1, mcc
 from medcnn.evaluation.figures import Figure, figure_of
-from medcnn.evaluation.intervals import Interval, group_numbers
+from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.proportions import (
     effective_sizes,
     mean_interval,
-    proportion_interval,
+    proportion_intervals,
     ratio_interval,
 )
 from medcnn.evaluation.ranking import Bools
@@ -23,7 +23,6 @@ def clinic(
     groups: ArrayLike | None = None,
     *,
     prevalence: float | None = None,
-    level: float = 0.95,
 ) -> dict[str, Figure]:
     """Return what a reader of the decisions wants to know, with intervals.
 
@@ -48,7 +47,6 @@ def clinic(
         truth: (N,) bool, True for positive.
         groups: (N,) the patient of each sample, of any sortable type; None for independent ones.
         prevalence: Of another population, between 0 and 1, for ppv and npv; None for the data's.
-        level: Confidence level, between 0 and 1.
 
     Returns:
         Figures by name; ``n`` is what a figure rests on: the positive samples for the sensitivity,
@@ -56,7 +54,7 @@ def clinic(
         lr_positive still has its lower bound. A stated prevalence is a value without bounds.
 
     Raises:
-        UserError: Groups that don't fit, or a prevalence or level out of range.
+        UserError: Groups that don't fit, or a prevalence out of range.
     """
     if prevalence is not None and not 0 < prevalence < 1:
         raise UserError(f"prevalence={prevalence} must lie between 0 and 1")
@@ -69,16 +67,12 @@ def clinic(
         "accuracy": (right, everyone),
         "prevalence": (truth, everyone),
     }
-    members = None if groups is None else group_numbers(groups, len(truth))
-    intervals, sizes = {}, {}
-    for key, (hits, among) in cases.items():
-        own = None if members is None else members[among]
-        intervals[key] = proportion_interval(hits[among], own, level)
-        if key in ("sensitivity", "specificity"):
-            sizes[key] = float(effective_sizes(hits[among, None], own, level)[0])
+    table = np.stack([np.where(among, hits, np.nan) for hits, among in cases.values()], axis=1)
+    found = zip(*proportion_intervals(table, groups), strict=True)
+    intervals = {key: Interval(*map(float, one)) for key, one in zip(cases, found, strict=True)}
     counts = {key: int(among.sum()) for key, (_, among) in cases.items()}
-    intervals |= _likelihood_ratios(intervals, sizes, level)
     rates = intervals["sensitivity"], intervals["specificity"]
+    intervals |= _likelihood_ratios(*rates, *effective_sizes(table[:, :2], groups).tolist())
     intervals["balanced_accuracy"] = mean_interval(*rates)
     kinds = (truth[right], truth, called)
     decided = Counts(*(np.bincount(kind, minlength=2).astype(float) for kind in kinds))
@@ -90,14 +84,13 @@ def clinic(
 
 
 def _likelihood_ratios(
-    rates: dict[str, Interval], sizes: dict[str, float], level: float
+    sensitivity: Interval, specificity: Interval, n: float, m: float
 ) -> dict[str, Interval]:
-    """Return likelihood ratios, of rates and the numbers of images that these rest on."""
-    se, sp = rates["sensitivity"].value, rates["specificity"].value
-    n, m = sizes["sensitivity"], sizes["specificity"]
+    """Return likelihood ratios, of rates and the numbers of images n and m that these rest on."""
+    se, sp = sensitivity.value, specificity.value
     return {
-        "lr_positive": ratio_interval(se, n, 1 - sp, m, level),
-        "lr_negative": ratio_interval(1 - se, n, sp, m, level),
+        "lr_positive": ratio_interval(se, n, 1 - sp, m),
+        "lr_negative": ratio_interval(1 - se, n, sp, m),
     }
 
 

@@ -13,19 +13,12 @@ from medcnn.evaluation.intervals import check_level, wilson_bounds
 
 
 class Comparison(NamedTuple):
-    """A figure of the first model less that of the second.
-
-    Attributes:
-        difference: First less second.
-        low: Lower bound of the difference; NaN where there is no interval.
-        high: Upper bound.
-        p: Two-sided p-value of no difference, in [0, 1]; NaN where there is no test.
-    """
+    """A figure of the first model less that of the second; NaN for what is undefined."""
 
     difference: float
     low: float = math.nan
     high: float = math.nan
-    p: float = math.nan
+    p: float = math.nan  # two-sided, of no difference
 
 
 def compare_auroc(
@@ -95,7 +88,7 @@ def mcnemar(right_first: ArrayLike, right_second: ArrayLike, level: float = 0.95
 
     Args:
         right_first: (N,) bool, True where the first model was right.
-        right_second: (N,) bool, the same of the second.
+        right_second: The same of the second.
         level: Confidence level, between 0 and 1.
 
     Returns:
@@ -159,11 +152,11 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 def _mid_p(only_first: int, only_second: int) -> float:
     """Return McNemar's mid-p of the samples that one model alone has right."""
-    fewer, apart = min(only_first, only_second), only_first + only_second
     if only_first == only_second:
         return 1.0
-    below = float(special.bdtr(fewer - 1, apart, 0.5)) if fewer else 0.0
-    return below + float(special.bdtr(fewer, apart, 0.5))
+    fewer, apart = min(only_first, only_second), only_first + only_second
+    below = special.bdtr(fewer - 1, apart, 0.5) if fewer else 0.0
+    return float(below + special.bdtr(fewer, apart, 0.5))
 
 
 def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:

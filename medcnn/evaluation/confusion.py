@@ -14,22 +14,11 @@ Float64s = NDArray[np.float64]
 
 
 class Counts(NamedTuple):
-    """Numbers of samples of each of K classes, (…, K) each.
+    """Numbers of samples of each of K classes, (…, K) each."""
 
-    Args:
-        hits: Of the class, and called it.
-        true: Of the class.
-        called: Called it.
-    """
-
-    hits: Float64s
-    true: Float64s
-    called: Float64s
-
-    @property
-    def size(self) -> Float64s:
-        """All samples, (…, 1)."""
-        return self.true.sum(-1, keepdims=True)
+    hits: Float64s  # of the class, and called it
+    true: Float64s  # of the class
+    called: Float64s  # called it
 
 
 def accuracy(counts: Counts) -> Float64s:
@@ -57,7 +46,7 @@ def specificity(counts: Counts) -> Float64s:
 
     NaN where there is no sample of another class.
     """
-    others = counts.size - counts.true
+    others = counts.true.sum(-1, keepdims=True) - counts.true
     return _ratio(others - counts.called + counts.hits, others)
 
 

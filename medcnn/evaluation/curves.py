@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 
 from medcnn.errors import UserError
 from medcnn.evaluation.intervals import NUMBERS_AT_ONCE, draws, group_numbers
-from medcnn.evaluation.operating_point import checked, corner_counts, shares
+from medcnn.evaluation.operating_point import checked, corner_counts
 from medcnn.evaluation.ranking import Bools, Floats
 
 MOST_POINTS = 500
@@ -17,7 +17,7 @@ MOST_POINTS = 500
 _MOST_STEPS = 4_000  # of the curves of a band
 
 
-def roc_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats, Floats]:
+def roc_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]:
     """Return the corners of the ROC curve, at most `MOST_POINTS` of them.
 
     Args:
@@ -25,37 +25,37 @@ def roc_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats, Flo
         truth: (N,) True for positive.
 
     Returns:
-        False positive rates, sensitivities (both rise from 0 to 1; NaN without a sample of that
-        class) and the thresholds, which fall from infinity.
+        False positive rates and sensitivities; both rise from 0 to 1, NaN without a sample of that
+        class.
 
     Raises:
         UserError: No samples, or shapes that differ.
     """
-    distinct, hits, alarms = corner_counts(*checked(scores, truth))
+    _, hits, alarms = corner_counts(*checked(scores, truth))
     right, up = np.diff(alarms), np.diff(hits)
     corner = np.ones(len(hits), bool)
     corner[1:-1] = right[1:] * up[:-1] != right[:-1] * up[1:]
-    distinct, hits, alarms = distinct[corner], hits[corner], alarms[corner]
+    hits, alarms = hits[corner], alarms[corner]
     kept = _thin(alarms / max(alarms[-1], 1), hits / max(hits[-1], 1))
-    return shares(alarms)[kept], shares(hits)[kept], distinct[kept]
+    return _shares(alarms)[kept], _shares(hits)[kept]
 
 
-def pr_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats, Floats]:
+def pr_points(scores: ArrayLike, truth: ArrayLike) -> tuple[Floats, Floats]:
     """Return the corners of the precision–recall curve, at most `MOST_POINTS` of them.
 
     Args and errors: As in `roc_points`.
 
     Returns:
-        Recalls (they rise from 0 to 1; NaN without a positive sample), precisions (the first, of no
-        calls, is set to 1) and the thresholds, which fall from infinity.
+        Recalls (they rise from 0 to 1; NaN without a positive sample) and precisions (the first, of
+        no calls, is set to 1).
     """
-    distinct, hits, alarms = corner_counts(*checked(scores, truth))
+    _, hits, alarms = corner_counts(*checked(scores, truth))
     corner = np.ones(len(hits), bool)
     corner[1:-1] = (hits[1:-1] != hits[:-2]) | (hits[1:-1] != hits[2:])
-    distinct, hits, alarms = distinct[corner], hits[corner], alarms[corner]
+    hits, alarms = hits[corner], alarms[corner]
     precision = np.append(1.0, hits[1:] / (hits[1:] + alarms[1:]))
     kept = _thin(hits / max(hits[-1], 1), precision)
-    return shares(hits)[kept], precision[kept], distinct[kept]
+    return _shares(hits)[kept], precision[kept]
 
 
 def roc_band(
@@ -71,19 +71,11 @@ def roc_band(
     confidence intervals", Statistics in Medicine 2000). Samples without one of the classes are left
     out.
 
-    Args:
-        scores: (N,) finite, high for positive.
-        truth: (N,) True for positive.
-        groups: (N,) the patient of each sample; None for independent ones.
-        resamples: Number of bootstrap samples.
-        seed: Of the random draws.
+    Args and errors: As in `roc_points`; groups (N,), the patients, None for independent samples.
 
     Returns:
         False positive rates 0, 0.01 … 1 and lower and upper bounds of the sensitivity there, (101,)
         each; NaN where fewer than two patients have positive samples or fewer than two negative.
-
-    Raises:
-        UserError: No samples, or shapes that differ.
     """
     scores, truth = checked(scores, truth)
     members = group_numbers(groups, len(truth))
@@ -122,12 +114,9 @@ def net_benefit(scores: ArrayLike, truth: ArrayLike, thresholds: ArrayLike) -> N
     analysis: a novel method for evaluating prediction models", Medical Decision Making 2006).
 
     Args:
-        scores: (N,) probabilities of the positive class, which must be calibrated.
+        scores: (N,) calibrated probabilities of the positive class.
         truth: (N,) True for positive.
         thresholds: (K,) t, from 0 to below 1.
-
-    Returns:
-        The three curves, at most the prevalence.
 
     Raises:
         UserError: No samples, shapes that differ, or a threshold out of range.
@@ -143,6 +132,11 @@ def net_benefit(scores: ArrayLike, truth: ArrayLike, thresholds: ArrayLike) -> N
     share = truth.mean()
     model = (hits - alarms * odds) / len(truth)
     return NetBenefit(model, share - (1 - share) * odds, np.zeros_like(odds))
+
+
+def _shares(counts: NDArray[np.int64]) -> Floats:
+    """Return the shares of the last and highest count, NaN if that is 0."""
+    return counts / counts[-1] if counts[-1] else np.full(len(counts), np.nan)
 
 
 def _thin(x: Floats, y: Floats) -> NDArray[np.int64]:

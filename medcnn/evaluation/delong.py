@@ -13,21 +13,13 @@ _WORST_CASE = 2.0  # patients' worth of belief in the greatest possible variance
 
 
 class Contributions(NamedTuple):
-    """Contributions of each of G groups to the areas of M models.
+    """Contributions of each of G groups to the areas of M models."""
 
-    Args:
-        areas: (M,) AUROC in [0, 1]; NaN without a positive or without a negative sample.
-        positive: (M, G) by how much the group's positive samples move the area from its value.
-        negative: (M, G) the same of its negative samples.
-        positives: (G,) positive samples of each group.
-        negatives: (G,) negative samples of each group.
-    """
-
-    areas: NDArray[np.float64]
-    positive: NDArray[np.float64]
-    negative: NDArray[np.float64]
-    positives: NDArray[np.int64]
-    negatives: NDArray[np.int64]
+    areas: NDArray[np.float64]  # (M,) AUROC in [0, 1]; NaN without samples of one of the kinds
+    positive: NDArray[np.float64]  # (M, G) by how much the group's positive samples move the area
+    negative: NDArray[np.float64]  # (M, G) the same of its negative samples
+    positives: NDArray[np.int64]  # (G,) positive samples
+    negatives: NDArray[np.int64]  # (G,) negative samples
 
     @property
     def effective_groups(self) -> float:

@@ -26,7 +26,10 @@ def score(
     if whole is not None and not few:
         return float(whole)
     left_out = {f"{monitor}/{name}" for name in few}
-    named = {name: f for name, f in figures.items() if name.startswith(f"{monitor}/")}
-    values = [f["value"] for name, f in named.items() if name not in left_out]
-    known_ones = [value for value in values if value is not None]
-    return float(np.mean(known_ones)) if known_ones else -loss
+    values = [
+        figure["value"]
+        for name, figure in figures.items()
+        if name.startswith(f"{monitor}/") and name not in left_out
+    ]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else -loss

@@ -15,17 +15,11 @@ FOR_ISOTONIC = 100  # images, of which an isotonic curve makes few steps
 
 
 def rare(labels: Tensor, task: Task, class_names: Sequence[str], least: int) -> dict[str, int]:
-    """Return classes of which there are fewer than `least` images.
+    """Return the numbers of images of the classes that have fewer than `least`, by name.
 
-    Args:
-        labels: (N,) or (N, K), with unknown ones.
-        task: One of `medcnn.objective.TASKS`.
-        class_names: K names.
-        least: As many as it takes.
-
-    Returns:
-        Their numbers by name: of a class, of several labels with or without it, whichever is rarer,
-        in regression of known values.
+    Of labels (N,), or (N, K) with K names; unknown ones don't count. Of several labels it is the
+    number of images with the label or without it, whichever are fewer; in regression that of known
+    values.
     """
     counts = {}
     for k, name in enumerate(class_names):
@@ -41,19 +35,13 @@ def rare(labels: Tensor, task: Task, class_names: Sequence[str], least: int) -> 
 
 
 def too_rare_to_rank(labels: Tensor, task: Task, class_names: Sequence[str]) -> set[str]:
-    """Return classes whose AUROC, or targets whose R², rests on too few images to choose an epoch.
-
-    Args: As in `rare`, of the validation split.
-    """
+    """Return classes whose AUROC, or targets whose R², is of too few images to choose an epoch."""
     few = set(rare(labels, task, class_names, FOR_EPOCHS))
     return set(class_names) if few and task == "binary" else few
 
 
 def validation_lines(labels: Tensor, task: Task, class_names: Sequence[str]) -> list[str]:
-    """Return the line, before a training, on what its validation images are too few for.
-
-    Args: As in `rare`, of the validation split.
-    """
+    """Return the line, before a training, on what its validation images are too few for."""
     few = rare(labels, task, class_names, FOR_CHOICES)
     if not few or task == "regression":
         return []
@@ -75,7 +63,7 @@ def operating_point_lines(
 
     Args:
         point: As `medcnn.classifier.chosen_on_validation.operating_point` gives it; None for none.
-        labels: On which it was chosen, like the rest as in `rare`.
+        labels: On which it was chosen; these and the rest as in `rare`.
         task: One of `medcnn.objective.TASKS`.
         class_names: K names.
     """
@@ -99,8 +87,7 @@ def operating_point_lines(
 def isotonic_lines(choices: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the line on an isotonic calibration that was fitted on few images.
 
-    Args:
-        choices: Of the classifier, or of each member of an ensemble, whose fewest count.
+    Of an ensemble the member with the fewest counts.
     """
     count = min(one.get("n", FOR_ISOTONIC) for one in choices)
     if count >= FOR_ISOTONIC:
@@ -113,11 +100,7 @@ def isotonic_lines(choices: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def one_class_lines(table: pd.DataFrame) -> list[str]:
-    """Return the line on one class alone being called, where images of several were tested.
-
-    Args:
-        table: Rows of predictions.csv of one split.
-    """
+    """Return the line on one class alone being called, where images of several were tested."""
     if not {"label", "decision"} <= set(table):
         return []
     labels = set(table["label"].dropna()) - {""}

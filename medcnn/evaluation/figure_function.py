@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from medcnn.evaluation import confusion
 from medcnn.evaluation.confusion import Counts
+from medcnn.evaluation.intervals import group_sums
 from medcnn.evaluation.proper_scores import brier_terms, log_loss_terms, one_vs_rest
 from medcnn.evaluation.ranking import (
     Floats,
@@ -52,12 +53,11 @@ def figure_function(
     positive: int | None,
     more: bool = True,
 ) -> FigureFunction:
-    """Return the function of the figures of weighted groups, those of `evaluate` by name.
+    """Return the function from weights (G, R), at least 0, to the figures of `evaluate`, (R,) each.
+
+    They are NaN where undefined.
 
     Args: As in `evaluate`, and checked; members (N,), the number 0 … G-1 of each sample's group.
-
-    Returns:
-        A function of weights (G, R), at least 0, to figures (R,), NaN where undefined.
     """
     names = list(class_names)
     if task == "regression":
@@ -92,11 +92,10 @@ def _class_sums(
     if task == "ordinal":
         steps = np.where(known[:, 0], np.abs(labels - decisions), np.nan)[:, None]
         parts |= {"steps": steps, "squares": steps**2}
-    of_group = count_pairs(members, np.arange(len(members)), (size, len(members)))
     there = known if several else known[:, :1]
-    terms = {key: (of_group @ np.where(there, part, 0.0)).T for key, part in parts.items()}
+    terms = {k: group_sums(members, np.where(there, part, 0.0)).T for k, part in parts.items()}
     counts = _counts(labels, decisions, members, probs.shape[1], size)
-    return _Sums(rankings, micro, counts, terms, (of_group @ there.astype(float)).T)
+    return _Sums(rankings, micro, counts, terms, group_sums(members, there).T)
 
 
 def _counts(

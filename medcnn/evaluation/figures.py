@@ -117,9 +117,8 @@ def _sizes(
     """Return the number of samples with a known label, and by name those of figures of fewer."""
     if task == "regression":
         there = ~np.isnan(labels)
-        sizes = dict.fromkeys(
-            ("mae", "rmse", "r2", "bias", "limit_low", "limit_high"), there.sum(0)
-        )
+        keys = ("mae", "rmse", "r2", "bias", "limit_low", "limit_high")
+        sizes = dict.fromkeys(keys, there.sum(0))
     else:
         _, truth, there = one_vs_rest(probs, labels)
         positives = (truth & there).sum(0)
@@ -137,12 +136,7 @@ def _sizes(
 
 
 def figure_of(interval: Interval, n: int) -> Figure:
-    """Return a figure with its bounds; what isn't a finite number is None.
-
-    Args:
-        interval: Value and bounds.
-        n: Samples that it rests on.
-    """
+    """Return a figure that rests on n samples; what isn't a finite number is None."""
     value, low, high = (float(part) if np.isfinite(part) else None for part in interval)
     return {"value": value, "low": low, "high": high, "n": n}
 
@@ -156,36 +150,27 @@ def check_predictions(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return the three as arrays; raise UserError as `evaluate` does."""
     p, y, d = np.asarray(probs), np.asarray(labels), np.asarray(decisions)
-    _check_probs(p, class_names)
-    if task == "regression":
-        _check_targets(p, y)
-        return p, y, y
-    check_labels(y, p.shape, task)
-    check_labels(d, p.shape, task, what="evaluation: decisions", least=0)
-    return p.astype(np.result_type(p, np.float32), copy=False), y.astype(np.int64), d
-
-
-def _check_probs(probs: NDArray[Any], class_names: Sequence[str]) -> None:
-    classes = len(class_names)
-    if probs.ndim != 2 or probs.shape[1] != classes:
+    if p.ndim != 2 or p.shape[1] != len(class_names):
         raise UserError(
-            f"evaluation: probabilities of shape {probs.shape} don't fit {classes} class names"
+            f"evaluation: probabilities of shape {p.shape} don't fit {len(class_names)} class names"
         )
-    if len(probs) == 0:
+    if len(p) == 0:
         raise UserError("evaluation: there are no predictions")
-    bad = ~np.isfinite(probs).all(1)
+    bad = ~np.isfinite(p).all(1)
     if bad.any():
         raise UserError(
-            f"evaluation: {int(bad.sum())} of {len(probs)} predictions are not finite numbers (the "
+            f"evaluation: {int(bad.sum())} of {len(p)} predictions are not finite numbers (the "
             f"first at {int(bad.argmax())}); if training diverged, lower optimizer.lr"
         )
-
-
-def _check_targets(predictions: NDArray[Any], labels: NDArray[Any]) -> None:
-    if labels.shape != predictions.shape or labels.dtype.kind not in "biuf":
+    if task != "regression":
+        check_labels(y, p.shape, task)
+        check_labels(d, p.shape, task, what="evaluation: decisions", least=0)
+        return p.astype(np.result_type(p, np.float32), copy=False), y.astype(np.int64), d
+    if y.shape != p.shape or y.dtype.kind not in "biuf":
         raise UserError(
-            f"evaluation: labels are {labels.dtype} of shape {labels.shape}, "
-            f"a regression task needs numbers of shape {predictions.shape}"
+            f"evaluation: labels are {y.dtype} of shape {y.shape}, "
+            f"a regression task needs numbers of shape {p.shape}"
         )
-    if np.isinf(labels).any():
+    if np.isinf(y).any():
         raise UserError("evaluation: labels hold infinite numbers; NaN is for unknown ones")
+    return p, y, y

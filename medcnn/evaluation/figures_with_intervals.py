@@ -8,7 +8,6 @@ from medcnn.evaluation.intervals import Interval
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.proportions import mean_interval, proportion_interval
 from medcnn.evaluation.resampling import bounds, draw
-from medcnn.objective import UNKNOWN
 
 MANY = 500  # classes, beyond which a bootstrap of their means would take minutes and gigabytes
 
@@ -42,17 +41,11 @@ def figures_with_intervals(
     Raises:
         UserError: As `evaluate`.
     """
-    arrays = (predictions.probs, predictions.labels, predictions.decisions)
-    figures = evaluate(*arrays, **predictions.meaning, more=True)
+    figures = evaluate(*predictions.arrays, **predictions.meaning, more=True)
     if not by_class:
         figures = {name: figure for name, figure in figures.items() if "/" not in name}
     if resamples and predictions.known.any() and len(predictions.class_names) <= MANY:
-        known = predictions.where(predictions.known)
-        drawn = draw(
-            known.probs, known.labels, known.decisions, known.patients,
-            resamples=resamples, seed=seed, **known.meaning,
-        )  # fmt: skip
-        of_figures = bounds(drawn, level)
+        of_figures = bounds(draw(predictions, resamples=resamples, seed=seed), level)
         for name, figure in figures.items():
             if figure["value"] is not None:
                 figure["low"], figure["high"] = of_figures[name]
@@ -69,14 +62,13 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
     found: dict[str, Interval] = {}
     chosen = range(len(names)) if by_class else [] if single is None else [single]
     for k in chosen:
-        _, scores, truth, called, patients = predictions.versus_rest(k)
+        _, scores, truth, called, groups = predictions.versus_rest(k)
         if not len(truth):  # nothing is known of this label
             continue
-        groups = patients if predictions.clustered else None
         intervals = {
             "auroc": auroc_interval(scores, truth, groups, level),
-            "sensitivity": _share(called, truth, groups, level),
-            "specificity": _share(~called, ~truth, groups, level),
+            "sensitivity": proportion_interval(np.where(truth, called, np.nan), groups, level),
+            "specificity": proportion_interval(np.where(truth, np.nan, ~called), groups, level),
         }
         for name, interval in intervals.items():
             if by_class:
@@ -87,15 +79,6 @@ def _closed_forms(predictions: Predictions, level: float, by_class: bool) -> dic
             rates = intervals["sensitivity"], intervals["specificity"]
             found["balanced_accuracy"] = mean_interval(*rates)
     if predictions.task != "multilabel" and predictions.known.any():
-        there = predictions.labels != UNKNOWN
-        groups = predictions.patients[there] if predictions.clustered else None
-        right = predictions.decisions[there] == predictions.labels[there]
-        found["accuracy"] = proportion_interval(right, groups, level)
+        right = np.where(predictions.known, predictions.decisions == predictions.labels, np.nan)
+        found["accuracy"] = proportion_interval(right, predictions.groups, level)
     return found
-
-
-def _share(
-    hits: np.ndarray, among: np.ndarray, groups: np.ndarray | None, level: float
-) -> Interval:
-    """Return the interval of the share of hits among some samples."""
-    return proportion_interval(hits[among], None if groups is None else groups[among], level)

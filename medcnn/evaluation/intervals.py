@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from medcnn.errors import UserError
 
@@ -15,13 +16,7 @@ NUMBERS_AT_ONCE = 4_000_000  # keeps the memory of a bootstrap below 100 MB
 
 
 class Interval(NamedTuple):
-    """A figure with its confidence interval; NaN for what is undefined.
-
-    Attributes:
-        value: The figure.
-        low: Lower bound.
-        high: Upper bound.
-    """
+    """A figure with the bounds of its confidence interval; NaN for what is undefined."""
 
     value: float
     low: float = math.nan
@@ -63,12 +58,9 @@ def bootstrap_means(
     """
     check_level(level)
     members, there = group_numbers(groups, len(values)), ~np.isnan(values)
-    size = int(members.max()) + 1
-    sums, counts = np.zeros((2, size, values.shape[1]))
-    np.add.at(sums, members, np.where(there, values, 0.0))
-    np.add.at(counts, members, there)
+    sums, counts = (group_sums(members, x) for x in (np.where(there, values, 0.0), there))
     with np.errstate(invalid="ignore"):
-        drawn = draws(size, resamples, seed, at_once=NUMBERS_AT_ONCE // size)
+        drawn = draws(len(sums), resamples, seed, at_once=NUMBERS_AT_ONCE // len(sums))
         means = np.concatenate([(part @ sums) / (part @ counts) for part in drawn])
         mean = sums.sum(0) / counts.sum(0)
     bounds = np.full((2, values.shape[1]), np.nan)
@@ -78,14 +70,7 @@ def bootstrap_means(
 
 
 def draws(groups: int, resamples: int, seed: int, at_once: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the `resample_counts` of bootstrap samples, as many at once as memory allows.
-
-    Args:
-        groups: To draw from.
-        resamples: Number of bootstrap samples.
-        seed: Of the draws, which don't depend on how many are made at once.
-        at_once: Bootstrap samples; below 1 as 1.
-    """
+    """Yield the `resample_counts` of bootstrap samples, which don't depend on how many at once."""
     generator, step = np.random.default_rng(seed), max(1, at_once)
     for start in range(0, resamples, step):
         yield resample_counts(generator, min(step, resamples - start), groups)
@@ -94,13 +79,7 @@ def draws(groups: int, resamples: int, seed: int, at_once: int) -> Iterator[NDAr
 def resample_counts(
     generator: np.random.Generator, resamples: int, groups: int
 ) -> NDArray[np.float64]:
-    """Return the number of times that each group is in each bootstrap sample: (resamples, groups).
-
-    Args:
-        generator: Of the random draws.
-        resamples: Number of bootstrap samples, of as many groups as there are.
-        groups: To draw from.
-    """
+    """Return how often each group is in each bootstrap sample: (resamples, groups)."""
     drawn = generator.integers(groups, size=(resamples, groups), dtype=np.int32)
     drawn += groups * np.arange(resamples, dtype=np.int32)[:, None]
     counted = np.bincount(drawn.ravel(), minlength=resamples * groups)
@@ -108,17 +87,12 @@ def resample_counts(
 
 
 def group_numbers(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
-    """Return the groups of samples as numbers 0 … G-1, in sorted order.
+    """Return the groups (N,) of N samples, of any sortable type, as numbers 0 … G-1 in their order.
 
-    Args:
-        groups: (N,) of any sortable type; None where each sample is a group of its own.
-        count: N.
-
-    Returns:
-        (N,).
+    None is for samples of which each is a group of its own.
 
     Raises:
-        UserError: Another number of groups, or one that is missing.
+        UserError: Not one group for each of `count` samples, or one that is missing.
     """
     if groups is None:
         return np.arange(count)
@@ -132,10 +106,18 @@ def group_numbers(groups: ArrayLike | None, count: int) -> NDArray[np.int64]:
     return numbers
 
 
+def group_sums(members: NDArray[np.int64], values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the sums (G, S) of values (N, S) over the groups 0 … G-1, whose numbers are (N,)."""
+    count = len(members)
+    places, shape = (members, np.arange(count)), (int(members.max(initial=-1)) + 1, count)
+    sums: NDArray[np.float64] = csr_array((np.ones(count), places), shape) @ values
+    return sums
+
+
 def wilson_bounds(
     share: ArrayLike, size: ArrayLike, level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return Wilson's score interval of shares of a number of trials, which needn't be whole.
+    """Return the bounds of Wilson's score interval, within [0, 1]; NaN where an argument is.
 
     (p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n)
     (E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA
@@ -143,11 +125,8 @@ def wilson_bounds(
 
     Args:
         share: p (…), in [0, 1].
-        size: n (…), above 0; NaN for unknown.
+        size: n (…), the number of trials, above 0, which needn't be whole; NaN for unknown.
         level: Confidence level, between 0 and 1.
-
-    Returns:
-        Lower and upper bound (…), within [0, 1]; NaN where an argument is.
 
     Raises:
         UserError: A level out of range.

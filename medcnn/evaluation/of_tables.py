@@ -84,12 +84,7 @@ def split_figures(
 
 
 def predictions_of(table: pd.DataFrame, card: Mapping[str, Any]) -> Predictions:
-    """Return the `Predictions` of a table as in predictions.csv or predictions_study.csv.
-
-    Args:
-        table: Its columns of labels and predictions; an unknown label is empty or missing.
-        card: Task, class names and positive class of the classifier that made it.
-    """
+    """Return the `Predictions` of a table like predictions.csv, by its classifier's card."""
     return Predictions.of(
         table, task=card["task"], class_names=card["class_names"], positive=card["positive"]
     )
@@ -98,4 +93,4 @@ def predictions_of(table: pd.DataFrame, card: Mapping[str, Any]) -> Predictions:
 def figures_of_table(table: pd.DataFrame, card: Mapping[str, Any]) -> dict[str, Figure]:
     """Return `medcnn.evaluation.evaluate` of such a table."""
     found = predictions_of(table, card)
-    return evaluate(found.probs, found.labels, found.decisions, **found.meaning)
+    return evaluate(*found.arrays, **found.meaning)

@@ -23,33 +23,20 @@ _RULES = (
 
 
 class Rule(NamedTuple):
-    """A rule by which a threshold is chosen.
+    """A rule by which a threshold is chosen."""
 
-    Args:
-        kind: "youden", "sensitivity", "specificity", "cost" or "threshold".
-        value: What is asked for: the least sensitivity or specificity, the cost of a miss (that of
-            a false alarm is 1), the threshold; None for "youden".
-    """
-
-    kind: str
-    value: float | None
+    kind: str  # youden, sensitivity, specificity, cost or threshold
+    value: float | None  # the least rate, the cost of a miss in false alarms, or the threshold
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and where it comes from.
-
-    Args:
-        threshold: A sample is positive if its score is at least this.
-        rule: The rule by which it was chosen, such as "youden" or "sensitivity=0.95".
-        sensitivity: On the data on which it was chosen; NaN without a positive sample.
-        specificity: Likewise; NaN without a negative one.
-    """
+    """A threshold and where it comes from."""
 
     threshold: float
     rule: str
-    sensitivity: float
-    specificity: float
+    sensitivity: float  # on the data on which it was chosen; NaN without a positive sample
+    specificity: float  # likewise; NaN without a negative one
 
 
 def parse_rule(rule: str | float) -> Rule:
@@ -212,8 +199,3 @@ def _between(distinct: Floats) -> Floats:
 def mean_or_nan(values: NDArray[Any]) -> float:
     """Return the mean, NaN of nothing."""
     return float(values.mean()) if len(values) else math.nan
-
-
-def shares(counts: NDArray[np.int64]) -> Floats:
-    """Return the shares of the last and highest count, NaN if that is 0."""
-    return counts / counts[-1] if counts[-1] else np.full(len(counts), np.nan)

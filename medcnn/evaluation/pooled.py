@@ -17,10 +17,7 @@ def auroc_within_folds(pooled: Predictions, *, resamples: int = 2_000, seed: int
     as well; pooled they are ranked as if they were of one. Ranks from 0 to 1 within each fold have
     one scale (they take the folds to have like shares of the classes, as stratified ones do).
 
-    Args:
-        pooled: Its table has a column ``fold``.
-        resamples: See `figures_with_intervals`, as for `seed`.
-        seed: Of the bootstrap.
+    Args: As in `figures_with_intervals`; the table has a column ``fold``.
     """
     known = pooled.where(pooled.known)
     folds, ranks = known.table["fold"].to_numpy(), np.empty(known.probs.shape)

@@ -21,21 +21,13 @@ from medcnn.objective import TASKS, UNKNOWN, Task
 
 
 class OneVsRest(NamedTuple):
-    """The n samples of which it is known whether they are of a class.
+    """The n samples of which it is known whether they are of a class."""
 
-    Args:
-        probs: (n,) its probability.
-        scores: (n,) by which they are ranked, see `ranking_scores`.
-        truth: (n,) True where they are of the class.
-        called: (n,) True where that was decided.
-        patients: (n,) text.
-    """
-
-    probs: Floats
-    scores: Floats
-    truth: Bools
-    called: Bools
-    patients: NDArray[Any]
+    probs: Floats  # (n,) of the class
+    scores: Floats  # (n,) by which they are ranked, see `ranking_scores`
+    truth: Bools  # (n,) True where they are of the class
+    called: Bools  # (n,) True where that was decided
+    groups: NDArray[Any] | None  # (n,) their patients, see `Predictions.groups`
 
 
 @dataclass(frozen=True)
@@ -113,6 +105,11 @@ class Predictions:
         return self.positive if len(self.class_names) == 2 and self.task != "multilabel" else None
 
     @property
+    def arrays(self) -> tuple[Floats, NDArray[Any], NDArray[Any]]:
+        """Probabilities, labels and decisions, as `medcnn.evaluation.evaluate` takes them."""
+        return self.probs, self.labels, self.decisions
+
+    @property
     def meaning(self) -> dict[str, Any]:
         """Task, class names and positive class, as `medcnn.evaluation.evaluate` takes them."""
         return {name: getattr(self, name) for name in ("task", "class_names", "positive")}
@@ -124,10 +121,15 @@ class Predictions:
             return ~np.isnan(self.labels).all(1)
         return (self.labels != UNKNOWN).reshape(len(self), -1).any(1)
 
-    @property
+    @cached_property
     def clustered(self) -> bool:
         """True where a patient has several samples."""
         return len(np.unique(self.patients)) < len(self)
+
+    @property
+    def groups(self) -> NDArray[Any] | None:
+        """(N,) the patients, None where each has one sample and all are independent."""
+        return self.patients if self.clustered else None
 
     def where(self, chosen: NDArray[Any]) -> Self:
         """Return some of the samples, by a mask (N,) or by indices."""
@@ -141,11 +143,10 @@ class Predictions:
         return ranking_scores(self.probs, several=self.task == "multilabel")
 
     def at(self, point: Mapping[str, Any] | None) -> Self:
-        """Return the same with the decisions of an operating point.
+        """Return the same with the decisions of an operating point, see `thresholds_of`.
 
-        Args:
-            point: See `thresholds_of`; a threshold in the table, of each row its own (as of pooled
-                folds), goes before it. None, and of tasks without thresholds: as they are.
+        A threshold in the table, of each row its own (as of pooled folds), goes before it. Without
+        a point, and in tasks without thresholds, decisions stay as they are.
         """
         if point is None or not (self.single is not None or self.task == "multilabel"):
             return self
@@ -154,22 +155,23 @@ class Predictions:
 
     def versus_rest(self, k: int) -> OneVsRest:
         """Return class k against the others, where that is known."""
+        labels, decisions, value = self.labels, self.decisions, k
         if self.task == "multilabel":
-            truth, there = self.labels[:, k] == 1, self.labels[:, k] != UNKNOWN
-            called = self.decisions[:, k] == 1
-        else:
-            truth, there = self.labels == k, self.labels != UNKNOWN
-            called = self.decisions == k
-        parts = (self.probs[:, k], self.scores[:, k], truth, called, self.patients)
-        return OneVsRest(*(part[there] for part in parts))
+            labels, decisions, value = labels[:, k], decisions[:, k], 1
+        there = labels != UNKNOWN
+        groups = None if self.groups is None else self.groups[there]
+        return OneVsRest(
+            self.probs[there, k],
+            self.scores[there, k],
+            truth=labels[there] == value,
+            called=decisions[there] == value,
+            groups=groups,
+        )
 
     def by_patient(self, how: str = "mean") -> Self:
-        """Return one prediction a patient, with the decisions of the pooled probabilities.
+        """Return one prediction a patient, pooled as `medcnn.evaluation.studies.aggregate` does.
 
-        They are made at the thresholds of the table, where it has some (of a patient's first row).
-
-        Args:
-            how: See `medcnn.evaluation.studies.aggregate`.
+        Decisions are made at the thresholds of the table, where it has some (of the first row).
 
         Raises:
             UserError: A patient's samples have different labels, or an aggregation that doesn't

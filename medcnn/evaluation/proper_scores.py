@@ -11,11 +11,7 @@ from medcnn.objective import UNKNOWN, Task
 
 
 def one_vs_rest(probs: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools, Bools]:
-    """Return each class against the others, for figures of one class after the other.
-
-    Args:
-        probs: (N, K).
-        labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; -1 for unknown.
+    """Return each class against the others, of probabilities (N, K) and their labels.
 
     Returns:
         (N, K) each: probabilities in floating point, True where a sample is of the class, and True
@@ -36,14 +32,10 @@ def check_labels(
     what: str = "evaluation: labels",
     least: int = UNKNOWN,
 ) -> None:
-    """Raise UserError unless these are labels or decisions of samples.
+    """Raise UserError unless these are labels or decisions of N samples in K classes, the size.
 
-    Args:
-        values: (N,) class indices, or for multi-label data (N, K) of 0 and 1.
-        size: (N, K).
-        task: A task with classes.
-        what: In words, for the message.
-        least: The lowest value.
+    That is (N,) class indices, of several labels (N, K) of 0 and 1, `least` being the lowest value;
+    `what` names them in the message.
     """
     shape, highest = (size, 1) if task == "multilabel" else (size[:1], size[1] - 1)
     if values.shape != shape or values.dtype.kind not in "biu":
@@ -60,11 +52,8 @@ def log_loss_terms(
 ) -> NDArray[np.float64]:
     """Return −log p of the truth, in nats, with p at least the epsilon of its type.
 
-    Args:
-        probs: (N, K), as truth and known of `one_vs_rest`.
-        truth: (N, K).
-        known: (N, K).
-        several: True where the K are labels of their own, not classes of which one is true.
+    Of what `one_vs_rest` gives; `several` where the K are labels of their own, not classes of which
+    one is true.
 
     Returns:
         (N, 1), of several labels (N, K); NaN where the label is unknown.

@@ -8,7 +8,13 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from medcnn.errors import UserError
-from medcnn.evaluation.intervals import Interval, check_level, group_numbers, wilson_bounds
+from medcnn.evaluation.intervals import (
+    Interval,
+    check_level,
+    group_numbers,
+    group_sums,
+    wilson_bounds,
+)
 from medcnn.evaluation.ranking import Bools, Floats
 
 
@@ -41,11 +47,7 @@ def proportion_interval(
 def proportion_intervals(
     hits: ArrayLike, groups: ArrayLike | None = None, level: float = 0.95
 ) -> tuple[Floats, Floats, Floats]:
-    """Return `proportion_interval` of several columns at once, of hits (N, S).
-
-    Returns:
-        Shares, lower and upper bounds, (S,) each, NaN for undefined.
-    """
+    """Return `proportion_interval` of hits (N, S): shares, lower and upper bounds, (S,) each."""
     values, there = _checked(hits)
     with np.errstate(invalid="ignore"):
         share = values.sum(0) / there.sum(0)
@@ -83,7 +85,8 @@ def effective_sizes(
     n = there.sum(0).astype(float)
     if groups is None:
         return n
-    x_g, n_g = _patient_sums(groups, values, there)
+    members = group_numbers(groups, len(values))
+    x_g, n_g = group_sums(members, values), group_sums(members, there)
     patients = (n_g > 0).sum(0).astype(float)
     with np.errstate(invalid="ignore", divide="ignore"):
         tails = stdtrit(np.array([n - 1, patients - 1]), (1 + level) / 2)
@@ -101,12 +104,8 @@ def difference_interval(first: Interval, second: Interval) -> Interval:
     Statistics in Medicine 1998, method 10; for any figures G. Y. Zou, A. Donner, "Construction of
     confidence limits about effect measures", Statistics in Medicine 2008).
 
-    Args:
-        first: Figure of one group.
-        second: Of the other, at the same level; no patient is in both.
-
-    Returns:
-        Difference and its bounds, NaN where one of those that they need is.
+    Both are of the same level, and no patient is in both groups. Bounds are NaN where one of those
+    that they need is.
     """
     low = math.hypot(first.value - first.low, second.high - second.value)
     high = math.hypot(first.high - first.value, second.value - second.low)
@@ -124,10 +123,8 @@ def mean_interval(first: Interval, second: Interval) -> Interval:
     return Interval(*((bound + 1) / 2 for bound in youden))
 
 
-def ratio_interval(
-    first: float, first_size: float, second: float, second_size: float, level: float = 0.95
-) -> Interval:
-    """Return first / second of two independent shares (log method).
+def ratio_interval(first: float, first_size: float, second: float, second_size: float) -> Interval:
+    """Return first / second of two independent shares, with 95 % bounds (log method).
 
     exp(log p/q ± z √((1−p)/(p n) + (1−q)/(q m)))  (D. Katz et al., "Obtaining confidence intervals
     for the risk ratio in cohort studies", Biometrics 1978; for likelihood ratios D. L. Simel,
@@ -142,16 +139,11 @@ def ratio_interval(
             (`effective_sizes`).
         second: Share q.
         second_size: Its images m.
-        level: Confidence level, between 0 and 1.
 
     Returns:
         Ratio and bounds in [0, ∞]; all NaN for 0 / 0, the bounds NaN where a size is.
-
-    Raises:
-        UserError: A level out of range.
     """
-    check_level(level)
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf(0.975)
     p, n, q, m = (np.float64(number) for number in (first, first_size, second, second_size))
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = p / q
@@ -179,16 +171,6 @@ def _checked(hits: ArrayLike) -> tuple[Floats, Bools]:
     if not ((values == 0) | (values == 1)).all():
         raise UserError("proportion: hits hold numbers other than 0, 1 and NaN; give true or false")
     return values, there
-
-
-def _patient_sums(groups: ArrayLike, values: Floats, there: Bools) -> tuple[Floats, Floats]:
-    """Return hits and images of each patient, (G, S) each."""
-    members = group_numbers(groups, len(values))
-    shape = int(members.max(initial=-1)) + 1, values.shape[1]
-    cells = (members[:, None] * shape[1] + np.arange(shape[1])).ravel()
-    hits = np.bincount(cells, values.ravel(), shape[0] * shape[1]).astype(np.float64)
-    images = np.bincount(cells, there.ravel(), shape[0] * shape[1]).astype(np.float64)
-    return hits.reshape(shape), images.reshape(shape)
 
 
 def _design_effects(x_g: Floats, n_g: Floats) -> Floats:

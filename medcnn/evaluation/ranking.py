@@ -67,11 +67,8 @@ class Ranking(NamedTuple):
 def rank(scores: Floats, truth: Bools, members: NDArray[np.intp], size: int) -> Ranking:
     """Return the samples of one class sorted, once for all weights.
 
-    Args:
-        scores: (N,), finite, high for positive.
-        truth: (N,), True for positive.
-        members: (N,) the number 0 … G-1 of each sample's group, the unit that has a weight.
-        size: G.
+    Of finite scores (N,), high for positive, and the truth (N,). Members (N,) are the numbers
+    0 … G-1 of the samples' groups, which have the weights; the size is G.
     """
     levels = np.unique(scores[truth])
     reached = np.searchsorted(levels, scores, "right")  # levels at the score or below
@@ -128,11 +125,5 @@ def areas(ranking: Ranking, weights: Weights) -> NDArray[np.float64]:
 
 
 def count_pairs(rows: NDArray[Any], columns: NDArray[Any], shape: tuple[int, int]) -> Any:
-    """Return the number of times that each pair of row and column occurs, as a sparse table.
-
-    Args:
-        rows: (N,) numbers of rows.
-        columns: (N,) numbers of columns.
-        shape: Of the table.
-    """
+    """Return how often each pair of row and column, (N,) each, occurs: a sparse table."""
     return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)

@@ -11,6 +11,7 @@ from scipy.special import expit, softmax
 from sklearn.isotonic import IsotonicRegression
 
 from medcnn.errors import UserError
+from medcnn.evaluation.intervals import group_sums
 from medcnn.evaluation.proper_scores import check_labels
 from medcnn.evaluation.ranking import Bools, Floats
 from medcnn.objective import UNKNOWN, Task
@@ -111,22 +112,18 @@ def fit_isotonic(
     for k in fitted:
         own, value = (labels[:, k], 1) if task == "multilabel" else (labels, k)
         known = own != UNKNOWN
-        corners = _isotonic_curve(probs[known, k], own[known] == value, k)
-        x.append(corners[0])
-        y.append(corners[1])
+        curve = _isotonic_curve(probs[known, k], own[known] == value, k)
+        x.append(curve.X_thresholds_.tolist())
+        y.append(curve.y_thresholds_.tolist())
     return {"task": task, "classes": probs.shape[1], "fitted": fitted, "x": x, "y": y}
 
 
 def apply_isotonic(probs: ArrayLike, fitted: Mapping[str, Any]) -> Floats:
     """Return probabilities after the curves of `fit_isotonic`, which are level beyond their ends.
 
-    Args:
-        probs: (N, K).
-        fitted: Of `fit_isotonic`.
-
     Returns:
-        (N, K) float64; rows sum to 1 but in multilabel. Where the curves give 0 for all classes,
-        all are equally probable.
+        (N, K) float64, as the probabilities that are given; rows sum to 1 but in multilabel. Where
+        the curves give 0 for all classes, all are equally probable.
 
     Raises:
         UserError: Another number of classes, or probabilities outside 0 … 1.
@@ -183,9 +180,8 @@ def fit_logistic(
         coefficients = coefficients + step
     if members is None:
         return coefficients, inverse
-    groups, (count, terms) = int(members.max()) + 1, design.shape
-    sums = np.zeros((groups, terms))
-    np.add.at(sums, members, design * rest[:, None])
+    sums = group_sums(members, design * rest[:, None])
+    groups, (count, terms) = len(sums), design.shape
     factor = groups / (groups - 1) * (count - 1) / (count - terms) if groups > 1 else math.nan
     return coefficients, factor * inverse @ (sums.T @ sums) @ inverse
 
@@ -219,8 +215,7 @@ def _margins(
 ) -> NDArray[np.float64]:
     """Return numbers m (N, outputs) of which the log loss is the sum of log(1 + exp(−m)).
 
-    0, whose part is the same at each temperature, for the thresholds of an ordinal task above the
-    grade.
+    0 for an ordinal task's thresholds above the grade: that part is the same at each temperature.
     """
     if task == "ordinal":
         thresholds, grade = np.arange(logits.shape[1]), labels[:, None]
@@ -229,13 +224,12 @@ def _margins(
     return np.where(labels[:, None] == sought, logits, -logits)
 
 
-def _isotonic_curve(scores: Floats, truth: Bools, index: int) -> tuple[list[float], list[float]]:
-    """Return the corners, x and y, of the rising curve of one class."""
-    fewest = min(int(truth.sum()), int((~truth).sum()))
-    if fewest < _LEAST_SAMPLES:
+def _isotonic_curve(scores: Floats, truth: Bools, index: int) -> IsotonicRegression:
+    """Return the rising curve of one class."""
+    count = int(truth.sum())
+    if min(count, len(truth) - count) < _LEAST_SAMPLES:
         raise UserError(
-            f"isotonic: the val split has {int(truth.sum())} of {len(truth)} samples in class "
+            f"isotonic: the val split has {count} of {len(truth)} samples in class "
             f"{index}; it takes {_LEAST_SAMPLES} in it and out of it: choose a temperature"
         )
-    curve = IsotonicRegression().fit(scores, truth.astype(np.float64))
-    return curve.X_thresholds_.tolist(), curve.y_thresholds_.tolist()
+    return IsotonicRegression().fit(scores, truth.astype(np.float64))

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medcnn.evaluation.ranking import Floats, Weights, count_pairs
+from medcnn.evaluation.intervals import group_sums
+from medcnn.evaluation.ranking import Floats, Weights
 
 LIMITS = 1.96  # standard deviations from the bias to a limit of agreement
 
@@ -22,10 +23,8 @@ class Targets(NamedTuple):
 def target_sums(predictions: Floats, labels: Floats, members: NDArray[np.intp]) -> Targets:
     """Return what each group adds to the sums that `target_figures` are made of.
 
-    Args:
-        predictions: (N, K), finite.
-        labels: (N, K), NaN for unknown.
-        members: (N,) the number 0 … G-1 of each sample's group.
+    Args: Predictions (N, K) finite, labels (N, K) with NaN for unknown, and (N,) the number 0 … G-1
+    of each sample's group.
     """
     known = ~np.isnan(labels)
     count = np.maximum(known.sum(0), 1)
@@ -35,9 +34,9 @@ def target_sums(predictions: Floats, labels: Floats, members: NDArray[np.intp]) 
     around = np.where(known, truth - truth.sum(0) / count, 0.0)
     rest = np.where(known, errors - shift, 0.0)
     terms = [known, np.abs(errors), errors**2, around, around**2, rest, rest**2]
-    size, targets = int(members.max(initial=-1)) + 1, labels.shape[1]
-    of_group = count_pairs(members, np.arange(len(members)), (size, len(members)))
-    sums = (of_group @ np.hstack(terms)).reshape(size, 7, targets).transpose(1, 2, 0)
+    sums = group_sums(members, np.hstack(terms))
+    size, targets = len(sums), labels.shape[1]
+    sums = sums.reshape(size, 7, targets).transpose(1, 2, 0)
     lowest, highest = np.full((size, targets), np.inf), np.full((size, targets), -np.inf)
     np.minimum.at(lowest, members, np.where(known, labels, np.inf))
     np.maximum.at(highest, members, np.where(known, labels, -np.inf))
@@ -55,13 +54,9 @@ def target_figures(targets: Targets, weights: Weights) -> dict[str, NDArray[np.f
     in their denominator (J. M. Bland, D. G. Altman, "Statistical methods for assessing agreement
     between two methods of clinical measurement", Lancet 1986).
 
-    Args:
-        targets: Of `target_sums`.
-        weights: (G, R), at least 0.
-
     Returns:
-        (K, R) by name; NaN for a target of which nothing is known, r2 also where the known labels
-        don't differ, limits also of a single one.
+        Of weights (G, R), at least 0, figures (K, R) by name; NaN for a target of which nothing is
+        known, r2 also where the known labels don't differ, limits also of a single one.
     """
     n, absolute, squares, around, spread, rest, rest_squares = targets.sums @ weights
     drawn = weights > 0

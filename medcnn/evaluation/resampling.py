@@ -1,16 +1,15 @@
 """Percentile bootstrap intervals of all figures: patients are drawn, predictions only weighted."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from medcnn.errors import check_whole_number
 from medcnn.evaluation.figure_function import Values, figure_function
 from medcnn.evaluation.figures import check_predictions
 from medcnn.evaluation.intervals import check_level, draws, group_numbers
-from medcnn.objective import UNKNOWN, Task
+from medcnn.evaluation.predictions import Predictions
 
 _LEFT_OUT = 0.05  # the largest share of resamples in which a figure may be undefined
 _IN_CACHE = 500_000  # numbers of a table that the processor's cache holds
@@ -18,81 +17,48 @@ _IN_MEMORY = 3_000_000  # numbers of the largest table; about six of them are th
 
 
 class Drawn(NamedTuple):
-    """The figures of one model.
+    """The figures of one model by name, NaN where undefined."""
 
-    Args:
-        values: Of all samples, by name; NaN where undefined.
-        replicates: Of each resample, (resamples,).
-    """
-
-    values: dict[str, float]
-    replicates: Values
+    values: dict[str, float]  # of all samples
+    replicates: Values  # of each resample, (resamples,)
 
 
 class Difference(NamedTuple):
-    """First model minus second; None for what is undefined.
+    """A figure of the first model less that of the second; None for what is undefined."""
 
-    Args:
-        difference: Of the figures of all samples.
-        low: Lower bound.
-        high: Upper bound.
-        p: Two-sided p-value.
-    """
-
-    difference: float | None
+    difference: float | None  # of all samples
     low: float | None
     high: float | None
-    p: float | None
+    p: float | None  # two-sided
 
 
-def draw(
-    probs: ArrayLike,
-    labels: ArrayLike,
-    decisions: ArrayLike,
-    groups: ArrayLike,
-    *,
-    task: Task,
-    class_names: Sequence[str],
-    positive: int | None,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Drawn:
+def draw(predictions: Predictions, *, resamples: int = 2000, seed: int = 0) -> Drawn:
     """Return all figures of `evaluate` with ``more``, of all samples and of bootstrap samples.
 
     Patients of whom a label is known are drawn with replacement, each with all its samples (A. C.
     Davison, D. V. Hinkley, "Bootstrap methods and their application", 1997, sections 3.8 and 5.3);
     all figures are of the same resamples.
 
-    Args: As in `evaluate`; groups (N,), the patient of each sample, of any sortable type, none
-    missing; resamples, of which there are none of a single patient. With the same labels, groups,
-    resamples and seed the draws are the same.
+    Args:
+        predictions: With the same labels and patients the draws are the same.
+        resamples: At least 1; there are none of a single patient.
+        seed: Of the draws.
 
     Raises:
-        UserError: What `evaluate` refuses, groups that don't fit, or no resamples.
-
-    Example:
-        >>> drawn = draw(
-        ...     [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]] * 9, [0, 1, 1] * 9, [0, 1, 0] * 9, range(27),
-        ...     task="binary", class_names=["healthy", "ill"], positive=1,
-        ... )
-        >>> bounds(drawn)["specificity"]
-        (1.0, 1.0)
+        UserError: What `evaluate` refuses, or no resamples.
     """
-    arrays = check_predictions(probs, labels, decisions, task, class_names)
+    arrays = check_predictions(*predictions.arrays, predictions.task, predictions.class_names)
     check_whole_number("bootstrap: resamples", resamples, least=1)
-    missing = np.isnan(arrays[1]) if task == "regression" else arrays[1] == UNKNOWN
-    known = ~missing.reshape(len(missing), -1).all(1)
-    numbers = group_numbers(groups, len(known))[known]
-    members = np.unique(numbers, return_inverse=True)[1]
+    known = predictions.known
+    members = group_numbers(predictions.patients[known], int(known.sum()))
     p, y, d = (array[known] for array in arrays)
-    figures = figure_function(
-        p, y, d, members, task=task, class_names=class_names, positive=positive
-    )
+    figures = figure_function(p, y, d, members, **predictions.meaning)
     size = int(members.max(initial=-1)) + 1
     values = figures(np.ones((size, 1)))
     replicates = dict.fromkeys(values, np.array([np.nan]))
     if size > 1:
-        widest = max(arrays[1].size, 3 * len(class_names))  # of one ranking, or of the counts
+        # of one ranking, or of the counts
+        widest = max(arrays[1].size, 3 * len(predictions.class_names))
         at_once = min(max(8, _IN_CACHE // len(members)), _IN_MEMORY // widest)
         parts = [
             figures(np.ascontiguousarray(part.T)) for part in draws(size, resamples, seed, at_once)
@@ -102,19 +68,10 @@ def draw(
 
 
 def bounds(drawn: Drawn, level: float = 0.95) -> dict[str, tuple[float | None, float | None]]:
-    """Return percentile intervals of figures.
+    """Return the bounds of figures at a confidence level, as percentiles of their resamples.
 
-    Args:
-        drawn: Of `draw`.
-        level: Confidence level, between 0 and 1.
-
-    Returns:
-        Lower and upper bound by the figure's name. A resample in which the figure is undefined (no
-        sample of a class) is left out; both are None where that are more than 5 %, and where there
-        are fewer than two patients.
-
-    Raises:
-        UserError: A level out of range.
+    A resample in which a figure is undefined (no sample of a class) is left out; both bounds are
+    None where that are more than 5 %, and where there are fewer than two patients.
     """
     check_level(level)
     return {name: _bounds(values, level) for name, values in drawn.replicates.items()}
@@ -124,18 +81,8 @@ def differences(first: Drawn, second: Drawn, level: float = 0.95) -> dict[str, D
     """Return first less second, of the figures of two models on the same samples and resamples.
 
     p = 2 · min(1 + #(d* ≤ 0), 1 + #(d* ≥ 0)) / (1 + R), at most 1, with the differences d* of R
-    resamples: about the lowest 1 − level whose percentile interval leaves 0 out.
-
-    Args:
-        first: Of `draw`.
-        second: Of `draw`, of the same labels, groups, number and seed.
-        level: Confidence level, between 0 and 1.
-
-    Returns:
-        Differences by the figure's name; bounds and p are None where `bounds` are.
-
-    Raises:
-        UserError: A level out of range.
+    resamples: about the lowest 1 − level whose percentile interval leaves 0 out. Both have to be
+    drawn of the same labels, patients, number and seed; bounds and p are None where `bounds` are.
     """
     check_level(level)
     found = {}

@@ -59,5 +59,4 @@ def mutual_information(member_probs: ArrayLike) -> Floats:
         (N,) from 0, all members alike, to log(min(M, K)).
     """
     probs = np.asarray(member_probs, np.float64)
-    disagreement: Floats = entr(probs.mean(0)).sum(-1) - entr(probs).sum(-1).mean(0)
-    return disagreement.clip(min=0)
+    return (predictive_entropy(probs.mean(0)) - predictive_entropy(probs).mean(0)).clip(min=0)

@@ -80,16 +80,13 @@ def aggregate(
 def study_labels(
     labels: NDArray[Any], studies: ArrayLike, names: Sequence[object], what: str = "study"
 ) -> NDArray[Any]:
-    """Return the labels of studies, which are those of all their slices that are known.
+    """Return the labels of M studies, which are those of all their slices that are known.
 
     Args:
         labels: (N,) class indices or (N, K) of 0 and 1, -1 for unknown; or float, NaN for unknown.
         studies: As in `aggregate`.
         names: (M,) of the studies, for messages.
         what: study, or patient where all images of one are joined.
-
-    Returns:
-        (M,) or (M, K), unknown where all slices' are.
 
     Raises:
         UserError: Two slices of a study contradict each other.

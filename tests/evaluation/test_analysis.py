@@ -1,18 +1,16 @@
 """The whole of an evaluation, and its parts by subgroup."""
 
 import json
-import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from by_scikit_learn import figures_by_scikit_learn
 from sklearn import metrics
 
 from medcnn.evaluation.analysis import Settings, analyse, analyse_level
-from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
-from medcnn.evaluation.subgroups import subgroups
 
 POINT = {"rule": "youden", "threshold": 0.4, "sensitivity": 0.9, "specificity": 0.8}
 QUICK = Settings(POINT, resamples=100, least=15)
@@ -118,20 +116,11 @@ def test_every_task_has_a_whole_evaluation(name: str) -> None:
 
 def test_figures_are_those_of_scikit_learn() -> None:
     made, found = binary(), analyse_level(binary(), QUICK)
-    figures, truth, score = found["figures"], made.labels, made.probs[:, 1]
+    truth, score = made.labels, made.probs[:, 1]
     called = (score >= 0.4).astype(int)  # at the operating point, whatever is counted
-    expected = {
-        "auroc": metrics.roc_auc_score(truth, score),
-        "average_precision": metrics.average_precision_score(truth, score),
-        "mcc": metrics.matthews_corrcoef(truth, called),
-        "kappa": metrics.cohen_kappa_score(truth, called),
-        "brier": metrics.brier_score_loss(truth, score),
-        "log_loss": metrics.log_loss(truth, score),
-        "f1": metrics.f1_score(truth, called),
-        "balanced_accuracy": metrics.balanced_accuracy_score(truth, called),
-    }
-    for name, value in expected.items():
-        assert figures[name]["value"] == pytest.approx(value, abs=1e-6), name
+    expected = figures_by_scikit_learn(made.probs, truth, called, "binary", 1)
+    for name in (name for name in expected if "/" not in name):
+        assert found["figures"][name]["value"] == pytest.approx(expected[name], abs=1e-6), name
     assert found["confusion"]["counts"].tolist() == metrics.confusion_matrix(truth, called).tolist()
     at = found["clinic"]["figures"]
     assert at["sensitivity"]["value"] == pytest.approx(metrics.recall_score(truth, score >= 0.4))
@@ -160,21 +149,6 @@ def test_the_parts_of_the_brier_score_make_it_up() -> None:
     assert whole == pytest.approx(expected, abs=1e-12)
 
 
-def test_of_several_classes_the_micro_average_and_kappa() -> None:
-    made = classes()
-    figures = figures_with_intervals(made, resamples=50)
-    truth = np.eye(4)[made.labels]
-    micro = metrics.roc_auc_score(truth, made.probs, average="micro")
-    assert figures["micro_auroc"]["value"] == pytest.approx(micro, abs=1e-6)
-    graded = figures_with_intervals(classes(task="ordinal"), resamples=0)
-    kappa = metrics.cohen_kappa_score(made.labels, made.decisions, weights="quadratic")
-    ordinal = ALL["ordinal"]
-    kappa = metrics.cohen_kappa_score(ordinal.labels, ordinal.decisions, weights="quadratic")
-    assert graded["kappa"]["value"] == pytest.approx(kappa, abs=1e-6)
-    assert graded["kappa"]["low"] is None  # no closed form
-    assert graded["auroc/c1"]["low"] is not None
-
-
 def test_a_mean_over_classes_is_not_said_to_have_the_interval_of_one() -> None:
     said = {name: analyse({"image": made}, QUICK, {})["intervals"] for name, made in ALL.items()}
     assert said["binary"]["auroc"] == "score interval with DeLong's variance"
@@ -184,35 +158,6 @@ def test_a_mean_over_classes_is_not_said_to_have_the_interval_of_one() -> None:
         assert not keys & {"auroc", "sensitivity", "specificity"}
         assert ("accuracy" in keys) == (name != "multilabel")
     assert said["regression"] == {"*": "bootstrap over patients, 100 resamples"}
-
-
-def test_the_positive_class_is_the_one_that_is_named() -> None:
-    made = binary()
-    other = Predictions.of(made.table, task="binary", class_names=["well", "ill"], positive=0)
-    first, second = (figures_with_intervals(p, resamples=20) for p in (made, other))
-    assert first["sensitivity"] == second["specificity"]
-    assert first["sensitivity"] == first["sensitivity/ill"] != second["sensitivity"]
-
-
-def test_patients_of_several_images_make_intervals_wider() -> None:
-    made = binary(patients=30)
-    alone = Predictions.of(
-        made.table.drop(columns="patient"), task="binary", class_names=["well", "ill"], positive=1
-    )
-    score = np.repeat(np.arange(30) / 30, 4)  # all images of a patient alike: no more than 30
-    table = made.table.assign(**{"patient": np.repeat(np.arange(30), 4).astype(str)})
-    table["label"] = np.where(np.repeat(np.arange(30) % 2, 4) == 1, "ill", "well")
-    table["prob:ill"], table["prob:well"] = score, 1 - score
-    table["decision"] = np.where(score > 0.5, "ill", "well")
-    same = Predictions.of(table, task="binary", class_names=["well", "ill"], positive=1)
-    free = Predictions.of(
-        table.drop(columns="patient"), task="binary", class_names=["well", "ill"], positive=1
-    )
-    wide, narrow = (figures_with_intervals(p, resamples=200) for p in (same, free))
-    for name in ("auroc", "accuracy", "sensitivity", "f1", "log_loss"):
-        widths = [f[name]["high"] - f[name]["low"] for f in (wide, narrow)]
-        assert widths[0] > 1.5 * widths[1], name
-    assert not alone.clustered
 
 
 def test_warnings() -> None:
@@ -330,53 +275,6 @@ def test_a_label_of_which_nothing_is_known_leaves_the_others() -> None:
     assert level["figures"]["auroc/y"]["value"] is None
     assert level["figures"]["auroc/x"]["low"] is not None
     assert "y" not in level["curves"]
-
-
-def test_subgroups_by_hand() -> None:
-    made = binary(400)
-    found = subgroups(made, ["sex", "age", "site", "none", "dose"], least=15, resamples=50)
-    by = {(r["column"], r["group"]): r for r in found}
-    ages = [r["group"] for r in found if r["column"] == "age"]
-    assert ages == ["<18", "18–39", "40–64", "≥65"]
-    women = made.where((made.table["sex"] == "F").to_numpy())
-    men = made.where((made.table["sex"] == "M").to_numpy())
-    aurocs = [metrics.roc_auc_score(p.labels, p.probs[:, 1]) for p in (women, men)]
-    record = by["sex", "F"]
-    assert record["n"] == len(women)
-    assert record["figures"]["auroc"]["value"] == pytest.approx(aurocs[0])
-    difference = record["difference"]["auroc"]
-    assert difference["value"] == pytest.approx(aurocs[0] - aurocs[1])
-    assert difference["low"] < difference["value"] < difference["high"]
-    assert by["site", "one"]["difference"] == {}
-    assert sum(r["n"] for r in found if r["column"] == "dose") == 400
-    assert len([r for r in found if r["column"] == "dose"]) == 4
-    old = made.table["age"].between(40, 64).sum()
-    assert by["age", "40–64"]["n"] == old
-
-
-def test_small_subgroups_are_not_shown() -> None:
-    made = binary(40)
-    table = made.table.assign(sex=["F"] * 3 + ["M"] * 30 + [None] * 7)
-    few = Predictions.of(table, task="binary", class_names=["well", "ill"], positive=1)
-    found = subgroups(few, ["sex"], least=10, resamples=20)
-    assert [(r["group"], r["n"], r["shown"]) for r in found] == [("F", 3, False), ("M", 30, True)]
-    assert found[0]["figures"] == {}
-    texts = table.assign(sex=[f"name {k}" for k in range(40)])
-    named = Predictions.of(texts, task="binary", class_names=["well", "ill"], positive=1)
-    assert subgroups(named, ["sex"], least=1, resamples=20) == []
-
-
-def test_regression_agrees_with_scipy() -> None:
-    made = numbers()
-    figures = figures_with_intervals(made, resamples=100)
-    errors = (made.probs - made.labels)[1:, 0]
-    assert figures["bias"]["value"] == pytest.approx(errors.mean())
-    limit = errors.mean() + 1.96 * errors.std(ddof=1)
-    assert figures["limit_high"]["value"] == pytest.approx(limit)
-    assert figures["mae"]["low"] < figures["mae"]["value"] < figures["mae"]["high"]
-    two = figures_with_intervals(numbers(targets=2), resamples=50)
-    assert "bias/t1" in two
-    assert not math.isnan(two["bias/t1"]["value"])  # type: ignore[arg-type]
 
 
 def test_the_surest_are_those_whose_decision_is_likeliest() -> None:

@@ -8,6 +8,7 @@ import pytest
 from sklearn import metrics
 
 from medcnn.evaluation.at_operating_point import at_operating_point
+from medcnn.evaluation.figures_with_intervals import figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
 
 NAMES = ["mass", "oedema", "rare"]
@@ -31,6 +32,12 @@ def several(n: int = 90) -> Predictions:
     return made.where(made.known)
 
 
+def at(made: Predictions, point: Any, resamples: int = 1) -> Any:
+    """Figures of predictions at a point."""
+    known = made.at(point)
+    return at_operating_point(known, point, figures_with_intervals(known, resamples=resamples))
+
+
 def judged(known: Predictions, k: int, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     there = known.labels[:, k] >= 0
     return known.labels[there, k], (known.probs[there, k] >= threshold).astype(int)
@@ -38,8 +45,7 @@ def judged(known: Predictions, k: int, threshold: float) -> tuple[np.ndarray, np
 
 def test_each_label_has_its_own_threshold_and_the_mean_is_over_all() -> None:
     known = several()
-    found = at_operating_point(known.at(POINTS), POINTS, resamples=200)
-    assert found is not None
+    found = at(known, POINTS, resamples=200)
     assert list(found["labels"]) == ["mass", "oedema"]
     for k, (name, threshold) in enumerate([("mass", 0.3), ("oedema", 0.7)]):
         truth, called = judged(known, k, threshold)
@@ -67,8 +73,7 @@ def test_rows_of_folds_are_judged_by_their_own_thresholds() -> None:
     known = several()
     rows = known.table.assign(**{"threshold:mass": np.arange(len(known)) % 2 * 2.0 - 0.5})
     own = Predictions.of(rows, task="multilabel", class_names=NAMES, positive=None)
-    found = at_operating_point(own.at(POINTS), POINTS, resamples=1)
-    assert found is not None
+    found = at(own, POINTS)
     truth = own.labels[:, 0]
     called = np.arange(len(own)) % 2 == 0  # all of the even rows, none of the odd ones
     expected = called[truth == 1].mean()
@@ -82,8 +87,7 @@ def test_rows_of_a_fold_that_chose_none_stay_as_decided() -> None:
     half = np.arange(len(known)) % 2 == 0
     rows = known.table.assign(**{"threshold:mass": np.where(half, 0.0, np.nan)})
     own = Predictions.of(rows, task="multilabel", class_names=NAMES, positive=None)
-    found = at_operating_point(own.at(POINTS), POINTS, resamples=1)
-    assert found is not None
+    found = at(own, POINTS)
     called = np.where(half, 1, own.decisions[:, 0])
     expected = called[own.labels[:, 0] == 1].mean()
     assert found["labels"]["mass"]["figures"]["sensitivity"]["value"] == pytest.approx(expected)
@@ -92,8 +96,7 @@ def test_rows_of_a_fold_that_chose_none_stay_as_decided() -> None:
 def test_a_label_that_nobody_knows_leaves_the_others() -> None:
     known = several()
     known.labels[:, 1] = -1
-    found = at_operating_point(known.at(POINTS), POINTS, resamples=10)
-    assert found is not None
+    found = at(known, POINTS, resamples=10)
     assert list(found["labels"]) == ["mass"]
     assert found["figures"]["sensitivity"]["value"] is None
 
@@ -109,8 +112,7 @@ def test_of_two_classes_f1_has_an_interval_too() -> None:
     )  # fmt: skip
     made = Predictions.of(table, task="binary", class_names=list(names), positive=1)
     point = {"threshold": 0.35}
-    found = at_operating_point(made.at(point), point, resamples=300)
-    assert found is not None
+    found = at(made, point, resamples=300)
     f1 = found["figures"]["f1"]
     assert f1["value"] == pytest.approx(metrics.f1_score(truth, score >= 0.35), abs=1e-12)
     drawn = [
@@ -119,4 +121,4 @@ def test_of_two_classes_f1_has_an_interval_too() -> None:
     ]
     assert (f1["low"], f1["high"]) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.02)
     assert found["figures"]["mcc"]["low"] < found["figures"]["mcc"]["value"]
-    assert at_operating_point(made, None) is None
+    assert at(made, None) is None

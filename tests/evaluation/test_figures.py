@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from by_scikit_learn import figures_by_scikit_learn
 from sklearn import metrics as sk
 
 from medcnn.errors import UserError
@@ -25,10 +26,6 @@ def values(figures: dict[str, Any]) -> dict[str, Any]:
     return {key: figure["value"] for key, figure in figures.items()}
 
 
-def specificity(truth: np.ndarray, chosen: np.ndarray) -> float:
-    return float(sk.recall_score(~truth, ~chosen))
-
-
 def test_two_classes_of_which_none_is_named_count_alike() -> None:
     probs, labels = data(2)
     figures = evaluate(
@@ -42,89 +39,25 @@ def test_two_classes_of_which_none_is_named_count_alike() -> None:
     assert named["sensitivity"]["value"] == pytest.approx(recalls[0])
 
 
-@pytest.mark.parametrize("positive", [0, 1])
-def test_binary_against_scikit_learn(positive: int) -> None:
-    probs, labels = data(2)
-    decisions = (probs[:, 1] > 0.6).astype(int)
+@pytest.mark.parametrize(
+    ("task", "classes", "positive"),
+    [("binary", 2, 0), ("binary", 2, 1), ("multiclass", 4, None), ("ordinal", 4, None)],
+)
+def test_classes_against_scikit_learn(task: Any, classes: int, positive: int | None) -> None:
+    probs, labels = data(classes)
+    decisions = (probs[:, 1] > 0.6).astype(int) if classes == 2 else probs.argmax(1)
     figures = evaluate(
-        probs, labels, decisions, task="binary", class_names=("no", "yes"), positive=positive
-    )
-    truth, chosen, scores = labels == positive, decisions == positive, probs[:, positive]
-    expected = {
-        "auroc": sk.roc_auc_score(truth, scores),
-        "auroc/no": sk.roc_auc_score(labels == 0, probs[:, 0]),
-        "auroc/yes": sk.roc_auc_score(labels == 1, probs[:, 1]),
-        "average_precision": sk.average_precision_score(truth, scores),
-        "accuracy": sk.accuracy_score(labels, decisions),
-        "balanced_accuracy": sk.balanced_accuracy_score(labels, decisions),
-        "f1": sk.f1_score(truth, chosen),
-        "sensitivity": sk.recall_score(truth, chosen),
-        "specificity": specificity(truth, chosen),
-        "sensitivity/no": sk.recall_score(labels == 0, decisions == 0),
-        "sensitivity/yes": sk.recall_score(labels, decisions),
-        "specificity/no": sk.recall_score(labels, decisions),
-        "specificity/yes": sk.recall_score(labels == 0, decisions == 0),
-        "log_loss": sk.log_loss(labels, probs),
-    }
-    assert values(figures) == pytest.approx(expected, abs=1e-12)
-    assert figures["sensitivity"]["n"] == truth.sum()
-    assert figures["specificity"]["n"] == (~truth).sum()
-    assert figures["auroc"]["n"] == figures["accuracy"]["n"] == 300
-
-
-@pytest.mark.parametrize("task", ["multiclass", "ordinal"])
-def test_several_classes_against_scikit_learn(task: Any) -> None:
-    probs, labels = data(4)
-    decisions = probs.argmax(1)
-    figures = evaluate(probs, labels, decisions, task=task, class_names=NAMES, positive=None)
-    truth, chosen = np.eye(4, dtype=bool)[labels], np.eye(4, dtype=bool)[decisions]
-    expected = {
-        "auroc": sk.roc_auc_score(labels, probs, multi_class="ovr"),
-        "average_precision": sk.average_precision_score(truth, probs),
-        "accuracy": sk.accuracy_score(labels, decisions),
-        "balanced_accuracy": sk.balanced_accuracy_score(labels, decisions),
-        "f1": sk.f1_score(labels, decisions, average="macro"),
-        "sensitivity": sk.recall_score(labels, decisions, average="macro"),
-        "specificity": np.mean([specificity(truth[:, k], chosen[:, k]) for k in range(4)]),
-        "log_loss": sk.log_loss(labels, probs),
-    }
-    for k, name in enumerate(NAMES):
-        expected[f"auroc/{name}"] = sk.roc_auc_score(truth[:, k], probs[:, k])
-        expected[f"sensitivity/{name}"] = sk.recall_score(truth[:, k], chosen[:, k])
-        expected[f"specificity/{name}"] = specificity(truth[:, k], chosen[:, k])
-    if task == "ordinal":
-        expected["kappa"] = sk.cohen_kappa_score(labels, decisions, weights="quadratic")
-        expected["mae"] = sk.mean_absolute_error(labels, decisions)
+        probs, labels, decisions, task=task, class_names=NAMES[:classes], positive=positive,
+        more=True,
+    )  # fmt: skip
+    expected = figures_by_scikit_learn(probs, labels, decisions, task, positive)
     assert values(figures) == pytest.approx(expected, abs=1e-12)
     assert figures["sensitivity/b"]["n"] == (labels == 1).sum()
     assert figures["specificity/b"]["n"] == (labels != 1).sum()
-    assert figures["sensitivity"]["n"] == 300
-
-
-def test_multilabel_against_scikit_learn() -> None:
-    generator = np.random.default_rng(3)
-    labels = (generator.random((300, 4)) < [0.5, 0.2, 0.1, 0.7]).astype(int)
-    probs = 1 / (1 + np.exp(-generator.normal(size=(300, 4)) - 2 * labels + 1))
-    decisions = (probs >= 0.5).astype(int)
-    figures = evaluate(
-        probs, labels, decisions, task="multilabel", class_names=NAMES, positive=None
-    )
-    columns = [(labels[:, k], decisions[:, k], probs[:, k]) for k in range(4)]
-    expected = {
-        "auroc": sk.roc_auc_score(labels, probs),
-        "average_precision": sk.average_precision_score(labels, probs),
-        "accuracy": np.mean([sk.accuracy_score(t, d) for t, d, _ in columns]),
-        "balanced_accuracy": np.mean([sk.balanced_accuracy_score(t, d) for t, d, _ in columns]),
-        "f1": sk.f1_score(labels, decisions, average="macro"),
-        "sensitivity": sk.recall_score(labels, decisions, average="macro"),
-        "specificity": sk.recall_score(1 - labels, 1 - decisions, average="macro"),
-        "log_loss": np.mean([sk.log_loss(t, p) for t, _, p in columns]),
-    }
-    for name, (t, d, p) in zip(NAMES, columns, strict=True):
-        expected[f"auroc/{name}"] = sk.roc_auc_score(t, p)
-        expected[f"sensitivity/{name}"] = sk.recall_score(t, d)
-        expected[f"specificity/{name}"] = sk.recall_score(1 - t, 1 - d)
-    assert values(figures) == pytest.approx(expected, abs=1e-12)
+    truth = labels == positive
+    sizes = [300, 300] if positive is None else [truth.sum(), (~truth).sum()]
+    assert [figures[key]["n"] for key in ("sensitivity", "specificity")] == sizes
+    assert figures["auroc"]["n"] == figures["accuracy"]["n"] == 300
 
 
 def test_an_absent_class_makes_no_number() -> None:
@@ -213,7 +146,7 @@ def test_samples_of_unknown_class_are_left_out(task: Any) -> None:
     assert figures["auroc"]["n"] == 200
 
 
-def test_unknown_labels_are_left_out_one_by_one() -> None:
+def test_labels_against_scikit_learn_each_with_what_is_known_of_it() -> None:
     generator = np.random.default_rng(5)
     labels = (generator.random((300, 4)) < [0.5, 0.2, 0.1, 0.7]).astype(int)
     probs = (1 / (1 + np.exp(-generator.normal(size=(300, 4)) - 2 * labels + 1))).round(2)
@@ -222,33 +155,15 @@ def test_unknown_labels_are_left_out_one_by_one() -> None:
     masked = np.where(generator.random((300, 4)) < [0.0, 0.5, 0.3, 0.9], -1, labels)
     masked[:7] = -1
     options: Any = {"task": "multilabel", "class_names": NAMES, "positive": None}
-    figures = evaluate(probs, masked, decisions, **options)
-    expected: dict[str, float] = {}
-    each: dict[str, list[float]] = {}
-    for k, name in enumerate(NAMES):
-        kept = masked[:, k] >= 0
-        t, d, p = masked[kept, k], decisions[kept, k], probs[kept, k]
-        expected[f"auroc/{name}"] = sk.roc_auc_score(t, p)
-        expected[f"sensitivity/{name}"] = sk.recall_score(t, d)
-        expected[f"specificity/{name}"] = sk.recall_score(1 - t, 1 - d)
-        assert figures[f"auroc/{name}"]["n"] == kept.sum()
-        assert figures[f"sensitivity/{name}"]["n"] == t.sum()
-        assert figures[f"specificity/{name}"]["n"] == (1 - t).sum()
-        parts = {
-            "auroc": expected[f"auroc/{name}"],
-            "average_precision": sk.average_precision_score(t, p),
-            "accuracy": sk.accuracy_score(t, d),
-            "balanced_accuracy": sk.balanced_accuracy_score(t, d),
-            "f1": sk.f1_score(t, d),
-            "sensitivity": sk.recall_score(t, d),
-            "specificity": sk.recall_score(1 - t, 1 - d),
-            "log_loss": sk.log_loss(t, p),
-        }
-        for key, value in parts.items():
-            each.setdefault(key, []).append(value)
-    expected |= {key: float(np.mean(found)) for key, found in each.items()}
-    assert values(figures) == pytest.approx(expected, abs=1e-12)
-    assert figures["accuracy"]["n"] == figures["auroc"]["n"] == (masked >= 0).any(1).sum() <= 293
+    for truth in (labels, masked):
+        figures = evaluate(probs, truth, decisions, **options, more=True)
+        expected = figures_by_scikit_learn(probs, truth, decisions, "multilabel")
+        assert values(figures) == pytest.approx(expected, abs=1e-12)
+        for k, name in enumerate(NAMES):
+            assert figures[f"auroc/{name}"]["n"] == (truth[:, k] >= 0).sum()
+            assert figures[f"sensitivity/{name}"]["n"] == (truth[:, k] == 1).sum()
+            assert figures[f"specificity/{name}"]["n"] == (truth[:, k] == 0).sum()
+        assert figures["accuracy"]["n"] == figures["auroc"]["n"] == (truth >= 0).any(1).sum()
 
 
 @pytest.mark.parametrize("task", ["binary", "ordinal", "multilabel"])
@@ -278,42 +193,21 @@ def regression_data() -> tuple[np.ndarray, np.ndarray]:
     return labels + generator.normal(0, [6, 0.02, 5], (80, 3)), labels
 
 
-def test_regression_against_scikit_learn() -> None:
-    predictions, labels = regression_data()
-    options: Any = {"task": "regression", "positive": None}
-    one = evaluate(
-        predictions[:, :1], labels[:, :1], predictions[:, :1], class_names=("age",), **options
-    )
-    scores = {
-        "mae": sk.mean_absolute_error,
-        "rmse": lambda *pair: np.sqrt(sk.mean_squared_error(*pair)),
-        "r2": sk.r2_score,
-    }
-    expected = {key: score(labels[:, 0], predictions[:, 0]) for key, score in scores.items()}
-    assert values(one) == pytest.approx(expected, rel=1e-12)
-    assert all(figure["n"] == 80 for figure in one.values())
-    several = evaluate(predictions, labels, predictions, class_names=NAMES[:3], **options)
-    for key, score in scores.items():
-        each = [score(labels[:, k], predictions[:, k]) for k in range(3)]
-        assert several[key]["value"] == pytest.approx(np.mean(each), rel=1e-12)
-        found = [several[f"{key}/{name}"]["value"] for name in NAMES[:3]]
-        assert found == pytest.approx(each, rel=1e-12)
-    assert len(several) == 12
-
-
-def test_unknown_targets_are_left_out_one_by_one() -> None:
-    predictions, labels = regression_data()
-    labels[np.random.default_rng(8).random(labels.shape) < [0.0, 0.5, 0.8]] = np.nan
-    labels[:4] = np.nan
-    options: Any = {"task": "regression", "class_names": NAMES[:3], "positive": None}
-    figures = evaluate(predictions, labels, predictions, **options)
-    for k, name in enumerate(NAMES[:3]):
-        kept = np.isfinite(labels[:, k])
-        pair = labels[kept, k], predictions[kept, k]
-        assert figures[f"mae/{name}"]["value"] == pytest.approx(sk.mean_absolute_error(*pair))
-        assert figures[f"r2/{name}"]["value"] == pytest.approx(sk.r2_score(*pair))
-        assert figures[f"r2/{name}"]["n"] == kept.sum()
-    assert figures["mae"]["n"] == 76
+@pytest.mark.parametrize("targets", [1, 3])
+def test_regression_against_scikit_learn(targets: int) -> None:
+    predictions, labels = (array[:, :targets] for array in regression_data())
+    masked = np.where(np.random.default_rng(8).random(labels.shape) < 0.5, np.nan, labels)
+    masked[:4] = np.nan
+    names = NAMES[:targets]
+    options: Any = {"task": "regression", "class_names": names, "positive": None, "more": True}
+    for truth in (labels, masked):
+        figures = evaluate(predictions, truth, predictions, **options)
+        expected = figures_by_scikit_learn(predictions, truth, predictions, "regression")
+        assert values(figures) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        known = np.isfinite(truth)
+        assert figures["mae"]["n"] == known.any(1).sum()
+        for k, name in enumerate(names if targets > 1 else ()):
+            assert figures[f"r2/{name}"]["n"] == known[:, k].sum()
 
 
 def test_regression_figures_that_are_undefined() -> None:

@@ -46,11 +46,12 @@ def test_unknown_labels_and_patients(tmp_path: Path) -> None:
     assert found.labels.tolist() == [1, 1, 0, -1]
     assert found.known.tolist() == [True, True, True, False]
     assert found.patients[3] == "row 3"
-    probs, scores, truth, called, patients = found.versus_rest(1)
+    probs, scores, truth, called, groups = found.versus_rest(1)
     assert probs.tolist() == [0.8, 0.6, 0.3]
     np.testing.assert_allclose(scores, np.log([0.8 / 0.2, 0.6 / 0.4, 0.3 / 0.7]))
     assert truth.tolist() == called.tolist() == [True, True, False]
-    assert patients.tolist() == ["a", "a", "b"]
+    assert groups is not None
+    assert groups.tolist() == ["a", "a", "b"]
 
 
 def test_classes_called_none_and_na(tmp_path: Path) -> None:

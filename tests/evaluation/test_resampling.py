@@ -4,33 +4,31 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn import metrics as sk
+from by_scikit_learn import figures_by_scikit_learn
 
 from medcnn.errors import UserError
 from medcnn.evaluation import bootstrap_means, evaluate, resampling
 from medcnn.evaluation.intervals import resample_counts
-from medcnn.evaluation.resampling import Difference, bounds, differences, draw
+from medcnn.evaluation.predictions import Predictions
+from medcnn.evaluation.resampling import Drawn, bounds, draw
 
 RESAMPLES = 8
 Bounds = dict[str, tuple[float | None, float | None]]
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
+def drawn_of(*arrays: Any, task: Any, class_names: Any, positive: Any, **options: Any) -> Drawn:
+    """Of probabilities, labels, decisions and patients."""
+    probs, labels, decisions, patients = map(np.asarray, arrays)
+    table, names = pd.DataFrame(index=range(len(probs))), tuple(class_names)
+    made = Predictions(probs, labels, decisions, patients, task, names, positive, table)
+    return draw(made, **options)
+
+
 def bootstrap_figures(*arrays: Any, level: float = 0.95, **options: Any) -> Bounds:
-    return bounds(draw(*arrays, **options), level)
-
-
-def bootstrap_differences(
-    first: Any, second: Any, labels: Any, one: Any, other: Any, groups: Any, **options: Any
-) -> dict[str, Difference]:
-    """Of two models' probabilities, and their decisions one and other."""
-    level = options.pop("level", 0.95)
-    drawn = (
-        draw(first, labels, one, groups, **options),
-        draw(second, labels, other, groups, **options),
-    )
-    return differences(*drawn, level)
+    return bounds(drawn_of(*arrays, **options), level)
 
 
 def classes(count: int, samples: int = 150, patients: int = 40, seed: int = 0) -> Arrays:
@@ -63,82 +61,16 @@ def numbers(targets: int, patients: int = 40) -> Arrays:
     return predictions, labels, predictions, generator.integers(patients, size=150)
 
 
-def by_labels(p: np.ndarray, y: np.ndarray, d: np.ndarray) -> dict[str, float]:
-    """Figures of several labels (N, K), by scikit-learn; classes as their columns."""
-    sums: dict[str, list[float]] = {}
-    for k in range(p.shape[1]):
-        there = y[:, k] >= 0
-        truth, chosen, score = y[there, k], d[there, k], p[there, k]
-        one = {
-            "auroc": sk.roc_auc_score(truth, score),
-            "average_precision": sk.average_precision_score(truth, score),
-            "f1": sk.f1_score(truth, chosen),
-            "sensitivity": sk.recall_score(truth, chosen),
-            "specificity": sk.recall_score(1 - truth, 1 - chosen),
-            "accuracy": sk.accuracy_score(truth, chosen),
-            "balanced_accuracy": sk.balanced_accuracy_score(truth, chosen),
-            "mcc": sk.matthews_corrcoef(truth, chosen),
-            "log_loss": sk.log_loss(truth, score),
-            "brier": sk.brier_score_loss(truth, score),
-        }
-        for key, value in one.items():
-            sums.setdefault(key, []).append(value)
-    figures = {key: float(np.mean(values)) for key, values in sums.items()}
-    for key in ("auroc", "sensitivity", "specificity"):
-        figures |= {f"{key}/{name}": v for name, v in zip("abcd", sums[key], strict=False)}
-    return figures | {"micro_auroc": sk.roc_auc_score(y[y >= 0], p[y >= 0])}
-
-
-def by_classes(p: np.ndarray, y: np.ndarray, d: np.ndarray, task: str) -> dict[str, float]:
-    every = np.arange(p.shape[1])
-    figures = by_labels(p, (y[:, None] == every).astype(int), (d[:, None] == every).astype(int))
-    figures |= {
-        "accuracy": sk.accuracy_score(y, d),
-        "balanced_accuracy": sk.balanced_accuracy_score(y, d),
-        "mcc": sk.matthews_corrcoef(y, d),
-        "kappa": sk.cohen_kappa_score(y, d),
-        "log_loss": -np.log(p[np.arange(len(y)), y]).mean(),
-        "brier": np.square(p - np.eye(len(every))[y]).sum(1).mean() / (2 if len(every) == 2 else 1),
-    }
-    if task == "ordinal":
-        figures["kappa"] = sk.cohen_kappa_score(y, d, weights="quadratic")
-        figures["mae"] = sk.mean_absolute_error(y, d)
-    return figures
-
-
-def by_targets(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    values: dict[str, list[float]] = {}
-    for k in range(p.shape[1]):
-        there = ~np.isnan(y[:, k])
-        truth, predicted = y[there, k], p[there, k]
-        e = predicted - truth
-        one = {
-            "mae": sk.mean_absolute_error(truth, predicted),
-            "rmse": sk.root_mean_squared_error(truth, predicted),
-            "r2": sk.r2_score(truth, predicted),
-            "bias": e.mean(),
-            "limit_low": e.mean() - 1.96 * e.std(ddof=1),
-            "limit_high": e.mean() + 1.96 * e.std(ddof=1),
-        }
-        for key, value in one.items():
-            values.setdefault(key, []).append(value)
-            figures |= {f"{key}/{'abc'[k]}": value} if p.shape[1] > 1 else {}
-    means = {key: float(np.mean(v)) for key, v in values.items()}
-    if p.shape[1] > 1:
-        means = {key: means[key] for key in ("mae", "rmse", "r2")}
-    return figures | means
-
-
 @cache  # scikit-learn is slow, and cases share their resamples
-def by_scikit_learn(task: str, shape: tuple[int, int], *tables: bytes) -> dict[str, float]:
-    p = np.frombuffer(tables[0]).reshape(shape)
-    if task == "regression":
-        return by_targets(p, np.frombuffer(tables[1]).reshape(shape))
-    y, d = (np.frombuffer(table, np.int64) for table in tables[1:])
-    if task == "multilabel":
-        return by_labels(p, y.reshape(shape), d.reshape(shape))
-    return by_classes(p, y, d, task)
+def cached(
+    task: str, positive: int | None, shape: tuple[int, int], *tables: bytes
+) -> dict[str, float]:
+    """Figures of arrays as bytes."""
+    p, kind = np.frombuffer(tables[0]).reshape(shape), float if task == "regression" else np.int64
+    y, d = (np.frombuffer(table, kind) for table in tables[1:])
+    if task in ("regression", "multilabel"):
+        y, d = y.reshape(shape), d.reshape(shape)
+    return figures_by_scikit_learn(p, y, d, task, positive)
 
 
 def naive(data: Arrays, task: str, positive: int | None, seed: int) -> dict[str, np.ndarray]:
@@ -151,15 +83,7 @@ def naive(data: Arrays, task: str, positive: int | None, seed: int) -> dict[str,
     found: dict[str, list[float]] = {}
     for counts in drawn.astype(int):
         p, y, d = (np.repeat(a[rows], counts[members], axis=0) for a in (probs, labels, decisions))
-        figures = dict(by_scikit_learn(task, p.shape, *(a.tobytes() for a in (p, y, d))))
-        if task == "binary":
-            del figures["micro_auroc"]
-        if positive is not None:
-            truth, chosen = y == positive, d == positive
-            ap = sk.average_precision_score(truth, p[:, positive])
-            figures |= {"average_precision": ap, "f1": sk.f1_score(truth, chosen)}
-            for key in ("auroc", "sensitivity", "specificity"):
-                figures[key] = figures[f"{key}/{'ab'[positive]}"]
+        figures = cached(task, positive, p.shape, *(a.tobytes() for a in (p, y, d)))
         for key, value in figures.items():
             found.setdefault(key, []).append(value)
     return {key: np.array(values) for key, values in found.items()}
@@ -207,19 +131,12 @@ def test_the_figures_are_those_of_evaluate(case: str) -> None:
     names = "abcd"[: data[0].shape[1]]
     shared: dict[str, Any] = {"task": task, "class_names": names, "positive": positive}
     figures = evaluate(*data[:3], **shared, more=True)
-    worthless = data[0] * 0 + (0.0 if task == "regression" else 0.5)
-    nothing = np.zeros_like(data[2])
-    found = bootstrap_differences(
-        data[0], worthless, data[1], data[2], nothing, data[3], **shared, resamples=3
-    )
-    others = evaluate(worthless, data[1], nothing, **shared, more=True)
+    found = drawn_of(*data, **shared, resamples=3).values
     assert figures.keys() == found.keys()
     more = {name.split("/")[0] for name in found.keys() - evaluate(*data[:3], **shared).keys()}
     assert more == MORE[task]
     for key, figure in figures.items():
-        first, second = figure["value"], others[key]["value"]
-        expected = None if first is None or second is None else first - second
-        assert found[key].difference == pytest.approx(expected, abs=1e-9), key
+        assert found[key] == pytest.approx(figure["value"], abs=1e-9), key
 
 
 @pytest.mark.filterwarnings("error")
@@ -277,10 +194,6 @@ def test_no_interval_of_one_patient(case: str) -> None:
     none = bootstrap_figures(probs, unknown, decisions, data[3], **shared)
     assert none.keys() == found.keys()
     assert set(none.values()) == {(None, None)}
-    missing = bootstrap_differences(
-        probs, probs, unknown, decisions, decisions, data[3], **shared, resamples=9
-    )
-    assert set(missing.values()) == {Difference(None, None, None, None)}
 
 
 @pytest.mark.filterwarnings("error")
@@ -341,76 +254,9 @@ def test_seed_and_parts(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert single[key] == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("case", ["binary", "ordinal", "multilabel", "targets"])
-def test_differences_against_resampled_arrays(case: str) -> None:
-    data, task, positive = CASES[case]
-    probs, labels, decisions, groups = data
-    generator = np.random.default_rng(3)
-    if task == "regression":
-        second = probs + generator.normal(size=probs.shape)
-        chosen = second
-    elif task == "multilabel":
-        second = generator.random(probs.shape).round(2).clip(0.01, 0.99)
-        chosen = (second > 0.5).astype(int)
-    else:
-        second = generator.dirichlet(np.ones(probs.shape[1]), len(probs))
-        chosen = second.argmax(1)
-    shared: dict[str, Any] = {
-        "task": task, "class_names": "abcd"[: probs.shape[1]], "positive": positive,
-    }  # fmt: skip
-    found = bootstrap_differences(
-        probs, second, labels, decisions, chosen, groups, **shared, resamples=RESAMPLES, seed=5
-    )
-    first = naive(data, task, positive, seed=5)
-    other = naive((second, labels, chosen, groups), task, positive, seed=5)
-    assert found.keys() == first.keys()
-    for key, (_, low, high, p) in found.items():
-        d = first[key] - other[key]
-        assert (low, high) == pytest.approx(np.quantile(d, [0.025, 0.975]), abs=1e-9, rel=1e-9)
-        expected = 2 * (1 + min((d <= 1e-12).sum(), (d >= -1e-12).sum())) / (RESAMPLES + 1)
-        assert p == pytest.approx(min(1, expected)), key
-
-
-def test_differences_of_equal_and_opposite_models() -> None:
-    probs, labels, decisions, groups = classes(2)
-    shared: dict[str, Any] = {"task": "binary", "class_names": "ab", "positive": 1}
-    same = bootstrap_differences(probs, probs, labels, decisions, decisions, groups, **shared)
-    assert set(same.values()) == {Difference(0, 0, 0, 1)}
-    turned, others = probs[:, ::-1], 1 - decisions
-    worse = bootstrap_differences(probs, turned, labels, decisions, others, groups, **shared)
-    better = bootstrap_differences(turned, probs, labels, others, decisions, groups, **shared)
-    for key in ("auroc", "accuracy", "mcc"):
-        difference, low, high, p = worse[key]
-        assert difference is not None
-        assert low is not None
-        assert 0 < low < difference
-        assert p == pytest.approx(2 / 2001)  # no resample on the other side
-        assert better[key] == pytest.approx((-difference, -(high or 0), -low, p), abs=1e-12)
-
-
-def test_p_is_where_the_interval_leaves_zero_out() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 2, 200)
-    scores = labels * 0.8 + generator.normal(size=(2, 200)) + [[0.2], [0.0]]
-    first, second = (np.stack([1 - s, s], axis=1) for s in scores)
-    shared: dict[str, Any] = {"task": "binary", "class_names": "ab", "positive": 1}
-    chosen = [s.argmax(1) for s in (first, second)]
-    ranks: Any = (first, second, labels, *chosen, range(200))
-    p = bootstrap_differences(*ranks, **shared)["auroc"].p
-    assert p is not None
-    assert 0.01 < p < 0.99
-    for level, holds in ((1 - p - 0.005, False), (1 - p + 0.005, True)):
-        _, low, high, _ = bootstrap_differences(*ranks, **shared, level=level)["auroc"]
-        assert low is not None
-        assert high is not None
-        assert (low < 0 < high) == holds
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"groups": range(3)}, r"groups have shape \(3,\): give one for each of 150 samples"),
-        ({"groups": [*range(149), np.nan]}, "sample 149 has none"),
         ({"resamples": 0}, "resamples=0: give a whole number, at least 1"),
         ({"level": 1.0}, "level=1.0 must lie between 0 and 1"),
         ({"labels": np.full(150, 2)}, "labels lie outside 0 … 1"),
@@ -419,10 +265,8 @@ def test_p_is_where_the_interval_leaves_zero_out() -> None:
 )
 def test_refuses(changes: dict[str, Any], message: str) -> None:
     probs, labels, decisions, groups = classes(2)
-    good: dict[str, Any] = {
-        "labels": labels, "groups": groups, "task": "binary", "class_names": "ab", "positive": 1,
-    }  # fmt: skip
+    good: dict[str, Any] = {"task": "binary", "class_names": "ab", "positive": 1}
     given = good | changes
-    labels, groups = given.pop("labels"), given.pop("groups")
+    labels = given.pop("labels", labels)
     with pytest.raises(UserError, match=message):
         bootstrap_figures(probs, labels, decisions, groups, **given)

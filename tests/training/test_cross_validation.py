@@ -15,7 +15,7 @@ from medcnn.classifier.checkpoint import load
 from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import Ensemble, read_ensemble
 from medcnn.errors import UserError
-from medcnn.evaluation import Predictions
+from medcnn.evaluation import Predictions, figures_with_intervals
 from medcnn.evaluation.at_operating_point import at_operating_point
 from medcnn.evaluation.operating_point import choose_threshold
 from medcnn.explain import main as explain
@@ -160,7 +160,7 @@ def test_a_fold_without_a_threshold_decides_at_one_half(tmp_path: Path) -> None:
     table["threshold"], table["fold"] = [np.nan, 0.3, 0.3], [0, 1, 1]
     pooled = Predictions.of(table, task="binary", class_names=["a", "b"], positive=1).at(point)
     assert pooled.decisions.tolist() == [0, 1, 1]
-    clinic = at_operating_point(pooled, point, resamples=10)
+    clinic = at_operating_point(pooled, point, figures_with_intervals(pooled, resamples=10))
     assert clinic is not None
     assert clinic["thresholds"] == [0.5, 0.3]
 

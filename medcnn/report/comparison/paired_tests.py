@@ -1,12 +1,12 @@
 """Paired tests between runs that tested the same images."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medcnn.errors import UserError
 from medcnn.evaluation.comparison import compare_auroc, holm, mcnemar
@@ -89,7 +89,8 @@ def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
         else:
             for place, one in ((first, a), (second, b)):
                 if place not in drawn:  # each run once, however many pairs
-                    drawn[place] = _drawn(one, a.patients)
+                    same = replace(one, patients=a.patients)  # for the same resamples
+                    drawn[place] = draw(same, resamples=RESAMPLES)
             by_bootstrap = differences(drawn[first], drawn[second])
             found += _pair(a, b, (first, second), by_bootstrap)
     several = any(one is not None and one.clustered for one in tested)
@@ -137,25 +138,16 @@ def _apart(a: Predictions, b: Predictions, names: tuple[str, str]) -> str:
     return f"{who} have different labels for {wrong} of the images." if wrong else ""
 
 
-def _drawn(one: Predictions, patients: NDArray[Any]) -> Drawn:
-    """Return figures of a run in resamples, the same for all runs with the same images."""
-    return draw(
-        one.probs, one.labels, one.decisions, patients,
-        task=one.task, class_names=one.class_names, positive=one.positive, resamples=RESAMPLES,
-    )  # fmt: skip
-
-
 def _pair(
     a: Predictions, b: Predictions, places: tuple[int, int], by_bootstrap: Mapping[str, Any]
 ) -> list[Difference]:
-    groups = a.patients if a.clustered else None
     results: dict[str, Sequence[Any]] = dict(by_bootstrap)
     if a.single is not None:
         truth = a.labels == a.single
         scores = (a.scores[:, a.single], b.scores[:, a.single])
         if 0 < truth.sum() < len(truth):
-            results["auroc"] = compare_auroc(*scores, truth, groups)
-    if a.labels.ndim == 1 and groups is None:
+            results["auroc"] = compare_auroc(*scores, truth, a.groups)
+    if a.labels.ndim == 1 and not a.clustered:
         results["accuracy"] = mcnemar(a.decisions == a.labels, b.decisions == b.labels)
     return [
         Difference(*places, name, *floats(results[name][:4]).tolist())
