@@ -18,10 +18,9 @@ def random_maps(images: Tensor, rows: Tensor) -> Tensor:
 
 
 def centre_maps(images: Tensor, rows: Tensor) -> Tensor:
-    """Return a Gaussian blob in the middle of the image.
+    """Return a Gaussian blob with its maximum, 1, at index size // 2 of each axis.
 
-    Its maximum, 1, is at index size // 2 of each axis, its standard deviation a quarter of the
-    axis.
+    Its standard deviation is a quarter of the axis.
     """
     blob = torch.ones(())
     for size in images.shape[2:]:
@@ -68,10 +67,10 @@ BASELINES = tuple(KINDS)
 def baseline(kind: str, images: Tensor, rows: Tensor) -> Tensor:
     """Return maps that don't depend on a net, for scores to be compared with.
 
-    - ``random``: independent uniform noise in each pixel; depends on the row alone.
-    - ``centre``: a Gaussian blob in the middle (`centre_maps`), for lesions tend to lie there.
-    - ``edges``: the length of the Sobel gradient, to which some methods are close (J. Adebayo et
-      al., "Sanity checks for saliency maps", 2018, figure 1).
+    - ``random``: `random_maps`.
+    - ``centre``: `centre_maps`, for lesions tend to lie there.
+    - ``edges``: `edge_maps`, to which some methods are close (J. Adebayo et al., "Sanity checks for
+      saliency maps", 2018, figure 1).
     - ``intensity``: the image, for lesions are often bright.
 
     Args:

@@ -32,22 +32,16 @@ class ClassifierNet(Protocol):
 class Decisions:
     """A net in pieces, and the images whose decisions are explained.
 
-    Args:
-        images: (N, C, *spatial), as the net takes them.
-        pieces: The net, cut after each stage whose activations are asked for: from images to the
-            first stage's output, …, from the last stage's output to logits.
-        stages: Names of those stages.
-        head: The net's head.
-        at_end: Whether there is one stage, the last, so that its activations enter the head.
-        targets: What of the logits is explained.
+    The net is cut after each stage whose activations are asked for: from images to the first
+    stage's output, …, from the last stage's output to logits.
     """
 
-    images: Tensor
+    images: Tensor  # (N, C, *spatial), as the net takes them
     pieces: tuple[Function, ...]
-    stages: tuple[str, ...]
+    stages: tuple[str, ...]  # names
     head: Function
-    at_end: bool
-    targets: Targets
+    at_end: bool  # whether there is one stage, the last, so that its activations enter the head
+    targets: Targets  # what of the logits is explained
 
     def net(self, images: Tensor) -> Tensor:
         """Return logits (M, outputs) of images (M, C, *spatial).
@@ -81,15 +75,7 @@ def decisions_of(
     stages: Sequence[str],
     objective: Objective | None,
 ) -> Decisions:
-    """Cut a net after some of its stages.
-
-    Args:
-        net: A net with ``features`` and ``head``, or one that can be taken apart so; wrapped in
-            DistributedDataParallel or compiled, it is unwrapped.
-        images: (N, C, *spatial).
-        targets: See `Targets`.
-        stages: Names of stages of ``net.features``, in any order; "last" for the last one.
-        objective: See `Targets`.
+    """Cut a net after some of its stages, in any order; the arguments are those of `explain`.
 
     Raises:
         UserError: Images that don't fit, a net without spatial activations, or no such stage.

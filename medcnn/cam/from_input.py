@@ -63,10 +63,9 @@ def integrated_gradients(decisions: Decisions) -> Tensor:
     images = decisions.images
     targets = _resolved(decisions)
     nodes, weights = np.polynomial.legendre.leggauss(PATH_NODES)
-    integral = torch.zeros(())
+    integral: Tensor | float = 0.0
     for node, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
-        slope = _gradients(decisions, float(node) * images, targets)
-        integral = integral.to(slope) + float(weight) * slope
+        integral = integral + float(weight) * _gradients(decisions, float(node) * images, targets)
     return (images[:, None].float() * integral).sum(2)
 
 

@@ -18,15 +18,14 @@ def class_weights(
 ) -> Tensor:
     """Return the weights (N, K) of the K channels for the target class of each image.
 
+    They are the class's row of the linear layer; in a binary task, where one logit serves both
+    classes, that row with the sign of the class.
+
     Args:
         head: Global average pooling and one linear layer (dropout and flattening may lie between).
         activations: (N, K, *spatial), input of the head; only the shape counts.
         targets: (N,) int64 class indices.
         objective: Its task says how classes lie on the logits; None for one logit a class.
-
-    Returns:
-        The class's row of the linear layer; in a binary task, where one logit serves both classes,
-        that row with the sign of the class.
 
     Raises:
         UserError: The head isn't of that form, or the task is ordinal.

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from medcnn.cam.decisions import ClassifierNet, Decisions, decisions_of
 from medcnn.cam.from_input import gradient, guided_backprop, integrated_gradients, smoothgrad
 from medcnn.cam.methods import (
-    by_activations,
     by_class_weights,
     by_gradients,
-    eigencam,
+    by_principal_component,
     fused,
     gradcam,
     gradcampp,
@@ -40,7 +39,7 @@ OF_A_STAGE: dict[str, Method] = {
     "layercam": partial(by_gradients, formula=layercam),
     "scorecam": scorecam,
     "ablationcam": ablationcam,
-    "eigencam": partial(by_activations, formula=eigencam),
+    "eigencam": by_principal_component,
 }
 OF_THE_INPUT: dict[str, Method] = {
     "occlusion": occlusion,
@@ -117,7 +116,7 @@ def explain(
             aim = chosen.function or chosen.classes
             return smoothed(lambda batch: once(net, batch, aim), images, smooth, flip)
         if len(decisions.pieces) > 2:
-            maps = fused(decisions, layercam)
+            maps = fused(decisions)
         else:
             maps = (OF_A_STAGE | OF_THE_INPUT)[method](decisions).float()
             if size is not None:

@@ -151,31 +151,27 @@ def by_gradients(decisions: Decisions, formula: Formula) -> Tensor:
     return torch.stack([formula(activations, one) for (one,) in gradients], 1)
 
 
-def by_activations(decisions: Decisions, formula: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return maps (N, T, *spatial) of a formula of activations alone."""
+def by_principal_component(decisions: Decisions) -> Tensor:
+    """Return maps (N, T, *spatial) of `eigencam`, the same for each target."""
     activations = decisions.activations()
     with torch.no_grad():
         targets = decisions.targets.resolved(decisions.pieces[-1](activations.clone()))
-        return formula(activations.float())[:, None].repeat_interleave(targets.count, 1)
+        return eigencam(activations.float())[:, None].repeat_interleave(targets.count, 1)
 
 
-def fused(decisions: Decisions, formula: Formula) -> Tensor:
-    """Return maps of several stages in one, (N, T, *image size): the highest, after scaling.
+def fused(decisions: Decisions) -> Tensor:
+    """Return `layercam` of several stages in one, (N, T, *image size): the highest, after scaling.
 
     M(x) = max_s tanh(γ M_s(x) / max M_s),    γ = 2
 
     P.-T. Jiang et al., "LayerCAM", 2021.
-
-    Args:
-        decisions: With several stages.
-        formula: From activations and gradients to a map.
     """
     activations, gradients = _gradients(decisions)
     maps = []
     for of_target in gradients:
         scaled = []
         for a, g in zip(activations, of_target, strict=True):
-            one = resized(formula(a, g), decisions.images.shape[2:])
+            one = resized(layercam(a, g), decisions.images.shape[2:])
             peak = one.flatten(1).amax(1).reshape(-1, *[1] * (one.dim() - 1))
             scaled.append(torch.tanh(FUSION_GAIN * one / torch.where(peak > 0, peak, torch.inf)))
         maps.append(torch.stack(scaled).amax(0))

@@ -1,7 +1,7 @@
 """Maps by the score's change when parts of the image or of its activations are hidden."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -33,7 +33,8 @@ def scorecam(decisions: Decisions) -> Tensor:
         varies = high > low
         black = targets.scores(decisions.net(torch.zeros_like(images)))  # what a constant one shows
         scores = black[:, None].repeat(1, activations.shape[1], 1).float()  # (N, K, T)
-        for rows, channels in _parts(varies.nonzero(), COPIES):
+        for part in varies.nonzero().split(COPIES):
+            rows, channels = part.unbind(1)
             chosen = _scaled(activations[rows, channels], low[rows, channels], high[rows, channels])
             shown = resized(chosen.float(), images.shape[2:])[:, None]
             seen = images[rows] * shown.to(images.dtype)
@@ -60,7 +61,8 @@ def ablationcam(decisions: Decisions) -> Tensor:
         whole = targets.scores(logits).float()  # (N, T)
         losses = whole.new_zeros(*activations.shape[:2], whole.shape[1])
         there = (activations.flatten(2) != 0).any(2)  # the others lose nothing
-        for rows, channels in _parts(there.nonzero(), max(1, ABLATED // activations[0].numel())):
+        for part in there.nonzero().split(max(1, ABLATED // activations[0].numel())):
+            rows, channels = part.unbind(1)
             without = activations[rows]
             without[torch.arange(len(rows)), channels] = 0
             losses[rows, channels] = whole[rows] - targets.scores(after(without), rows).float()
@@ -84,14 +86,14 @@ def occlusion(decisions: Decisions) -> Tensor:
         whole = targets.scores(logits).float()
         total = whole.new_zeros(*whole.shape, *size)
         count = whole.new_zeros(size)
-        windows = list(_windows(tuple(size)))
+        windows = _windows(size)
         step = max(1, COPIES // len(images))
         for first in range(0, len(windows), step):
             part = windows[first : first + step]
             rows = torch.arange(len(images), device=images.device).repeat(len(part))
             hidden = images.repeat(len(part), *[1] * (images.dim() - 1))
-            for k, window in enumerate(part):
-                hidden[(slice(k * len(images), (k + 1) * len(images)), slice(None), *window)] = 0
+            for copies, window in zip(hidden.split(len(images)), part, strict=True):
+                copies[(slice(None), slice(None), *window)] = 0
             logits = decisions.net(_channels_last(hidden))
             lost = whole[rows] - targets.scores(logits, rows).float()
             for window, values in zip(part, lost.split(len(images)), strict=True):
@@ -102,21 +104,15 @@ def occlusion(decisions: Decisions) -> Tensor:
         return total / count
 
 
-def _windows(size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Yield windows that cover an image of a size; the last of each axis ends at its end."""
+def _windows(size: Sequence[int]) -> list[tuple[slice, ...]]:
+    """Return windows that cover an image of a size; the last of each axis ends at its end."""
     axes = []
     for side in size:
         width = max(1, math.ceil(side / 8))
         step = max(1, width // 2) if len(size) == 2 else width
         starts = sorted({min(start, side - width) for start in range(0, side, step)})
         axes.append([slice(start, start + width) for start in starts])
-    yield from product(*axes)
-
-
-def _parts(pairs: Tensor, length: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pairs (P, 2) of image and channel, as two index tensors, so many at a time."""
-    for part in pairs.split(length):
-        yield part[:, 0], part[:, 1]
+    return list(product(*axes))
 
 
 def _channels_last(images: Tensor) -> Tensor:

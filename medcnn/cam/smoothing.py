@@ -21,19 +21,16 @@ def smoothed(
         flip: Axes to mirror, from the end; one copy after the other goes through their
             combinations.
     """
-    dims = images.dim() - 2
     generator = torch.Generator().manual_seed(0)
-    total: Tensor | float = 0.0
+    total = torch.zeros((), device=images.device)
     for copy in range(copies):
-        shifts = [0] * dims
-        for axis in range(dims) if copy else ():
-            most = max(1, images.shape[2 + axis] // LARGEST_SHIFT)
+        shifts = [0] * (images.dim() - 2)
+        for axis, side in enumerate(images.shape[2:] if copy else ()):
+            most = max(1, side // LARGEST_SHIFT)
             shifts[axis] = int(torch.randint(-most, most + 1, (1,), generator=generator))
-        changed = shifted(images, shifts)
         axes = [axis for bit, axis in enumerate(flip) if copy >> bit & 1]
-        maps = explain(changed.flip(axes)).flip(axes)
+        maps = explain(shifted(images, shifts).flip(axes)).flip(axes)
         total = total + shifted(maps, [-shift for shift in shifts])
-    assert isinstance(total, Tensor)
     return total / copies
 
 

@@ -26,14 +26,14 @@ class Targets:
         self.objective = objective
 
     @property
-    def count(self) -> int:
-        """Maps of each image."""
-        return 1 if self.classes is None or self.classes.ndim == 1 else self.classes.shape[1]
-
-    @property
     def single(self) -> bool:
         """True for one map an image, False for several."""
         return self.classes is None or self.classes.ndim == 1
+
+    @property
+    def count(self) -> int:
+        """Maps of each image."""
+        return 1 if self.classes is None or self.single else self.classes.shape[1]
 
     def resolved(self, logits: Tensor) -> "Targets":
         """Return the same with its classes checked, and decided where none were given.

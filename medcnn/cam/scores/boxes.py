@@ -46,17 +46,16 @@ def box_iou(maps: Tensor, masks: Tensor, threshold: float) -> Tensor:
 
 
 class Candidates(NamedTuple):
-    """The places that a map marks, and the lesions that are there.
-
-    Attributes:
-        scores: (P,) float64, above 0, the map's raw values at the places.
-        lesions: (P,) int, the lesion that each place lies on, from 0; -1 for none.
-        number: Lesions of the image.
-    """
+    """The P places that a map marks, and the lesions that are there."""
 
     scores: NDArray[np.float64]
+    """(P,) above 0, the map's raw values at the places."""
+
     lesions: NDArray[np.int64]
+    """(P,) the lesion that each place lies on, from 0; -1 for none."""
+
     number: int
+    """Lesions of the image."""
 
 
 def candidates(maps: Tensor, masks: Tensor) -> list[Candidates]:
@@ -113,11 +112,7 @@ class Froc:
         rows, scores, hits = [], [], []
         for row, one in enumerate(found):
             false = one.scores[one.lesions < 0]
-            best = [
-                one.scores[one.lesions == k].max()
-                for k in range(one.number)
-                if (one.lesions == k).any()
-            ]
+            best = [one.scores[one.lesions == k].max() for k in np.unique(one.lesions) if k >= 0]
             rows += [row] * (len(false) + len(best))
             scores += [*false, *best]
             hits += [False] * len(false) + [True] * len(best)

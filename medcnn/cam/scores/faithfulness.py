@@ -68,9 +68,6 @@ def deletion_insertion(
         steps: Of equal numbers of pixels, at least 1.
         seed: Of the order of pixels of equal value.
 
-    Returns:
-        Both curves, steps + 1 points each, and their areas.
-
     Raises:
         UserError: Shapes don't fit, or steps isn't a whole number from 1.
 
@@ -133,9 +130,6 @@ def road(
         noise: Standard deviation of the noise on imputed pixels; the paper's is 0.01.
         seed: Of the noise, and of the order of pixels of equal value.
 
-    Returns:
-        Both curves and the combined score.
-
     Raises:
         UserError: Shapes don't fit, no shares or shares out of range, or noise below zero.
     """
@@ -144,15 +138,14 @@ def road(
         raise UserError(f"shares={list(shares)}: give some shares of the pixels, 0 … 1")
     place = _places(maps, seed)[:, 0]
     pixels = maps[0].numel()
-    morf: list[Tensor] = []
-    lerf: list[Tensor] = []
-    for share in shares:
-        count = round(share * pixels)
-        for curve, missing in ((morf, place < count), (lerf, place >= pixels - count)):
-            imputed = linear_imputation(images, missing, noise=noise, seed=seed)
-            curve.append(_scored(score, imputed))
-    most, least = torch.stack(morf, 1), torch.stack(lerf, 1)
-    return Road(most, least, (least - most).mean(1) / 2)
+    counts = [round(share * pixels) for share in shares]
+
+    def scores_without(missing: Tensor) -> Tensor:
+        return _scored(score, linear_imputation(images, missing, noise=noise, seed=seed))
+
+    morf = torch.stack([scores_without(place < count) for count in counts], 1)
+    lerf = torch.stack([scores_without(place >= pixels - count) for count in counts], 1)
+    return Road(morf, lerf, (lerf - morf).mean(1) / 2)
 
 
 @torch.no_grad()

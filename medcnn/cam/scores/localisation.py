@@ -25,9 +25,6 @@ def pointing_hits(maps: Tensor, masks: Tensor) -> Tensor:
     Returns:
         (N,) bool.
 
-    Raises:
-        UserError: Shapes differ, an image has no lesion.
-
     Example:
         >>> pointing_hits(torch.tensor([[[0.0, 3.0], [1.0, 2.0]]]), torch.eye(2).bool()[None])
         tensor([False])
@@ -52,7 +49,7 @@ def energy_inside(maps: Tensor, masks: Tensor) -> Tensor:
         (N,) float64 in 0 … 1; 0 for an empty map.
     """
     masks = checked_masks("energy inside", maps, masks)
-    positive = _positive(maps).double()
+    positive = torch.where(is_empty(maps)[:, None], 0.0, maps.flatten(1).relu()).double()
     total = positive.sum(1)
     inside = (positive * masks.flatten(1)).sum(1)
     return inside / torch.where(total > 0, total, 1.0)
@@ -74,9 +71,6 @@ def overlap(maps: Tensor, masks: Tensor, threshold: float) -> tuple[Tensor, Tens
 
     Returns:
         IoU, Dice and IoBB, (N,) float64 each; 0 for an empty map.
-
-    Raises:
-        UserError: Shapes differ, an image has no lesion, or the threshold is out of range.
     """
     masks = checked_masks("overlap", maps, masks).flatten(1)
     marked = marks(maps, threshold).flatten(1)
@@ -88,15 +82,9 @@ def overlap(maps: Tensor, masks: Tensor, threshold: float) -> tuple[Tensor, Tens
 def iou_at_thresholds(
     maps: Tensor, masks: Tensor, thresholds: tuple[float, ...] = THRESHOLDS
 ) -> Tensor:
-    """Return the IoU at several thresholds, to choose one by its mean over validation images.
+    """Return the IoU (N, T) at T thresholds, to choose one by its mean over validation images.
 
-    Args:
-        maps: (N, *spatial).
-        masks: (N, *spatial).
-        thresholds: T shares of the maximum.
-
-    Returns:
-        (N, T) float64; see `overlap`.
+    Args: As in `overlap`.
     """
     return torch.stack([overlap(maps, masks, threshold)[0] for threshold in thresholds], 1)
 
@@ -117,12 +105,9 @@ def pixel_average_precision(maps: Tensor, masks: Tensor) -> Tensor:
     values, order = maps.flatten(1).sort(1, descending=True)
     truth = masks.flatten(1).gather(1, order).double()
     found = truth.cumsum(1)
-    last = torch.ones_like(values, dtype=torch.bool)  # of the pixels that share a value
-    last[:, :-1] = values[:, 1:] != values[:, :-1]
     precision = found / torch.arange(1, values.shape[1] + 1, device=maps.device)
     # Every pixel counts with the precision at the last one of its value.
-    places = torch.arange(values.shape[1], device=maps.device).expand_as(values)
-    ends = torch.where(last, places, values.shape[1]).flip(1).cummin(1).values.flip(1)
+    ends = values.shape[1] - 1 - torch.searchsorted(values.flip(1), values)
     return (truth * precision.gather(1, ends)).sum(1) / truth.sum(1)
 
 
@@ -152,8 +137,3 @@ def with_lesions(what: str, masks: Tensor) -> Tensor:
             f"(the first at {int(without.nonzero()[0])}); leave them out"
         )
     return masks
-
-
-def _positive(maps: Tensor) -> Tensor:
-    """Return the positive part of each map (N, pixels), zero for an empty one."""
-    return torch.where(is_empty(maps)[:, None], 0.0, maps.flatten(1).relu())

@@ -65,9 +65,6 @@ def lesion_reliance(
             depends on.
         seed: Of the draws of places.
 
-    Returns:
-        Probabilities of the four variants, and where there was another place (`elsewhere`).
-
     Raises:
         UserError: Shapes that don't fit, or an image without a lesion.
     """

@@ -91,19 +91,9 @@ def randomisation(
 ) -> list[Randomised]:
     """Return how alike the maps of a net and of its `randomised` copies are, step by step.
 
-    Args:
-        net: See `randomised`.
-        images: (N, C, *spatial), as explain takes them.
-        explain: A net and images to raw maps (N, *spatial). The classes should be fixed, those
-            that the net itself decides on: a random net decides otherwise.
-        order: cascading or independent.
-        seed: Of the draws.
-
-    Returns:
-        One record a part, in the order of `randomised`.
-
-    Raises:
-        UserError: Another order.
+    Args and errors: As in `randomised`; images (N, C, *spatial), and what makes of a net and images
+    raw maps (N, *spatial). The classes should be fixed, those that the net itself decides on: a
+    random net decides otherwise.
     """
     original = explain(net, images)
     steps = []

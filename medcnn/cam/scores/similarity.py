@@ -77,15 +77,12 @@ def _check(name: str, a: Tensor, b: Tensor) -> None:
 
 def _centred_ranks(maps: Tensor) -> Tensor:
     """Return ranks (N, pixels) float32 in -1/2 … 1/2, their mean 0, equal ones for equal pixels."""
-    values, order = maps.flatten(1).sort(1)
-    new = torch.ones_like(values, dtype=torch.bool)
-    new[:, 1:] = values[:, 1:] != values[:, :-1]
-    group = new.cumsum(1) - 1  # equal pixels are a group
-    sizes = torch.zeros_like(group).scatter_add_(1, group, torch.ones_like(group))
-    first = sizes.cumsum(1) - sizes
-    twice = (2 * first + sizes - values.shape[1]).gather(1, group)  # whole numbers: exact
-    ranks = twice.float() / (2 * values.shape[1])
-    return torch.empty_like(ranks).scatter_(1, order, ranks)
+    values = maps.flatten(1).contiguous()
+    ordered = values.sort(1).values
+    below = torch.searchsorted(ordered, values)
+    up_to = torch.searchsorted(ordered, values, right=True)
+    twice = below + up_to - values.shape[1]  # whole numbers: exact
+    return twice.float() / (2 * values.shape[1])
 
 
 def _to_unit(maps: Tensor) -> Tensor:

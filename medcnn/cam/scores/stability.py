@@ -67,7 +67,7 @@ def agreement(maps: Sequence[Tensor]) -> Tensor:
     evidence, a single net's map can't be taken for the evidence.
 
     Args:
-        maps: Two or more tensors (N, *spatial), raw: one net's maps of the same images.
+        maps: Of two or more nets, raw (N, *spatial) each.
 
     Returns:
         (N,) float32 in -1 … 1; NaN where one of the maps has one value only.
