@@ -26,18 +26,11 @@ ORACLE = "oracle"
 
 
 class Batch(NamedTuple):
-    """Some images of a split, on the classifier's device.
+    """Some images of a split, on the classifier's device."""
 
-    Args:
-        rows: (N,) int64, of the sample table, on the CPU.
-        images: (N, C, *spatial) in 0 … 1.
-        masks: (N, *spatial) bool, or None where no lesion is known. Of masks a label that of
-            `Explainer.truth`.
-    """
-
-    rows: Tensor
-    images: Tensor
-    masks: Tensor | None
+    rows: Tensor  # (N,) int64, of the sample table, on the CPU
+    images: Tensor  # (N, C, *spatial) in 0 … 1
+    masks: Tensor | None  # (N, *spatial) bool; of masks a label that of `Explainer.truth`
 
 
 class ClassifierMaps:
@@ -65,12 +58,12 @@ class ClassifierMaps:
         self.smooth = smooth
 
     def probs(self, images: Tensor) -> Tensor:
-        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, on their device."""
+        """Return probabilities (N, K) of images (N, C, *spatial) in 0 … 1, on their device."""
         with self.classifier.autocast():
             return self.classifier.answer(images).to(images.device)
 
     def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities (N, K), and the class (N,) that each image's map explains.
+        """Return probabilities (N, K), and the class (N,) that each image's map explains.
 
         See `medcnn.objective.Objective.explained`; the decision is at the operating point.
         """
@@ -81,12 +74,12 @@ class ClassifierMaps:
         return probs, self.classifier.objective.explained(probs, thresholds_of(point, names))
 
     def decisions(self, images: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities (N, K), decided classes (N,) and their raw maps (N, *spatial)."""
+        """Return probabilities (N, K), decided classes (N,) and their raw maps (N, *spatial)."""
         probs, decided = self.decided(images)
         return probs, decided, self.explain(self.classifier.net, images, decided, method)
 
     def explain(self, net: torch.nn.Module, images: Tensor, targets: Tensor, method: str) -> Tensor:
-        """Raw maps (N, *spatial) of a net that takes what this classifier's takes."""
+        """Return raw maps (N, *spatial) of a net that takes what this classifier's takes."""
         with self.classifier.autocast():
             return cam.explain(
                 net,
@@ -117,18 +110,14 @@ class ClassifierMaps:
         return tuple(max((one.shape[1:] for one in maps), key=math.prod))
 
     def _blank(self) -> Tensor:
-        card = self.classifier.card
-        blank = torch.zeros(1, card["in_channels"], *card["input_size"])
-        return blank.to(self.classifier.device)
+        card, device = self.classifier.card, self.classifier.device
+        return torch.zeros(1, card["in_channels"], *card["input_size"], device=device)
 
 
 class Explainer(ClassifierMaps):
     """The maps of a classifier of the images of a data set, and what they are compared with.
 
-    Args:
-        classifier: See `ClassifierMaps`.
-        samples: Images that fit it.
-        **options: See `ClassifierMaps`.
+    The samples fit the classifier; for the rest see `ClassifierMaps`.
     """
 
     def __init__(self, classifier: Classifier, samples: Samples, **options: Any) -> None:
@@ -136,20 +125,19 @@ class Explainer(ClassifierMaps):
         self.samples = samples
 
     def batches(self, rows: Tensor, size: int) -> Iterator[Batch]:
-        """The images of some rows, so many at a time."""
+        """Yield the images of some rows, so many at a time."""
         for part in rows.split(size):
             yield self.batch(part)
 
     def batch(self, rows: Tensor) -> Batch:
-        """The images of some rows."""
+        """Return the images of some rows."""
         device = self.classifier.device
         stored = self.samples.images[rows].to(device)
         images = unit_intensity(stored, self.samples.ranges(rows))
         masks = self.samples.masks
         if masks is None:
             return Batch(rows, images, None)
-        own = isinstance(masks, LabelMasks)
-        found = _of_labels(masks, rows, self.truth(rows)) if own else masks[rows]
+        found = _of_labels(masks, rows, self.truth(rows)) if self._own_masks else masks[rows]
         return Batch(rows, images, found.bool().to(device))
 
     def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,19 +148,16 @@ class Explainer(ClassifierMaps):
             raise UserError(f"an image {error}") from None
 
     def lesions(self, batch: Batch, labels: Tensor) -> Tensor | None:
-        """The masks (N, *spatial) of a batch; of masks a label those of labels (N,)."""
-        if not isinstance(self.samples.masks, LabelMasks):
+        """Return the masks (N, *spatial) of a batch; of masks a label those of labels (N,)."""
+        if not self._own_masks:
             return batch.masks
         found = _of_labels(self.samples.masks, batch.rows, labels.cpu())
         return found.to(self.classifier.device)
 
     def maps(self, batch: Batch, targets: Tensor, method: str) -> Tensor:
-        """Raw maps (N, *spatial) float32 of a method, a baseline, or the `ORACLE`.
+        """Return raw maps (N, *spatial) float32 of a method, a baseline, or the `ORACLE`.
 
-        Args:
-            batch: The images.
-            targets: (N,) class indices; a baseline and the oracle don't ask for them.
-            method: One of `medcnn.cam.METHODS`, `medcnn.cam.BASELINES`, or oracle.
+        Of the classes (N,) that are given as targets, which a baseline and the oracle ignore.
         """
         if method in BASELINES:
             return baseline(method, batch.images, batch.rows)
@@ -188,7 +173,7 @@ class Explainer(ClassifierMaps):
         return F.interpolate(coarse, masks.shape[1:], mode=mode, align_corners=False)[:, 0]
 
     def rows_with_lesion(self, split: str, batch_size: int) -> Tensor:
-        """Rows (n,) of a split whose lesion and whose label are known.
+        """Return the rows (n,) of a split whose lesion and whose label are known.
 
         In multi-label data those with a mask of a label that is there, if each has its own.
         """
@@ -196,13 +181,14 @@ class Explainer(ClassifierMaps):
         if samples.masks is None or (samples.task == "multilabel" and not self._own_masks):
             return torch.empty(0, dtype=torch.int64)
         rows = samples.rows(split)
-        if samples.task == "multilabel":
-            found = [self._marked(part).any(1) for part in rows.split(batch_size)]
-            return rows[torch.cat(found)]
-        if samples.task != "regression":
+        if samples.task not in ("multilabel", "regression"):
             rows = rows[known(samples.labels[rows])]
-        parts = rows.split(batch_size) if len(rows) else ()
-        found = [samples.masks[part].flatten(1).any(1) for part in parts]
+        found = [
+            self._marked(part).any(1)
+            if samples.task == "multilabel"
+            else samples.masks[part].flatten(1).any(1)
+            for part in (rows.split(batch_size) if len(rows) else ())
+        ]
         return rows[torch.cat(found)] if found else rows
 
     def truth(self, rows: Tensor) -> Tensor:
@@ -223,13 +209,13 @@ class Explainer(ClassifierMaps):
         return isinstance(self.samples.masks, LabelMasks)
 
     def _marked(self, rows: Tensor) -> Tensor:
-        """(n, K) whether a label is there and has a lesion that is marked."""
+        """Return (n, K) whether a label is there and has a lesion that is marked."""
         masks: Any = self.samples.masks
         return masks.by_label(rows).flatten(2).any(2) & (self.samples.labels[rows] == 1)
 
 
 def _of_labels(masks: Any, rows: Tensor, labels: Tensor) -> Tensor:
-    """Of each row the mask of one label."""
+    """Return of each row the mask of one label."""
     found: Tensor = masks.by_label(rows)[range(len(rows)), labels]
     return found
 

@@ -29,11 +29,9 @@ UNCHANGED = (nn.Identity, nn.modules.dropout._DropoutNd)  # in evaluation mode
 
 
 def draw_features(cfg: Features, trust: list[str]) -> list[Path]:
-    """Make the pictures that conf/features.yaml describes; gives their files back.
+    """Make the pictures that conf/features.yaml describes; return their files.
 
-    Args:
-        cfg: See conf/features.yaml.
-        trust: Names that the checkpoint's config may hold beside medcnn's own.
+    `trust` has names that the checkpoint's config may hold beside medcnn's own.
 
     Raises:
         UserError: Anything that the user can put right; then no file was written.
@@ -66,11 +64,7 @@ def draw_features(cfg: Features, trust: list[str]) -> list[Path]:
 
 
 def chosen_stages(classifier: Classifier, wanted: str) -> list[str]:
-    """The names of the stages to draw: the one that is wanted, or of "all" each.
-
-    Raises:
-        UserError: A net without feature maps, or no such stage.
-    """
+    """Return the names of the stages to draw: the one that is wanted, or of "all" each."""
     if not classifier.spatial:
         raise UserError("this net's features are no maps of the image: there is nothing to draw")
     names = list(stages_of(classifier.net))
@@ -82,11 +76,7 @@ def chosen_stages(classifier: Classifier, wanted: str) -> list[str]:
 
 
 def first_convolution(net: nn.Module) -> tuple[str, nn.Conv2d | nn.Conv3d]:
-    """The convolution nearest to the image, and its name within ``net.features``.
-
-    Raises:
-        UserError: There is none.
-    """
+    """Return the convolution nearest to the image, and its name within ``net.features``."""
     features = net.features
     assert isinstance(features, nn.Module)
     for name, part in features.named_modules():
@@ -109,12 +99,9 @@ def one_image(image: str, spec: ImageSpec) -> Path:
 
 
 def read_image(path: Path, spec: ImageSpec, card: Card) -> Tensor:
-    """An image (C, *spatial) in 0 … 1, prepared as those that a checkpoint was trained on.
+    """Return an image (C, *spatial) in 0 … 1, prepared as those of the training.
 
     Of a volume that a 2-D net sees slice by slice it is the middle slice.
-
-    Raises:
-        UserError: Why the file can't be used.
     """
     try:
         stored, pair, _ = read_input(path, spec, card["in_channels"])
@@ -128,13 +115,7 @@ def read_image(path: Path, spec: ImageSpec, card: Card) -> Tensor:
 def feature_maps(classifier: Classifier, image: Tensor, stages: list[str]) -> dict[str, list[Step]]:
     """Return the pictures of the chosen stages: their input, then each layer's output, in order.
 
-    Args:
-        classifier: In evaluation mode.
-        image: (C, *spatial) in 0 … 1.
-        stages: Names of stages.
-
-    Raises:
-        UserError: A stage whose output isn't (N, K, *spatial).
+    The classifier is in evaluation mode, and the image (C, *spatial) in 0 … 1.
     """
     found = {}
     with classifier.autocast():
@@ -159,7 +140,7 @@ def stage_steps(stage: nn.Module, x: Tensor, source: str) -> tuple[list[Step], T
 
 
 def walk(module: nn.Module, x: Tensor, name: str = "") -> Iterator[tuple[str, nn.Module, Tensor]]:
-    """Applies a module to x layer by layer: the name, the layer and its output, in order.
+    """Yield the name, layer and output of each layer of a module that is applied to x.
 
     A chain is opened, down to the first part that isn't one: a layer or, as in a ResNet, a block,
     of which only the output is known. The last output is that of the module. No hook is set.
@@ -175,11 +156,7 @@ def walk(module: nn.Module, x: Tensor, name: str = "") -> Iterator[tuple[str, nn
 
 
 def step(name: str, layer: str, x: Tensor, *, same_channels: bool) -> Step:
-    """Return the pictures of maps x (1, K, *spatial).
-
-    Raises:
-        UserError: x has another shape.
-    """
+    """Return the pictures of maps x (1, K, *spatial); raise UserError of other shapes."""
     if x.ndim not in (4, 5):
         raise UserError(
             f"{name}: its output has the shape {tuple(x.shape)}, which isn't (N, K, *spatial), so "
@@ -191,12 +168,12 @@ def step(name: str, layer: str, x: Tensor, *, same_channels: bool) -> Step:
 
 
 def middle(image: Tensor) -> Tensor:
-    """(K, H, W) of an image or maps (K, *spatial), of a volume the middle slice."""
+    """Return (K, H, W) of an image or maps (K, *spatial), of a volume the middle slice."""
     return image[:, image.shape[1] // 2] if image.ndim == 4 else image
 
 
 def in_words(layer: nn.Module) -> str:
-    """A layer's class, with the size of its kernel and its stride where it has them.
+    """Return a layer's class, with the size of its kernel and its stride where it has them.
 
     >>> in_words(nn.Conv2d(1, 8, 3, stride=2)), in_words(nn.ReLU())
     ('Conv2d 3×3, stride 2', 'ReLU')
@@ -213,5 +190,5 @@ def in_words(layer: nn.Module) -> str:
 
 
 def sides(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
-    """One number for each dimension of space."""
+    """Return one number for each dimension of space."""
     return value if isinstance(value, tuple) else (value,) * dims

@@ -14,9 +14,7 @@ from medcnn.jobs.atomic_files import write_csv, write_json
 class Parts:
     """A folder with one table for each part of the work that is done.
 
-    Args:
-        folder: Where; made by the first part.
-        settings: Plain values that the parts depend on. Parts made with others are removed.
+    Parts that were made with other settings, the plain values that they depend on, are removed.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def draw_gallery(
 
 
 def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Iterator[GalleryItem]:
-    """The pictures of a batch; the raw maps are kept."""
+    """Return the pictures of a batch; keep the raw maps."""
     probs, decided = explainer.decided(batch.images)
     maps = explainer.maps(batch, decided, method).cpu()
     for row, map_ in zip(batch.rows.tolist(), maps, strict=True):
@@ -66,14 +66,9 @@ def _items(explainer: Explainer, batch: Batch, method: str, raw: Path) -> Iterat
 def items_of(
     explainer: Explainer, batch: Batch, probs: Tensor, decided: Tensor, maps: Tensor
 ) -> Iterator[GalleryItem]:
-    """The images of a batch with their maps, on the grids of their files, one by one.
+    """Yield the images of a batch with their maps, on the grids of their files.
 
-    Args:
-        explainer: Whose decisions they are.
-        batch: The images.
-        probs: (N, K).
-        decided: (N,) the class that each map explains.
-        maps: (N, *spatial), raw.
+    Of probabilities (N, K), the class (N,) that each map explains, and raw maps (N, *spatial).
     """
     samples, rows = explainer.samples, batch.rows.tolist()
     labels = samples.labels[batch.rows]
@@ -88,11 +83,7 @@ def items_of(
 def caption(classifier: Classifier, label: Tensor, probs: Tensor, chosen: int) -> dict[str, Any]:
     """Return the words of a `GalleryItem` on the truth and the decision, at the operating point.
 
-    Args:
-        classifier: Whose decision it is.
-        label: () or (K,) the truth.
-        probs: (K,), on the CPU.
-        chosen: The class that the map explains; of a regression the target.
+    The label is () or (K,); for the rest see `decision_words`.
     """
     names, task = classifier.class_names, classifier.objective.task
     words, probability = decision_words(classifier, probs, chosen)
@@ -112,10 +103,8 @@ def decision_words(classifier: Classifier, probs: Tensor, chosen: int) -> tuple[
     Of several labels all that are called, each with its probability, the most probable first; and
     the one that the map explains where that isn't the first.
 
-    Args:
-        classifier: Whose decision it is.
-        probs: (K,), on the CPU.
-        chosen: The class that the map explains; of a regression the target.
+    Of probabilities (K,) on the CPU, and the class that the map explains; of a regression that is
+    the target.
     """
     names, task = classifier.class_names, classifier.objective.task
     if task == "regression":
@@ -130,7 +119,7 @@ def decision_words(classifier: Classifier, probs: Tensor, chosen: int) -> tuple[
 
 
 def _names(names: Sequence[str], label: Tensor) -> str:
-    """The class, or of several labels those that are there."""
+    """Return the class, or of several labels those that are there."""
     if label.ndim == 0:
         return names[int(label)] if known(label) else "unknown"
     found = [name for name, there in zip(names, label, strict=True) if there == 1]

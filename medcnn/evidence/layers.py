@@ -23,6 +23,7 @@ from medcnn.report.maps.views import main_view, views
 LARGEST = 320  # pixels along the longer side of a picture
 SLICES = 32  # of a volume, that are kept to be scrolled through
 FILE = "layers.json"
+WORDS = ("name", "true", "predicted", "probability", "correct")  # of an item, that are kept
 
 
 def write_layers(
@@ -31,14 +32,8 @@ def write_layers(
     """Write ``layers.json`` and a picture each of some images, their maps and their lesions.
 
     The map is that of the decided class, 0 … 255 from zero to its maximum. Of a volume there are
-    pictures of three planes; that of the axial one holds slices below each other.
-
-    Args:
-        explainer: What gives images and maps.
-        rows: Of the sample table, by kind: ``sample``, ``error``.
-        method: One of `medcnn.cam.METHODS`.
-        folder: For layers.json; pictures go to ``layers/`` in it.
-        batch_size: Images at a time.
+    pictures of three planes; that of the axial one holds slices below each other. They go to
+    ``layers/`` in the folder. Rows of the sample table are given by kind: ``sample``, ``error``.
     """
     records = []
     for kind, part in rows.items():
@@ -48,30 +43,24 @@ def write_layers(
             items = items_of(explainer, batch, probs, decided, shown)
             for row, item, nothing in zip(batch.rows.tolist(), items, empty, strict=True):
                 facts = {"row": row, "kind": kind, "method": method, "empty": nothing}
-                records.append(facts | write_pictures(item, folder, row) | _words(item))
+                words = {key: getattr(item, key) for key in WORDS}
+                records.append(facts | write_pictures(item, folder, row) | words)
     write_json(folder / FILE, records)
 
 
 def worst_rows(evaluation: Path) -> Tensor:
-    """Rows (n,) of the errors that an evaluation.json lists for images; none without the file."""
+    """Return rows (n,) of the errors that an evaluation.json lists; none without the file."""
     if not evaluation.exists():
         return torch.empty(0, dtype=torch.int64)
     image = json.loads(evaluation.read_text(encoding="utf-8"))["levels"].get("image", {})
     return torch.tensor([error["row"] for error in image.get("errors", [])], dtype=torch.int64)
 
 
-def _words(item: GalleryItem) -> dict[str, Any]:
-    return {
-        key: getattr(item, key) for key in ("name", "true", "predicted", "probability", "correct")
-    }
-
-
 def write_pictures(item: GalleryItem, folder: Path, row: int) -> dict[str, Any]:
-    """Write the pictures of one image.
+    """Write the pictures of one image; return what `medcnn.report.run.maps.Pane` tells of them.
 
-    Returns:
-        What `medcnn.report.run.maps.Pane` tells of them: ``image``, ``map``, ``mask`` (names within
-        the folder) and ``ratio``; of a volume a list of such, ``planes``.
+    That is ``image``, ``map``, ``mask`` (names within the folder) and ``ratio``; of a volume a list
+    of such, ``planes``.
     """
     if item.map.ndim == 2:
         down, right = item.steps
@@ -81,24 +70,22 @@ def write_pictures(item: GalleryItem, folder: Path, row: int) -> dict[str, Any]:
     planes = sorted(views(item.orientation), key=lambda view: view.across != main.across)
     found = []
     for view in planes:
-        depth = item.map.shape[view.across]
-        numbers = [at[view.across]]
-        if view == main:
-            numbers = _spread(depth, numbers[0])
+        depth, middle = item.map.shape[view.across], at[view.across]
+        numbers = _spread(depth, middle) if view == main else [middle]
         panels = [slice_panel(item, view, number, None) for number in numbers]
         stem = f"{row}-{view.name.replace(' ', '-')}"
         place = {"name": view.name, "ends": list(view.ends), "depth": depth, "slices": numbers}
-        place |= {"shown": numbers.index(at[view.across]), "up": view.up}
+        place |= {"shown": numbers.index(middle), "up": view.up}
         place["width"] = item.map.shape[view.columns] * item.steps[view.columns]
         found.append(place | _write(panels, folder / "layers", stem))
     return {"planes": found}
 
 
 def _spread(depth: int, through: int) -> list[int]:
-    """Slices evenly from the first to the last, one of them moved to where the maximum is."""
+    """Return slices evenly from first to last, one of them moved to where the maximum is."""
     numbers = np.linspace(0, depth - 1, min(SLICES, depth)).round().astype(int)
     numbers[np.abs(numbers - through).argmin()] = through
-    return [int(number) for number in numbers]
+    return list(numbers.tolist())
 
 
 def _write(panels: list[Panel], folder: Path, stem: str) -> dict[str, Any]:
@@ -119,7 +106,7 @@ def _write(panels: list[Panel], folder: Path, stem: str) -> dict[str, Any]:
 
 
 def _size(shape: tuple[int, ...], ratio: float) -> tuple[int, int]:
-    """Width and height of a picture; a small one keeps its own pixels, whatever their form."""
+    """Return width and height of a picture; a small one keeps its pixels, whatever their form."""
     height, width = shape
     if max(shape) <= LARGEST:
         return width, height
@@ -128,9 +115,8 @@ def _size(shape: tuple[int, ...], ratio: float) -> tuple[int, int]:
 
 
 def _bytes(values: NDArray[Any], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """(H, W) or (H, W, 3) in 0 … 1 → the same in 0 … 255, of this width and height."""
-    whole = np.ascontiguousarray((values.clip(0, 1) * 255).round().astype(np.uint8))
-    picture = Image.fromarray(whole)
+    """Return (H, W) or (H, W, 3) in 0 … 1 as 0 … 255, of this width and height."""
+    picture = Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
     return np.asarray(
         picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
     )

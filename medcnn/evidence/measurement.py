@@ -23,23 +23,14 @@ Tick = Callable[[str], None]  # called after each part with its name
 
 @dataclass(frozen=True)
 class Job:
-    """The measurement of one classifier.
-
-    Args:
-        explainer: The classifier and its data.
-        plan: What is measured.
-        batch_size: Images at a time.
-        parts: Where finished parts are kept.
-        others: The same net from other training seeds.
-        relabelled: The same net, trained on shuffled labels.
-    """
+    """The measurement of one classifier."""
 
     explainer: Explainer
     plan: Plan
     batch_size: int
-    parts: Parts
-    others: Sequence[Explainer] = ()
-    relabelled: Explainer | None = None
+    parts: Parts  # where finished parts are kept
+    others: Sequence[Explainer] = ()  # the same net from other training seeds
+    relabelled: Explainer | None = None  # the same net, trained on shuffled labels
 
 
 def measured(
@@ -47,9 +38,7 @@ def measured(
 ) -> tuple[pd.DataFrame, list[Record]]:
     """Return all scores image by image, and their means with intervals over patients.
 
-    Args:
-        jobs: One; or of a cross-validation one a fold, whose images are pooled.
-        tick: Called after each part with its name.
+    Of a cross-validation there is a job a fold, and their images are pooled.
     """
     made: dict[Table, list[pd.DataFrame]] = {}
     for job in jobs:
@@ -63,10 +52,8 @@ def pooled(
 ) -> tuple[pd.DataFrame, list[Record]]:
     """Return the scores of all folds as `measured` does.
 
-    Args:
-        made: By group and method the tables of the folds that have it: one may lack what a group
-            needs, such as lesions.
-        samples: Where the patients are.
+    Of each group and method there are the tables of the folds that have it: one may lack what a
+    group needs, such as lesions.
     """
     tables, found = [], []
     for (group, method), parts in made.items():

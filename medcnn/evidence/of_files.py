@@ -1,7 +1,7 @@
 """The maps of single files: pictures, arrays, and of volumes maps in the space of the patient."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch import Tensor
 from medcnn import cam
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.image import Image, ImageSpec, Range, spec_of
+from medcnn.data.image import Array, Image, ImageSpec, spec_of
 from medcnn.data.image_files import list_images, stem
-from medcnn.data.inputs import TOO_LARGE, Input, as_asked, decode_as, prepared_input
+from medcnn.data.inputs import TOO_LARGE, as_asked, decode_as, prepared_input
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.gallery import decision_words
@@ -44,16 +44,11 @@ def explain_files(cfg: Explain, classifier: Classifier) -> pd.DataFrame:
     `_of_file`. The map explains the decided class; of slices each its own. A file that can't be
     read, or of which the net gives NaN, is named, and the rest goes on.
 
-    Args:
-        cfg: See conf/explain.yaml.
-        classifier: On its device.
-
     Raises:
         UserError: Anything that the user can put right; at the end, that some files failed.
     """
     maps = ClassifierMaps(classifier, stage=cfg.stage, smooth=cfg.smooth)
     methods, notes = methods_of(maps, cfg.methods)
-    size = classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     spec, output = as_asked(spec_of(classifier.card), cfg.dataset), Path(cfg.output or "maps")
     volumes = spec.spatial_dims == 3 or spec.slices is not None
     paths = list_images(str(cfg.image), volumes=volumes, key="image")
@@ -62,7 +57,7 @@ def explain_files(cfg: Explain, classifier: Classifier) -> pd.DataFrame:
     named = list(zip(paths, output_names(paths), strict=True))
     for path, name in progress(named, "files explained"):
         try:
-            rows += _of_file(maps, path, spec, methods, output / name, size, cfg.scale)
+            rows += _of_file(maps, path, spec, methods, output / name, cfg)
         except UserError as error:
             say(f"{path} {error}")
             failed += 1
@@ -85,8 +80,7 @@ def _of_file(
     spec: ImageSpec,
     methods: Sequence[str],
     out: Path,
-    batch_size: int,
-    scale: Any,
+    cfg: Explain,
 ) -> Rows:
     """Write the maps of one file; raises UserError, without its path, if it can't be used.
 
@@ -96,58 +90,45 @@ def _of_file(
     ``-slice_007.png``), and ``.nii.gz`` has the map on the grid of the file, to be opened over it
     in a viewer.
     """
+    classifier, rows = maps.classifier, Rows()
+    size = classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     try:
         decoded = decode_as(path, spec)
-        item = prepared_input(decoded, spec, maps.classifier.card["in_channels"])
+        item = prepared_input(decoded, spec, classifier.card["in_channels"])
         for note in item.notes:
             say(f"{path} {note}")
-        return [
-            {"image": str(path), "method": method, **row}
-            for method in methods
-            for row in _explain(
-                maps, item, decoded, spec, method, out, batch_size, scale, path.name
-            )
-        ]
+        pair = item.pair or classifier.card["intensity_range"]
+        ranges = torch.tensor([pair]).float().expand(len(item.stored), 2)
+        images = unit_intensity(item.stored, ranges).to(classifier.device)
+        for method in methods:
+            found = [maps.decisions(part, method) for part in images.split(size)]
+            probs, decided, raw = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
+            base = out.with_name(f"{out.name}-{method}")
+            _write_raw(raw.numpy(), decoded, spec, base)
+            grids = [
+                on_own_grid(decoded, spec, pair, map_.numpy(), number=k)
+                for k, map_ in enumerate(raw)
+            ]
+            items = _items(classifier, path.name, spec, probs, decided, grids)
+            pictures = _pictures(items, base, scale_of(method, cfg.scale))
+            for k, empty in enumerate(cam.is_empty(raw).tolist()):
+                place = {"slice": k} if spec.slices is not None else {}
+                row = {"image": str(path), "method": method, **place}
+                row |= _row(classifier, probs[k], int(decided[k]))
+                rows.append(row | {"empty": empty, "picture": pictures[k]})
     except MemoryError:
         raise UserError(TOO_LARGE) from None
+    return rows
 
 
-def _explain(
-    maps: ClassifierMaps,
-    item: Input,
-    decoded: Image,
-    spec: ImageSpec,
-    method: str,
-    out: Path,
-    batch_size: int,
-    scale: Any,
-    name: str,
-) -> Iterator[dict[str, Any]]:
-    """Write the files of one image and method; a row a slice."""
-    own = maps.classifier.card["intensity_range"]
-    pair = item.pair or own
-    ranges = torch.tensor([pair]).float().expand(len(item.stored), 2)
-    images = unit_intensity(item.stored, ranges).to(maps.classifier.device)
-    found = [maps.decisions(part, method) for part in images.split(batch_size)]
-    probs, decided, raw = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-    array = raw.numpy() if spec.slices is not None else raw[0].numpy()
-    base = out.with_name(f"{out.name}-{method}")
+def _write_raw(raw: Array, decoded: Image, spec: ImageSpec, base: Path) -> None:
+    """Write raw maps (N, *spatial): all slices', or the one of an image, of a volume twice."""
+    array = raw if spec.slices is not None else raw[0]
     with replacing(base.with_name(f"{base.name}.npy")) as path:
         np.save(path, array)
-    items = _items(maps, decoded, spec, pair, (probs, decided, raw), name)
-    pictures = _pictures(items, base, scale_of(method, scale))
     if array.ndim == 3 and decoded.affine is not None:
-        affine = decoded.affine
-        write_nifti(
-            map_to_source(array, decoded, spec),
-            base.with_name(f"{base.name}.nii.gz"),
-            affine=affine,
-        )
-    for k, label in enumerate(decided.tolist()):
-        place = {"slice": k} if spec.slices is not None else {}
-        row = _row(maps.classifier, probs[k], label)
-        row |= {"empty": bool(cam.is_empty(raw[k : k + 1])), "picture": pictures[k]}
-        yield {**place, **row}
+        volume = map_to_source(array, decoded, spec)
+        write_nifti(volume, base.with_name(f"{base.name}.nii.gz"), affine=decoded.affine)
 
 
 def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
@@ -162,30 +143,20 @@ def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
 
 
 def _items(
-    maps: ClassifierMaps,
-    decoded: Image,
-    spec: ImageSpec,
-    pair: Range,
-    found: tuple[Tensor, Tensor, Tensor],
+    classifier: Classifier,
     name: str,
+    spec: ImageSpec,
+    probs: Tensor,
+    decided: Tensor,
+    grids: Sequence[dict[str, Any]],
 ) -> list[GalleryItem]:
     """Return the pictures of one image, of slices of each."""
-    probs, decided, raw = found
-    classifier, items = maps.classifier, []
+    items = []
     for k, label in enumerate(decided.tolist()):
-        words, probability = decision_words(classifier, probs[k], label)
+        predicted, probability = decision_words(classifier, probs[k], label)
+        words: dict[str, Any] = {"true": "not known", "predicted": predicted, "correct": None}
         part = f"{name}, slice {k}" if spec.slices is not None else name
-        grid = on_own_grid(decoded, spec, pair, raw[k].numpy(), number=k)
-        items.append(
-            GalleryItem(
-                name=part,
-                **grid,
-                true="not known",
-                predicted=words,
-                probability=probability,
-                correct=None,
-            )
-        )
+        items.append(GalleryItem(name=part, **grids[k], **words, probability=probability))
     return items
 
 

@@ -27,7 +27,7 @@ def explain_split(
     n: int,
     stage: str = "last",
 ) -> dict[str, Any]:
-    """The gallery of a run, and whether its maps hit the lesions.
+    """Draw the gallery of a run; return whether its maps hit the lesions.
 
     The gallery explains the decided class, and so do the pictures of ``layers.json``, which hold
     the worst errors of the run's evaluation.json too. The pointing game (Zhang et al. 2018)

@@ -16,7 +16,7 @@ from medcnn.errors import UserError
 from medcnn.evidence import Explainer, draw_gallery
 from medcnn.evidence.finished_parts import Parts
 from medcnn.evidence.measurement import UNTUNED, Job, count_parts, measured
-from medcnn.evidence.plan import chosen_groups, make_plan, methods_of
+from medcnn.evidence.plan import make_plan, methods_of
 from medcnn.evidence.summary import Record, interval
 from medcnn.evidence.verdicts import verdicts
 from medcnn.inference.seen import open_tested
@@ -33,9 +33,7 @@ SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_en
 def explain_checkpoint(cfg: Explain, trust: list[str]) -> dict[str, Any]:
     """Draw and score the maps that conf/explain.yaml asks for; return what scores.json holds.
 
-    Args:
-        cfg: See conf/explain.yaml.
-        trust: Names that the checkpoint's config may hold beside medcnn's own.
+    `trust` has names that the checkpoint's config may hold beside medcnn's own.
 
     Raises:
         UserError: Anything that the user can put right.
@@ -45,7 +43,8 @@ def explain_checkpoint(cfg: Explain, trust: list[str]) -> dict[str, Any]:
         explainers = [_explainer(path, cfg, trust) for path in members]
     samples = explainers[0].samples
     methods, notes = methods_of(explainers[0], cfg.methods)
-    folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{_plain_name(samples)}-{cfg.split}")
+    name = re.sub(r"[^\w.-]+", "_", samples.name)  # as part of a path
+    folder = Path(cfg.output or _run_of(cfg) / "cams" / f"{name}-{cfg.split}")
     check_folder(f"output={folder}", folder)
     try:
         jobs = [
@@ -71,13 +70,16 @@ def explain_checkpoint(cfg: Explain, trust: list[str]) -> dict[str, Any]:
     return result
 
 
-def _explainer(path: Path, cfg: Explain, trust: Sequence[str]) -> Explainer:
-    """A checkpoint with the data that it is explained on."""
+def _explainer(
+    path: Path, cfg: Explain, trust: Sequence[str], samples: Samples | None = None
+) -> Explainer:
+    """Return a checkpoint with the data that it is explained on, opened if they aren't given."""
     classifier = load(path, trust=trust).to(device_of(cfg.accelerator))
-    data, notes = open_tested([classifier], [path], cfg, trust)
-    samples = data.samples
-    for line in notes:
-        note(line)
+    if samples is None:
+        data, notes = open_tested([classifier], [path], cfg, trust)
+        samples = data.samples
+        for line in notes:
+            note(line)
     check_fits(classifier, samples)
     return Explainer(classifier, samples, stage=cfg.stage, smooth=cfg.smooth)
 
@@ -94,7 +96,7 @@ def _job(
     given = [Path(path) for path in (*cfg.seeds, cfg.random_labels) if path is not None]
     if given and len(members) > 1:
         raise UserError("seeds=… and random_labels=… go with one checkpoint, not with all folds")
-    others = [_other(path, explainer, trust) for path in given]
+    others = [_explainer(path, cfg, trust, explainer.samples) for path in given]
     relabelled = others.pop() if cfg.random_labels is not None else None
     size = cfg.batch_size or explainer.classifier.card["config"]["batch_size"]
     depends_on = _fingerprint(cfg, explainer.samples, [*members, *given], size)
@@ -102,7 +104,7 @@ def _job(
         explainer,
         cfg.split,
         methods,
-        chosen_groups(cfg.scores),
+        cfg.scores,
         limit=None if cfg.limit is None else max(1, cfg.limit // len(members)),
         sample=max(1, cfg.sample // len(members)),
         batch_size=size,
@@ -111,7 +113,7 @@ def _job(
 
 
 def _measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
-    """All scores; says how far it is."""
+    """Return all scores; say how far it is."""
     with Progress("parts of the scores", sum(map(count_parts, jobs))) as progress:
 
         def tick(name: str) -> None:
@@ -121,16 +123,9 @@ def _measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
         return measured(jobs, tick)
 
 
-def _other(path: Path, first: Explainer, trust: Sequence[str]) -> Explainer:
-    """The explainer of another checkpoint, on the same data."""
-    classifier = load(path, trust=trust).to(first.classifier.device)
-    check_fits(classifier, first.samples)
-    return Explainer(classifier, first.samples, stage=first.stage, smooth=first.smooth)
-
-
 @saying("galleries")
 def _galleries(cfg: Explain, jobs: Sequence[Job], methods: Sequence[str], folder: Path) -> None:
-    """One sheet a method, of images spread over classes (and folds)."""
+    """Draw a sheet a method, of images spread over classes (and folds)."""
     if not cfg.n:
         return
     shares = [cfg.n // len(jobs) + (k < cfg.n % len(jobs)) for k in range(len(jobs))]
@@ -144,13 +139,8 @@ def _galleries(cfg: Explain, jobs: Sequence[Job], methods: Sequence[str], folder
         draw_gallery(shown, method, out, raw, jobs[0].batch_size, cfg.scale)
 
 
-def _plain_name(samples: Samples) -> str:
-    """The name of a data set as part of a path."""
-    return re.sub(r"[^\w.-]+", "_", samples.name)
-
-
 def _run_of(cfg: Explain) -> Path:
-    """The run directory that a checkpoint lies in."""
+    """Return the run directory that a checkpoint lies in."""
     path = Path(cfg.checkpoint).resolve()
     return path if path.is_dir() else path.parent if path.name == FILE else path.parent.parent
 

@@ -16,17 +16,10 @@ from medcnn.errors import UserError
 def item_of_row(
     samples: Samples, row: int, image: Tensor, map_: Tensor, mask: Tensor | None
 ) -> dict[str, Any]:
-    """Return the pictures of a sample's `GalleryItem`, from its file where that can be read.
+    """Return what `on_own_grid` does of a row of a data set, from its file where that can be read.
 
-    Args:
-        samples: The data set.
-        row: Of its table.
-        image: (C, *spatial) in 0 … 1, what the network received.
-        map_: (*spatial), raw.
-        mask: (*spatial) bool, True on the lesion; None where it isn't known.
-
-    Returns:
-        ``image``, ``map``, ``mask``, ``spacing`` and ``orientation``.
+    Else of what the network received: image (C, *spatial) in 0 … 1, raw map (*spatial), and mask
+    (*spatial) bool of the lesion, None where it isn't known.
     """
     raw, lesion = map_.cpu().numpy(), None if mask is None else mask.cpu().numpy()
     if samples.originals is not None:
@@ -81,7 +74,7 @@ def on_own_grid(
 
 
 def _shown(values: Array, pair: Range) -> Array:
-    """(C, *spatial) in the units of a file → (*spatial) or (*spatial, 3) in 0 … 1."""
+    """Return (C, *spatial) in the units of a file as (*spatial) or (*spatial, 3) in 0 … 1."""
     if len(values) == 3 and all(np.array_equal(values[0], other) for other in values[1:]):
         values = values[:1]
     low, high = pair
@@ -96,7 +89,7 @@ def _shown(values: Array, pair: Range) -> Array:
 def _lesion(
     mask: list[Image] | Array | None, spec: ImageSpec, taken: Any, shape: Any, number: int
 ) -> Array | None:
-    """(*spatial) bool on the grid of the file."""
+    """Return (*spatial) bool on the grid of the file."""
     if mask is None:
         return None
     if isinstance(mask, list):

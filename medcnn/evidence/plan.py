@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from torch import Tensor
 
@@ -22,17 +22,11 @@ SANITY_IMAGES, TUNING_IMAGES = 16, 100  # at most, spread over the classes
 
 @dataclass(frozen=True)
 class Plan:
-    """The tables that are made.
+    """The tables that are made."""
 
-    Args:
-        steps: Of each table group, method (None for scores of the decision alone) and rows (n,).
-        tuning: Rows (n,) of the validation split that the thresholds of localisation are chosen on.
-        left_out: A sentence for each group that was asked for and can't be had.
-    """
-
-    steps: list[tuple[str, str | None, Tensor]]
-    tuning: Tensor
-    left_out: list[str]
+    steps: list[tuple[str, str | None, Tensor]]  # group, method (None of the decision alone), rows
+    tuning: Tensor  # rows (n,) on which the thresholds of localisation are chosen
+    left_out: list[str]  # a sentence for each group that was asked for and can't be had
 
     @property
     def untuned(self) -> bool:
@@ -44,7 +38,7 @@ def make_plan(
     explainer: Explainer,
     split: str,
     methods: Sequence[str],
-    groups: Collection[str],
+    groups: Collection[str] | Literal["all"],
     *,
     limit: int | None,
     sample: int,
@@ -56,7 +50,7 @@ def make_plan(
         explainer: The classifier and its data.
         split: train, val or test.
         methods: Of `METHODS`.
-        groups: Of `GROUPS`.
+        groups: Of `GROUPS`, or all.
         limit: Images with a lesion that are scored at most, spread over the classes; None: all.
         sample: Images for the costly groups (faithfulness, stability).
         batch_size: Images at a time.
@@ -73,12 +67,13 @@ def make_plan(
         "sanity": (methods, _at_most(samples, sampled, min(sample, SANITY_IMAGES))),
         "shortcut": (known, _with_marker(samples, rows)),
     }
-    possible = set(groups) - set(LACKING.get(samples.task, ()))
+    asked = set(GROUPS if groups == "all" else groups)
+    possible = asked - set(LACKING.get(samples.task, ()))
     made = [group for group in whole if group in possible and len(whole[group][1])]
     steps = [(group, method, whole[group][1]) for group in made for method in whole[group][0]]
     tuning = explainer.rows_with_lesion("val", batch_size) if "localisation" in made else rows[:0]
     tuning = _at_most(samples, tuning, max(sample, TUNING_IMAGES))
-    return Plan(steps, tuning, _left_out(samples, set(groups) - set(made)))
+    return Plan(steps, tuning, _left_out(samples, asked - set(made)))
 
 
 def _left_out(samples: Samples, groups: Collection[str]) -> list[str]:
@@ -106,32 +101,20 @@ def _with_marker(samples: Samples, rows: Tensor) -> Tensor:
     return rows[bottom > top]
 
 
-def chosen_groups(given: Any) -> list[str]:
-    """Return the groups of scores that ``scores=`` asks for: all, one, or a list."""
-    asked = list(GROUPS) if given == "all" else [given] if isinstance(given, str) else list(given)
-    for group in asked:
-        if group not in GROUPS:
-            raise UserError(f"scores={group}: choose all, or some of {', '.join(GROUPS)}")
-    return asked
-
-
-def methods_of(explainer: ClassifierMaps, given: Any) -> tuple[list[str], list[str]]:
-    """Return the methods asked for, and a sentence for each that the net can't have.
-
-    Args:
-        explainer: Of the net.
-        given: all, one name, or a list of names.
+def methods_of(
+    explainer: ClassifierMaps, asked: Sequence[str] | Literal["all"]
+) -> tuple[list[str], list[str]]:
+    """Return the methods asked for, and a sentence for each of all that the net can't have.
 
     Raises:
-        UserError: An unknown method; or one that was asked for by name and doesn't fit the net.
+        UserError: No method, or one that was asked for by name and doesn't fit the net.
     """
-    if given != "all":
-        asked = [given] if isinstance(given, str) else list(given)
-        if not asked:
-            raise UserError(f"methods=[]: name at least one of {', '.join(METHODS)}")
+    if not asked:
+        raise UserError(f"methods=[]: name at least one of {', '.join(METHODS)}")
+    if asked != "all":
         for method in asked:
             explainer.check(method)
-        return asked, []
+        return list(asked), []
     fitting, notes = [], []
     for method in METHODS:
         try:

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from medcnn.cam.scores import Candidates, Froc
 from medcnn.evaluation import bootstrap_means
-from medcnn.evaluation.intervals import resample_counts
+from medcnn.evaluation.figures import figure_of
+from medcnn.evaluation.intervals import Interval, resample_counts
 from medcnn.evaluation.proportions import proportion_interval, proportion_intervals
 
 FALSE_POSITIVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # an image, at which the recall of lesions is given
@@ -23,7 +24,7 @@ Record = dict[str, Any]
 def records(
     table: pd.DataFrame, group: str, method: str | None, patients: ArrayLike, classes: Any
 ) -> list[Record]:
-    """One record a score and class: the mean over images, with an interval over patients.
+    """Return a record a score and class: the mean over images, with an interval over patients.
 
     That is Wilson's with patients as clusters for `SHARES`, else a bootstrap over patients, whose
     interval of no hit at all would be 0 to 0.
@@ -59,12 +60,11 @@ def records(
         counts = (~np.isnan(values)).sum(0)
         key = {"group": group, "method": method, "class": name}
         for k, score in enumerate(scores):
-            bounds = {"value": means[k], "low": low[k], "high": high[k]}
-            found.append({**key, "score": score, **_plain(bounds), "n": int(counts[k])})
+            figure = _figure(means[k], low[k], high[k], int(counts[k]))
+            found.append({**key, "score": score, **figure})
         if "candidates" in table:
-            found += [
-                {**key, **record} for record in _froc(table.loc[chosen, "candidates"], of[chosen])
-            ]
+            recalls = _froc(table.loc[chosen, "candidates"], of[chosen])
+            found += [{**key, **record} for record in recalls]
     return found
 
 
@@ -78,24 +78,22 @@ def comparable(table: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def difference(first: Any, second: Any, patients: ArrayLike) -> Record:
-    """Mean difference of two scores of the same images, with an interval over patients."""
+    """Return the mean difference of two scores of the same images, with its interval."""
     values = np.asarray(first, float) - np.asarray(second, float)
     (mean,), (low,), (high,) = bootstrap_means(values[:, None], np.asarray(patients))
-    there = int((~np.isnan(values)).sum())
-    return {**_plain({"value": mean, "low": low, "high": high}), "n": there}
+    return _figure(mean, low, high, int((~np.isnan(values)).sum()))
 
 
 def share(hits: NDArray[np.bool_], patients: ArrayLike) -> Record:
-    """Share of hits among images (N,), with Wilson's interval, patients as clusters.
+    """Return the share of hits among images (N,), with Wilson's interval, patients as clusters.
 
     Bounds are None of a single patient.
     """
-    value, low, high = proportion_interval(hits, patients)
-    return {**_plain({"value": value, "low": low, "high": high}), "n": len(hits)}
+    return _figure(*proportion_interval(hits, patients), len(hits))
 
 
 def interval(figure: dict[str, Any]) -> str:
-    """``0.731 [0.652, 0.803]``; without the brackets where there is no interval."""
+    """Return ``0.731 [0.652, 0.803]``; without the brackets where there is no interval."""
     if figure["value"] is None:
         return "undefined"
     bounds = (figure["low"], figure["high"])
@@ -104,7 +102,7 @@ def interval(figure: dict[str, Any]) -> str:
 
 
 def _froc(column: pd.Series, patients: np.ndarray) -> list[Record]:
-    """Recall of lesions at `FALSE_POSITIVES`, with intervals over patients."""
+    """Return the recall of lesions at `FALSE_POSITIVES`, with intervals over patients."""
     curve = Froc([_candidates(cell) for cell in column])
     value = curve.recall(FALSE_POSITIVES)
     members = np.unique(patients, return_inverse=True)[1]
@@ -115,12 +113,8 @@ def _froc(column: pd.Series, patients: np.ndarray) -> list[Record]:
         recalls = np.stack([curve.recall(FALSE_POSITIVES, weights) for weights in drawn])
         bounds = np.nanquantile(recalls, [0.025, 0.975], axis=0)
     return [
-        {
-            "score": f"recall_at_{rate:g}",
-            **_plain({"value": value[k], "low": bounds[0, k], "high": bounds[1, k]}),
-            "n": len(column),
-        }
-        for k, rate in enumerate(FALSE_POSITIVES)
+        {"score": f"recall_at_{rate:g}", **_figure(mean, low, high, len(column))}
+        for rate, mean, low, high in zip(FALSE_POSITIVES, value, *bounds.tolist(), strict=True)
     ]
 
 
@@ -129,5 +123,5 @@ def _candidates(cell: str) -> Candidates:
     return Candidates(np.array(scores, float), np.array(lesions, int), count)
 
 
-def _plain(values: dict[str, Any]) -> dict[str, float | None]:
-    return {key: None if np.isnan(value) else float(value) for key, value in values.items()}
+def _figure(value: float, low: float, high: float, n: int) -> Record:
+    return dict(figure_of(Interval(value, low, high), n))

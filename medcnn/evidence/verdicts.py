@@ -15,20 +15,23 @@ COARSE = 0.5  # pointing game of the oracle below which a stage can't show where
 
 
 def verdicts(table: pd.DataFrame, samples: Samples) -> list[str]:
-    """Sentences for the reader of the scores, each with its numbers and intervals over patients.
+    """Return sentences on scores image by image (`medcnn.evidence.measurement.measured`).
 
-    Args:
-        table: Scores image by image, as `medcnn.evidence.measurement.measured` gives them.
-        samples: Where the patients are.
+    Each has its numbers and intervals over the patients of the samples.
     """
-    return [*_against_centre(table, samples), *_reliance(table, samples), *_sanity(table)]
+    parts = dict(iter(table.groupby("group"))) if len(table) else {}
+    found: list[str] = []
+    if "localisation" in parts:
+        found += _against_centre(parts["localisation"], samples)
+    if "reliance" in parts:
+        found += _reliance(parts["reliance"], samples)
+    if "sanity" in parts:
+        found += _sanity(parts["sanity"])
+    return found
 
 
-def _against_centre(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
+def _against_centre(part: pd.DataFrame, samples: Samples) -> Iterator[str]:
     """Say which methods hit the lesion more often than the image's centre does."""
-    part = table[table["group"] == "localisation"] if len(table) else table
-    if not len(part):
-        return
     hits = part.pivot(index="row", columns="method", values="pointing_game")
     patients = samples.table["patient"].to_numpy()[hits.index.to_numpy(int)]
     centre = f"the centre of the image ({_percent(hits['centre'].mean())} of {len(hits)} images)"
@@ -48,11 +51,8 @@ def _against_centre(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
         )
 
 
-def _reliance(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
+def _reliance(part: pd.DataFrame, samples: Samples) -> Iterator[str]:
     """Is the net right for the right reason?"""
-    part = table[table["group"] == "reliance"] if len(table) else table
-    if not len(part):
-        return
     whole, everyone = part[comparable(part)], f"{len(part)} images with a known lesion"
     if not len(whole):
         yield (
@@ -82,10 +82,9 @@ def _reliance(table: pd.DataFrame, samples: Samples) -> Iterator[str]:
     )
 
 
-def _sanity(table: pd.DataFrame) -> Iterator[str]:
+def _sanity(part: pd.DataFrame) -> Iterator[str]:
     """Say which methods hardly change when the net's weights are random."""
-    part = table[table["group"] == "sanity"] if len(table) else table
-    if not len(part) or "randomisation_rank" not in part:
+    if "randomisation_rank" not in part:
         return
     for method, rank in part.groupby("method", sort=False)["randomisation_rank"].mean().items():
         if rank > LIMIT:
