@@ -40,6 +40,7 @@ def look(cfg: Data, trust: list[str]) -> None:
 def _look(cfg: Data, trust: list[str], folder: Path) -> None:
     from medcnn.report.pictures.data import contact_sheet, intensity_histogram
 
+    augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
     data = open_data(cfg, trust, problems=folder / "problems.csv", checked=False)
     audit_data(data, cfg)
     samples = data.samples
@@ -54,9 +55,6 @@ def _look(cfg: Data, trust: list[str], folder: Path) -> None:
     write_json(folder / "data.json", {"name": samples.name, "task": samples.task, **facts})
     problems = problems_table(data, cfg)
     write_csv(folder / "problems.csv", problems)
-    augment = None
-    if cfg.augment.get("_target_") is not None:
-        augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
     rows = shown_rows(samples, cfg.n)
     images = unit_images(samples, rows)
     versions = [augment(images, rows, epoch) for epoch in range(VERSIONS)] if augment else []

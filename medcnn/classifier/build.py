@@ -1,12 +1,14 @@
 """From a card to its classifier."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+import torch
 from torch import nn
 
 from medcnn.classifier.classifier import Card, Classifier
 from medcnn.errors import UserError
-from medcnn.jobs.instantiate import instantiate
+from medcnn.jobs.instantiate import check_call, instantiate
 from medcnn.nets import Net
 from medcnn.objective import Objective
 
@@ -31,11 +33,7 @@ def make_classifier(card: Card, trust: Iterable[str] = (), *, fresh: bool = Fals
         target_mean=standard["mean"],
         target_std=standard["std"],
     )
-    node = dict(config["model"])
-    if node.get("_target_") != "medcnn.nets.build":
-        node.pop("name", None)  # of a net of the user's it names the run alone
-    elif not fresh:
-        node |= {"pretrained": False, "weights": None}
+    node = _call_of(config["model"], fresh)
     net = instantiate(
         node,
         "model",
@@ -52,3 +50,25 @@ def make_classifier(card: Card, trust: Iterable[str] = (), *, fresh: bool = Fals
     if isinstance(net, Net) and node.get("stem") == "auto":
         config["model"]["stem"] = net.stem  # what auto means may change, and with it the net
     return Classifier(net, objective, card, channels_last=bool(config["trainer"]["channels_last"]))
+
+
+def check_model(model: Mapping[str, Any], trust: Iterable[str] = ()) -> None:
+    """Raise the UserError of a model config with which no net can be built, whatever the data.
+
+    A net of medcnn's own families is built for large images, without memory.
+    """
+    if model.get("library") is not None:  # which takes seconds, and depends on the images
+        return
+    given = {"in_channels": 1, "num_classes": 2, "spatial_dims": 2, "input_size": (256, 256)}
+    with torch.device("meta"):
+        check_call(_call_of(model, fresh=False), "model", trust, **given)
+
+
+def _call_of(model: Mapping[str, Any], fresh: bool) -> dict[str, Any]:
+    """Return a model config as `instantiate` takes it."""
+    node = dict(model)
+    if node.get("_target_") != "medcnn.nets.build":
+        node.pop("name", None)  # of a net of the user's it names the run alone
+    elif not fresh:
+        node |= {"pretrained": False, "weights": None}
+    return node

@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import hydra.utils
 import yaml
 
 from medcnn.errors import UserError
+from medcnn.jobs.lacking import nearest
 
 MAX_TEXT, MAX_NODES = 2**24, 10**6  # characters of a YAML file, and the values that it may make
 # What medcnn's own config files name, exactly. A config file can name nothing else: it may come
@@ -103,25 +105,48 @@ def instantiate(
         UserError: The target is neither medcnn's own nor trusted, doesn't exist, or doesn't take
             these arguments.
     """
+    target, call = _prepared(node, where, trust, extra)
+    try:
+        return call()
+    except Exception as error:  # each library has its own for a value that can't be
+        if isinstance(error, UserError) or target.startswith("medcnn.") or target not in TARGETS:
+            raise  # a fault of that code, unless it says itself that it is the user's
+        raise UserError(f"{where}: {target} refuses these options: {error}") from error
+
+
+def check_call(
+    node: Mapping[str, Any], where: str, trust: Iterable[str] = (), **extra: Any
+) -> None:
+    """Raise the UserError that `instantiate` would; a class of the user's own isn't called."""
+    target, _ = _prepared(node, where, trust, extra)
+    if target in TARGETS:
+        instantiate(node, where, **extra)
+
+
+def _prepared(
+    node: Mapping[str, Any], where: str, trust: Iterable[str], extra: dict[str, Any]
+) -> tuple[str, Callable[[], Any]]:
+    """Return the target of a config, and its call, which takes the options."""
     if not isinstance(node, Mapping):
         raise UserError(f"{where}={node} is no config with a _target_")
     options = dict(node)
     target = options.pop("_target_", None)
     if target is None:
-        return None
+        return "", lambda: None
     target = MOVED.get(target, target) if isinstance(target, str) else target
     call = _resolve(target, where, trust)
     _refuse_nested_targets(options, where)
     try:
         inspect.signature(call).bind(**options, **extra)
     except TypeError as error:
-        raise UserError(f"{where}: {target} can't be called with these options: {error}") from error
-    try:
-        return call(**options, **extra)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, UserError) or target.startswith("medcnn.") or target not in TARGETS:
-            raise  # a fault of that code, unless it says itself that it is the user's
-        raise UserError(f"{where}: {target} refuses these options: {error}") from error
+        near = ""
+        if unknown := re.search("unexpected keyword argument '(.*)'", str(error)):
+            names = [name for name in inspect.signature(call).parameters if name not in extra]
+            near = nearest(unknown[1], names)
+        raise UserError(
+            f"{where}: {target} can't be called with these options: {error}{near}"
+        ) from error
+    return target, partial(call, **options, **extra)
 
 
 def _resolve(target: Any, where: str, trust: Iterable[str]) -> Any:

@@ -6,16 +6,18 @@ from typing import Any
 
 import torch
 
+from medcnn.classifier.build import check_model
 from medcnn.classifier.card import check_class_weights
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule, unit_images
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
-from medcnn.jobs.instantiate import instantiate
+from medcnn.jobs.instantiate import check_call, instantiate
 from medcnn.jobs.settings.commands import Train
 from medcnn.training.freezing import FeatureCache, Freezing
 from medcnn.training.module import TrainingModule
+from medcnn.training.trainer import check_trainer
 
 
 def make_module(
@@ -60,10 +62,17 @@ def make_scheduler(
 
 
 def check_config(cfg: Train, trust: Iterable[str]) -> None:
-    """Raise the UserError of an optimiser, schedule or class weights before data are read."""
+    """Raise the UserError of options that can't be before data are read."""
     check_class_weights(cfg.objective.class_weights)
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
     make_scheduler(cfg, trust, make_optimizer(cfg, trust, groups), total_steps=100)
+    check_model(cfg.model, trust)
+    check_call(cfg.augment, "augment", trust, seed=cfg.seed)
+    for name, node in cfg.callbacks.items():
+        check_call(node, f"callbacks.{name}", trust)
+    for name, node in cfg.logger.items():
+        check_call(node, f"logger.{name}", trust, save_dir=cfg.paths.run)
+    check_trainer(cfg)
 
 
 def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:
@@ -74,14 +83,11 @@ def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:
     """
     for split in SPLITS:
         samples.rows(split)
-    augment = None
-    if cfg.augment.get("_target_") is not None:
-        augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
     return DataModule(
         samples,
         cfg.batch_size,
         seed=cfg.seed,
-        augment=augment,
+        augment=instantiate(cfg.augment, "augment", trust, seed=cfg.seed),
         overfit_batches=cfg.overfit_batches,
         test_splits=("val", "test"),
         limits={split: getattr(cfg.trainer, f"limit_{split}_batches") for split in SPLITS},

@@ -1,5 +1,6 @@
 """Lightning's Trainer as medcnn sets it up: callbacks, loggers, profiler."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ from medcnn.jobs.hardware import check_accelerator, lightning_devices, resolve_p
 from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.read import no_such_key
 from medcnn.training.callbacks import (
     BatchNormStatistics,
     EpochLines,
@@ -58,6 +60,14 @@ def make_trainer(cfg: Train, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
         raise
     except (pl.utilities.exceptions.MisconfigurationException, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
+
+
+def check_trainer(cfg: Train) -> None:
+    """Raise UserError at a key that neither medcnn nor Lightning's Trainer has."""
+    known = inspect.signature(pl.Trainer).parameters
+    for key, value in (cfg.trainer.model_extra or {}).items():
+        if key not in known:
+            raise UserError(no_such_key(f"trainer.{key}", "train", value))
 
 
 # In deterministic mode torch would fill every new tensor with NaN, at 7 % of a step, to show up who

@@ -11,6 +11,19 @@ from medcnn.errors import UserError
     [
         ("optimizer.lr=-1", "AdamW refuses these options: Invalid learning rate: -1"),
         ("scheduler.warmup=2", r"scheduler\.warmup=2: a share of the training"),
+        ("model.depth=19", r"model\.depth=19: resnet comes in depths 18, 34"),
+        ("augment.flip=1", r"augment\.flip=1: give a list of the axes"),
+        ("+augment.flipp=1", r"keyword argument 'flipp' \(did you mean flip\?\)"),
+        (
+            "callbacks=maps callbacks.maps.every=0",
+            r"maps\.every=0: give a whole number",
+        ),
+        (
+            "callbacks=early_stopping callbacks.early_stopping.mode=best",
+            r"early_stopping: .* refuses",
+        ),
+        ("logger=csv +logger.csv.nam=x", r"keyword argument 'nam' \(did you mean name\?\)"),
+        ("+trainer.max_epoch=1", r"no key trainer\.max_epoch \(did you mean trainer.max_epochs\?"),
         ("objective.class_weights=heavy", "class_weights=heavy: null, balanced or a list"),
     ],
 )
@@ -18,4 +31,4 @@ def test_wrong_options_are_refused_before_data_are_read(
     tmp_path: Path, option: str, words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        jobs.train(tmp_path / "run", "dataset=csv", "dataset.path=none.csv", option)
+        jobs.train(tmp_path / "run", "dataset=csv", "dataset.path=none.csv", *option.split())
