@@ -53,8 +53,10 @@ def explain_files(cfg: Explain, classifier: Classifier) -> pd.DataFrame:
     volumes = spec.spatial_dims == 3 or spec.slices is not None
     paths = list_images(str(cfg.image), volumes=volumes, key="image")
     check_folder(f"output={output}", output)
-    rows, failed = Rows(), 0
     named = list(zip(paths, output_names(paths), strict=True))
+    if not cfg.overwrite:
+        _refuse_if_there(output, [f"{name}-{method}" for _, name in named for method in methods])
+    rows, failed = Rows(), 0
     for path, name in progress(named, "files explained"):
         try:
             rows += _of_file(maps, path, spec, methods, output / name, cfg)
@@ -72,6 +74,14 @@ def explain_files(cfg: Explain, classifier: Classifier) -> pd.DataFrame:
     if failed:
         raise UserError(f"{failed} of {len(paths)} images could not be read or explained")
     return table
+
+
+def _refuse_if_there(output: Path, names: Sequence[str]) -> None:
+    """Raise UserError if a folder has maps by these names, or the table of others."""
+    files = (f"{name}{ending}" for name in names for ending in (".npy", ".png"))
+    for file in ("maps.csv", *files):
+        if (output / file).exists():
+            raise UserError(f"output={output}: {file} exists; overwrite=true replaces it")
 
 
 def _of_file(

@@ -92,6 +92,19 @@ def test_one_bad_file_does_not_stop_the_rest(
         jobs.explain(checkpoint(phantom_run), f"image='{films}'", out, "methods=magic")
 
 
+def test_maps_are_replaced_on_request_alone(phantom_run: Path, films: Path, tmp_path: Path) -> None:
+    given = (checkpoint(phantom_run), f"image='{films / 'a.png'}'", f"output='{tmp_path}'")
+    picture = tmp_path / "a-gradcam.png"
+    picture.touch()
+    with pytest.raises(UserError, match=r"output=.*: a-gradcam\.png exists; overwrite=true repl"):
+        jobs.explain(*given)
+    assert [path.name for path in tmp_path.iterdir()] == ["a-gradcam.png"]
+    jobs.explain(*given, "overwrite=true")
+    assert picture.stat().st_size > 0
+    with pytest.raises(UserError, match=r"maps\.csv exists"):
+        jobs.explain(*given, "methods=hirescam")
+
+
 def test_no_output_overwrites_that_of_another_file(
     phantom_run: Path, films: Path, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ class Explain(Tested):
     output: v.Place | None
     batch_size: v.AtLeast1 | None
     accelerator: v.Accelerator
+    overwrite: bool
     trust: Any
 
 
