@@ -54,7 +54,7 @@ def other_processes(run: RunDir, world: int, trust: list[str]) -> Iterator[None]
     done = threading.Event()
     if world > 1:
         (run / "logs").mkdir(exist_ok=True)
-        children = [_start(run, rank, world, trust, shared) for rank in range(1, world)]
+        children = [_start(run, rank, trust, shared) for rank in range(1, world)]
         os.environ |= {**shared, "LOCAL_RANK": "0"}
         threading.Thread(target=_watch, args=(run, children, done), daemon=True).start()
     try:
@@ -135,7 +135,7 @@ def _leave_group() -> None:
 
 
 def _start(
-    run: RunDir, rank: int, world: int, trust: list[str], shared: dict[str, str]
+    run: RunDir, rank: int, trust: list[str], shared: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **shared, "LOCAL_RANK": str(rank)}
     command = [sys.executable, "-m", "medcnn.training.worker", str(run.path), *trust]
