@@ -77,13 +77,16 @@ def open_data(
     return data
 
 
-def data_config(trained: Mapping[str, Any], cfg: Tested) -> OpenData:
+def data_config(
+    trained: Mapping[str, Any], cfg: Tested, file: str | Path = "the checkpoint"
+) -> OpenData:
     """Return the settings of `open_data` for testing a checkpoint.
 
     Args:
         trained: The config that it was trained with.
         cfg: Of the test: its ``dataset`` stands for other data, which keep their own splits; null
             (or one that names none) for the data of the training, split as they were.
+        file: The checkpoint that holds `trained`, for messages.
 
     Raises:
         UserError: It says how files are read, but names none.
@@ -108,7 +111,7 @@ def data_config(trained: Mapping[str, Any], cfg: Tested) -> OpenData:
         settings[key] = trained[key] if settings[key] is None else settings[key]
     if settings["paths"]["pseudonym_key"] is None:
         settings["paths"]["pseudonym_key"] = trained["paths"]["pseudonym_key"]
-    return read_stored(OpenData, settings | {key: trained[key] for key in keys})
+    return read_stored(OpenData, settings | {key: trained[key] for key in keys}, file)
 
 
 def of_training(cfg: Tested) -> bool:

@@ -62,10 +62,10 @@ def parse_rule(rule: str | float) -> Rule:
         r"(?:(sensitivity>?|specificity>?|cost)=)?((?:\d+\.?\d*|\.\d+)(?:e-?\d+)?)", text
     )
     if read is None:
-        raise UserError(f"operating_point={rule}: {_RULES}")
+        raise UserError(f"evaluation.operating_point={rule}: {_RULES}")
     kind, value = (read[1] or "threshold").rstrip(">"), float(read[2])
     if (value <= 0 and kind != "threshold") or (value > 1 and kind != "cost") or math.isinf(value):
-        raise UserError(f"operating_point={rule}: {_RULES}")
+        raise UserError(f"evaluation.operating_point={rule}: {_RULES}")
     return Rule(kind, value)
 
 
@@ -99,9 +99,10 @@ def choose_threshold(scores: ArrayLike, truth: ArrayLike, rule: str | float) -> 
         found = (mean_or_nan(right) for right in (called[truth], ~called[~truth]))
         return OperatingPoint(value, str(rule), *found)
     if truth.all() or not truth.any():
+        absent = "negative" if truth.all() else "positive"
         raise UserError(
-            f"operating_point={rule}: the data hold no {'negative' if truth.all() else 'positive'} "
-            "sample, and this rule needs both; give a threshold such as 0.5"
+            f"evaluation.operating_point={rule}: the data hold no {absent} sample, and this rule "
+            "needs both; give a threshold such as 0.5"
         )
     distinct, hits, alarms = corner_counts(scores, truth)
     sensitivity, specificity = hits / hits[-1], (alarms[-1] - alarms) / alarms[-1]

@@ -49,7 +49,7 @@ def open_tested(
         UserError: An image or a patient that was trained on is called test; no image of the
             training is left; or what `open_data` refuses.
     """
-    settings = data_config(members[0].card["config"], cfg)
+    settings = data_config(members[0].card["config"], cfg, checkpoints[0])
     data = open_data(settings, trust, problems=problems, card=members[0].card, checked=False)
     tables = []
     for path in checkpoints:

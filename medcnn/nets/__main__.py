@@ -57,7 +57,8 @@ def main(arguments: list[str]) -> int:
             for line in answer(arguments):
                 print(line, flush=True)
         except UserError as error:
-            return say(str(error), 2)
+            # as in training there, where the name is model.name
+            return say(str(error).removeprefix("model.name=").removeprefix("model."), 2)
         except KeyboardInterrupt:
             return say("interrupted", 130)
     return 0

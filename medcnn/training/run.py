@@ -47,7 +47,10 @@ def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
 
 def _resume(run: RunDir) -> tuple[Train, RunDir, Callable[[], None]]:
     """Return the stored settings of an unfinished run, with what the command line may change."""
-    config = run.read_config()
+    try:
+        config = run.read_config()
+    except UserError as error:
+        raise UserError(f"resume={error}") from error
     stored = OmegaConf.to_yaml(config)
     if run.finished:
         raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
@@ -62,7 +65,7 @@ def _resume(run: RunDir) -> tuple[Train, RunDir, Callable[[], None]]:
                 f"depends on, not {key}"
             )
         OmegaConf.update(config, key, OverridesParser.create().parse_override(override).value())
-    cfg = read_stored(Train, config)
+    cfg = read_stored(Train, config, run / "config.yaml")
     cfg.paths.run = str(run.path)
     text = cfg.yaml()
     run.go_on()

@@ -27,7 +27,7 @@ def main() -> None:
 
     run, trust = RunDir(sys.argv[1]), sys.argv[2:]
     guard_environment([])
-    cfg = read_stored(Train, run.read_config())
+    cfg = read_stored(Train, run.read_config(), run / "config.yaml")
     try:  # what this prints goes to a file of the run
         data = open_data(cfg, trust, checked=False, quiet=True)
         fit_and_test(cfg, run, trust, data.samples)

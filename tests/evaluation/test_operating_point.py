@@ -48,7 +48,7 @@ def test_rules(text: str | float, rule: Rule) -> None:
      "inf", "sensitivity>=nan", "0.3.1", "e", None, True],
 )  # fmt: skip
 def test_no_rules(text: Any) -> None:
-    with pytest.raises(UserError, match=r"^operating_point=.*: give youden, argmax, .*\)$"):
+    with pytest.raises(UserError, match=r"^evaluation\.operating_point=.*: give youden, .*\)$"):
         parse_rule(text)
 
 

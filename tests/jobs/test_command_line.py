@@ -134,6 +134,10 @@ def test_a_missing_value_is_named(command: Command, root: str, key: str) -> None
     refused(command(lambda cfg, trust: cfg[key], root=root), f"{key} is missing", f"add {key}=")
 
 
+def test_a_group_that_is_taken_away(command: Command, task: Recorder) -> None:
+    refused(command(task, "~callbacks"), "callbacks is missing: callbacks=none goes without")
+
+
 @pytest.mark.parametrize(
     "content", ["seed: [1", "seed: ${", "- 1", "hydra: null", "hydra: [1]", "\x00"]
 )

@@ -50,11 +50,12 @@ def test_the_config_of_an_older_run() -> None:
     before = copy.deepcopy(stored)
     del before["spreadsheet"], before["transfer"], before["trainer"]["requeue"]
     before["dropped"] = before["cam"]["dropped"] = 1
-    assert read_stored(Train, before).model_dump() == read_stored(Train, stored).model_dump()
+    read = [read_stored(Train, given, "config.yaml").model_dump() for given in (before, stored)]
+    assert read[0] == read[1]
     assert before["dropped"] == 1
     before["batch_size"] = 0
-    with pytest.raises(UserError, match="batch_size=0: give a whole number"):
-        read_stored(Train, before)
+    with pytest.raises(UserError, match=r"^run/config\.yaml: batch_size=0: give a whole number"):
+        read_stored(Train, before, "run/config.yaml")
 
 
 @pytest.mark.parametrize(

@@ -97,19 +97,19 @@ def test_help(capsys: Output, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("resnett", "model.name=resnett: no such net (did you mean resnet"),
+        ("resnett", "resnett: no such net (did you mean resnet"),
         (
             "resnet18 input=1x4x4",
             "resnet18 with the small stem needs images of at least 8 px, got 4×4",
         ),
-        ("mlp input=1x4x4 hidden=3", "model.hidden=3: give a list of sizes"),
+        ("mlp input=1x4x4 hidden=3", "hidden=3: give a list of sizes"),
         ("resnet18 input=64x64", "input=64x64: give channels and size, such as 1x64x64"),
         ("resnet18 input=1x64x-3", "input=1x64x-3: give channels and size"),
         ("resnet18 input=0x64x64", "input=0x64x64: give channels and size"),
         ("resnet18 input=1x1x1x1x1", "input=1x1x1x1x1: give channels and size"),
         ("resnet18 input=", "input=: give channels and size"),
         ("resnet18 classes=two", "classes=two: give a whole number, at least 1"),
-        ("resnet18 deph=3", "model.deph: resnet has no such option (did you mean depth"),
+        ("resnet18 deph=3", "deph: resnet has no such option (did you mean depth"),
         ("resnet18 width=[1", "width=[1: can't read the value"),
         ("resnet18 num_classes=3", "num_classes: give NAME, input=CxHxW and classes=N"),
         ("resnet18 pretrained=true", "pretrained=true: the layers are the same without"),

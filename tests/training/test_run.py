@@ -101,6 +101,11 @@ def resume(run: Path) -> None:
     medcnn.train.train(jobs.compose("train", f"resume='{run}'"), TRUST)
 
 
+def test_what_is_no_run_does_not_go_on(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^resume=.*nowhere holds no run of medcnn"):
+        resume(tmp_path / "nowhere")
+
+
 def test_a_frozen_trunk_gives_the_same_features_again(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nets.build("resnet", depth=18, in_channels=1, num_classes=3, width=0.125, stem="small")

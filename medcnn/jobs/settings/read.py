@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -63,7 +64,7 @@ def read(cfg: DictConfig, root: str) -> Any:
         raise UserError(_worst(error.errors(), root)) from None
 
 
-def read_stored(kind: type[Made], given: dict[str, Any] | DictConfig) -> Made:
+def read_stored(kind: type[Made], given: dict[str, Any] | DictConfig, file: str | Path) -> Made:
     """Return the settings of a run of any version of medcnn.
 
     Keys that there are no more are left out; those that there were not yet have their default.
@@ -71,6 +72,7 @@ def read_stored(kind: type[Made], given: dict[str, Any] | DictConfig) -> Made:
     Args:
         kind: Of a training, or a part of it.
         given: Plain, as config.yaml and checkpoints hold it; it isn't changed.
+        file: Where it was, for messages.
 
     Raises:
         UserError: A value that can't be.
@@ -83,7 +85,7 @@ def read_stored(kind: type[Made], given: dict[str, Any] | DictConfig) -> Made:
         except ValidationError as error:
             for one in error.errors():
                 if one["type"] not in ("extra_forbidden", "missing"):
-                    raise UserError(_worst([one], "train")) from None
+                    raise UserError(f"{file}: {_worst([one], 'train')}") from None
                 *above, key = one["loc"]
                 node: Any = content
                 for part in above:
@@ -123,6 +125,8 @@ def _worst(errors: list[ErrorDetails], root: str) -> str:
         return no_such_key(key, root, value)
     if kind == "no_such_key":
         return no_such_key(f"{key}.{context['key']}", root, value[context["key"]])
+    if kind == "missing" and (conf_dir() / key / "none.yaml").exists():
+        return f"{key} is missing: {key}=none goes without"
     if kind == "missing":
         return f"{key} is missing: add {key}=… to the command line"
     if kind == "value_error":
