@@ -19,18 +19,13 @@ COMMANDS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Print the commands; gives the exit code back.
-
-    Args:
-        arguments: Without the name of the program: none, or ``--help``.
-    """
+    """Print the commands; gives the exit code back."""
     with terminal():
-        if arguments and arguments[0] not in ("-h", "--help"):
-            command = f"python -m medcnn.{arguments[0]}"
-            hint = f"{arguments[0]}: python -m medcnn lists the commands"
-            if arguments[0] in COMMANDS:
-                hint = f"{arguments[0]}: write {command}, with a dot"
-            return say(lacking(arguments[0]) or hint, 2)
+        if arguments and (word := arguments[0]) not in ("-h", "--help"):
+            hint = "python -m medcnn lists the commands"
+            if word in COMMANDS:
+                hint = f"write python -m medcnn.{word}, with a dot"
+            return say(lacking(word) or f"{word}: {hint}", 2)
         print(f"medcnn {__version__}\n")
         for name, line in COMMANDS.items():
             print(f"  python -m medcnn.{name:9} {line}")

@@ -23,10 +23,6 @@ def look(cfg: Data, trust: list[str]) -> None:
     ``data.json``, ``intensity.png`` and ``samples.png``, a contact sheet of training samples as the
     network receives them, with the outlines of known lesions.
 
-    Args:
-        cfg: See conf/data.yaml.
-        trust: Names that a ``_target_`` may hold beside medcnn's own.
-
     Raises:
         UserError: The data can't be trained on as they are; at the end, when all is written.
     """

@@ -7,7 +7,6 @@ OF_THE_USER = (  # errors of the system that somebody at this machine can put ri
     "EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "ENAMETOOLONG", "ENOTDIR", "EISDIR",
     "EIO", "ESTALE", "EMFILE", "ENFILE",
 )  # fmt: skip
-FULL = ("ENOSPC", "EDQUOT")
 
 
 class UserError(ValueError):
@@ -23,7 +22,7 @@ class InterruptedRunError(UserError):
 
 def disk_full(error: OSError) -> bool:
     """Return True if a disk has no more space, or none for this user."""
-    return errno.errorcode.get(error.errno or 0) in FULL
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def reason(error: OSError) -> str:
@@ -53,7 +52,6 @@ def check_path(key: str, value: object) -> None:
 
 def check_checkpoint(path: str | Path) -> None:
     """Raise UserError if there is nothing where a checkpoint should be."""
-    check_path("checkpoint", path)
     if not Path(path).exists():
         raise UserError(f"checkpoint={path}: there is no such file")
 

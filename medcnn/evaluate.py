@@ -8,18 +8,7 @@ from medcnn.jobs.settings.commands import Evaluate
 
 
 def evaluate(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
-    """Test a checkpoint on a split; see `medcnn.inference.of_split.evaluate_split`.
-
-    Args:
-        cfg: See conf/evaluate.yaml.
-        trust: Names that the checkpoint's config may hold beside medcnn's own.
-
-    Returns:
-        The content of metrics.json.
-
-    Raises:
-        UserError: Anything that the user can put right.
-    """
+    """Test a checkpoint on a split; see `medcnn.inference.of_split.evaluate_split`."""
     if cfg.checkpoint is not None:
         check_checkpoint(cfg.checkpoint)
     from medcnn.inference.of_split import evaluate_split

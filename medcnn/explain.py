@@ -8,18 +8,7 @@ from medcnn.jobs.settings.commands import Explain
 
 
 def main(cfg: Explain, trust: list[str]) -> Any:
-    """Draw and score the maps that conf/explain.yaml asks for.
-
-    Args:
-        cfg: See conf/explain.yaml.
-        trust: Names that the checkpoint's config may hold beside medcnn's own.
-
-    Returns:
-        What scores.json holds; with ``image=`` the table of the maps.
-
-    Raises:
-        UserError: Anything that the user can put right.
-    """
+    """Draw and score the maps of a split (`explain_checkpoint`) or of files (`explain_files`)."""
     check_checkpoint(cfg.checkpoint)
     from medcnn.evidence import scale_of
     from medcnn.evidence.of_split import explain_checkpoint

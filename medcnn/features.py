@@ -8,15 +8,7 @@ from medcnn.jobs.settings.commands import Features
 
 
 def main(cfg: Features, trust: list[str]) -> list[Path]:
-    """Make the pictures that conf/features.yaml describes; gives their files back.
-
-    Args:
-        cfg: See conf/features.yaml.
-        trust: Names that the checkpoint's config may hold beside medcnn's own.
-
-    Raises:
-        UserError: Anything that the user can put right; then no file was written.
-    """
+    """Draw what a net's layers make of an image; see `medcnn.evidence.feature_maps`."""
     check_checkpoint(cfg.checkpoint)
     from medcnn.evidence.feature_maps import draw_features
 

@@ -43,7 +43,7 @@ class Objective(nn.Module):
         target_std: Standard deviation of each, above 0; None for ones.
 
     Raises:
-        UserError: Unknown task, or a count of classes or weights that doesn't fit it.
+        UserError: Unknown task, or a number of classes or weights that doesn't fit it.
     """
 
     class_weights: Tensor
@@ -86,8 +86,6 @@ class Objective(nn.Module):
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss, scalar, over what is known of the labels; 0 if nothing is.
 
-        In regression the squared error of the standardised targets.
-
         Args:
             logits: (N, outputs).
             labels: (N,), or (N, K) in multilabel and regression, with unknown ones (see `known`).
@@ -109,7 +107,7 @@ class Objective(nn.Module):
             losses = -self._ordinal_log_probs(logits).gather(1, filled[:, None])[:, 0]
         else:
             mean, std = self.target_mean.to(logits.device), self.target_std.to(logits.device)
-            losses = (logits - (filled - mean) / std).square()
+            losses = (logits - (filled - mean) / std).square()  # of standardised targets
         total = weights.sum()
         return (weights * losses).sum() / torch.where(total > 0, total, 1.0)
 
@@ -221,20 +219,15 @@ def known(labels: Tensor) -> Tensor:
 
 
 def balanced_weights(labels: Tensor, task: Task, num_classes: int) -> list[float]:
-    """Return weights that give every class the same share of the loss.
+    """Return weights of the K classes that give each the same share of the loss.
+
+    They are N / (K · N_k); of several labels negatives / positives of each. A class without a
+    sample gets 1.
 
     Args:
-        labels: (N,) class indices, or for multi-label data (N, K) of 0 and 1; unknown ones (see
-            `known`) don't count.
-        task: One of `TASKS` but regression.
+        labels: (N,) class indices, or (N, K) of 0 and 1; unknown ones (see `known`) don't count.
+        task: One of `TASKS`; raises UserError at regression.
         num_classes: K.
-
-    Returns:
-        N / (K · N_k) for each class; multi-label: negatives / positives of each label. A class
-        without a sample gets 1.
-
-    Raises:
-        UserError: A regression has no classes.
     """
     if task == "regression":
         raise UserError(_NO_CLASSES)
@@ -247,15 +240,13 @@ def balanced_weights(labels: Tensor, task: Task, num_classes: int) -> list[float
 
 
 def target_statistics(targets: Tensor, names: Sequence[str]) -> dict[str, list[float]]:
-    """Return mean and standard deviation by which the targets of a regression are standardised.
+    """Return ``{"mean": […], "std": […]}`` by which K targets of a regression are standardised.
+
+    The standard deviation of a target that never changes is 1.
 
     Args:
         targets: (N, K) float, NaN for unknown; of the training split alone.
         names: Of the K targets.
-
-    Returns:
-        ``{"mean": […], "std": […]}`` of what is known, K numbers each; the standard deviation of a
-        target that never changes is 1.
 
     Raises:
         UserError: Fewer than 2 known labels of a target, or an infinite one.

@@ -6,15 +6,7 @@ from medcnn.jobs.settings.commands import Predict
 
 
 def predict(cfg: Predict, trust: list[str]) -> None:
-    """Classify the files that conf/predict.yaml asks for; see `classify_files`.
-
-    Args:
-        cfg: See conf/predict.yaml.
-        trust: Names that the checkpoint's config may hold beside medcnn's own.
-
-    Raises:
-        UserError: Anything that the user can put right.
-    """
+    """Classify files; see `medcnn.inference.of_files.classify_files`."""
     if cfg.checkpoint is not None:
         check_checkpoint(cfg.checkpoint)
     from medcnn.inference.of_files import classify_files

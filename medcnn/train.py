@@ -14,15 +14,10 @@ from medcnn.training.run import open_run, recorded, summarise_sweep
 def train(cfg: Train, trust: list[str]) -> float:
     """Train, test the best checkpoint once, and write everything to the run directory.
 
-    Args:
-        cfg: See conf/train.yaml.
-        trust: Names that a ``_target_`` may hold beside medcnn's own.
-
     Returns:
         The highest validation AUROC (see `medcnn.evaluation.score`), which a sweep maximises.
 
     Raises:
-        UserError: Anything that the user can put right.
         KeyboardInterrupt: With a message that says how to go on.
     """
     from medcnn.jobs.processes import refuse_launchers
@@ -42,7 +37,6 @@ def train(cfg: Train, trust: list[str]) -> float:
 
 
 def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:
-    """Do one training, or those of a cross-validation."""
     for_spreadsheets(cfg.spreadsheet)
     if cfg.fold == "all":
         from medcnn.training.cross_validation import cross_validate

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from medcnn.errors import UserError
@@ -27,10 +28,8 @@ SHORT = {  # what may be written without the group before it
 def full_key(argument: str) -> str:
     """Complete the key of an override that has a short form.
 
-    >>> full_key("slices=every:2")
-    'dataset.slices=every:2'
-    >>> full_key("+seed=1")
-    '+seed=1'
+    >>> full_key("slices=every:2"), full_key("+seed=1")
+    ('dataset.slices=every:2', '+seed=1')
     """
     key, equals, value = argument.partition("=")
     return f"{SHORT[key]}={value}" if equals and key in SHORT else argument
@@ -121,10 +120,11 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
     root = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{config_name}.yaml"))
     assert isinstance(root, dict)
     words = [word for word in argv if "=" in word and not word.startswith("-")]
-    given = {word.lstrip("+").partition("=")[0]: word for word in words}
+    given = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(words)}
     if "output" in root:
-        output = _value_of(given["output"]) if "output" in given else root["output"]
-        if output is None and _swept(words) <= {"split"}:  # which the command's own place names
+        output: Any = given["output"].value() if "output" in given else root["output"]
+        swept = {key for key, one in given.items() if one.is_sweep_override()}
+        if output is None and swept <= {"split"}:  # which the command's own place names
             return argv
         if output is None:
             raise UserError(
@@ -135,7 +135,7 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
             return argv
         return _set(argv, given, f"output={_quoted(_numbered(Path(output)))}")
     if "paths.run" in given and "hydra.sweep.dir" not in given:
-        parts = Path(_value_of(given["paths.run"])).parts
+        parts = Path(str(given["paths.run"].value())).parts
         own = next((n for n, part in enumerate(parts) if "${" in part), len(parts))
         places = {"dir": parts[:own] or (".",), "subdir": parts[own:]}
         for name, place in places.items():
@@ -144,27 +144,17 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
     return argv
 
 
-def _set(argv: list[str], given: dict[str, str], override: str) -> list[str]:
+def _set(argv: list[str], given: dict[str, Override], override: str) -> list[str]:
     """Put an override in the place of that of the same key, else beside the others.
 
     They have to stay together: what follows an option behind them isn't read.
     """
+    there = {key: str(one.input_line) for key, one in given.items()}
     key = override.partition("=")[0]
-    if key in given:
-        return [override if word == given[key] else word for word in argv]
-    place = argv.index(next(iter(given.values()))) if given else len(argv)
+    if key in there:
+        return [override if word == there[key] else word for word in argv]
+    place = argv.index(next(iter(there.values()))) if there else len(argv)
     return [*argv[:place], override, *argv[place:]]
-
-
-def _swept(words: list[str]) -> set[str]:
-    """Return the keys that have another value in each job."""
-    overrides = OverridesParser.create().parse_overrides(words)
-    return {one.key_or_group for one in overrides if one.is_sweep_override()}
-
-
-def _value_of(override: str) -> Any:
-    """Return the value that an override sets."""
-    return OverridesParser.create().parse_override(override).value()
 
 
 def _numbered(output: Path) -> str:

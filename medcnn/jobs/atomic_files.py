@@ -49,11 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def check_folder(key: str, folder: Path) -> None:
     """Raise UserError unless files can be made in a folder, or in what there is of it.
 
-    To be asked before long work whose result goes there.
-
-    Args:
-        key: What named the folder, as ``output=maps``.
-        folder: Need not exist; it is not made.
+    To be asked before long work whose result goes there; `key` is what named it: ``output=maps``.
     """
     there = folder.absolute()
     try:
@@ -123,11 +119,8 @@ def read_csv(path: Path | str, text: Sequence[str] | None = None) -> pd.DataFram
     """Read a table that was written here; an empty cell is missing, NA or None is text.
 
     Args:
-        path: Of the file.
+        path: Raises OSError or ValueError if it can't be read.
         text: Columns in which 007 stays 007; None for all. Others become numbers where they can.
-
-    Raises:
-        OSError, ValueError: It can't be read.
     """
     types = str if text is None else dict.fromkeys(text, str)
     table = pd.read_csv(
@@ -140,12 +133,9 @@ def read_csv(path: Path | str, text: Sequence[str] | None = None) -> pd.DataFram
 
 
 def read_sample_table(path: Path) -> pd.DataFrame:
-    """Read a samples.csv: rows and labels as numbers, all else as the text that it is.
+    """Read a samples.csv as `read_csv` does: rows and labels as numbers, all else as text.
 
     So a site 01 isn't 1, and a cross-validation that pools such tables sees what one run sees.
-
-    Raises:
-        OSError, ValueError: It can't be read.
     """
     table = read_csv(path)
     for name in map(str, table):

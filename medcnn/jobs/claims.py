@@ -21,18 +21,12 @@ LATER = 60  # seconds after which a process of the same number must be another o
 
 def owner() -> dict[str, Any]:
     """Return this process as `living` finds it: host, number, start (seconds since 1970)."""
-    return {
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "started": psutil.Process().create_time(),
-    }
+    started = psutil.Process().create_time()
+    return {"host": platform.node(), "pid": os.getpid(), "started": started}
 
 
 def living(owner: Mapping[str, Any]) -> bool:
-    """Return True if a process that `owner` described still runs on this machine.
-
-    Its number alone doesn't tell: once it has ended, another program may have that number.
-    """
+    """Return True if a process that `owner` described still runs on this machine."""
     pid, started = owner.get("pid"), owner.get("started")
     if owner.get("host") != platform.node() or not isinstance(pid, int):
         return False
@@ -40,6 +34,7 @@ def living(owner: Mapping[str, Any]) -> bool:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
+        # else another program has that number by now
         return not isinstance(started, int | float) or process.create_time() < started + LATER
     except psutil.AccessDenied:
         return True
@@ -51,8 +46,7 @@ def living(owner: Mapping[str, Any]) -> bool:
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes that ask for the same out of a folder, inside the block.
 
-    Args:
-        folder: Made where it is missing.
+    The folder is made where it is missing.
 
     Raises:
         UserError: Another process is at work in it.
@@ -60,9 +54,16 @@ def alone_in(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / LOCK
-    file = _new(lock) or _left_behind(lock)
+    file: IO[str] | None = None
+    with suppress(FileExistsError):
+        file = lock.open("x", encoding="utf-8")
+    file = file or _left_behind(lock)
     if file is None:
-        raise UserError(f"{folder} is in use by {_name(lock)}; if that has ended, delete {lock}")
+        other = {"pid": "?", "host": "?"} | _read(lock)
+        raise UserError(
+            f"{folder} is in use by process {other['pid']} on {other['host']}; if that has ended, "
+            f"delete {lock}"
+        )
     try:
         with file:
             json.dump(owner(), file)
@@ -72,14 +73,6 @@ def alone_in(folder: Path) -> Iterator[None]:
         if new:
             with suppress(OSError):
                 folder.rmdir()  # nothing was written to it
-
-
-def _new(lock: Path) -> IO[str] | None:
-    """Make a lock, open to write to; None if there is one."""
-    try:
-        return lock.open("x", encoding="utf-8")
-    except FileExistsError:
-        return None
 
 
 def _left_behind(lock: Path) -> IO[str] | None:
@@ -116,8 +109,3 @@ def _abandoned(lock: Path) -> bool:
         return time.time() - lock.stat().st_mtime > WRITTEN
     except FileNotFoundError:
         return True
-
-
-def _name(lock: Path) -> str:
-    content = _read(lock)
-    return f"process {content.get('pid', '?')} on {content.get('host', '?')}"

@@ -32,11 +32,9 @@ Task = Callable[[Any, list[str]], Any]
 
 
 def main(task: Task, config_name: str) -> None:
-    """Run a task with the settings that the command line asks for, and exit.
+    """Run a task with the settings of conf/<config_name>.yaml and the command line, and exit.
 
-    Args:
-        task: Called with its settings and the names trusted on the command line.
-        config_name: The root config in conf/, without ``.yaml``.
+    The task is called with these and the names that the command line trusts.
 
     Exit codes: 0 done, 1 a fault of medcnn, 2 something that the user can put right (one line on
     stderr), 130 interrupted.

@@ -10,12 +10,7 @@ from medcnn.jobs.settings.groups import Trainer
 
 
 def check_accelerator(key: str, accelerator: str) -> None:
-    """Raise UserError unless this machine has what ``accelerator`` asks for.
-
-    Args:
-        key: What it is called in the config.
-        accelerator: One of `medcnn.jobs.settings.values.Accelerator`.
-    """
+    """Raise UserError unless this machine has the accelerator that a key of the config asks for."""
     there = torch.cuda.is_available() or torch.backends.mps.is_available()
     if accelerator in ("gpu", "cuda") and not there:
         raise UserError(
@@ -49,17 +44,9 @@ def processes(trainer: Trainer) -> int:
     return devices
 
 
-def lightning_devices(trainer: Trainer) -> int | list[int]:
-    """Return the devices as Lightning takes them: GPUs that are named, else a number."""
-    devices = trainer.devices
-    count = processes(trainer)
-    return devices if isinstance(devices, list) else count
-
-
 def device(trainer: Trainer) -> torch.device:
     """Return the device of a training's first process."""
-    devices = trainer.devices
-    first = devices[0] if isinstance(devices, list) else 0
+    first = trainer.devices[0] if isinstance(trainer.devices, list) else 0
     return torch.device("cuda", first) if uses_gpu(trainer.accelerator) else torch.device("cpu")
 
 
@@ -82,17 +69,12 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
 
 
-def _cores() -> int:
-    """Return the number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def set_threads(threads: int | None, local_processes: int) -> None:
     """Share the CPU's cores among the processes of a job, or take the number given."""
     if threads is None and local_processes > 1:
-        threads = max(1, _cores() // local_processes)
+        known = hasattr(os, "sched_getaffinity")  # the cores that this process may use
+        cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+        threads = max(1, cores // local_processes)
     if threads is not None:
         torch.set_num_threads(threads)
 

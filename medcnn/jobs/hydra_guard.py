@@ -42,12 +42,7 @@ class GuardedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """Return the composed config.
-
-        Raises:
-            UserError: A file that sets something of ``hydra``, or one that is no config; a key that
-                medcnn doesn't have, or a value that can't be: of a sweep before its first job.
-        """
+        """Return the composed config; raise UserError at what `check` refuses, and the above."""
         try:
             cfg = super().load_configuration(
                 config_name, overrides, run_mode, from_shell, validate_sweep_overrides
@@ -113,10 +108,7 @@ class _NamedText(StringIO):
 
 @contextmanager
 def guarded_loader() -> Iterator[None]:
-    """Make Hydra's entry point, which takes no loader, use `GuardedLoader` inside the block.
-
-    There, config files are looked at before they are loaded (`check_yaml`).
-    """
+    """Make Hydra use `GuardedLoader`, and `check_yaml` before a file, inside the block."""
     load = OmegaConf.load
 
     def checked(file: Any) -> Any:
@@ -136,13 +128,10 @@ def guarded_loader() -> Iterator[None]:
 
 
 def guard_environment(argv: Sequence[str]) -> None:
-    """Let ``${oc.env:NAME}`` read those variables alone that the user names.
+    """Let ``${oc.env:NAME}`` read those variables alone that the command line or conf/ names.
 
-    They are named on the command line or in a file of conf/. A config file, run directory or
-    checkpoint of a stranger could put what any other holds into the files that a run writes.
-
-    Args:
-        argv: The command line.
+    A config file, run directory or checkpoint of a stranger could put what any other holds into the
+    files that a run writes.
     """
 
     def read(name: str, default: Any = _MISSING) -> Any:

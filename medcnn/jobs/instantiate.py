@@ -90,16 +90,13 @@ def check_yaml(text: str) -> None:
 def instantiate(
     node: Mapping[str, Any], where: str, trust: Iterable[str] = (), **extra: Any
 ) -> Any:
-    """Call what a config's ``_target_`` names, with the config's other keys as arguments.
+    """Return what the call of a config's ``_target_`` gives; None if there is no target.
 
     Args:
-        node: A config with ``_target_`` (the full name of a class or function).
+        node: ``_target_``, the full name of a class or function, and the arguments of the call.
         where: The key of that config, for messages.
         trust: Names that the user allows beside `TARGETS`.
         extra: Further arguments.
-
-    Returns:
-        What the call returns, or None if ``_target_`` is null.
 
     Raises:
         UserError: The target is neither medcnn's own nor trusted, doesn't exist, or doesn't take

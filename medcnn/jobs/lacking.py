@@ -123,11 +123,7 @@ def nearest(word: str, options: Sequence[str]) -> str:
 
 
 def refuse_command(argv: Sequence[str]) -> None:
-    """End the program if it was started as a command that there is not yet.
-
-    Args:
-        argv: As in `sys.orig_argv`.
-    """
+    """End the program if `sys.orig_argv` names a command that there is not yet."""
     module = argv[argv.index("-m") + 1] if "-m" in argv[:-1] else ""
     sentence = lacking(module.removeprefix("medcnn.")) if module.startswith("medcnn.") else None
     if sentence is not None:

@@ -60,17 +60,12 @@ def visible(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escaped(sign) if _hides(sign) else sign for sign in text)
+    return "".join(map(_shown, text))
 
 
-def _hides(sign: str) -> bool:
-    if sign in "\n\t\u200c\u200d":
-        return False
-    return unicodedata.category(sign) in ("Cc", "Cf", "Cs")
-
-
-def _escaped(sign: str) -> str:
-    code = ord(sign)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def _shown(sign: str) -> str:
+    if sign in "\n\t\u200c\u200d" or unicodedata.category(sign) not in ("Cc", "Cf", "Cs"):
+        return sign
+    if sign.isascii():
+        return f"\\x{ord(sign):02x}"
+    return sign.encode("ascii", "backslashreplace").decode()

@@ -24,9 +24,6 @@ def hide_paths(cfg: OpenData | Tested, key_file: str | None) -> None:
     Args:
         cfg: It is changed.
         key_file: Of the pseudonyms; None to hide nothing.
-
-    Raises:
-        UserError: The key, or the folder beside it, can't be made or read.
     """
     if key_file is None:
         _hidden.clear()
@@ -36,7 +33,8 @@ def hide_paths(cfg: OpenData | Tested, key_file: str | None) -> None:
     key, folder = load_key(Path(key_file).expanduser()), _folder(key_file)
 
     def hide(name: str, value: str) -> str:
-        if PSEUDONYM.fullmatch(value) or not _is_place(name, value):
+        is_place = value and name not in NO_PLACES and (name in PLACES or is_path(value))
+        if PSEUDONYM.fullmatch(value) or not is_place:
             return value
         _hidden[value] = stands = pseudonym(value, key, "data")
         _keep(folder, stands, value)
@@ -99,10 +97,6 @@ def _replace(cfg: OpenData | Tested, change: Callable[[str, str], str]) -> None:
     cfg.dataset = changed(cfg.dataset, "")
     cfg.cache.folder = change("folder", cfg.cache.folder)
     cfg.paths.data = change("data", cfg.paths.data)
-
-
-def _is_place(name: str, value: str) -> bool:
-    return bool(value) and name not in NO_PLACES and (name in PLACES or is_path(value))
 
 
 def _folder(key_file: str) -> Path:

@@ -114,16 +114,12 @@ def _lost(
 
 
 def _ended(code: int, log: Path) -> UserError:
-    if code < 0:
-        return InterruptedRunError(f"a process of this run was ended by {_name(-code)}; see {log}")
-    return UserError(f"a process of this run failed with exit code {code}; see {log}")
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    if code >= 0:
+        return UserError(f"a process of this run failed with exit code {code}; see {log}")
+    name = f"signal {-code}"
+    with suppress(ValueError):
+        name = signal.Signals(-code).name
+    return InterruptedRunError(f"a process of this run was ended by {name}; see {log}")
 
 
 def _leave_group() -> None:

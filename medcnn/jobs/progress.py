@@ -3,10 +3,9 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import suppress
-from functools import wraps
-from typing import ParamSpec, Self, TypeVar
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager, suppress
+from typing import Self, TypeVar
 
 from medcnn.jobs.terminal import behind
 
@@ -14,8 +13,6 @@ SECONDS = 8.0  # between the lines in a log; short work says nothing
 REDRAW_SECONDS = 0.5  # on a terminal
 
 T = TypeVar("T")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Progress:
@@ -24,9 +21,8 @@ class Progress:
     So it speaks while a single step takes long, too. Blocks should not be nested: both would speak.
 
     Args:
-        what: What is done, after the numbers: ``files read`` gives "20 of 80 files read, 12 s
-            left".
-        total: How many steps there are; None if that isn't known, which gives "files read: 16 s".
+        what: What is done: ``files read`` gives "20 of 80 files read, 12 s left".
+        total: Number of steps; None if that isn't known, which gives "files read: 16 s".
 
     Example:
         >>> with Progress("files read", total=3) as progress:
@@ -57,7 +53,6 @@ class Progress:
         return text
 
     def __enter__(self) -> Self:
-        self._start = time.monotonic()
         self._thread.start()
         return self
 
@@ -79,13 +74,7 @@ class Progress:
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Give out items, and say how far it is; see `Progress`.
-
-    Args:
-        items: Each is a step.
-        what: What is done to them, after the numbers, such as ``images drawn``.
-        total: How many there are; taken from items that have a length.
-    """
+    """Give out items, each a step of a `Progress`; `total` is taken from those with a length."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     with Progress(what, total) as counted:
@@ -94,18 +83,11 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
             counted.advance()
 
 
-def saying(what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Say, while a decorated function runs for long, what it does; see `Progress`."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @wraps(function)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            with Progress(what):
-                return function(*args, **kwargs)
-
-        return wrapper
-
-    return decorate
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """Say, while a function that this decorates runs for long, what it does; see `Progress`."""
+    with Progress(what):
+        yield
 
 
 def _duration(seconds: float) -> str:

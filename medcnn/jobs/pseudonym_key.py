@@ -10,18 +10,13 @@ from pathlib import Path
 
 from medcnn.errors import UserError
 
-_DIGITS = 16  # of a pseudonym: with a million values, two share one once in 40 million data sets
-
 
 def load_key(path: Path) -> bytes:
     """Read the key of the pseudonyms; make one where there is none yet.
 
-    The file holds 64 hexadecimal digits and a line end, and only its owner may read it: whoever
-    has the key can find out whether a name that he guesses is behind a pseudonym. Processes that
-    make it at the same time end with the same key.
-
-    Args:
-        path: Of the file.
+    The file holds 64 hexadecimal digits, and only its owner may read it: whoever has the key can
+    find out whether a name that he guesses is behind a pseudonym. Processes that make it at the
+    same time end with the same key.
 
     Returns:
         32 bytes.
@@ -74,10 +69,10 @@ def pseudonym(value: object, key: bytes, kind: str = "image") -> str:
     Args:
         value: Compared by its text: 12 and "12" are one.
         key: Of `load_key`.
-        kind: One of `HIDDEN`.
+        kind: Such as "image" or "patient".
 
     >>> pseudonym("a.png", bytes(32))
     'i-e58d7f60a8307351'
     """
     digest = hmac.new(key, f"{kind}:{value}".encode(), hashlib.sha256).hexdigest()
-    return f"{kind[0]}-{digest[:_DIGITS]}"
+    return f"{kind[0]}-{digest[:16]}"  # two of a million alike once in 40 million data sets

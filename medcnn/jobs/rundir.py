@@ -13,39 +13,25 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from medcnn.errors import UserError, check_path, disk_full
+from medcnn.errors import UserError, disk_full
 from medcnn.jobs.atomic_files import json_text, write_json
 from medcnn.jobs.claims import alone_in, living, owner
 from medcnn.jobs.instantiate import check_yaml
 
-FILES = ("config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json")
-RESULTS = (
-    "predictions.csv",
-    "predictions_val.csv",
-    "predictions_study.csv",
-    "predictions_study_val.csv",
-    "evaluation.json",
-    "problems.csv",
-    "curves.png",
-    "report.html",
-    "MODEL_CARD.md",
-    "status.json",
-)
-FOLDS = ("folds.csv", "ensemble.json", "ensemble", *(f"fold-{fold}" for fold in range(100)))
-FOLDERS = ("checkpoints", "cams", "tensorboard", "csv", "logs")
-OURS = (*FILES, *RESULTS, *FOLDERS, *FOLDS)
+OURS = (
+    "config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json",
+    "predictions.csv", "predictions_val.csv", "predictions_study.csv", "predictions_study_val.csv",
+    "evaluation.json", "problems.csv", "curves.png", "report.html", "MODEL_CARD.md", "status.json",
+    "checkpoints", "cams", "tensorboard", "csv", "logs",
+    "folds.csv", "ensemble.json", "ensemble", *(f"fold-{fold}" for fold in range(100)),
+)  # fmt: skip
 FAILED_START = "problems_failed_start.csv"  # beside a run that is kept, which has its problems.csv
 
 
 class RunDir:
-    """One run's folder; a run is finished exactly when its ``status.json`` says so.
-
-    Args:
-        path: The folder; `claim` makes it.
-    """
+    """One run's folder, which `claim` makes; a run is finished when its ``status.json`` says so."""
 
     def __init__(self, path: str | Path) -> None:
-        check_path("paths.run", path)
         self.path = Path(path)
 
     def __truediv__(self, name: str) -> Path:
@@ -119,11 +105,7 @@ class RunDir:
 
     @contextmanager
     def claimed(self, overwrite: bool) -> Iterator[None]:
-        """Take the folder for what can't go on later; give it back if the block fails.
-
-        Raises:
-            UserError: As `claim`.
-        """
+        """Take the folder as `claim` does, and give it back if the block fails."""
         self.claim(overwrite)
         try:
             yield
@@ -135,11 +117,7 @@ class RunDir:
         self.let_go()
 
     def go_on(self) -> None:
-        """Take the folder of an unfinished run, to go on with it.
-
-        Raises:
-            UserError: Another process is at work in it; or it can't be written to.
-        """
+        """Take the folder of an unfinished run, to go on with it."""
         try:
             with alone_in(self.path):
                 self.refuse_if_busy()
@@ -236,11 +214,7 @@ class RunDir:
             path.write_text(json_text(content), encoding="utf-8")  # takes no more of the disk
 
     def read_config(self) -> Any:
-        """Return the config of the training run in this folder.
-
-        Raises:
-            UserError: The folder holds no training run.
-        """
+        """Return the config of the training run in this folder; raise UserError without one."""
         try:
             text = (self / "config.yaml").read_text(encoding="utf-8")
             check_yaml(text)

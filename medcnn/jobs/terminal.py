@@ -13,9 +13,6 @@ class Gate:
     """A stream that makes all it is given `medcnn.jobs.notes.visible`.
 
     What draws with escape sequences goes round it, by `behind`; Rich does so of itself.
-
-    Args:
-        stream: Where the text goes.
     """
 
     def __init__(self, stream: TextIO) -> None:

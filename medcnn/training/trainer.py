@@ -12,7 +12,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfil
 
 from medcnn.classifier.checkpoint import WholeFiles
 from medcnn.errors import UserError
-from medcnn.jobs.hardware import check_accelerator, lightning_devices, resolve_precision
+from medcnn.jobs.hardware import check_accelerator, processes, resolve_precision
 from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
@@ -40,10 +40,11 @@ def make_trainer(cfg: Train, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
     """
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
+    devices = cfg.trainer.devices
     try:
         return pl.Trainer(
             **cfg.trainer.model_dump(exclude={*_OURS, *LIMITS}),
-            devices=lightning_devices(cfg.trainer),
+            devices=devices if isinstance(devices, list) else processes(cfg.trainer),
             precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
             # Lightning would load any hpc_ckpt_*.ckpt that lies there; a new run's is empty
             default_root_dir=run.best.parent,

@@ -36,7 +36,7 @@ def check(cfg: DictConfig, root: str) -> None:
 
     Args:
         cfg: As composed, before a job begins.
-        root: Name of the file in conf/ that it was composed from.
+        root: The file in conf/, without ``.yaml``.
     """
     try:
         ROOTS[root].model_validate(_given(OmegaConf.to_container(cfg)))
@@ -47,15 +47,7 @@ def check(cfg: DictConfig, root: str) -> None:
 
 
 def read(cfg: DictConfig, root: str) -> Any:
-    """Return the settings of a job: one of `ROOTS`.
-
-    Args:
-        cfg: As composed, without a missing value.
-        root: Name of the file in conf/ that it was composed from.
-
-    Raises:
-        UserError: As `check`.
-    """
+    """Return the settings of a job, one of `ROOTS`; raise UserError as `check` does."""
     given = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     again: Any = OmegaConf.create(given)  # a text that was put together may be an interpolation
     try:
@@ -71,7 +63,7 @@ def read_stored(kind: type[Made], given: dict[str, Any] | DictConfig, file: str 
 
     Args:
         kind: Of a training, or a part of it.
-        given: Plain, as config.yaml and checkpoints hold it; it isn't changed.
+        given: As config.yaml and checkpoints hold it; it isn't changed.
         file: Where it was, for messages.
 
     Raises:

@@ -49,29 +49,15 @@ def _check_choice(key: str, value: Any, *, known: Sequence[Any]) -> None:
         raise UserError(f"{key}={value}: {lacking(value) or f'choose one of {words}'}")
 
 
-def _check_number(
-    key: str, value: Any, *, above: float = -inf, most: float = inf, **way: str
-) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not above < value <= most or value in (inf, -inf):
-        raise UserError(f"{key}={value}: give {way.get('way', 'a number')}")
+def _number(way: str, fits: Callable[[float], bool] = lambda number: True) -> BeforeValidator:
+    """Return what lets finite numbers through that fit."""
 
+    def check(key: str, value: Any) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not abs(value) < inf or not fits(value):
+            raise UserError(f"{key}={value}: give {way}")
 
-def _check_batches(key: str, value: Any) -> None:
-    if isinstance(value, float):
-        _check_number(key, value, above=0, most=1, way=BATCHES)
-    elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UserError(f"{key}={value}: give {BATCHES}")
-
-
-def _check_prevalence(key: str, value: Any) -> None:
-    if not isinstance(value, float) or not 0 < value < 1:
-        raise UserError(f"{key}={value}: give a share between 0 and 1, or null")
-
-
-def _check_memory(key: str, value: Any) -> None:
-    if value != "auto":
-        parse_bytes(key, value)
+    return checked(check)
 
 
 def parse_bytes(key: str, value: str | float) -> int:
@@ -89,7 +75,6 @@ def parse_bytes(key: str, value: str | float) -> int:
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 
-BATCHES = "a share, above 0 and up to 1.0, or a number of batches, at least 1"
 Method = Literal[  # of medcnn.cam, whose import takes seconds
     "cam", "gradcam", "gradcampp", "hirescam", "xgradcam", "layercam", "scorecam", "ablationcam",
     "eigencam", "occlusion", "gradient", "smoothgrad", "integrated_gradients", "guided_backprop",
@@ -109,14 +94,20 @@ Seed = Annotated[int, checked(check_whole_number, least=0, most=2**32 - 1)]
 Folds = Annotated[int, checked(check_whole_number, least=2, most=100)]
 AtLeast0 = Annotated[int, checked(check_whole_number, least=0)]
 AtLeast1 = Annotated[int, checked(check_whole_number, least=1)]
-Number = Annotated[int | float, checked(_check_number)]
-AboveZero = Annotated[int | float, checked(_check_number, above=0, way="a number above 0")]
-Clip = Annotated[int | float, checked(_check_number, above=0, way="a number above 0, or null")]
-Share = Annotated[
-    int | float, checked(_check_number, above=0, most=1, way="a share, above 0 and up to 1")
+Number = Annotated[int | float, _number("a number")]
+AboveZero = Annotated[int | float, _number("a number above 0", lambda x: x > 0)]
+Clip = Annotated[int | float, _number("a number above 0, or null", lambda x: x > 0)]
+Share = Annotated[int | float, _number("a share, above 0 and up to 1", lambda x: 0 < x <= 1)]
+Prevalence = Annotated[float, _number("a share between 0 and 1, or null", lambda x: 0 < x < 1)]
+Batches = Annotated[
+    int | float,
+    _number(
+        "a share, above 0 and up to 1.0, or a number of batches, at least 1",
+        lambda x: 0 < x <= 1 if isinstance(x, float) else x >= 1,
+    ),
 ]
-Prevalence = Annotated[float, checked(_check_prevalence)]
-Batches = Annotated[int | float, checked(_check_batches)]
-Memory = Annotated[str | int | float, checked(_check_memory)]
+Memory = Annotated[
+    str | int | float, checked(lambda key, value: value == "auto" or parse_bytes(key, value))
+]
 Disk = Annotated[str | int | float, checked(parse_bytes)]
 Node = dict[str, Any]  # a class or function, and its options: looked at where it is called
