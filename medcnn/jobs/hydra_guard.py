@@ -11,7 +11,6 @@ from typing import Any
 import hydra._internal.hydra as hydra_internal
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -35,18 +34,11 @@ class GuardedLoader(ConfigLoaderImpl):
     """
 
     def load_configuration(
-        self,
-        config_name: str | None,
-        overrides: list[str],
-        run_mode: RunMode,
-        from_shell: bool = True,
-        validate_sweep_overrides: bool = True,
+        self, config_name: str | None, overrides: list[str], *further: Any, **options: Any
     ) -> DictConfig:
-        """Return the composed config; raise UserError at what `check` refuses, and the above."""
+        """Return the composed config; raise UserError as `check`, and at a file with hydra.*."""
         try:
-            cfg = super().load_configuration(
-                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-            )
+            cfg = super().load_configuration(config_name, overrides, *further, **options)
             found = _hydra_node(cfg)
         except (HydraException, OmegaConfBaseException):
             raise
@@ -62,16 +54,10 @@ class GuardedLoader(ConfigLoaderImpl):
             check(cfg, config_name)
         return cfg
 
-    def get_group_options(
-        self,
-        group_name: str,
-        results_filter: ObjectType | None = ObjectType.CONFIG,
-        config_name: str | None = None,
-        overrides: list[str] | None = None,
-    ) -> list[str]:
+    def get_group_options(self, *given: Any, **options: Any) -> list[str]:
         """Return the choices of a group, as ``--help`` lists them; ``_…`` are bases of others."""
-        options = super().get_group_options(group_name, results_filter, config_name, overrides)
-        return [option for option in options if not option.startswith("_")]
+        choices = super().get_group_options(*given, **options)
+        return [choice for choice in choices if not choice.startswith("_")]
 
 
 def _own_hydra_node(config_name: str | None, overrides: list[str]) -> dict[str, Any]:
@@ -100,12 +86,6 @@ def _hydra_node(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in node.items()}
 
 
-class _NamedText(StringIO):
-    """A text with the name of its file, which YAML's messages tell."""
-
-    name = "<file>"
-
-
 @contextmanager
 def guarded_loader() -> Iterator[None]:
     """Make Hydra use `GuardedLoader`, and `check_yaml` before a file, inside the block."""
@@ -114,8 +94,8 @@ def guarded_loader() -> Iterator[None]:
     def checked(file: Any) -> Any:
         text = file.read() if hasattr(file, "read") else Path(file).read_text(encoding="utf-8")
         check_yaml(text)
-        stream = _NamedText(text)
-        stream.name = str(getattr(file, "name", file))
+        stream: Any = StringIO(text)
+        stream.name = str(getattr(file, "name", file))  # for YAML's messages
         return load(stream)
 
     vars(hydra_internal)["ConfigLoaderImpl"] = GuardedLoader

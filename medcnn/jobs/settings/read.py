@@ -1,6 +1,7 @@
 """From a composed config, or that of a stored run, to settings, or to one line of what is wrong."""
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -130,22 +131,23 @@ def _worst(errors: list[ErrorDetails], root: str) -> str:
 
 
 def _names(root: str) -> list[str]:
-    """Return the keys and groups that a root config may have, and the keys of these."""
+    """Return the keys and groups that a root config may have, and the keys within these."""
     file, fields = _file(root), list(ROOTS[root].model_fields)
     groups = [key for one in file["defaults"] if isinstance(one, dict) for key in one]
-    nodes = [(k, node) for k, node in file.items() if isinstance(node, dict) and k != "hydra"]
+    names = [*fields, *(key for key in groups if " " not in key), *_within(file)]
     for group in fields:
-        files = sorted((conf_dir() / group).glob("*.yaml"))
-        nodes += [(group, _file(f"{group}/{path.stem}")) for path in files]
-    inner = [f"{name}.{key}" for name, node in nodes for key in node if key != "defaults"]
-    inner += [
-        f"{name}.{key}.{deep}"
-        for name, node in nodes
-        for key, below in node.items()
-        if isinstance(below, dict)
-        for deep in below
-    ]
-    return list(dict.fromkeys([*fields, *(key for key in groups if " " not in key), *inner]))
+        for path in sorted((conf_dir() / group).glob("*.yaml")):
+            names += _within({group: _file(f"{group}/{path.stem}")})
+    return list(dict.fromkeys(names))
+
+
+def _within(node: dict[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the keys of a config file, with those above them before a dot."""
+    for key, value in node.items():
+        if key not in ("hydra", "defaults"):
+            yield f"{above}{key}"
+            if isinstance(value, dict):
+                yield from _within(value, f"{above}{key}.")
 
 
 def _default(group: Any, *keys: Any) -> Any:
