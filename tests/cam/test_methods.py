@@ -204,12 +204,17 @@ def test_against_captum(dims: int) -> None:
     path = attr.IntegratedGradients(theirs).attribute(images, target=TARGETS, n_steps=32)
     ours = explain(net, images, TARGETS, method="integrated_gradients")
     torch.testing.assert_close(ours, path[:, 0].float(), rtol=1e-4, atol=1e-6)
-    size = images.shape[2:]
-    window = tuple(max(1, -(-side // 8)) for side in size)
-    step = tuple(max(1, w // 2) for w in window) if dims == 2 else window
-    hidden = attr.Occlusion(theirs).attribute(
-        images, (1, *window), strides=(1, *step), target=TARGETS
-    )
+
+
+@pytest.mark.parametrize("size", [(32, 48), (6, 8, 10)])
+def test_occlusion_against_captum(size: tuple[int, ...]) -> None:
+    attr = pytest.importorskip("captum.attr")
+    net = toy(len(size))
+    images = torch.randn(4, 1, *size, generator=torch.Generator().manual_seed(1))
+    window = tuple(-(-side // 8) for side in size)
+    step = tuple(width // 2 for width in window) if len(size) == 2 else window
+    occlusion = attr.Occlusion(WithoutInPlace(net))
+    hidden = occlusion.attribute(images, (1, *window), strides=(1, *step), target=TARGETS)
     ours = explain(net, images, TARGETS, method="occlusion")
     torch.testing.assert_close(ours, hidden[:, 0].float(), rtol=1e-4, atol=1e-6)
 
