@@ -43,14 +43,9 @@ FIXED = ("name", "in_channels", "num_classes", "spatial_dims", "input_size")
 
 
 def main(arguments: list[str]) -> int:
-    """Print what the command line asks for.
+    """Print what the arguments ask for; return the exit code.
 
-    Args:
-        arguments: Without the name of the program.
-
-    Returns:
-        Exit code: 0 done, 2 something that the user can put right (one line on stderr), 130
-        interrupted.
+    That is 0 done, 2 something that the user can put right (one line on stderr), 130 interrupted.
     """
     with terminal():
         try:
@@ -65,11 +60,7 @@ def main(arguments: list[str]) -> int:
 
 
 def answer(arguments: list[str]) -> Iterator[str]:
-    """Yield the lines to print, each as soon as it is known.
-
-    Raises:
-        UserError: Arguments that can't be, or that don't fit the net.
-    """
+    """Yield the lines to print, each as soon as it is known."""
     names = [argument for argument in arguments if "=" not in argument]
     dashed = [argument for argument in arguments if argument.startswith("-")]
     wrong = dashed or names[1:]
@@ -92,17 +83,12 @@ def answer(arguments: list[str]) -> Iterator[str]:
 
 def row(net: Facts) -> str:
     """Return one line of the table."""
-    field = net.field
     return ROW.format(
-        net.name,
-        f"{net.parameters:,}",
-        count(net.macs),
-        times(net.shape),
-        field.size if field else "–",
-        field.stride if field else "–",
+        *(net.name, f"{net.parameters:,}", count(net.macs), times(net.shape)),
+        *((net.field.size, net.field.stride) if net.field else ("–", "–")),
         " / ".join(map(str, net.min_sizes)) or "any",
         "ImageNet" if pretrained_file(net.name) else "–",
-    ).rstrip()
+    )
 
 
 def count(number: int) -> str:
@@ -121,11 +107,7 @@ def count(number: int) -> str:
 
 
 def layers(name: str, settings: dict[str, Any]) -> Iterator[str]:
-    """Yield the layers of one net, then its stages.
-
-    Raises:
-        UserError: Unknown name or option, or an input that the net can't take.
-    """
+    """Yield the layers of one net, then its stages."""
     shape, num_classes = published_input(name)
     if "input" in settings:
         shape = read_shape(str(settings.pop("input")))
@@ -172,11 +154,7 @@ def stages(net: Net, shape: tuple[int, ...]) -> Iterator[str]:
 
 
 def read_settings(arguments: list[str]) -> dict[str, Any]:
-    """Return values by key of ``key=value``; ``model.`` before a key, as in training, is left out.
-
-    Raises:
-        UserError: A value that isn't YAML, or a key that isn't an option.
-    """
+    """Return values by key of ``key=value``; a key may begin with ``model.``, as in training."""
     settings = {}
     for argument in arguments:
         key, _, text = argument.partition("=")
@@ -197,9 +175,6 @@ def read_shape(text: str) -> tuple[int, ...]:
 
     >>> read_shape("1x64×64")
     (1, 64, 64)
-
-    Raises:
-        UserError: Not three or four whole numbers of at least 1.
     """
     sides = re.split("[xX×]", text)
     if len(sides) not in (3, 4) or not all(re.fullmatch(r"0*[1-9]\d{0,5}", s) for s in sides):

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,25 @@ from medcnn.errors import UserError
 Stem = Literal["small", "medium", "imagenet"]
 SMALL_IMAGE = 64  # px; up to here stem=auto takes the small stem
 MEDIUM_IMAGE = 96  # px; up to here it takes the medium stem, in nets that have one
+T = TypeVar("T")
 LayerKind = Literal["Conv", "BatchNorm", "MaxPool", "AvgPool", "AdaptiveAvgPool"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a net is built for: the form of the images, and the number of logits.
+
+    Args:
+        in_channels: Channels of an image.
+        num_classes: Number of logits.
+        spatial_dims: 2 for images, 3 for volumes.
+        input_size: Spatial size of the images, (H, W) or (D, H, W), where it is known.
+    """
+
+    in_channels: int
+    num_classes: int
+    spatial_dims: int = 2
+    input_size: tuple[int, ...] | None = None
 
 
 class Net(nn.Module):
@@ -27,9 +46,7 @@ class Net(nn.Module):
         features: Named stages from images (N, in_channels, *spatial) to maps (N, K, *spatial);
             the last one ends after its non-linearity.
         head: From those maps to logits (N, num_classes).
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 for images, 3 for volumes.
+        problem: What it is built for; its four values are attributes of the net, too.
         min_size: Smallest side of an image, in pixels.
         stem: Which of its two stems the net has; None where there is only one.
         published_names: The prefixes of parameter names in the weights that others published for
@@ -40,9 +57,6 @@ class Net(nn.Module):
     spatial = True
     """True where ``features(x)`` is a map over the image, which a class activation map needs."""
 
-    input_size: tuple[int, ...] | None
-    """Spatial size of the images that it was built for, where that is known."""
-
     loaded: object = None
     """Weights trained elsewhere that it took (`medcnn.nets.pretrained.weights.Loaded`), or None."""
 
@@ -51,10 +65,8 @@ class Net(nn.Module):
         name: str,
         features: nn.Sequential,
         head: nn.Module,
+        problem: Problem,
         *,
-        in_channels: int,
-        num_classes: int,
-        spatial_dims: int = 2,
         min_size: int = 1,
         stem: Stem | None = None,
         published_names: Mapping[str, str] | None = None,
@@ -64,14 +76,13 @@ class Net(nn.Module):
         self.name = name
         self.features = features
         self.head = head
-        self.in_channels = in_channels
-        self.num_classes = num_classes
-        self.spatial_dims = spatial_dims
+        self.problem = problem
+        self.in_channels, self.num_classes = problem.in_channels, problem.num_classes
+        self.spatial_dims, self.input_size = problem.spatial_dims, problem.input_size
         self.min_size = min_size
         self.stem = stem
         self.published_names = dict(published_names or {})
         self.nonlinearity = nonlinearity
-        self.input_size = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N, num_classes) of images (N, in_channels, *spatial).
@@ -126,18 +137,16 @@ def scaled(channels: int, width: float, multiple: int = 1) -> int:
 
 
 def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[Stem, int]) -> Stem:
-    """Return the stem that a net gets.
+    """Return the stem that a net gets; raise UserError for a value of ``stem`` that it hasn't.
+
+    ``auto`` is small for images of up to 64 px and, in nets that have it, medium up to 96 px (of
+    volumes it would take eight times the imagenet stem's time). It is small, too, for images with a
+    side that the larger stems can't take; otherwise, and where the size isn't known, imagenet.
 
     Args:
-        stem: One of the net's stems, or ``auto``. Auto is small for images of up to 64 px and,
-            in nets that have it, medium up to 96 px (of volumes it would take eight times the
-            imagenet stem's time). It is small, too, for images with a side that the larger stems
-            can't take; otherwise, and where the size isn't known, imagenet.
+        stem: One of the net's stems, or ``auto``.
         input_size: Spatial size of the images, or None.
         min_size: The net's stems, and the smallest side that each takes.
-
-    Raises:
-        UserError: Another value of stem.
     """
     for kind in min_size:
         if stem == kind:
@@ -153,12 +162,12 @@ def choose_stem(stem: str, input_size: Sequence[int] | None, min_size: Mapping[S
     return "small" if small else large
 
 
-def choose_depth(family: str, depth: int, depths: Sequence[int]) -> int:
-    """Return depth, or raise UserError if it is not one of the family's depths."""
-    if depth not in depths:
+def of_depth(family: str, depth: int, depths: Mapping[int, T]) -> T:
+    """Return what a family has at a depth, or raise UserError if it doesn't come in that."""
+    if depth not in [*depths]:
         listed = ", ".join(map(str, depths))
         raise UserError(f"model.depth={depth}: {family} comes in depths {listed}")
-    return depth
+    return depths[depth]
 
 
 def times(size: Sequence[int]) -> str:
@@ -221,7 +230,7 @@ def coarse_map_warning(net: Net, input_size: Sequence[int], coarsest: int = 4) -
 
     Args:
         net: Any net.
-        input_size: Spatial size of an image, (H, W) or (D, H, W).
+        input_size: As in `stage_shapes`.
         coarsest: Fewest cells along a side that still show where something is.
 
     Returns:
@@ -237,7 +246,6 @@ def coarse_map_warning(net: Net, input_size: Sequence[int], coarsest: int = 4) -
     text = f"{net.name} sees images of {times(input_size)} px as a map of {times(last[1:])}"
     for name, shape in reversed(shapes.items()):
         if min(shape[1:]) >= coarsest:
-            return (
-                f"{text}, too coarse to show where; use stage {name} ({times(shape[1:])}) instead"
-            )
+            finer = f"use stage {name} ({times(shape[1:])}) instead"
+            return f"{text}, too coarse to show where; {finer}"
     return f"{text}, too coarse to show where, and so is every stage; use larger images"

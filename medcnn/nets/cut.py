@@ -10,8 +10,8 @@ from medcnn.nets.heads import POOLED, pooled_head
 def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net:
     """Return the stages of a net up to one of them, and a new head on what that one gives.
 
-    Early layers hold general features, late ones those of the task they were trained for
-    (J. Yosinski et al., "How transferable are features in deep neural networks?", 2014).
+    Early layers hold general features, late ones those of the task they were trained for (J.
+    Yosinski et al., "How transferable are features in deep neural networks?", 2014).
 
     Args:
         net: Any net with a map; its stages are used, not copied.
@@ -34,15 +34,12 @@ def cut(net: Net, stage: str, *, head: str = "gap", dropout: float = 0.0) -> Net
         f"{net.name}[:{stage}]",
         kept,
         pooled_head(net.name, head, channels, net.num_classes, dropout),
-        in_channels=net.in_channels,
-        num_classes=net.num_classes,
-        spatial_dims=net.spatial_dims,
+        net.problem,
         min_size=net.min_size,
         stem=net.stem,
         published_names=net.published_names,
         nonlinearity=net.nonlinearity,
     )
-    made.input_size = net.input_size
     kept.training, made.training = net.features.training, net.training
     made.head.train(net.training)
     return made

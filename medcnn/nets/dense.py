@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -85,13 +86,10 @@ def convolutionalise(net: Net, input_size: Sequence[int] | None = None) -> Net:
         f"{net.name}, fully convolutional",
         net.features,
         convolutional_head(net.head, window),
-        in_channels=net.in_channels,
-        num_classes=net.num_classes,
-        spatial_dims=net.spatial_dims,
+        replace(net.problem, input_size=tuple(size)),
         min_size=min(size),
         stem=net.stem,
     )
-    made.input_size = tuple(size)
     made.training = net.training
     made.head.train(net.head.training)
     return made
@@ -111,10 +109,9 @@ def convolutional_head(head: nn.Module, window: Sequence[int]) -> nn.Module:
 
 def dense_head(head: DenseHead, window: Sequence[int]) -> nn.Module:
     """Return the convolutional form of two hidden layers on a grid."""
-    dims = len(window)
-    channels = head.fc1.in_features // grid_cells(head)
-    like = head.fc1.weight
-    pooled = head.pool(like.new_zeros(1, channels, *window)).shape[2:]
+    dims, fc1 = len(window), head.fc1
+    channels = fc1.in_features // grid_cells(head)
+    pooled = head.pool(fc1.weight.new_zeros(1, channels, *window)).shape[2:]
     parts = OrderedDict[str, nn.Module](pool=head.pool)
     if grid_cells(head) == 1:  # the mean of the window
         parts["grid"] = layer("AvgPool", dims)(tuple(pooled), stride=1)
@@ -131,9 +128,8 @@ def dense_head(head: DenseHead, window: Sequence[int]) -> nn.Module:
 def grid_cells(head: DenseHead) -> int:
     """Return the number of cells of the grid that the maps are averaged to."""
     side = head.grid.output_size
-    dims = 3 if isinstance(head.grid, nn.AdaptiveAvgPool3d) else 2
     assert isinstance(side, int)
-    return side**dims
+    return side ** (3 if isinstance(head.grid, nn.AdaptiveAvgPool3d) else 2)
 
 
 def grid_convolution(head: DenseHead, size: Sequence[int]) -> nn.Module:

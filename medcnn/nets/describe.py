@@ -1,8 +1,7 @@
 """The facts of a net that papers give in a table: parameters, operations, receptive field."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,26 +14,15 @@ from medcnn.nets.variants import resolve
 SMALL_FAMILIES = ("linear", "mlp", "lenet")  # which were made for digits of 28 px
 
 
-@dataclass(frozen=True)
-class Facts:
-    """One line of the table of nets.
-
-    Args:
-        name: Of the net.
-        parameters: Numbers that training changes.
-        macs: Multiply-accumulates for one image of shape ``shape``.
-        shape: Of that image: channels, then space.
-        field: Receptive field of the map of features; None where there is no map.
-        min_sizes: Smallest side of an image in px, with the small and the imagenet stem where the
-            net has both; empty where it is built for one size.
-    """
+class Facts(NamedTuple):
+    """One line of the table of nets."""
 
     name: str
     parameters: int
-    macs: int
-    shape: tuple[int, ...]
-    field: ReceptiveField | None
-    min_sizes: tuple[int, ...]
+    macs: int  # multiply-accumulates for one image of that shape
+    shape: tuple[int, ...]  # channels, then space
+    field: ReceptiveField | None  # of the map of features
+    min_sizes: tuple[int, ...]  # px, with the small and the imagenet stem; none of one-size nets
 
 
 def published_input(name: str) -> tuple[tuple[int, ...], int]:
@@ -50,13 +38,10 @@ def build_on_meta(name: str, shape: Sequence[int], num_classes: int, **options: 
     """Return a net without weights, in eval mode: shapes and counts of it cost no memory.
 
     Args:
-        name: Of a family, or a published name.
+        name: As of `medcnn.nets.build`, like the errors.
         shape: Of an image: (C, H, W), or (C, D, H, W) for a net of volumes.
         num_classes: Number of logits.
         **options: Of the family.
-
-    Raises:
-        UserError: As `medcnn.nets.build`.
     """
     with torch.device("meta"):
         return build(
@@ -70,25 +55,14 @@ def build_on_meta(name: str, shape: Sequence[int], num_classes: int, **options: 
 
 
 def facts(name: str) -> Facts:
-    """Return the facts of a net by its name, at its published input.
-
-    Raises:
-        UserError: No such net.
-    """
+    """Return the facts of a net by its name, at its published input."""
     shape, num_classes = published_input(name)
     net = build_on_meta(name, shape, num_classes)
-    smallest = [net.min_size] if net.spatial else []
+    smallest = (net.min_size,) if net.spatial else ()
     if net.stem:
-        other = build_on_meta(name, shape, num_classes, stem="small")
-        smallest.insert(0, other.min_size)
-    return Facts(
-        name,
-        count_parameters(net),
-        count_macs(net, shape),
-        shape,
-        receptive_field(net),
-        tuple(smallest),
-    )
+        smallest = (build_on_meta(name, shape, num_classes, stem="small").min_size, *smallest)
+    macs, field = count_macs(net, shape), receptive_field(net)
+    return Facts(name, count_parameters(net), macs, shape, field, smallest)
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Stem, layer, scaled
+from medcnn.nets.base import Problem, Stem, layer, scaled
 
 LSE_SHARPNESS = 10.0
 TOP_SHARE = 0.1
@@ -188,14 +188,13 @@ def classic_head(
     name: str,
     kind: str,
     channels: int,
-    num_classes: int,
-    *,
+    problem: Problem,
     stem: Stem,
+    *,
     grid: int,
     width: float,
     dropout: float,
     pool: nn.Module,
-    spatial_dims: int,
 ) -> nn.Module:
     """Return the head of AlexNet, ZFNet and VGG.
 
@@ -203,28 +202,27 @@ def classic_head(
         name: Of the family, for messages.
         kind: ``model.head``: fc, or one that `pooled_head` knows.
         channels: Channels of the maps.
-        num_classes: Number of logits.
+        problem: What the net is for.
         stem: With imagenet there is the pooling, and in 2-D the published grid and 4096 hidden
             units; else the mean of the map and 512.
         grid: Side of the published grid.
         width: Hidden units times this.
         dropout: Probability, after both hidden layers; of a pooled head before the last.
         pool: Pooling before the grid.
-        spatial_dims: 2 or 3.
 
     Raises:
         UserError: Another kind.
     """
     if choose_head(name, kind) != "fc":
-        return pooled_head(name, kind, channels, num_classes, dropout)
-    published = stem == "imagenet" and spatial_dims == 2
+        return pooled_head(name, kind, channels, problem.num_classes, dropout)
+    published = stem == "imagenet" and problem.spatial_dims == 2
     hidden = scaled(4096 if published else 512, width)
     return DenseHead(
         channels,
-        num_classes,
+        problem.num_classes,
         grid=grid if published else 1,
         hidden=(hidden, hidden),
         dropout=dropout,
         pool=pool if stem == "imagenet" else None,
-        spatial_dims=spatial_dims,
+        spatial_dims=problem.spatial_dims,
     )

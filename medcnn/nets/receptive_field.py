@@ -1,39 +1,22 @@
 """The part of an image that one cell of a feature map sees."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from torch import fx, nn
+from torch.utils._pytree import tree_leaves
 
 from medcnn.nets.base import Net, evaluating, stages_of
 from medcnn.nets.families.googlenet import ImageNetToUnit
 
-WINDOWS = (
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.MaxPool2d,
-    nn.MaxPool3d,
-    nn.AvgPool2d,
-    nn.AvgPool3d,
-)
-POINTWISE = (
-    nn.Identity,
-    nn.ReLU,
-    nn.Tanh,
-    nn.Sigmoid,
-    nn.LeakyReLU,
-    nn.PReLU,
-    nn.GELU,
-    nn.SiLU,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.LocalResponseNorm,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    ImageNetToUnit,
-)
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
+POOLINGS = (nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool2d, nn.AvgPool3d)
+ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU)
+NORMS = (nn.BatchNorm2d, nn.BatchNorm3d, nn.LocalResponseNorm)
+DROPOUTS = (nn.Dropout, nn.Dropout2d, nn.Dropout3d)
+WINDOWS = CONVOLUTIONS + POOLINGS
+POINTWISE = (*ACTIVATIONS, *NORMS, *DROPOUTS, nn.Identity, ImageNetToUnit)
 POINTWISE_CALLS = ("add", "iadd", "mul", "cat", "relu", "tanh", "sigmoid")  # of functions, methods
 
 
@@ -125,59 +108,28 @@ class Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Return True for a module that is traced as one operation."""
-        return isinstance(m, WINDOWS + POINTWISE) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        known = isinstance(m, WINDOWS + POINTWISE)
+        return known or super().is_leaf_module(m, module_qualified_name)
 
 
 class Walk(fx.Interpreter):
     """A run of a traced module with receptive fields in the place of maps."""
 
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the field after one layer."""
-        module = self.fetch_attr(target)
-        field = merge((args, kwargs))
-        if isinstance(module, POINTWISE):
-            return field
-        if not isinstance(module, WINDOWS):
+    def run_node(self, n: fx.Node) -> Any:
+        """Return the field after one step; what has to do with no map is computed as it is."""
+        given = tree_leaves(self.fetch_args_kwargs_from_env(n))
+        fields = [value for value in given if isinstance(value, ReceptiveField)]
+        if not fields or n.op == "output":
+            return super().run_node(n)
+        field = reduce(ReceptiveField.merged, fields)  # a sum or concatenation of all maps
+        module = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        if isinstance(module, WINDOWS):
+            kernel, stride, padding = map(side, (module.kernel_size, module.stride, module.padding))
+            return field.through(kernel, stride, padding, side(getattr(module, "dilation", 1)))
+        name = getattr(n.target, "__name__", n.target)  # of a function, else of a method
+        if not (isinstance(module, POINTWISE) if module is not None else name in POINTWISE_CALLS):
             raise Unknown
-        kernel, stride, padding = map(side, (module.kernel_size, module.stride, module.padding))
-        return field.through(kernel, stride, padding, side(getattr(module, "dilation", 1)))
-
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the field after a function; what has to do with no map is computed as it is."""
-        if not any(fields((args, kwargs))):
-            return super().call_function(target, args, kwargs)
-        if target.__name__ not in POINTWISE_CALLS:
-            raise Unknown
-        return merge((args, kwargs))
-
-    def call_method(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return the field after a method; what has to do with no map is computed as it is."""
-        if not any(fields((args, kwargs))):
-            return super().call_method(target, args, kwargs)
-        if target not in POINTWISE_CALLS:
-            raise Unknown
-        return merge((args, kwargs))
-
-
-def fields(value: Any) -> Iterator[ReceptiveField]:
-    """Yield all fields in arguments, however nested."""
-    if isinstance(value, ReceptiveField):
-        yield value
-    elif isinstance(value, dict):
-        yield from fields(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from fields(part)
-
-
-def merge(arguments: Any) -> ReceptiveField:
-    """Return the field after a sum or concatenation of all maps among arguments."""
-    first, *rest = fields(arguments)
-    for other in rest:
-        first = first.merged(other)
-    return first
+        return field
 
 
 def side(value: Any) -> int:

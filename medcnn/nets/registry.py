@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medcnn.errors import UserError
 from medcnn.jobs.lacking import lacking, nearest
-from medcnn.nets.base import Net
+from medcnn.nets.base import Net, Problem
 from medcnn.nets.cut import cut as cut_at
 from medcnn.nets.cut import head_kind
 from medcnn.nets.families.alexnet import alexnet
@@ -38,7 +38,6 @@ FAMILIES: dict[str, Callable[..., Net]] = {
     "resnet": resnet,
     "densenet": densenet,
 }
-GIVEN = ("in_channels", "num_classes", "spatial_dims", "input_size")  # not options of a family
 
 
 def build(
@@ -82,18 +81,17 @@ def build(
         UserError: Unknown name, option or value, images too small for the net, or weights that
             can't be got or don't fit.
     """
-    check_common(name, in_channels, num_classes, spatial_dims, input_size, options)
+    size = None if input_size is None else tuple(int(side) for side in input_size)
+    problem = Problem(in_channels, num_classes, spatial_dims, size)
+    check_common(name, problem, options)
     if pretrained and weights is not None:
         raise UserError("model.pretrained=true and model.weights: choose one of them")
-    given = {"spatial_dims": spatial_dims, "input_size": input_size}
-    given |= {"in_channels": in_channels, "num_classes": num_classes}
     if library is None:
-        net = own_net(name, pretrained, given, options)
+        net = own_net(name, pretrained, problem, options)
     else:
-        net = library_net(library, name, given, options)
-    net.input_size = None if input_size is None else tuple(int(side) for side in input_size)
-    if input_size is not None:
-        net.check_size(input_size)
+        net = library_net(library, name, problem, options)
+    if size is not None:
+        net.check_size(size)
     if init is not None or library is None:
         initialise(net, init or "he")
     if pretrained:
@@ -107,7 +105,7 @@ def build(
     return net
 
 
-def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[str, Any]) -> Net:
+def own_net(name: str, pretrained: bool, problem: Problem, options: dict[str, Any]) -> Net:
     """Return a net of medcnn's own families, with PyTorch's weights."""
     if name in FAMILIES:
         family = name
@@ -121,27 +119,31 @@ def own_net(name: str, pretrained: bool, given: dict[str, Any], options: dict[st
             if fixed.get(key, value) != value:
                 raise UserError(f"model.{key}={value}: {name} has {key}={fixed[key]}")
         options = options | fixed
-    accepted = inspect.signature(FAMILIES[family]).parameters
-    defaults = {key: p.default for key, p in accepted.items() if key not in GIVEN}
+    defaults = options_of(FAMILIES[family])
     check_options(family, options, defaults)
     if pretrained and options.get("stem") in (None, "auto") and "stem" in defaults:
         options = options | {"stem": "imagenet"}
-    return FAMILIES[family](**{k: v for k, v in given.items() if k in accepted}, **options)
+    return FAMILIES[family](problem, **options)
+
+
+def options_of(family: Callable[..., Net]) -> dict[str, Any]:
+    """Return the options of a family, and their defaults."""
+    parameters = inspect.signature(family).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 @torch.inference_mode(False)  # how tensors are passed on is watched, which inference tensors forbid
-def library_net(library: str, name: str, given: dict[str, Any], options: dict[str, Any]) -> Net:
+def library_net(library: str, name: str, problem: Problem, options: dict[str, Any]) -> Net:
     """Return a net of timm or MONAI, see `medcnn.nets.foreign`."""
     from medcnn.nets.foreign import monai_net, timm_net
 
     if library == "monai":
-        return monai_net(name, **given, **options)
+        return monai_net(name, problem, **options)
     if library != "timm":
         raise UserError(f"model.library={library}: choose timm, monai or null")
-    dims = given.pop("spatial_dims")
-    if dims != 2:
+    if problem.spatial_dims != 2:
         raise UserError(f"model.name={name}: timm's nets are for images; monai has 3-D ones")
-    return timm_net(name, **given, **options)
+    return timm_net(name, problem, **options)
 
 
 def pretrained_state(net: Net, library: str | None, name: str) -> Mapping[str, Tensor]:
@@ -155,24 +157,18 @@ def pretrained_state(net: Net, library: str | None, name: str) -> Mapping[str, T
     return timm_state(name)
 
 
-def check_common(
-    name: str,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int,
-    input_size: Sequence[int] | None,
-    options: Mapping[str, Any],
-) -> None:
+def check_common(name: str, problem: Problem, options: Mapping[str, Any]) -> None:
     """Raise UserError for what no net can be built with."""
-    if in_channels < 1 or num_classes < 1:
+    dims, size = problem.spatial_dims, problem.input_size
+    if problem.in_channels < 1 or problem.num_classes < 1:
         raise UserError(
-            f"{name} needs at least 1 channel and 1 logit, got in_channels={in_channels} and "
-            f"num_classes={num_classes}"
+            f"{name} needs at least 1 channel and 1 logit, got in_channels={problem.in_channels} "
+            f"and num_classes={problem.num_classes}"
         )
-    if spatial_dims not in (2, 3):
-        raise UserError(f"{name} has no form for spatial_dims={spatial_dims}; choose 2 or 3")
-    if input_size is not None and len(input_size) != spatial_dims:
-        raise UserError(f"input_size={tuple(input_size)} must hold {spatial_dims} numbers")
+    if dims not in (2, 3):
+        raise UserError(f"{name} has no form for spatial_dims={dims}; choose 2 or 3")
+    if size is not None and len(size) != dims:
+        raise UserError(f"input_size={size} must hold {dims} numbers")
     for key in ("dropout", "stochastic_depth"):
         value = options.get(key, 0.0)
         if not isinstance(value, int | float) or not 0 <= value < 1:

@@ -10,28 +10,19 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "alexnet": ("alexnet", {}),
     "alexnet_2012": ("alexnet", {"version": "2012", "response_norm": True, "groups": 2}),
     "zfnet": ("zfnet", {}),
-    "vgg11": ("vgg", {"depth": 11, "batch_norm": False}),
-    "vgg11_bn": ("vgg", {"depth": 11, "batch_norm": True}),
-    "vgg13": ("vgg", {"depth": 13, "batch_norm": False}),
-    "vgg13_bn": ("vgg", {"depth": 13, "batch_norm": True}),
-    "vgg16": ("vgg", {"depth": 16, "batch_norm": False}),
-    "vgg16_bn": ("vgg", {"depth": 16, "batch_norm": True}),
-    "vgg19": ("vgg", {"depth": 19, "batch_norm": False}),
-    "vgg19_bn": ("vgg", {"depth": 19, "batch_norm": True}),
+    **{
+        f"vgg{depth}{suffix}": ("vgg", {"depth": depth, "batch_norm": suffix == "_bn"})
+        for depth in (11, 13, 16, 19)
+        for suffix in ("", "_bn")
+    },
     "googlenet": ("googlenet", {}),
-    "resnet18": ("resnet", {"depth": 18}),
-    "resnet34": ("resnet", {"depth": 34}),
-    "resnet50": ("resnet", {"depth": 50}),
-    "resnet101": ("resnet", {"depth": 101}),
-    "resnet152": ("resnet", {"depth": 152}),
-    "densenet121": ("densenet", {"depth": 121}),
-    "densenet169": ("densenet", {"depth": 169}),
-    "densenet201": ("densenet", {"depth": 201}),
+    **{f"resnet{depth}": ("resnet", {"depth": depth}) for depth in (18, 34, 50, 101, 152)},
+    **{f"densenet{depth}": ("densenet", {"depth": depth}) for depth in (121, 169, 201)},
 }
 
 
 def resolve(name: str) -> tuple[str, dict[str, Any]]:
-    """Family and options of a published name; any other name is given back, without options.
+    """Return family and options of a published name; any other name is given back, without any.
 
     >>> resolve("vgg16")
     ('vgg', {'depth': 16, 'batch_norm': False})
@@ -43,10 +34,9 @@ def resolve(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def pretrained_file(name: str) -> str | None:
-    """File name of torchvision's ImageNet weights (IMAGENET1K_V1), or None where it has none.
+    """Return the file name of torchvision's ImageNet weights of a published name, such as resnet18.
 
-    Args:
-        name: A published name, such as ``resnet18``.
+    They are IMAGENET1K_V1; None where it has none.
     """
     from torchvision.models import get_model_weights, list_models
 

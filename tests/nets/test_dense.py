@@ -80,8 +80,7 @@ def test_one_unpadded_convolution_is_a_score_of_every_crop() -> None:
         "plain",
         nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 4, 3), relu=nn.ReLU())),
         nn.Sequential(OrderedDict(flatten=nn.Flatten(), fc=nn.Linear(4 * 6 * 8, 3))),
-        in_channels=1,
-        num_classes=3,
+        nets.Problem(in_channels=1, num_classes=3),
     ).eval()
     x = images(11, 12)
     scores = convolutionalise(net, (8, 10))(x)

@@ -29,9 +29,7 @@ def small_net(scheme: str, nonlinearity: str = "relu", dims: int = 2) -> nets.Ne
         "small",
         nn.Sequential(OrderedDict(conv=conv)),
         nn.Sequential(head),
-        in_channels=16,
-        num_classes=3,
-        spatial_dims=dims,
+        nets.Problem(in_channels=16, num_classes=3, spatial_dims=dims),
         nonlinearity=nonlinearity,  # type: ignore[arg-type]
     )
     initialise(net, scheme)

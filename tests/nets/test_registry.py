@@ -1,6 +1,5 @@
 """Building by name, and the config of each net."""
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from omegaconf import OmegaConf
 from medcnn import nets
 from medcnn.errors import UserError
 from medcnn.jobs.instantiate import instantiate
-from medcnn.nets.registry import GIVEN
+from medcnn.nets.registry import options_of
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
@@ -39,6 +38,11 @@ CONF = Path(__file__).parents[2] / "conf" / "model"
         ("mlp", {"cut": "hidden1", "input_size": (8, 8)}, r"cut=hidden1: mlp has no feature maps"),
         ("resnet", {"library": "keras"}, r"model\.library=keras: choose timm, monai or null"),
         ("resnet18", {"library": "timm", "spatial_dims": 3}, r"timm's nets are for images"),
+        (
+            "resnet18",
+            {"library": "monai", "spatial_dims": 1},
+            r"resnet18 has no form for spatial_",
+        ),
         ("resnet18", {"library": "monai", "pretrained": True}, r"MONAI publishes no weights of th"),
         ("lenet", {"pretrained": True}, r"no published weights of lenet .*model\.weights="),
         ("resnet", {"pretrained": True, "weights": "a.pt"}, r"pretrained=true and model\.weights:"),
@@ -83,11 +87,9 @@ def test_config_holds_the_defaults(name: str) -> None:
     assert config.pop("name") == name
     common = {key: config.pop(key) for key in COMMON}
     assert common == dict.fromkeys(COMMON) | {"init": "he", "pretrained": False}
-    parameters = inspect.signature(nets.FAMILIES[name]).parameters
     defaults = {
-        key: list(p.default) if isinstance(p.default, tuple) else p.default
-        for key, p in parameters.items()
-        if key not in GIVEN
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in options_of(nets.FAMILIES[name]).items()
     }
     assert config == defaults
 

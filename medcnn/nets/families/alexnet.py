@@ -1,40 +1,28 @@
 """AlexNet, the net that won ImageNet in 2012."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 
 from torch import nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net, Stem, choose_stem, layer, scaled
+from medcnn.nets.base import Net, Problem, Stem, choose_stem, layer, scaled
 from medcnn.nets.heads import classic_head
 
 WIDTHS: dict[str, tuple[int, ...]] = {  # of conv1 … conv5
     "2012": (96, 256, 384, 384, 256),
     "2014": (64, 192, 384, 256, 256),
 }
-GROUPED = (2, 4, 5)  # the convolutions that stayed on one of two GPUs
 MIN_SIZE: dict[Stem, int] = {"small": 7, "imagenet": 63}
 TORCHVISION_NAMES = {
-    "features.0": "features.conv1.conv",
-    "features.3": "features.conv2.conv",
-    "features.6": "features.conv3.conv",
-    "features.8": "features.conv4.conv",
-    "features.10": "features.conv5.conv",
-    "classifier.1": "head.fc1",
-    "classifier.4": "head.fc2",
-    "classifier.6": "head.fc3",
+    **{f"features.{k}": f"features.conv{i}.conv" for i, k in enumerate((0, 3, 6, 8, 10), start=1)},
+    **{f"classifier.{k}": f"head.fc{i}" for i, k in enumerate((1, 4, 6), start=1)},
 }
 
 
 def alexnet(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
-    input_size: Sequence[int] | None = None,
     version: int | str = 2014,
     response_norm: bool = False,
     groups: int = 1,
@@ -68,10 +56,7 @@ def alexnet(
     it, and in 3-D, the head takes the mean of the map and its hidden layers are of 512.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
-        input_size: Spatial size of the images, for ``stem="auto"``.
+        problem: What it is for.
         version: 2014 or 2012.
         response_norm: Local response normalisation after conv1 and conv2 (section 3.3 of the
             paper: k = 2, n = 5, α = 10⁻⁴, β = 0.75).
@@ -89,50 +74,33 @@ def alexnet(
         raise UserError(f"model.version={version}: alexnet comes as 2012 and 2014")
     if groups not in (1, 2):
         raise UserError(f"model.groups={groups}: alexnet has 1 or 2")
-    kind = choose_stem(stem, input_size, MIN_SIZE)
-    pool = partial(layer("MaxPool", spatial_dims), 3, stride=2)
-    widths = [scaled(channels, width, groups) for channels in WIDTHS[str(version)]]
-    stages = OrderedDict[str, nn.Module]()
-    for number, sizes in enumerate(pairwise((in_channels, *widths)), start=1):
-        stages[f"conv{number}"] = stage(
-            convolution(number, *sizes, kind, groups, spatial_dims),
-            pool=pool() if number in (2, 3) else None,
-            response_norm=response_norm and number < 3,
-        )
+    kind = choose_stem(stem, problem.input_size, MIN_SIZE)
+    conv = layer("Conv", problem.spatial_dims)
+    pool = partial(layer("MaxPool", problem.spatial_dims), 3, stride=2)
+    w1, w2, w3, w4, w5 = (scaled(channels, width, groups) for channels in WIDTHS[str(version)])
+    if kind == "small":
+        first = conv(problem.in_channels, w1, 5, padding=2)
+    else:
+        first = conv(problem.in_channels, w1, 11, stride=4, padding=2)
+    second = conv(w1, w2, 5, padding=2, groups=groups)
+    stages = OrderedDict[str, nn.Module](
+        conv1=stage(first, response_norm=response_norm),
+        conv2=stage(second, pool=pool(), response_norm=response_norm),
+        conv3=stage(conv(w2, w3, 3, padding=1), pool=pool()),
+        conv4=stage(conv(w3, w4, 3, padding=1, groups=groups)),
+        conv5=stage(conv(w4, w5, 3, padding=1, groups=groups)),
+    )
     return Net(
         "alexnet" if str(version) == "2014" else "alexnet_2012",
         nn.Sequential(stages),
         classic_head(
-            "alexnet",
-            head,
-            widths[-1],
-            num_classes,
-            stem=kind,
-            grid=6,
-            width=width,
-            dropout=dropout,
-            pool=pool(),
-            spatial_dims=spatial_dims,
+            "alexnet", head, w5, problem, kind, grid=6, width=width, dropout=dropout, pool=pool()
         ),
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
+        problem,
         min_size=MIN_SIZE[kind],
         stem=kind,
         published_names=TORCHVISION_NAMES,
     )
-
-
-def convolution(
-    number: int, in_channels: int, channels: int, stem: Stem, groups: int, spatial_dims: int
-) -> nn.Module:
-    """Return one of the five convolutions, conv1 … conv5."""
-    conv = layer("Conv", spatial_dims)
-    if number == 1 and stem == "imagenet":
-        return conv(in_channels, channels, 11, stride=4, padding=2)
-    kernel = 5 if number < 3 else 3
-    groups = groups if number in GROUPED else 1
-    return conv(in_channels, channels, kernel, padding=kernel // 2, groups=groups)
 
 
 def stage(

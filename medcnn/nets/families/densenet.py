@@ -1,21 +1,16 @@
 """DenseNet: every layer sees the outputs of all layers before it in its block."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
+from medcnn.nets.base import Net, Problem, Stem, choose_stem, layer, of_depth, scaled
 from medcnn.nets.families.resnet import make_stem
 from medcnn.nets.heads import pooled_head
 
 # depth: layers of each block
-DEPTHS: dict[int, tuple[int, ...]] = {
-    121: (6, 12, 24, 16),
-    169: (6, 12, 32, 32),
-    201: (6, 12, 48, 32),
-}
+DEPTHS = {121: (6, 12, 24, 16), 169: (6, 12, 32, 32), 201: (6, 12, 48, 32)}
 GROWTH = 32
 BOTTLENECK = 4
 MIN_SIZE: dict[Stem, int] = {"small": 8, "medium": 16, "imagenet": 32}
@@ -50,11 +45,8 @@ class DenseLayer(nn.Module):
 
 
 def densenet(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
-    input_size: Sequence[int] | None = None,
     depth: int = 121,
     stem: str = "auto",
     width: float = 1.0,
@@ -86,10 +78,7 @@ def densenet(
     then keeps the size, so that the map is 1/8 of the image, too.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
-        input_size: Spatial size of the images, for ``stem="auto"``.
+        problem: What it is for.
         depth: 121, 169 or 201.
         stem: auto, small, medium or imagenet.
         width: The growth rate, 32, and with it all numbers of channels times this.
@@ -100,11 +89,11 @@ def densenet(
     Raises:
         UserError: Unknown depth, stem or head.
     """
-    counts = DEPTHS[choose_depth("densenet", depth, tuple(DEPTHS))]
-    kind = choose_stem(stem, input_size, MIN_SIZE)
+    counts = of_depth("densenet", depth, DEPTHS)
+    kind, spatial_dims = choose_stem(stem, problem.input_size, MIN_SIZE), problem.spatial_dims
     growth = scaled(GROWTH, width)
     channels = 2 * growth
-    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, channels, spatial_dims))
+    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, problem, channels))
     for number, count in enumerate(counts, start=1):
         block = OrderedDict[str, nn.Module]()
         for i in range(1, count + 1):
@@ -120,10 +109,8 @@ def densenet(
     return Net(
         f"densenet{depth}",
         nn.Sequential(stages),
-        pooled_head("densenet", head, channels, num_classes, 0.0),
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
+        pooled_head("densenet", head, channels, problem.num_classes, 0.0),
+        problem,
         min_size=MIN_SIZE[kind],
         stem=kind,
         published_names=TORCHVISION_NAMES,

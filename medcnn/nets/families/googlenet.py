@@ -1,14 +1,13 @@
 """GoogLeNet: each layer looks at several scales at once."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net, Stem, choose_stem, layer, scaled
+from medcnn.nets.base import Net, Problem, Stem, choose_stem, layer, scaled
 from medcnn.nets.heads import pooled_head
 
 # name: channels of the 1×1, 3×3 (before, after), 5×5 (before, after) and pooling branches
@@ -64,12 +63,7 @@ class Inception(nn.Module):
         spatial_dims: 2 or 3.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: tuple[int, ...],
-        spatial_dims: int,
-    ) -> None:
+    def __init__(self, in_channels: int, channels: tuple[int, ...], spatial_dims: int) -> None:
         super().__init__()
         one, pre3, three, pre5, five, pool = channels
         conv = partial(ConvNormReLU, spatial_dims=spatial_dims)
@@ -152,11 +146,8 @@ class ImageNetToUnit(nn.Module):
 
 
 def googlenet(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
-    input_size: Sequence[int] | None = None,
     stem: str = "auto",
     width: float = 1.0,
     head: str = "gap",
@@ -186,10 +177,7 @@ def googlenet(
     none either, so that the map is 1/8 of the image, too.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
-        input_size: Spatial size of the images, for ``stem="auto"``.
+        problem: What it is for.
         stem: auto, small, medium or imagenet.
         width: All numbers of channels and hidden units times this.
         head: gap as published, attention, lse or top.
@@ -201,13 +189,11 @@ def googlenet(
     Raises:
         UserError: Unknown stem or head, or transform_input with other than 3 channels.
     """
-    if transform_input and in_channels != 3:
-        raise UserError(f"model.transform_input=true is for 3 channels, not {in_channels}")
-    kind = choose_stem(stem, input_size, MIN_SIZE)
+    if transform_input and problem.in_channels != 3:
+        raise UserError(f"model.transform_input=true is for 3 channels, not {problem.in_channels}")
+    kind, spatial_dims = choose_stem(stem, problem.input_size, MIN_SIZE), problem.spatial_dims
     pool = layer("MaxPool", spatial_dims)
-    stages = OrderedDict[str, nn.Module](
-        stem=make_stem(kind, in_channels, width, spatial_dims, transform_input)
-    )
+    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, problem, width, transform_input))
     channels = scaled(192, width)
     for group, kernel in (("3", 3), ("4", 3), ("5", 2)):
         parts = OrderedDict[str, nn.Module]()
@@ -222,10 +208,8 @@ def googlenet(
     net = GoogLeNet(
         "googlenet",
         nn.Sequential(stages),
-        pooled_head("googlenet", head, channels, num_classes, dropout),
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
+        pooled_head("googlenet", head, channels, problem.num_classes, dropout),
+        problem,
         min_size=MIN_SIZE[kind],
         stem=kind,
         published_names=TORCHVISION_NAMES,
@@ -234,25 +218,21 @@ def googlenet(
     for part in "ad" if aux else "":
         after = net.features.get_submodule(f"inception4.{part}")
         assert isinstance(after, Inception)
-        net.aux[part] = AuxiliaryHead(after.out_channels, num_classes, width, spatial_dims)
+        net.aux[part] = AuxiliaryHead(after.out_channels, problem.num_classes, width, spatial_dims)
     return net
 
 
-def make_stem(
-    kind: Stem, in_channels: int, width: float, spatial_dims: int, transform_input: bool
-) -> nn.Sequential:
+def make_stem(kind: Stem, problem: Problem, width: float, transform_input: bool) -> nn.Sequential:
     """Three convolutions to 192 channels; with the imagenet stem to 1/4 of the size."""
-    conv = partial(ConvNormReLU, spatial_dims=spatial_dims)
+    conv = partial(ConvNormReLU, spatial_dims=problem.spatial_dims)
     narrow = scaled(64, width)
     parts = OrderedDict[str, nn.Module]()
     if transform_input:
         parts["transform"] = ImageNetToUnit()
-    if kind == "small":
-        parts["conv1"] = conv(in_channels, narrow, 3)
-    else:
-        parts["conv1"] = conv(in_channels, narrow, 7, stride=2)
+    kernel, stride = (3, 1) if kind == "small" else (7, 2)
+    parts["conv1"] = conv(problem.in_channels, narrow, kernel, stride=stride)
     if kind == "imagenet":
-        parts["pool1"] = layer("MaxPool", spatial_dims)(3, stride=2, ceil_mode=True)
+        parts["pool1"] = layer("MaxPool", problem.spatial_dims)(3, stride=2, ceil_mode=True)
     parts["conv2"] = conv(narrow, narrow, 1)
     parts["conv3"] = conv(narrow, scaled(192, width), 3)
     return nn.Sequential(parts)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net, layer, scaled
+from medcnn.nets.base import Net, Problem, layer, scaled
 from medcnn.nets.heads import DenseHead, choose_head, pooled_head
 
 GRID = 5  # cells along each side of S4, the last pooled map
@@ -14,10 +14,8 @@ MIN_SIZE = 14  # px; below, that map would repeat itself
 
 
 def lenet(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
     version: int | str = 1998,
     width: float = 1.0,
     head: str = "fc",
@@ -41,9 +39,7 @@ def lenet(
     and maximum pooling in the same places.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
+        problem: What it is for.
         version: 1998 or modern.
         width: All numbers of channels and hidden units times this.
         head: fc as above, or one linear layer after gap, attention, lse or top pooling.
@@ -56,30 +52,29 @@ def lenet(
         raise UserError(f"model.version={version}: lenet comes as 1998 and modern")
     old = str(version) == "1998"
     activation: Callable[[], nn.Module] = nn.Tanh if old else nn.ReLU
-    conv, pool = layer("Conv", spatial_dims), layer("AvgPool" if old else "MaxPool", spatial_dims)
+    conv = layer("Conv", problem.spatial_dims)
+    pool = layer("AvgPool" if old else "MaxPool", problem.spatial_dims)
     six, sixteen = scaled(6, width), scaled(16, width)
-    c1 = OrderedDict(conv=conv(in_channels, six, 5, padding=2), act=activation())
+    c1 = OrderedDict(conv=conv(problem.in_channels, six, 5, padding=2), act=activation())
     c3 = OrderedDict(pool=pool(2), conv=conv(six, sixteen, 5), act=activation())
     if choose_head("lenet", head) == "fc":
         last: nn.Module = DenseHead(
             sixteen,
-            num_classes,
+            problem.num_classes,
             grid=GRID,
             hidden=(scaled(120, width), scaled(84, width)),
             dropout=dropout,
             pool=None if old else pool(2),
             activation=activation,
-            spatial_dims=spatial_dims,
+            spatial_dims=problem.spatial_dims,
         )
     else:
-        last = pooled_head("lenet", head, sixteen, num_classes, dropout)
+        last = pooled_head("lenet", head, sixteen, problem.num_classes, dropout)
     return Net(
         "lenet" if old else "lenet_modern",
         nn.Sequential(OrderedDict(c1=nn.Sequential(c1), c3=nn.Sequential(c3))),
         last,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
+        problem,
         min_size=MIN_SIZE,
         nonlinearity="tanh" if old else "relu",
     )

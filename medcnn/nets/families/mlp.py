@@ -7,7 +7,7 @@ from math import prod
 from torch import nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net, scaled, times
+from medcnn.nets.base import Net, Problem, scaled, times
 
 
 class FlatNet(Net):
@@ -26,11 +26,8 @@ class FlatNet(Net):
 
 
 def mlp(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
-    input_size: Sequence[int] | None = None,
     hidden: Sequence[int] = (512, 256),
     width: float = 1.0,
     dropout: float = 0.5,
@@ -45,10 +42,7 @@ def mlp(
     Stages ``flatten hidden1 hidden2 …``; features are (N, last hidden size), not a map.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
-        input_size: Spatial size of every image; needed.
+        problem: What it is for; the input_size is needed.
         hidden: Units of each hidden layer.
         width: All numbers of units times this.
         dropout: Probability, after each hidden layer.
@@ -56,36 +50,27 @@ def mlp(
     Raises:
         UserError: No input_size, or no hidden layer or one without units.
     """
-    size = known_size("mlp", input_size)
+    size = known_size("mlp", problem)
     if not isinstance(hidden, Sequence) or not hidden or not all(map(is_count, hidden)):
         raise UserError(f"model.hidden={hidden}: give a list of sizes, such as [512, 256]")
     stages = OrderedDict[str, nn.Module](flatten=nn.Flatten())
-    units = in_channels * prod(size)
+    units = problem.in_channels * prod(size)
     for number, full in enumerate(hidden, start=1):
         wide = scaled(full, width)
         parts = OrderedDict(fc=nn.Linear(units, wide), relu=nn.ReLU(), dropout=nn.Dropout(dropout))
         stages[f"hidden{number}"] = nn.Sequential(parts)
         units = wide
-    net = FlatNet(
-        "mlp",
-        nn.Sequential(stages),
-        nn.Linear(units, num_classes),
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
-        min_size=min(size),
-    )
-    net.input_size = size
-    return net
+    last = nn.Linear(units, problem.num_classes)
+    return FlatNet("mlp", nn.Sequential(stages), last, problem, min_size=min(size))
 
 
-def known_size(name: str, input_size: Sequence[int] | None) -> tuple[int, ...]:
+def known_size(name: str, problem: Problem) -> tuple[int, ...]:
     """The spatial size that a net of linear layers is built for; raises UserError without."""
-    if input_size is None:
+    if problem.input_size is None:
         raise UserError(
             f"{name} needs to know the size of the images: give input_size, such as (28, 28)"
         )
-    return tuple(int(side) for side in input_size)
+    return problem.input_size
 
 
 def is_count(value: object) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
+from medcnn.nets.base import Net, Problem, Stem, choose_stem, layer, of_depth, scaled
 from medcnn.nets.heads import pooled_head
 
 
@@ -37,7 +37,7 @@ class StochasticDepth(nn.Module):
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions and the shortcut; ResNet-18 and -34."""
 
-    expansion = 1
+    expansion, last_norm = 1, "bn2"
 
     def __init__(
         self, in_channels: int, channels: int, stride: int, spatial_dims: int, drop: float = 0.0
@@ -66,7 +66,7 @@ class Bottleneck(nn.Module):
     The stride is in the 3×3 convolution ("v1.5"), not in the first 1×1 as in the paper.
     """
 
-    expansion = 4
+    expansion, last_norm = 4, "bn3"
 
     def __init__(
         self, in_channels: int, channels: int, stride: int, spatial_dims: int, drop: float = 0.0
@@ -114,11 +114,8 @@ TORCHVISION_NAMES = {
 
 
 def resnet(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
-    input_size: Sequence[int] | None = None,
     depth: int = 18,
     stem: str = "auto",
     width: float = 1.0,
@@ -153,17 +150,14 @@ def resnet(
     of the image, too, for half of the small stem's time.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
-        input_size: Spatial size of the images, for ``stem="auto"``.
+        problem: What it is for.
         depth: 18, 34, 50, 101 or 152.
         stem: auto, small, medium or imagenet.
         width: All numbers of channels times this.
-        strides: Of the first block of each stage, 1 or 2; None for (1, 2, 2, 2) as published,
-            and with the medium stem (1, 2, 2, 1). 1 in the last
-            makes the map twice as fine, for that stage's time fourfold (as for maps in B. Zhou et
-            al., "Learning deep features for discriminative localization", 2016, section 3).
+        strides: Of the first block of each stage, 1 or 2; None for (1, 2, 2, 2) as published, and
+            with the medium stem (1, 2, 2, 1). 1 in the last makes the map twice as fine, for that
+            stage's time fourfold (as for maps in B. Zhou et al., "Learning deep features for
+            discriminative localization", 2016, section 3).
         head: gap as published, attention, lse or top.
         dropout: Probability, before the last layer.
         stochastic_depth: Probability of leaving out the last block for an image in training; it
@@ -175,50 +169,50 @@ def resnet(
     Raises:
         UserError: Unknown depth, stem or head, or strides that aren't four of 1 and 2.
     """
-    block, counts = DEPTHS[choose_depth("resnet", depth, tuple(DEPTHS))]
-    kind = choose_stem(stem, input_size, MIN_SIZE)
+    block, counts = of_depth("resnet", depth, DEPTHS)
+    kind = choose_stem(stem, problem.input_size, MIN_SIZE)
     if strides is None:
         strides = FINER if kind == "medium" else STRIDES
     if not isinstance(strides, Sequence) or [s in (1, 2) for s in strides] != [True] * 4:
         raise UserError(f"model.strides={strides}: give four numbers, each 1 or 2")
     channels = scaled(WIDTHS[0], width)
-    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, in_channels, channels, spatial_dims))
+    stages = OrderedDict[str, nn.Module](stem=make_stem(kind, problem, channels))
     done = 0
     for number, (full, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
-        blocks = []
+        blocks, wide = nn.Sequential(), scaled(full, width)
         for i in range(count):
             done += 1
             stride = strides[number - 1] if i == 0 else 1
             drop = stochastic_depth * done / sum(counts)
-            blocks.append(block(channels, scaled(full, width), stride, spatial_dims, drop))
-            channels = scaled(full, width) * block.expansion
-        stages[f"layer{number}"] = nn.Sequential(*blocks)
-    features = nn.Sequential(stages)
-    if zero_init_residual:
-        zero_last_norms(features)
+            blocks.append(block(channels, wide, stride, problem.spatial_dims, drop))
+            channels = wide * block.expansion
+            if zero_init_residual:
+                nn.init.zeros_(blocks[i].get_parameter(f"{block.last_norm}.weight"))
+        stages[f"layer{number}"] = blocks
     return Net(
         f"resnet{depth}",
-        features,
-        pooled_head("resnet", head, channels, num_classes, dropout),
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
+        nn.Sequential(stages),
+        pooled_head("resnet", head, channels, problem.num_classes, dropout),
+        problem,
         min_size=MIN_SIZE[kind],
         stem=kind,
         published_names=TORCHVISION_NAMES,
     )
 
 
-def make_stem(kind: Stem, in_channels: int, channels: int, spatial_dims: int) -> nn.Sequential:
+def make_stem(kind: Stem, problem: Problem, channels: int) -> nn.Sequential:
     """The start of a ResNet or DenseNet: one convolution and, in the imagenet stem, a pooling."""
-    conv, norm = layer("Conv", spatial_dims), layer("BatchNorm", spatial_dims)
-    if kind == "small":
-        first = conv(in_channels, channels, 3, padding=1, bias=False)
-    else:
-        first = conv(in_channels, channels, 7, stride=2, padding=3, bias=False)
-    parts = OrderedDict(conv=first, norm=norm(channels), relu=nn.ReLU())
+    dims = problem.spatial_dims
+    kernel, stride = (3, 1) if kind == "small" else (7, 2)
+    parts = OrderedDict[str, nn.Module](
+        conv=layer("Conv", dims)(
+            problem.in_channels, channels, kernel, stride=stride, padding=kernel // 2, bias=False
+        ),
+        norm=layer("BatchNorm", dims)(channels),
+        relu=nn.ReLU(),
+    )
     if kind == "imagenet":
-        parts["pool"] = layer("MaxPool", spatial_dims)(3, stride=2, padding=1)
+        parts["pool"] = layer("MaxPool", dims)(3, stride=2, padding=1)
     return nn.Sequential(parts)
 
 
@@ -230,12 +224,3 @@ def shortcut(in_channels: int, out_channels: int, stride: int, spatial_dims: int
         layer("Conv", spatial_dims)(in_channels, out_channels, 1, stride=stride, bias=False),
         layer("BatchNorm", spatial_dims)(out_channels),
     )
-
-
-def zero_last_norms(features: nn.Module) -> None:
-    """Set the scale of the last batch norm of every block to zero."""
-    for block in features.modules():
-        if isinstance(block, BasicBlock | Bottleneck):
-            last = block.bn2 if isinstance(block, BasicBlock) else block.bn3
-            assert isinstance(last.weight, Tensor)
-            nn.init.zeros_(last.weight)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from medcnn.nets.base import Net, Stem, choose_depth, choose_stem, layer, scaled
+from medcnn.nets.base import Net, Problem, Stem, choose_stem, layer, of_depth, scaled
 from medcnn.nets.heads import classic_head
 
 # depth: convolutions of each block
@@ -20,11 +20,8 @@ MIN_SIZE: dict[Stem, int] = {"small": 8, "imagenet": 32}
 
 
 def vgg(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
-    input_size: Sequence[int] | None = None,
     depth: int = 11,
     batch_norm: bool = True,
     stem: str = "auto",
@@ -57,10 +54,7 @@ def vgg(
     512.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
-        input_size: Spatial size of the images, for ``stem="auto"``.
+        problem: What it is for.
         depth: 11, 13, 16 or 19 (configurations A, B, D, E).
         batch_norm: A batch norm after each convolution; not in the paper, but it then trains
             without care for the start.
@@ -73,40 +67,30 @@ def vgg(
     Raises:
         UserError: Unknown depth, stem or head.
     """
-    counts = DEPTHS[choose_depth("vgg", depth, tuple(DEPTHS))]
-    kind = choose_stem(stem, input_size, MIN_SIZE)
+    counts = of_depth("vgg", depth, DEPTHS)
+    kind = choose_stem(stem, problem.input_size, MIN_SIZE)
+    conv, norm = layer("Conv", problem.spatial_dims), layer("BatchNorm", problem.spatial_dims)
+    pool = layer("MaxPool", problem.spatial_dims)
     stages = OrderedDict[str, nn.Module]()
-    channels = in_channels
+    channels = problem.in_channels
     for number, (full, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
         block = OrderedDict[str, nn.Module]()
         if number > (2 if kind == "small" else 1):
-            block["pool"] = layer("MaxPool", spatial_dims)(2, ceil_mode=kind == "small")
+            block["pool"] = pool(2, ceil_mode=kind == "small")
         for i in range(1, count + 1):
-            out = scaled(full, width)
-            block[f"conv{i}"] = layer("Conv", spatial_dims)(channels, out, 3, padding=1)
+            block[f"conv{i}"] = conv(channels, scaled(full, width), 3, padding=1)
+            channels = scaled(full, width)
             if batch_norm:
-                block[f"norm{i}"] = layer("BatchNorm", spatial_dims)(out)
+                block[f"norm{i}"] = norm(channels)
             block[f"relu{i}"] = nn.ReLU()
-            channels = out
         stages[f"block{number}"] = nn.Sequential(block)
     return Net(
         f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
         nn.Sequential(stages),
         classic_head(
-            "vgg",
-            head,
-            channels,
-            num_classes,
-            stem=kind,
-            grid=7,
-            width=width,
-            dropout=dropout,
-            pool=layer("MaxPool", spatial_dims)(2),
-            spatial_dims=spatial_dims,
+            "vgg", head, channels, problem, kind, grid=7, width=width, dropout=dropout, pool=pool(2)
         ),
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
+        problem,
         min_size=MIN_SIZE[kind],
         stem=kind,
         published_names=torchvision_names(counts, batch_norm),

@@ -1,12 +1,11 @@
 """ZFNet: AlexNet with a finer first layer, found by looking at what the layers see."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
 
-from medcnn.nets.base import Net, Stem, choose_stem, layer, scaled
+from medcnn.nets.base import Net, Problem, Stem, choose_stem, layer, scaled
 from medcnn.nets.families.alexnet import stage
 from medcnn.nets.heads import classic_head
 
@@ -15,11 +14,8 @@ MIN_SIZE: dict[Stem, int] = {"small": 7, "imagenet": 47}
 
 
 def zfnet(
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int = 2,
-    input_size: Sequence[int] | None = None,
     stem: str = "auto",
     width: float = 1.0,
     head: str = "fc",
@@ -47,10 +43,7 @@ def zfnet(
     hidden layers are of 512.
 
     Args:
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 or 3.
-        input_size: Spatial size of the images, for ``stem="auto"``.
+        problem: What it is for.
         stem: auto, small or imagenet.
         width: All numbers of channels and hidden units times this.
         head: fc as above, or one linear layer after gap, attention, lse or top pooling.
@@ -59,14 +52,16 @@ def zfnet(
     Raises:
         UserError: Unknown stem or head.
     """
-    kind = choose_stem(stem, input_size, MIN_SIZE)
-    conv = layer("Conv", spatial_dims)
-    pool = partial(layer("MaxPool", spatial_dims), 3, stride=2, ceil_mode=True)
+    kind = choose_stem(stem, problem.input_size, MIN_SIZE)
+    conv = layer("Conv", problem.spatial_dims)
+    pool = partial(layer("MaxPool", problem.spatial_dims), 3, stride=2, ceil_mode=True)
     w1, w2, w3, w4, w5 = (scaled(channels, width) for channels in WIDTHS)
     if kind == "small":
-        first, second = conv(in_channels, w1, 3, padding=1), conv(w1, w2, 5, padding=2)
+        first = conv(problem.in_channels, w1, 3, padding=1)
+        second = conv(w1, w2, 5, padding=2)
     else:
-        first, second = conv(in_channels, w1, 7, stride=2, padding=1), conv(w1, w2, 5, stride=2)
+        first = conv(problem.in_channels, w1, 7, stride=2, padding=1)
+        second = conv(w1, w2, 5, stride=2)
     stages = OrderedDict[str, nn.Module](
         conv1=stage(first),
         conv2=stage(second, pool=pool()),
@@ -78,20 +73,9 @@ def zfnet(
         "zfnet",
         nn.Sequential(stages),
         classic_head(
-            "zfnet",
-            head,
-            w5,
-            num_classes,
-            stem=kind,
-            grid=6,
-            width=width,
-            dropout=dropout,
-            pool=pool(),
-            spatial_dims=spatial_dims,
+            "zfnet", head, w5, problem, kind, grid=6, width=width, dropout=dropout, pool=pool()
         ),
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=spatial_dims,
+        problem,
         min_size=MIN_SIZE[kind],
         stem=kind,
     )

@@ -1,7 +1,7 @@
 """Image and volume classifiers of MONAI."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from medcnn.errors import UserError
 from medcnn.jobs.lacking import nearest
-from medcnn.nets.base import Net
+from medcnn.nets.base import Net, Problem
 from medcnn.nets.foreign.net import foreign_net, make
 
 
@@ -52,16 +52,7 @@ TAKEN = {  # options of MONAI that are set otherwise
 }
 
 
-def monai_net(
-    name: str,
-    *,
-    in_channels: int,
-    num_classes: int,
-    spatial_dims: int,
-    input_size: Sequence[int] | None = None,
-    dropout: float = 0.0,
-    **options: Any,
-) -> Net:
+def monai_net(name: str, problem: Problem, /, *, dropout: float = 0.0, **options: Any) -> Net:
     """Return a classifier of MONAI; see `medcnn.nets.foreign.net` for its stages.
 
     MONAI's resnets have a stride of 1 in their first convolution, where torchvision's have 2:
@@ -70,10 +61,7 @@ def monai_net(
     Args:
         name: Of a class or function of `monai.networks.nets`, such as ``resnet18``,
             ``DenseNet121`` or ``se_resnet50``, or ``efficientnet-b0``; see `CLASSIFIERS`.
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        spatial_dims: 2 for images, 3 for volumes.
-        input_size: Spatial size of the images, or None.
+        problem: What it is for.
         dropout: Probability in front of the last linear layer.
         **options: Of MONAI's class, such as ``no_max_pool=True`` of a resnet.
 
@@ -86,14 +74,12 @@ def monai_net(
     if key not in CLASSIFIERS:
         hint = nearest(key, [*CLASSIFIERS])
         raise UserError(f"model.name={name}: no such classifier of MONAI{hint}")
-    if spatial_dims not in (2, 3):
-        raise UserError(f"MONAI's {name} is for spatial_dims 2 or 3, got {spatial_dims}")
     family = CLASSIFIERS[key]
     factory, fixed = factory_of(key, family)
     given = {
-        family.in_channels: in_channels,
-        family.num_classes: num_classes,
-        "spatial_dims": spatial_dims,
+        family.in_channels: problem.in_channels,
+        family.num_classes: problem.num_classes,
+        "spatial_dims": problem.spatial_dims,
         **fixed,
     }
     check_options(name, options, given, factory, family)
@@ -102,10 +88,8 @@ def monai_net(
     return foreign_net(
         model,
         name,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        usual_size=[USUAL_SIDE] * spatial_dims,
-        input_size=input_size,
+        problem,
+        usual_size=[USUAL_SIDE] * problem.spatial_dims,
         dropout=dropout,
         classifiers=linear[-1:],
     )

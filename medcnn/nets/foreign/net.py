@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets.base import Net, times
+from medcnn.nets.base import Net, Problem, times
 from medcnn.nets.foreign.calls import run
 from medcnn.nets.foreign.seam import Halves, as_chain, as_methods, same_tensors
 
@@ -18,11 +18,9 @@ from medcnn.nets.foreign.seam import Halves, as_chain, as_methods, same_tensors
 def foreign_net(
     model: nn.Module,
     name: str,
+    problem: Problem,
     *,
-    in_channels: int,
-    num_classes: int,
     usual_size: Sequence[int],
-    input_size: Sequence[int] | None,
     dropout: float,
     classifiers: Sequence[nn.Module],
 ) -> Net:
@@ -38,10 +36,8 @@ def foreign_net(
         model: Takes (N, in_channels, *spatial), gives (N, num_classes). Its modules become the
             net's, so it can't be used on.
         name: What messages call it.
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
+        problem: What it is for.
         usual_size: A spatial size that the model takes, at which its last map has several cells.
-        input_size: Spatial size of the images, where it is known.
         dropout: Probability in front of the classifiers, in the place of the head's own dropout.
         classifiers: The last layers of the model, before which dropout goes.
 
@@ -53,32 +49,25 @@ def foreign_net(
     """
     not_in_place(model)
     tensors = model.state_dict(keep_vars=True)
-    images = blank(model, name, in_channels, usual_size)
+    images = blank(model, name, problem.in_channels, usual_size)
     features, head, spatial = cut(model, name, images, classifiers)
     set_dropout(head, classifiers, dropout)
-    net = Net(
-        name,
-        features,
-        head,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        spatial_dims=len(usual_size),
-        published_names=same_tensors(tensors, features, head),
-    )
+    names = same_tensors(tensors, features, head)
+    net = Net(name, features, head, problem, published_names=names)
     net.spatial = spatial
     twin = twin_of(net, images.device)
 
     def trial(size: Sequence[int]) -> Any:
-        return attempt(twin, images.new_zeros(2, in_channels, *size))
+        return attempt(twin, images.new_zeros(2, problem.in_channels, *size))
 
     check_logits(net, trial(usual_size))
     net.min_size = smallest(lambda size: not isinstance(trial(size), str), usual_size)
-    if input_size is not None:
-        net.check_size(input_size)
-        failure = trial(input_size)
+    if problem.input_size is not None:
+        net.check_size(problem.input_size)
+        failure = trial(problem.input_size)
         if isinstance(failure, str):
             raise UserError(
-                f"{name} doesn't take images of {times(input_size)} px, but does "
+                f"{name} doesn't take images of {times(problem.input_size)} px, but does "
                 f"{times(usual_size)}: {failure}"
             )
     return net

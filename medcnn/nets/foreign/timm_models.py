@@ -1,7 +1,6 @@
 """Image classifiers of timm (R. Wightman, PyTorch Image Models)."""
 
 import socket
-from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from medcnn.errors import UserError
 from medcnn.jobs.lacking import nearest
-from medcnn.nets.base import Net
+from medcnn.nets.base import Net, Problem
 from medcnn.nets.foreign.net import first_line, foreign_net, make
 
 TAKEN = {  # options of timm that are set otherwise
@@ -26,23 +25,13 @@ TAKEN = {  # options of timm that are set otherwise
 }
 
 
-def timm_net(
-    name: str,
-    *,
-    in_channels: int,
-    num_classes: int,
-    input_size: Sequence[int] | None = None,
-    dropout: float = 0.0,
-    **options: Any,
-) -> Net:
+def timm_net(name: str, problem: Problem, /, *, dropout: float = 0.0, **options: Any) -> Net:
     """Return a model of timm with random weights; see `medcnn.nets.foreign.net` for its stages.
 
     Args:
         name: As `timm.list_models` has it, such as ``resnet18`` or ``convnext_tiny``.
-        in_channels: Channels of an image.
-        num_classes: Number of logits.
-        input_size: Size (H, W) of the images, or None. A model for images of one size is made for
-            this one, or for timm's.
+        problem: What it is for. A model for images of one size is made for its input_size, or where
+            that isn't known for timm's.
         dropout: Probability in front of the last linear layer.
         **options: Of timm's model, such as ``drop_path_rate=0.1``.
 
@@ -54,9 +43,10 @@ def timm_net(
     config = configuration(timm, name)
     for key in TAKEN.keys() & options:
         raise UserError(f"model.{key} can't be set for a model of timm: {TAKEN[key]}")
-    options |= {"in_chans": in_channels, "num_classes": num_classes, "drop_rate": 0.0}
-    if config.fixed_input_size and input_size is not None:
-        options["img_size"] = tuple(input_size)
+    options |= {"in_chans": problem.in_channels, "num_classes": problem.num_classes}
+    options["drop_rate"] = 0.0
+    if config.fixed_input_size and problem.input_size is not None:
+        options["img_size"] = problem.input_size
     factory = partial(timm.create_model, name)
     model, given = make(name, factory, options, optional=("drop_rate", "img_size"))
     if not hasattr(model, "get_classifier"):
@@ -65,10 +55,8 @@ def timm_net(
     return foreign_net(
         model,
         name,
-        in_channels=in_channels,
-        num_classes=num_classes,
+        problem,
         usual_size=given.get("img_size", config.input_size[1:]),
-        input_size=input_size,
         dropout=dropout,
         classifiers=classifier if isinstance(classifier, tuple) else (classifier,),
     )

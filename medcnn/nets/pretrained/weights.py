@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +35,9 @@ class Loaded:
     left: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        parts += [f"({', '.join(self.adapted)})"] if self.adapted else []
-        text = " ".join(parts)
+        text = f"{len(self.loaded)} tensors loaded"
+        if self.adapted:
+            text += f" ({', '.join(self.adapted)})"
         if self.dropped:
             text += f"; dropped {', '.join(self.dropped)}"
         if self.left:
@@ -99,12 +98,7 @@ def load_weights(net: Net, weights: Mapping[str, Tensor] | str | Path) -> Loaded
 
 
 def check_finite(state: Mapping[str, Tensor], what: str) -> None:
-    """Raise UserError if weights hold NaN, with which a net says nothing of any image.
-
-    Args:
-        state: Names and tensors.
-        what: Where they come from.
-    """
+    """Raise UserError if weights, which come from `what`, hold NaN: a net then says nothing."""
     bad = [key for key, value in state.items() if bool(value.isnan().any())]
     if bad:
         raise UserError(
@@ -119,20 +113,17 @@ def fit(net: Net, key: str, value: Tensor, like: Tensor, report: Loaded) -> Tens
     convolution = isinstance(layer, nn.Conv2d | nn.Conv3d) and key.endswith(".weight")
     if key.startswith(HEADS) or not convolution:
         return value
+    done = []
     if value.ndim == 4 and like.ndim == 5:
         value = inflate(value, like.shape[2])
-        note(report, "inflated from 2-D to 3-D")
+        done.append("inflated from 2-D to 3-D")
     first = next(m for m in net.features.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
     if layer is first and value.ndim == like.ndim and value.shape[1] != like.shape[1]:
-        note(report, f"first convolution adapted from {value.shape[1]} channels to {like.shape[1]}")
-        value = adapt_channels(value, like.shape[1])
+        old, new = value.shape[1], like.shape[1]
+        value = adapt_channels(value, new)
+        done.append(f"first convolution adapted from {old} channels to {new}")
+    report.adapted += [text for text in done if text not in report.adapted]
     return value
-
-
-def note(report: Loaded, text: str) -> None:
-    """Add a change to a report, once."""
-    if text not in report.adapted:
-        report.adapted.append(text)
 
 
 def sizes(value: Tensor, like: Tensor | None) -> str:
@@ -181,14 +172,10 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    if not isinstance(state, Mapping) or not all(is_tensor(item) for item in state.items()):
+    named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{path} doesn't hold a state dict (names and tensors)")
     return unwrapped(state)
-
-
-def is_tensor(item: tuple[Any, Any]) -> bool:
-    """Return True for a pair of a name and a tensor."""
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 
 def read_safetensors(path: Path) -> Mapping[str, Tensor]:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from medcnn.errors import UserError
-from medcnn.nets import Net, load_weights, stage_shapes
+from medcnn.nets import Net, Problem, load_weights, stage_shapes
 from medcnn.nets.foreign import monai_net, timm_net, timm_state
 from medcnn.nets.foreign.monai_models import CLASSIFIERS, UNFIT, factory_of
 from medcnn.nets.foreign.timm_models import reachable
@@ -96,7 +96,7 @@ def pair(net: Net, model: nn.Module) -> tuple[Net, nn.Module]:
 @functools.cache
 def timm_pair(name: str, channels: int) -> tuple[Net, nn.Module]:
     size = (TIMM[name][0],) * 2
-    net = timm_net(name, in_channels=channels, num_classes=3, input_size=size, dropout=0.2)
+    net = timm_net(name, Problem(channels, 3, input_size=size), dropout=0.2)
     options = {"img_size": size} if name.startswith(("swin", "vit")) else {}
     return pair(net, timm.create_model(name, in_chans=channels, num_classes=3, **options))
 
@@ -104,9 +104,7 @@ def timm_pair(name: str, channels: int) -> tuple[Net, nn.Module]:
 @functools.cache
 def monai_pair(name: str, dims: int) -> tuple[Net, nn.Module]:
     options = TINY.get(name, {})
-    net = monai_net(
-        name, in_channels=2, num_classes=3, spatial_dims=dims, input_size=[SIDE] * dims, **options
-    )
+    net = monai_net(name, Problem(2, 3, dims, (SIDE,) * dims), **options)
     key = name.lower().replace("-", "").replace("_", "")
     factory, fixed = factory_of(key, CLASSIFIERS[key])
     family = CLASSIFIERS[key]
@@ -242,12 +240,10 @@ def test_the_smallest_image_of_monai(dims: int) -> None:
 
 
 def test_models_for_one_size_are_made_for_that_of_the_images() -> None:
-    net = timm_net(
-        "vit_tiny_patch16_224", in_channels=1, num_classes=2, input_size=(48, 32), depth=1
-    )
+    net = timm_net("vit_tiny_patch16_224", Problem(1, 2, input_size=(48, 32)), depth=1)
     assert net.min_size == 32
     assert net.features(torch.zeros(1, 1, 48, 32)).shape == (1, 1 + 3 * 2, 192)
-    assert timm_net("vit_tiny_patch16_224", in_channels=1, num_classes=2, depth=1).min_size == 224
+    assert timm_net("vit_tiny_patch16_224", Problem(1, 2), depth=1).min_size == 224
 
 
 def test_published_names_load() -> None:
@@ -260,11 +256,12 @@ def test_published_names_load() -> None:
 
 
 def test_options_reach_the_library() -> None:
-    net = timm_net("test_resnet", in_channels=1, num_classes=2, drop_path_rate=0.1)
+    net = timm_net("test_resnet", Problem(1, 2), drop_path_rate=0.1)
     assert any(type(m).__name__ == "DropPath" for m in net.modules())
-    volumes = {"in_channels": 1, "num_classes": 2, "spatial_dims": 3}
     sizes = [
-        stage_shapes(monai_net("resnet10", widen_factor=0.1, **options, **volumes), (32,) * 3)
+        stage_shapes(
+            monai_net("resnet10", Problem(1, 2, 3), widen_factor=0.1, **options), (32,) * 3
+        )
         for options in ({"no_max_pool": True}, {"conv1_t_stride": 2}, {})
     ]
     assert [shapes["layer4"][1:] for shapes in sizes] == [(4, 4, 4), (1, 1, 1), (2, 2, 2)]
@@ -285,21 +282,23 @@ def test_options_reach_the_library() -> None:
     ],
 )
 def test_what_is_no_net_of_timm(name: str, options: dict[str, Any], message: str) -> None:
+    size = options.get("input_size")
+    options = {key: value for key, value in options.items() if key != "input_size"}
     with pytest.raises(UserError, match=message) as caught:
-        timm_net(name, in_channels=3, num_classes=2, **options)
+        timm_net(name, Problem(3, 2, input_size=size), **options)
     assert "\n" not in str(caught.value)
 
 
 def test_an_encoder_is_no_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", lambda name, **_: nn.Conv2d(3, 2, 1))
     with pytest.raises(UserError, match="test_vit of timm is no classifier"):
-        timm_net("test_vit", in_channels=3, num_classes=2)
+        timm_net("test_vit", Problem(3, 2))
 
 
 def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=re.escape('pip install "medcnn[timm]"')):
-        timm_net("resnet18", in_channels=3, num_classes=2)
+        timm_net("resnet18", Problem(3, 2))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +307,6 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         ("resnet19", {}, r"resnet19: no such classifier of MONAI \(did you mean resnet18"),
         ("unknown", {}, r"no such classifier of MONAI; there are resnet, resnet10, "),
         *((name, {}, f"model.name={name} doesn't fit: ") for name in UNFIT),
-        ("resnet18", {"spatial_dims": 1}, "resnet18 is for spatial_dims 2 or 3, got 1"),
         ("resnet18", {"no_max_poo": True}, r"no such option \(did you mean no_max_pool"),
         ("resnet18", {"n_input_channels": 1}, "model.n_input_channels can't be set"),
         ("efficientnet-b0", {"pretrained": True}, "model.pretrained can't be set"),
@@ -321,9 +319,9 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_is_no_net_of_monai(name: str, options: dict[str, Any], message: str) -> None:
-    options = {"spatial_dims": 3} | (TINY["DenseNet"] if name == "DenseNet" else {}) | options
+    options = (TINY["DenseNet"] if name == "DenseNet" else {}) | options
     with pytest.raises(UserError, match=message) as caught:
-        monai_net(name, in_channels=1, num_classes=2, **options)
+        monai_net(name, Problem(1, 2, 3, options.pop("input_size", None)), **options)
     assert "\n" not in str(caught.value)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
-from medcnn.nets import Net
+from medcnn.nets import Net, Problem
 from medcnn.nets.foreign.calls import Call, is_flat
 from medcnn.nets.foreign.net import foreign_net, make
 from medcnn.nets.foreign.seam import layout, unused
@@ -67,19 +67,10 @@ class Halves(nn.Module):
 
 def taken(model: nn.Module, **changes: Any) -> Net:
     classifiers: Sequence[nn.Module] = [model.fc] if isinstance(model.fc, nn.Module) else []
-    return foreign_net(
-        model,
-        "toy",
-        **{
-            "in_channels": 2,
-            "num_classes": 3,
-            "usual_size": (32, 32),
-            "input_size": None,
-            "dropout": 0.0,
-            "classifiers": classifiers,
-        }
-        | changes,
-    )
+    given = {"usual_size": (32, 32), "classifiers": classifiers, "dropout": 0.0} | changes
+    problem = {"in_channels": 2, "num_classes": 3}
+    problem |= {field: given.pop(field) for field in vars(Problem(2, 3)) if field in given}
+    return foreign_net(model, "toy", Problem(**problem), **given)
 
 
 def stages(net: Net) -> list[str]:
