@@ -13,10 +13,7 @@ from medcnn.objective import Objective
 
 
 class BaseClassifier(nn.Module):
-    """Names, thresholds and decisions; its two subclasses add `classify`.
-
-    The attributes are those of `medcnn.classifier.classifier.Classifier`.
-    """
+    """Names, thresholds and decisions; its two subclasses add `classify` and `members`."""
 
     objective: Objective
     card: dict[str, Any]

@@ -47,11 +47,7 @@ def task_of(cfg: Train, samples: Samples) -> Task:
 
 
 def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | None:
-    """The factors of the loss that ``objective.class_weights`` asks for; None for none.
-
-    Raises:
-        UserError: Neither null, balanced, nor numbers above 0.
-    """
+    """Return the factors of the loss that ``objective.class_weights`` asks for; None for none."""
     check_class_weights(given)
     if given is None:
         return None
@@ -63,7 +59,9 @@ def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | Non
 
 def check_class_weights(given: Any) -> None:
     """Raise UserError unless class weights are null, balanced, or numbers above 0."""
-    numbers = isinstance(given, list) and all(_above_zero(weight) for weight in given)
+    numbers = isinstance(given, list) and all(
+        isinstance(weight, int | float) and 0 < weight < float("inf") for weight in given
+    )
     if given not in (None, "balanced") and not numbers:
         raise UserError(
             f"objective.class_weights={given}: null, balanced or a list of numbers above 0"
@@ -71,7 +69,7 @@ def check_class_weights(given: Any) -> None:
 
 
 def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:
-    """Mean and standard deviation of a regression's targets in the training split; else None.
+    """Return mean and standard deviation of a regression's targets in training; else None.
 
     Raises:
         UserError: There is no known label to learn from.
@@ -82,10 +80,6 @@ def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:
     if not known(labels).any():
         raise UserError(f"data set {samples.name}: no label of the training split is known")
     return None
-
-
-def _above_zero(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < float("inf")
 
 
 def check_fits(classifier: Classifier, samples: Samples) -> None:

@@ -41,7 +41,7 @@ def save(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A checkpoint's tensors and plain values; nothing in the file is run.
+    """Return a checkpoint's tensors and plain values; nothing in the file is run.
 
     Raises:
         UserError: There is no such file, or it isn't a checkpoint of medcnn.
@@ -93,18 +93,7 @@ def _name_stem(card: dict[str, Any]) -> None:
 
 
 def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier:
-    """The ready classifier in a checkpoint, on the CPU, in evaluation mode.
-
-    Args:
-        checkpoint: A ``.ckpt`` file of medcnn.
-        trust: Your own classes that its config names, as ``package.Class``.
-
-    Example:
-        ``medcnn.load("runs/…/checkpoints/best.ckpt").classify(images)``
-
-    Raises:
-        UserError: Not a checkpoint, or one that names a class which is not trusted.
-    """
+    """Return the classifier in a ``.ckpt`` file; see `medcnn.load`, which opens ensembles, too."""
     content = read_checkpoint(checkpoint)
     card = {key: value for key, value in content["medcnn"].items() if key != "version"}
     _name_stem(card)

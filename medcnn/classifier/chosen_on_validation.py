@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ def choose(
     class_names: Sequence[str],
     split: str = "val",
 ) -> dict[str, Any]:
-    """Threshold, temperature and isotonic calibration of the predictions of a split.
+    """Return threshold, temperature and isotonic calibration of the predictions of a split.
 
     Args:
         objective: Of the classifier.
@@ -73,14 +72,7 @@ def choose(
 def operating_point(
     objective: Objective, probs: Tensor, labels: Tensor, rule: str, class_names: Sequence[str]
 ) -> dict[str, Any]:
-    """The threshold of a binary task, or those of several labels.
-
-    Args:
-        objective: Of a binary or multi-label task.
-        probs: (N, K).
-        labels: (N,) or (N, K).
-        rule: See `choose`, like what is given back.
-        class_names: K names.
+    """Return the threshold of a binary task, or those of several labels; see `choose`.
 
     Raises:
         UserError: A rule that there is not, or no threshold can be chosen.
@@ -101,7 +93,7 @@ def operating_point(
 
 
 def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str, Any]:
-    """The threshold of one label, from scores (N,)."""
+    """Return the threshold of one label, from scores (N,)."""
     there = known(labels)
     truth = (labels[there] == positive).numpy()
     return asdict(choose_threshold(scores[there].double().numpy(), truth, rule))
@@ -110,50 +102,33 @@ def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str
 def choose_and_keep(
     run: RunDir, classifier: Classifier, samples: Samples, tested: dict[str, Tensor], rule: str
 ) -> list[str]:
-    """`choose` on the validation split that was tested; into the classifier and its checkpoint.
+    """`choose` on the validation split that was tested, for the classifier and its checkpoint.
 
-    Args:
-        run: Where the checkpoint is.
-        classifier: What was tested.
-        samples: The data set.
-        tested: ``row``, ``logits`` and ``label`` of its validation and test split.
-        rule: See `choose`.
-
-    Returns:
-        Sentences about what was chosen on few images.
+    `tested` has ``row``, ``logits`` and ``label`` of the validation and test split. Sentences about
+    what was chosen on few images come back.
     """
-    splits = samples.table["split"].to_numpy()[tested["row"].numpy()]
-    chosen = torch.from_numpy(splits == "val")
+    chosen = (samples.table["split"] == "val").to_numpy()[tested["row"].numpy()]
     logits, labels = tested["logits"][chosen], tested["label"][chosen]
     names = classifier.card["class_names"]
     choices = choose(classifier.objective, logits, labels, rule, names)
     classifier.card["choices"] = choices
-    keep(run.weights, choices)
+    content = read_checkpoint(run.weights)
+    content["medcnn"]["choices"] = choices
+    save(content, run.weights)
     point = choices["operating_point"]
     return operating_point_lines(point, labels, classifier.objective.task, names)
-
-
-def keep(path: Path, choices: dict[str, Any]) -> None:
-    """Put choices into a checkpoint, which is whole at any time."""
-    content = read_checkpoint(path)
-    content["medcnn"]["choices"] = choices
-    save(content, path)
 
 
 def chosen_anew(
     classifier: Classifier, samples: Samples, collected: dict[str, Tensor], rule: str
 ) -> dict[str, Any] | None:
-    """An ensemble's own threshold, from its validation split; of other data there is none."""
-    splits = samples.table["split"].to_numpy()[collected["row"].numpy()]
-    rows = splits == "val"
-    if rows.any() and classifier.objective.task in ("binary", "multilabel"):
-        with suppress(UserError):  # a class that the rule needs is absent
-            point = operating_point(
-                classifier.objective,
-                collected["probs"][rows],
-                collected["label"][rows],
-                rule,
-                classifier.card["class_names"],
-            )
-            return point | {"chosen_on": "val"}
+    """Return an ensemble's own threshold, from its validation split; None for other data."""
+    rows = (samples.table["split"] == "val").to_numpy()[collected["row"].numpy()]
+    if not rows.any() or classifier.objective.task not in ("binary", "multilabel"):
+        return None
+    probs, labels = collected["probs"][rows], collected["label"][rows]
+    with suppress(UserError):  # a class that the rule needs is absent
+        names = classifier.card["class_names"]
+        point = operating_point(classifier.objective, probs, labels, rule, names)
+        return point | {"chosen_on": "val"}
     return None

@@ -47,8 +47,7 @@ class Classifier(BaseClassifier):
         card: What a user of the checkpoint needs, as plain values and tensors by `CARD_KEYS`;
             ``mean``, ``std`` and ``whitening`` are `medcnn.classifier.normalise.Statistics`,
             ``image_spec`` tells how files were prepared (`medcnn.data.image.ImageSpec`; None for
-            arrays),
-            ``targets`` is by what the targets of a regression are standardised, else None.
+            arrays), ``targets`` by what the targets of a regression are standardised, else None.
         channels_last: Memory format of images and weights.
     """
 
@@ -57,10 +56,17 @@ class Classifier(BaseClassifier):
     ) -> None:
         super().__init__()
         self.objective, self.card = objective, card
-        self.memory_format = _memory_format(channels_last, len(card["input_size"]))
+        dims = len(card["input_size"])
+        last = torch.channels_last if dims == 2 else torch.channels_last_3d
+        self.memory_format = last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
         known = Statistics(*(card[key] for key in Statistics._fields))
-        self.normaliser = Normalise(card["normalise"], known, len(card["input_size"]))
+        self.normaliser = Normalise(card["normalise"], known, dims)
+
+    @property
+    def members(self) -> list["Classifier"]:
+        """The classifier alone, where an ensemble has several."""
+        return [self]
 
     @property
     def spatial(self) -> bool:
@@ -161,9 +167,3 @@ class Classifier(BaseClassifier):
         probs = self.probs(logits)[0].tolist()
         moved = [probs[self.objective.positive]] if self.objective.task == "binary" else probs
         return [old if old > 1 else new for old, new in zip(thresholds, moved, strict=True)]
-
-
-def _memory_format(channels_last: bool, spatial_dims: int) -> torch.memory_format:
-    if not channels_last:
-        return torch.contiguous_format
-    return torch.channels_last if spatial_dims == 2 else torch.channels_last_3d

@@ -100,7 +100,7 @@ def check_alike(cards: Sequence[Card]) -> None:
 
 
 def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | Ensemble:
-    """The ready classifier in a checkpoint, on the CPU, in evaluation mode.
+    """Return the ready classifier in a checkpoint, on the CPU, in evaluation mode.
 
     Args:
         checkpoint: A ``.ckpt`` file of medcnn; or the run directory of a cross-validation (or the
@@ -123,7 +123,7 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
 def load_members(
     checkpoint: str | Path | None, ensemble: Sequence[str | Path], trust: Iterable[str] = ()
 ) -> tuple[list[Path], list[Classifier], Choices]:
-    """The classifier in a checkpoint, or those of an ensemble, with the paths of their checkpoints.
+    """Return the classifier in a checkpoint, or those of an ensemble, with their files.
 
     Args:
         checkpoint: A ``.ckpt`` file, or the run directory of a cross-validation; None for an
@@ -179,7 +179,7 @@ def read_choices(path: Path) -> Choices:
 
 
 def read_ensemble(path: Path) -> list[Path]:
-    """The checkpoints of an ensemble, from its file or its folder.
+    """Return the checkpoints of an ensemble, from its file or its folder.
 
     Raises:
         UserError: The file isn't one of an ensemble.

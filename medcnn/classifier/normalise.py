@@ -1,6 +1,7 @@
 """Normalisation of a network's input, by statistics of the training split alone."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +62,9 @@ class Normalise(nn.Module):
         super().__init__()
         self.kind = kind
         mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in statistics[:2])
-        pixels = mean.ndim > 1
-        self.register_buffer("mean", mean[None] if pixels else _spread(mean, spatial_dims), False)
-        self.register_buffer("std", _spread(std, spatial_dims), False)
+        channels = (1, -1, *[1] * spatial_dims)
+        self.register_buffer("mean", mean[None] if mean.ndim > 1 else mean.view(channels), False)
+        self.register_buffer("std", std.view(channels), False)
         self.register_buffer("whitening", statistics.whitening, False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -77,11 +78,6 @@ class Normalise(nn.Module):
             return images
         with torch.autocast(images.device.type, enabled=False):
             return (images.flatten(1).float() @ self.whitening).view_as(images)
-
-
-def _spread(values: Tensor, spatial_dims: int) -> Tensor:
-    """(C,) as (1, C, 1, …)."""
-    return values.view(1, -1, *[1] * spatial_dims)
 
 
 def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
@@ -109,15 +105,15 @@ def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
     return Statistics(mean.view(size).float(), torch.ones(channels), whitening)
 
 
-def _chunks(samples: Samples) -> Any:
-    """The training images in 0 … 1, some at a time."""
+def _chunks(samples: Samples) -> Iterator[Tensor]:
+    """Yield the training images in 0 … 1, some at a time."""
     one = 4 * torch.Size(samples.images.shape[1:]).numel()
     for rows in samples.rows("train").split(max(1, CHUNK_BYTES // one)):
         yield unit_images(samples, rows)
 
 
 def _channel_moments(samples: Samples) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (C,); a constant channel's is 1."""
+    """Return mean and standard deviation of each channel, (C,); a constant channel's is 1."""
     total = torch.zeros(samples.in_channels, dtype=torch.float64)
     squares = torch.zeros_like(total)
     count = 0
@@ -132,24 +128,22 @@ def _channel_moments(samples: Samples) -> tuple[Tensor, Tensor]:
 
 
 def _pixel_moments(samples: Samples, products: bool) -> tuple[Tensor, Tensor | None]:
-    """Mean (D,) and, if asked for, covariance (D, D) of the images' values, float64."""
-    total: Tensor | float = 0.0
-    outer: Tensor | float = 0.0
-    count = 0
+    """Return mean (D,) and, if asked for, covariance (D, D) of the images' values, float64."""
+    values = samples.in_channels * torch.Size(samples.input_size).numel()
+    total = torch.zeros(values, dtype=torch.float64)
+    outer = torch.zeros(values, values, dtype=torch.float64) if products else None
     for images in _chunks(samples):
-        values = images.flatten(1).double()
-        total = total + values.sum(0)
-        outer = outer + values.T @ values if products else outer
-        count += len(values)
-    assert isinstance(total, Tensor)
+        flat = images.flatten(1).double()
+        total += flat.sum(0)
+        if outer is not None:
+            outer += flat.T @ flat
+    count = len(samples.rows("train"))
     mean = total / count
-    if not isinstance(outer, Tensor):
-        return mean, None
-    return mean, outer / count - mean.outer(mean)
+    return mean, None if outer is None else outer / count - mean.outer(mean)
 
 
 def _whitening(covariance: Tensor) -> Tensor:
-    """(Λ + ε)^-1/2 in the pixels' own axes, (D, D) float32."""
+    """Return (Λ + ε)^-1/2 in the pixels' own axes, (D, D) float32."""
     variances, components = torch.linalg.eigh(covariance)
     variances = variances.clamp(min=0) + EPSILON * variances.mean().clamp(min=1e-12)
     return ((components / variances.sqrt()) @ components.T).float()

@@ -18,13 +18,9 @@ for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren'
 def collect_logits(
     trainer: pl.Trainer, classifier: Classifier, data: DataModule, mirrored: Sequence[int] = ()
 ) -> dict[str, Tensor]:
-    """Return ``row`` (n,), ``logits`` (n, outputs) and ``label`` of the test splits.
+    """Return ``row`` (n,), ``logits`` (n, outputs) and ``label`` of the test splits of data.
 
-    Args:
-        trainer: For passes without training.
-        classifier: Fits the data.
-        data: With its test splits.
-        mirrored: Axes along which images are turned, from the end.
+    `mirrored` are axes along which images are turned, from the end.
     """
     module = Collector(classifier, mirrored)
     trainer.test(module, data, verbose=False)

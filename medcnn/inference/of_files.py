@@ -1,5 +1,6 @@
 """Inference of files: read, classified, and counted."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +34,12 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
     there too: the positive class is called where its probability reaches that; of several labels
     each has one. An ensemble has the one that a cross-validation chose for it, or none.
 
-    With ``tta=flips`` the mean over mirror images, along the axes that the training mirrored.
-
     Images are prepared as those that the net was trained on. A file that can't be read is named,
     and the others are classified all the same.
 
     Args:
         cfg: See conf/predict.yaml.
         trust: Names that the checkpoint's config may hold beside medcnn's own.
-
-    Raises:
-        UserError: Anything that the user can put right.
     """
     for_spreadsheets(cfg.spreadsheet)
     output = _free_output(cfg)
@@ -113,8 +109,7 @@ def _calibrate(classifier: Classifier | Ensemble, how: str) -> None:
     """Take calibrated probabilities, and say what a reader of the decisions has to know."""
     classifier.calibrate(how)
     if how == "isotonic":
-        several = isinstance(classifier, Ensemble)
-        members: Any = classifier.members if several else [classifier]
+        members: Iterable[Any] = classifier.members
         for line in isotonic_lines([member.choices for member in members]):
             note(line)
     if classifier.operating_point is None and classifier.card["task"] in ("binary", "multilabel"):
@@ -162,20 +157,21 @@ def classify_all(
     """
     if not items:
         return {}
-    members = list(classifier.members) if isinstance(classifier, Ensemble) else [classifier]
     inputs = list(items.values())
     with classifier.autocast():
         views = [
             _probs(member, inputs, batch_size, mirrored)
-            for member in members
+            for member in classifier.members
             for mirrored in subsets(axes)
         ]
     parts = torch.stack(views).mean(0).split([len(item.stored) for item in inputs])
-    found = {path: part.numpy() for path, part in zip(items, parts, strict=True)}
-    for path, part in found.items():
-        if not np.isfinite(part).all():
+    found = {}
+    for path, part in zip(items, parts, strict=True):
+        if part.isfinite().all():
+            found[path] = part.numpy()
+        else:
             say(f"{path} {NAN}")
-    return {path: part for path, part in found.items() if np.isfinite(part).all()}
+    return found
 
 
 def _probs(member: Any, items: list[Input], batch_size: int, mirrored: tuple[int, ...]) -> Tensor:

@@ -53,13 +53,9 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
 
     Returns:
         The content of metrics.json.
-
-    Raises:
-        UserError: Anything that the user can put right.
     """
     start = time.perf_counter()
-    rule = cfg.evaluation.operating_point
-    if rule is not None:
+    if (rule := cfg.evaluation.operating_point) is not None:
         parse_rule(rule)
     paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
     for member in members:
@@ -77,15 +73,12 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
     run = _free_run(cfg, paths)
     for_spreadsheets(cfg.spreadsheet)
     data, notes = _opened(cfg, run, paths, members, trust)
-    fresh = (
-        len(members) > 1 and not choices and of_training(cfg)
-    )  # its threshold is still to choose
-    splits = ("val", cfg.split) if fresh and "val" in set(data.samples.table["split"]) else ()
-    module = DataModule(
-        data.samples,
-        trained["batch_size"] if cfg.batch_size is None else cfg.batch_size,
-        test_splits=tuple(dict.fromkeys((*splits, cfg.split))),
-    )
+    splits = [cfg.split]
+    fresh = len(members) > 1 and not choices and of_training(cfg)  # its threshold is to be chosen
+    if fresh and cfg.split != "val" and "val" in set(data.samples.table["split"]):
+        splits.insert(0, "val")
+    batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
+    module = DataModule(data.samples, batch_size, test_splits=tuple(splits))
     with run.claimed(cfg.overwrite):
         collected = collect(trainer, members, module, axes)
         if len(members) > 1:
@@ -134,16 +127,10 @@ def write_tested(
     collected: dict[str, Tensor],
     notes: list[str],
 ) -> dict[str, Any]:
-    """Write all that a test leaves in its run directory but the status; give metrics.json.
+    """Write all that a test leaves in its run directory but the status; return metrics.json.
 
-    Args:
-        run: Where.
-        cfg: Kept in config.yaml.
-        trainer: That passed the data.
-        classifier: What was tested, or of an ensemble its first member (`stand_for_all`).
-        data: The data set.
-        collected: Of `medcnn.inference.tta.collect`.
-        notes: Sentences that a reader of the figures has to know.
+    The classifier is what was tested, or of an ensemble its first member (`stand_for_all`);
+    `collected` is of `medcnn.inference.tta.collect`.
     """
     trained = classifier.card["config"]
     settings = data_config(trained, cfg)

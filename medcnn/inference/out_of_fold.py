@@ -1,6 +1,7 @@
 """Out-of-fold predictions: of each image by the members that were not trained on it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def choose(
         trainer: For passes without training.
         members: The classifiers of all folds.
         checkpoints: Their files, whose runs know which images they were trained on.
-        samples: The data set of the training; the column image is looked at.
+        samples: The data set of the training.
         batch_size: Images a step.
         rule: See `medcnn.classifier.chosen_on_validation.choose`.
 
@@ -48,22 +49,17 @@ def choose(
         ``n``, None where none can be chosen or a member lacks that calibration.
     """
     objective = members[0].objective
-    found: dict[str, dict[str, Any] | None] = {}
     if objective.task not in ("binary", "multilabel"):
         return {"operating_points": {}}
     probs, counts = _means(trainer, members, checkpoints, samples, batch_size)
     there = counts > 0
     facts = {"chosen_on": "out-of-fold", "n": int(there.sum())}
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(CALIBRATIONS)
     for how, each in probs.items():
-        found[how] = None
-        if each is None:
-            continue
         mean, labels = each[there] / counts[there, None], samples.labels[there]
-        try:
+        with suppress(UserError):  # a class that the rule needs is absent
             point = operating_point(objective, mean, labels, rule, samples.class_names)
-        except UserError:  # a class that the rule needs is absent
-            continue
-        found[how] = {**point, **facts}
+            found[how] = point | facts
     return {"operating_points": found}
 
 
@@ -73,21 +69,19 @@ def _means(
     checkpoints: Sequence[Path],
     samples: Samples,
     batch_size: int,
-) -> tuple[dict[str, torch.Tensor | None], torch.Tensor]:
-    """Return sums (N, K) of each image's probabilities by calibration, and their number (N,)."""
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return sums (N, K) of each image's probabilities, by calibration, and their number (N,).
+
+    A calibration that a member lacks is left out.
+    """
     shape = (len(samples), len(samples.class_names))
-    sums: dict[str, torch.Tensor | None] = {
-        how: torch.zeros(shape).double() for how in CALIBRATIONS
-    }
+    sums = {how: torch.zeros(shape).double() for how in CALIBRATIONS}
     counts = torch.zeros(len(samples)).double()
     for member, path in zip(members, checkpoints, strict=True):
         table = samples_of(path)
         assert table is not None
-        own = (
-            samples.table["image"]
-            .astype(str)
-            .map(table.drop_duplicates("image").set_index("image")["split"])
-        )
+        split = table.drop_duplicates("image").set_index("image")["split"]
+        own = samples.table["image"].astype(str).map(split)
         part = replace(samples, table=samples.table.assign(split=own.fillna("train")))
         own_range(part, member.card)
         splits = tuple(name for name in UNSEEN if (own == name).any())
@@ -95,13 +89,12 @@ def _means(
         tested = collect_logits(trainer, member, data)
         rows = tested["row"]
         counts[rows] += 1
-        for how, total in sums.items():
+        for how in list(sums):
             try:
                 member.calibrate(how)
             except UserError:
-                sums[how] = None
+                del sums[how]
                 continue
-            if total is not None:
-                total[rows] += member.probs(tested["logits"].double()).double()
+            sums[how][rows] += member.probs(tested["logits"].double()).double()
         member.calibrate("none")
     return sums, counts

@@ -56,9 +56,7 @@ def score_maps(
     Raises:
         UserError: A size or a network that there is no map for, or no usable image.
     """
-    members: list[Any] = [classifier]
-    if isinstance(classifier, Ensemble):
-        members = list(classifier.members)
+    members: list[Any] = list(classifier.members)
     nets = [fully_convolutional(member) for member in members]
     card = classifier.card
     if size is not None:
@@ -131,6 +129,5 @@ def draw(whole: Input, probs: Tensor, card: dict[str, Any], out: Path) -> None:
 
 def whole_range(whole: Input) -> tuple[float, float]:
     """Return the values that are drawn black and white."""
-    if whole.pair is not None:
-        return (float(whole.pair[0]), float(whole.pair[1]))
-    return (float(whole.stored.min()), float(whole.stored.max()))
+    low, high = whole.pair if whole.pair is not None else whole.stored.aminmax()
+    return float(low), float(high)

@@ -1,7 +1,6 @@
 """The images that checkpoints have seen: their runs' samples.csv beside the data of today."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +63,11 @@ def open_tested(
     wanted = ["image", "patient", "slice"]
     now = data.samples.table.reindex(columns=wanted, fill_value="").astype(str)
     key = pseudonym_key(settings) if any(hidden) or settings.pseudonymise else None
-    if key is not None and not settings.pseudonymise:
-        now = _hidden(now, key)
-    pairs = zip(tables, hidden, strict=True)
-    seen = [table if key is None or secret else _hidden(table, key) for table, secret in pairs]
-    then = _together(seen)
+    if key is not None:
+        now = now if settings.pseudonymise else _hidden(now, key)
+        pairs = zip(tables, hidden, strict=True)
+        tables = [table if secret else _hidden(table, key) for table, secret in pairs]
+    then = _together(tables)
     notes: list[str] = []
     if own := of_training(cfg):
         official = "test" if settings.fold is None else HOLDOUT
@@ -76,12 +75,12 @@ def open_tested(
         splits, notes = _kept(now, data.samples.table["split"], then, stated)
         if len(members) > 1:
             splits = splits.replace(HOLDOUT, "test")
+            if cfg.split == "test" and not (splits == "test").any():
+                raise UserError(
+                    "ensemble: each image was trained on by one of its members, so that none is "
+                    "left to test on; give other images with dataset=…"
+                )
         data.samples.table["split"] = splits
-        if len(members) > 1 and cfg.split == "test" and not (splits == "test").any():
-            raise UserError(
-                "ensemble: each image was trained on by one of its members, so that none is left "
-                "to test on; give other images with dataset=…"
-            )
     if not own or cfg.split not in LEARNT:
         notes += _copies(data, now if own else None, then, cfg.split, key)
     return data, notes
@@ -101,11 +100,8 @@ def samples_of(checkpoint: Path) -> pd.DataFrame | None:
 
 def _hidden(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
     """Return the same with pseudonyms for images, patients and content."""
-    hide: dict[str, Callable[[str], str]] = {
-        name: partial(pseudonym, key=key, kind=name) for name in COLUMNS
-    }
     columns = {
-        name: table[name].map(lambda text, name=name: text and hide[name](text))
+        name: [text and pseudonym(text, key, name) for text in table[name]]
         for name in COLUMNS
         if name in table
     }
@@ -115,10 +111,9 @@ def _hidden(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
 def _together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return a row an image or slice, with the split of the member that learnt most from it."""
     whole = pd.concat(tables, ignore_index=True)
-    order = [*ALL_SPLITS[:3], HOLDOUT] if len(tables) == 1 else [*ALL_SPLITS[:3]]
     if len(tables) > 1:
         whole["split"] = whole["split"].replace(HOLDOUT, "test")
-    whole["split"] = pd.Categorical(whole["split"], order, ordered=True)
+    whole["split"] = pd.Categorical(whole["split"], ALL_SPLITS, ordered=True)
     first = whole.sort_values("split", kind="stable").drop_duplicates(["image", "slice"])
     return first.astype({"split": str}).set_index("image")
 

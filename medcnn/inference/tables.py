@@ -40,8 +40,7 @@ def predictions_table(
     table.insert(0, "row", rows)
     names = samples.class_names
     labels = named_columns("label", collected["label"], names)
-    probs = _probs(objective, collected)
-    parts = [table, labels, decision_table(objective, probs, names, point)]
+    parts = [table, labels, decision_table(objective, collected["probs"], names, point)]
     if "views" in collected and objective.task not in ("multilabel", "regression"):
         views = collected["views"].double().numpy()
         doubt = {
@@ -50,12 +49,6 @@ def predictions_table(
         }
         parts.append(pd.DataFrame(doubt))
     return pd.concat(parts, axis=1)
-
-
-def _probs(objective: Objective, collected: dict[str, Tensor]) -> Tensor:
-    """Return probabilities (n, K): those that were collected, else those of the logits."""
-    found = collected.get("probs")
-    return objective.probs(collected["logits"].double()) if found is None else found
 
 
 def studies_table(
@@ -75,7 +68,7 @@ def studies_table(
     facts = table[["study", "patient", "split"]].iloc[first].reset_index(drop=True)
     labels = study_labels(collected["label"].numpy(), studies, facts["study"].tolist())
     probs = aggregate_slices(
-        _probs(objective, collected).numpy(),
+        collected["probs"].numpy(),
         studies,
         aggregate,
         task=objective.task,

@@ -31,8 +31,10 @@ def samples(multilabel: bool = False) -> Samples:
 
 def test_predictions_of_a_binary_task() -> None:
     logits = torch.tensor([[np.log(3.0)], [0.0], [-np.log(4.0)]])
-    told = {"row": torch.tensor([1, 2, 3]), "logits": logits, "label": torch.tensor([1, 0, 1])}
-    table = predictions_table(samples(), Objective("binary", 2, positive=0), told)
+    objective = Objective("binary", 2, positive=0)
+    told = {"row": torch.tensor([1, 2, 3]), "label": torch.tensor([1, 0, 1])}
+    told["probs"] = objective.probs(logits)
+    table = predictions_table(samples(), objective, told)
     assert list(table.columns) == [
         "row", "image", "patient", "split", "label", "prob:flat", "prob:round", "decision",
     ]  # fmt: skip
@@ -46,12 +48,13 @@ def test_predictions_of_a_binary_task() -> None:
 
 
 def test_predictions_of_a_multilabel_task() -> None:
+    objective = Objective("multilabel", 2)
     told = {
         "row": torch.tensor([3, 1]),
-        "logits": torch.tensor([[-1.0, 1.0], [0.0, -9.0]]),
+        "probs": objective.probs(torch.tensor([[-1.0, 1.0], [0.0, -9.0]])),
         "label": torch.tensor([[0, 1], [1, 0]]),
     }
-    table = predictions_table(samples(multilabel=True), Objective("multilabel", 2), told)
+    table = predictions_table(samples(multilabel=True), objective, told)
     assert table["patient"].tolist() == ["s", "q"]
     assert table["label:flat"].tolist() == [0, 1]
     assert table["label:round"].tolist() == [1, 0]
@@ -83,9 +86,11 @@ def regression(targets: tuple[str, ...] = ("age",)) -> Samples:
     return Samples("toy", table, torch.zeros(4, 1, 2, 2), "regression", targets)
 
 
-def collected(data: Samples, logits: list[list[float]]) -> dict[str, torch.Tensor]:
-    rows = torch.arange(len(data))
-    return {"row": rows, "logits": torch.tensor(logits), "label": data.labels}
+def collected(
+    data: Samples, objective: Objective, logits: list[list[float]]
+) -> dict[str, torch.Tensor]:
+    probs = objective.probs(torch.tensor(logits).double())
+    return {"row": torch.arange(len(data)), "probs": probs, "label": data.labels}
 
 
 def read(table: pd.DataFrame) -> pd.DataFrame:
@@ -94,11 +99,11 @@ def read(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_an_unknown_label_is_an_empty_cell() -> None:
-    told = {"row": torch.tensor([1, 2]), "logits": torch.zeros(2, 1)}
+    told = {"row": torch.tensor([1, 2]), "probs": torch.full((2, 2), 0.5)}
     told["label"] = torch.tensor([UNKNOWN, 0])
     table = predictions_table(samples(), Objective("binary", 2, positive=0), told)
     assert read(table)["label"].tolist() == ["", "flat"]
-    told |= {"logits": torch.zeros(2, 2), "label": torch.tensor([[0, UNKNOWN], [1, 1]])}
+    told["label"] = torch.tensor([[0, UNKNOWN], [1, 1]])
     table = read(predictions_table(samples(multilabel=True), Objective("multilabel", 2), told))
     assert table["label:flat"].tolist() == ["0", "1"]
     assert table["label:round"].tolist() == ["", "1"]
@@ -107,15 +112,14 @@ def test_an_unknown_label_is_an_empty_cell() -> None:
 
 def test_predictions_of_a_regression() -> None:
     objective = Objective("regression", 1, target_mean=[50.0], target_std=[10.0])
-    data = regression()
-    table = predictions_table(data, objective, collected(data, [[1.0], [0.0], [-1.0], [2.0]]))
+    data, logits = regression(), [[1.0], [0.0], [-1.0], [2.0]]
+    table = predictions_table(data, objective, collected(data, objective, logits))
     assert list(table.columns) == ["row", "image", "patient", "split", "label", "prediction"]
     assert read(table)["label"].tolist() == ["60.0", "", "42.5", "71.0"]
     assert table["prediction"].tolist() == [60, 50, 40, 70]
     several = regression(("age", "weight"))
-    table = predictions_table(
-        several, Objective("regression", 2), collected(several, [[1.0, 2.0]] * 4)
-    )
+    objective = Objective("regression", 2)
+    table = predictions_table(several, objective, collected(several, objective, [[1.0, 2.0]] * 4))
     assert list(table.columns)[4:] == [
         "label:age", "label:weight", "prediction:age", "prediction:weight",
     ]  # fmt: skip
@@ -137,7 +141,7 @@ def test_slices_become_studies() -> None:
     """A study belongs to its patient; what has none is one by itself."""
     data, objective = studies(), Objective("binary", 2, positive=1)
     chances = torch.tensor([0.2, 0.7, 0.1, 0.6, 0.9, 0.3])
-    told = collected(data, chances.logit()[:, None].tolist())
+    told = collected(data, objective, chances.logit()[:, None].tolist())
     table = studies_table(data, objective, told, "max")
     assert list(table.columns) == [
         "study", "patient", "split", "label", "prob:no", "prob:yes", "decision", "slices",
@@ -169,8 +173,8 @@ def test_figures_of_a_table_are_those_of_its_predictions(task: Any) -> None:
     names = data.class_names
     objective = Objective(task, len(names), positive=1)
     logits = torch.randn(len(data), objective.num_outputs, generator=torch.manual_seed(3))
-    told = collected(data, logits.tolist())
-    probs = objective.probs(told["logits"])
+    told = collected(data, objective, logits.tolist())
+    probs = told["probs"]
     expected = evaluate(
         probs.numpy(),
         told["label"].numpy(),
