@@ -35,13 +35,9 @@ def published_input(name: str) -> tuple[tuple[int, ...], int]:
 
 
 def build_on_meta(name: str, shape: Sequence[int], num_classes: int, **options: Any) -> Net:
-    """Return a net without weights, in eval mode: shapes and counts of it cost no memory.
+    """Return a net of `medcnn.nets.build` without weights, in eval mode, for images of a shape.
 
-    Args:
-        name: As of `medcnn.nets.build`, like the errors.
-        shape: Of an image: (C, H, W), or (C, D, H, W) for a net of volumes.
-        num_classes: Number of logits.
-        **options: Of the family.
+    That is (C, H, W) or (C, D, H, W). Shapes and counts of it cost no memory.
     """
     with torch.device("meta"):
         return build(
@@ -71,17 +67,11 @@ def count_parameters(module: nn.Module) -> int:
 
 
 def count_macs(net: Net, shape: Sequence[int]) -> int:
-    """Return the multiply-accumulates of the convolutions and matrix products for one image.
+    """Return the multiply-accumulates of a net for one image of a shape (C, H, W) or (C, D, H, W).
 
-    Half of the floating-point operations that PyTorch counts. Norms, biases, activations and
-    poolings, about a hundredth of them, are left out, as they are in published numbers.
-
-    Args:
-        net: Any net, on any device; it is as it was afterwards.
-        shape: Of the image: (C, H, W) or (C, D, H, W).
-
-    Raises:
-        UserError: Images that the net can't take.
+    Those of convolutions and matrix products, half of the floating-point operations that PyTorch
+    counts. Norms, biases, activations and poolings, about a hundredth of them, are left out, as
+    they are in published numbers. The net, on any device, is as it was afterwards.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -58,13 +58,8 @@ class AttentionHead(LinearHead):
     """As `LinearHead`, with a weighted mean whose weights the net learns to choose.
 
     The places of the map are the instances of a bag (M. Ilse et al., "Attention-based deep multiple
-    instance learning", 2018, eqs. 7 and 8, without the gate).
-
-    Args:
-        channels: Channels of the maps.
-        num_classes: Number of logits.
-        dropout: Probability of dropping a pooled channel.
-        hidden: Units of the layer that the weights come from (L of the paper).
+    instance learning", 2018, eqs. 7 and 8, without the gate). The weights come from a layer of
+    `hidden` units (L of the paper).
     """
 
     def __init__(
@@ -93,11 +88,7 @@ class TopHead(LinearHead):
     So a class is decided by where its evidence is strongest, as at a lesion, and what the rest of
     the image looks like doesn't count (T. Durand et al., "WILDCAT", 2017, section 3.2: k⁺ maxima,
     alpha = 0, one map a class). Grad-CAM is the positive part of what is pooled, but for the bias.
-
-    Args:
-        channels: Channels of the maps.
-        num_classes: Number of logits.
-        dropout: Probability of dropping a channel at a place.
+    Dropout drops a channel at a place.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -162,18 +153,7 @@ POOLED: dict[str, type[LinearHead]] = {
 def pooled_head(
     name: str, kind: str, channels: int, num_classes: int, dropout: float
 ) -> LinearHead:
-    """Return a head of one linear layer, by what pools: gap, attention, lse or top.
-
-    Args:
-        name: Of the family, for messages.
-        kind: ``model.head``.
-        channels: Channels of the maps.
-        num_classes: Number of logits.
-        dropout: Probability, before the linear layer.
-
-    Raises:
-        UserError: Another kind.
-    """
+    """Return a family's head of one linear layer, by what pools: gap, attention, lse or top."""
     return POOLED[choose_head(name, kind, tuple(POOLED))](channels, num_classes, dropout)
 
 
@@ -196,22 +176,10 @@ def classic_head(
     dropout: float,
     pool: nn.Module,
 ) -> nn.Module:
-    """Return the head of AlexNet, ZFNet and VGG.
+    """Return the head of AlexNet, ZFNet and VGG: fc, or one that `pooled_head` knows.
 
-    Args:
-        name: Of the family, for messages.
-        kind: ``model.head``: fc, or one that `pooled_head` knows.
-        channels: Channels of the maps.
-        problem: What the net is for.
-        stem: With imagenet there is the pooling, and in 2-D the published grid and 4096 hidden
-            units; else the mean of the map and 512.
-        grid: Side of the published grid.
-        width: Hidden units times this.
-        dropout: Probability, after both hidden layers; of a pooled head before the last.
-        pool: Pooling before the grid.
-
-    Raises:
-        UserError: Another kind.
+    With the imagenet stem there is the pooling before it, and in 2-D the published grid and 4096
+    hidden units times width; else the mean of the map and 512.
     """
     if choose_head(name, kind) != "fc":
         return pooled_head(name, kind, channels, problem.num_classes, dropout)

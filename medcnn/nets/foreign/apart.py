@@ -72,9 +72,7 @@ def _halves(net: nn.Module, name: str, images: Tensor) -> Halves:
 def _by_graph(net: nn.Module, images: Tensor) -> Halves | None:
     """Return a net cut after the last map of several cells that all else is computed from, if any.
 
-    Args:
-        net: Its modules are those of the halves.
-        images: (N, C, *spatial), on a device where a copy of it can be tried.
+    The images are on a device where a copy of the net can be tried.
     """
     try:
         twin, traced = (fx.symbolic_trace(n) for n in (twin_of(net, images.device), net))

@@ -26,13 +26,9 @@ class Call:
 def run(model: nn.Module, twin: nn.Module, images: Tensor) -> Call:
     """Run a copy of a model, and return that as a call with all that runs within it.
 
-    A module that is neither a child of the model nor a part of its containers counts as given
+    The modules of the calls are the model's own; the copy is good for nothing else afterwards. A
+    module that is neither a child of the model nor a part of its containers counts as given
     nothing, so that it is no link of a chain.
-
-    Args:
-        model: Its modules are those of the calls.
-        twin: A copy of it, which runs; good for nothing else afterwards.
-        images: (N, C, *spatial).
     """
     whole = Call("model", model, images)
     links, names, under_way = dict(units(twin)), dict[nn.Module, str](), [whole]

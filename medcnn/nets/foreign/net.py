@@ -3,7 +3,7 @@
 import copy
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,19 +30,16 @@ def foreign_net(
     than once; norms, activations and pooling belong to the stage of the convolution before them.
     The last stage is the last one that gives more than one cell, (N, K, *spatial). A model that
     isn't such a chain has one stage, ``body``; a transformer of tokens gives (N, tokens, K) there
-    and ``net.spatial`` is False. Nothing works in place any more.
+    and ``net.spatial`` is False. Nothing works in place any more. `min_size` is the smallest side
+    that runs, found by trying. The modules become the net's, so the model can't be used on.
 
     Args:
-        model: Takes (N, in_channels, *spatial), gives (N, num_classes). Its modules become the
-            net's, so it can't be used on.
+        model: Takes (N, in_channels, *spatial), gives (N, num_classes).
         name: What messages call it.
         problem: What it is for.
         usual_size: A spatial size that the model takes, at which its last map has several cells.
         dropout: Probability in front of the classifiers, in the place of the head's own dropout.
-        classifiers: The last layers of the model, before which dropout goes.
-
-    Returns:
-        The net; its `min_size` is the smallest side that runs, found by trying.
+        classifiers: The last layers of the model.
 
     Raises:
         UserError: The model isn't of this form, or doesn't take images of input_size.
@@ -60,7 +57,12 @@ def foreign_net(
     def trial(size: Sequence[int]) -> Any:
         return attempt(twin, images.new_zeros(2, problem.in_channels, *size))
 
-    check_logits(net, trial(usual_size))
+    logits = trial(usual_size)
+    if isinstance(logits, str):
+        raise UserError(f"{name} can't be taken apart as features and head: {logits}")
+    if logits.shape != (2, net.num_classes):
+        given = times(logits.shape[1:])
+        raise UserError(f"{name} gives {given} numbers in place of {net.num_classes} logits")
     net.min_size = smallest(lambda size: not isinstance(trial(size), str), usual_size)
     if problem.input_size is not None:
         net.check_size(problem.input_size)
@@ -71,17 +73,6 @@ def foreign_net(
                 f"{times(usual_size)}: {failure}"
             )
     return net
-
-
-def check_logits(net: Net, logits: Any) -> None:
-    """Raise UserError unless an attempt gave a logit for each class."""
-    if isinstance(logits, str):
-        raise UserError(f"{net.name} can't be taken apart as features and head: {logits}")
-    if logits.shape != (2, net.num_classes):
-        raise UserError(
-            f"{net.name} gives {times(logits.shape[1:])} numbers in place of {net.num_classes} "
-            "logits"
-        )
 
 
 def twin_of(model: nn.Module, device: torch.device | str) -> nn.Module:
@@ -148,14 +139,7 @@ def smallest(runs: Callable[[Sequence[int]], bool], size: Sequence[int]) -> int:
 def cut(model: nn.Module, name: str, images: Tensor, classifiers: Sequence[nn.Module]) -> Halves:
     """Return halves that hold all of a model's tensors, each once; classifiers in the head.
 
-    Args:
-        model: Gives them its modules.
-        name: What messages call it.
-        images: See `blank`.
-        classifiers: The model's last layers.
-
-    Raises:
-        UserError: There is no such seam.
+    They have the model's own modules; `images` are of `blank`. Raise UserError if there is no seam.
     """
     tensors = model.state_dict(keep_vars=True)
     whole = run(model, twin_of(model, images.device), images)
@@ -182,18 +166,11 @@ def set_dropout(head: nn.Module, classifiers: Sequence[nn.Module], dropout: floa
 
 
 def make(
-    name: str,
-    factory: Callable[..., Any],
-    options: Mapping[str, Any],
-    optional: Sequence[str] = (),
-) -> tuple[Any, Mapping[str, Any]]:
-    """Return a model of another library, and the options that it took.
+    name: str, factory: Callable[..., Any], options: dict[str, Any], optional: Sequence[str] = ()
+) -> tuple[Any, dict[str, Any]]:
+    """Return a model that another library's factory makes, and the options that it took.
 
-    Args:
-        name: What messages call it.
-        factory: Makes the model, from the options.
-        options: Names and values.
-        optional: Those of the options that are left out where the library doesn't know them.
+    Those that are `optional` are left out where the library doesn't know them.
 
     Raises:
         UserError: An unknown option, or values that the library refuses.

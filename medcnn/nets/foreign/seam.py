@@ -40,23 +40,21 @@ class Permute(nn.Module):
 
 
 class Half(nn.Module):
-    """One method of a model, with the children which that method runs.
+    """One method of a model, from one tensor to one tensor, with the children which that runs.
 
-    Args:
-        model: Its children are shared with the half, not copied.
-        method: Name of the method, from one tensor to one tensor.
-        children: Names of the children that the half keeps; of the others it keeps those that
-            neither learn nor drop anything, for the method may ask what they are.
-        own: Whether it keeps the parameters and buffers that are the model's own.
+    They are shared with the model, not copied. Of its other children the half keeps those that
+    neither learn nor drop anything, for the method may ask what they are; with `own` it has the
+    parameters and buffers that are the model's own.
     """
 
     def __init__(self, model: nn.Module, method: str, children: set[str], own: bool) -> None:
         super().__init__()
         part = copy.copy(model)
-        part._modules = {
-            name: nn.Identity() if name not in children and matters(child) else child
-            for name, child in model._modules.items()
-        }
+        part._modules = dict(model._modules)
+        for name, child in model._modules.items():
+            matters = child is not None and (learns(child) or isinstance(child, nn.Dropout))
+            if matters and name not in children:
+                part._modules[name] = nn.Identity()
         part._parameters = {k: v for k, v in model._parameters.items() if own or v is None}
         part._buffers = {k: v for k, v in model._buffers.items() if own or v is None}
         self.part = part
@@ -71,11 +69,8 @@ class Half(nn.Module):
 def as_chain(whole: Call) -> Halves | str:
     """Return a model cut after the last of its modules whose output has more than one cell.
 
-    Args:
-        whole: Its run on images that are large enough for a last map of several cells.
-
-    Returns:
-        The halves; or why not: its modules don't follow one another.
+    Or why it can't be: its modules don't follow one another. The images of its run are to be large
+    enough for a last map of several cells.
     """
     assert whole.given is not None
     size = whole.given.shape[2:]
@@ -91,14 +86,9 @@ def as_chain(whole: Call) -> Halves | str:
 def as_methods(whole: Call) -> Halves | str:
     """Return a model cut between its methods ``forward_features`` and ``forward_head``.
 
-    Features are stages where `forward_features` is a chain of modules, else one stage ``body``.
-    They are spatial if they end in a map and not in tokens (N, tokens, K).
-
-    Args:
-        whole: A run of the model.
-
-    Returns:
-        The halves; or why not: no such methods, or they aren't the whole of the model.
+    Or why it can't be: no such methods, or they aren't the whole of the model. Features are stages
+    where `forward_features` is a chain of modules, else one stage ``body``; they are spatial if
+    they end in a map and not in tokens (N, tokens, K).
     """
     model, images = whole.module, whole.given
     if not all(hasattr(model, method) for method in METHODS):
@@ -228,9 +218,4 @@ def has_weights(module: nn.Module) -> bool:
 
 def learns(module: nn.Module) -> bool:
     """Return whether a module has parameters."""
-    return next(module.parameters(), None) is not None
-
-
-def matters(module: nn.Module | None) -> bool:
-    """Return whether a module has parameters or is dropout."""
-    return module is not None and (learns(module) or isinstance(module, nn.Dropout))
+    return any(True for _ in module.parameters())

@@ -1,6 +1,7 @@
 """Image classifiers of timm (R. Wightman, PyTorch Image Models)."""
 
 import socket
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -102,11 +103,7 @@ def load_timm() -> Any:
 
 
 def configuration(timm: Any, name: str) -> Any:
-    """Return what timm knows of a model: its usual size, and where its weights are.
-
-    Raises:
-        UserError: No such model, or no such weights after the dot.
-    """
+    """Return what timm knows of a model: its usual size, and where its weights are."""
     model, names = name.split(".")[0], timm.list_models()
     if model not in names:
         raise UserError(f"model.name={name}: timm has no such model{nearest(model, names)}")
@@ -120,18 +117,14 @@ def configuration(timm: Any, name: str) -> Any:
 
 
 def located(config: Any) -> tuple[str, str | None]:
-    """Return in words where timm gets a model's weights, and the file in the hub's cache, if any.
-
-    ``HF_HOME`` moves that cache.
-    """
+    """Return in words where timm gets a model's weights, and their file in the cache, if any."""
     if not config.hf_hub_id:
         return str(config.url or config.file), None
     repository, named = config.hf_hub_id.split("@")[0], config.hf_hub_filename
     files = [named] if named else ["model.safetensors", "pytorch_model.bin"]
     look = import_module("huggingface_hub").try_to_load_from_cache
-    found = (look(repository, file) for file in files)
-    cached = next((path for path in found if isinstance(path, str)), None)
-    return f"{files[0]} of {repository} on {hub()}", cached
+    cached = [path for file in files if isinstance(path := look(repository, file), str)]
+    return f"{files[0]} of {repository} on {hub()}", cached[0] if cached else None
 
 
 def hub() -> str:
@@ -141,14 +134,9 @@ def hub() -> str:
 
 
 def reachable() -> bool:
-    """Return whether the hub's name resolves; the hub's own library would try for a minute.
-
-    True behind a proxy, which resolves names itself.
-    """
-    if getproxies():
+    """Return whether the hub's name resolves; the hub's own library would try for a minute."""
+    if getproxies():  # a proxy resolves names itself
         return True
-    try:
-        socket.getaddrinfo(hub(), 443)
-    except OSError:
-        return False
-    return True
+    with suppress(OSError):
+        return socket.getaddrinfo(hub(), 443) is not None
+    return False
