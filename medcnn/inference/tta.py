@@ -44,20 +44,14 @@ def collect(
                 views.append(member.probs(tested["logits"]))
                 passes.advance()
     stacked = torch.stack(views)
-    found: dict[str, Any] = {key: tested[key] for key in ("row", "label")}
-    found |= {"logits": tested["logits"]} if len(views) == 1 else {"views": stacked}
-    return found | {"probs": stacked.mean(0)}
+    found = {"row": tested["row"], "label": tested["label"], "probs": stacked.mean(0)}
+    return found | ({"logits": tested["logits"]} if len(views) == 1 else {"views": stacked})
 
 
 def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:
-    """Return the axes of test-time augmentation, from the end; none without it.
+    """Return the axes of test-time augmentation, from the end: those that the training mirrored.
 
-    Args:
-        tta: "none", or "flips" for those along which the training mirrored.
-        trained: The config of the training.
-
-    Raises:
-        UserError: Flips where the training mirrored no axis.
+    None with tta "none"; raises UserError for "flips" where the training mirrored no axis.
     """
     axes = list(trained["augment"].get("flip") or [])
     if tta == "flips" and not axes:
