@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn import metrics
 
 from medcnn.evidence.layers import write_pictures
-from medcnn.report import GalleryItem
+from medcnn.report.maps.item import GalleryItem
 
 Json = dict[str, Any]
 SECRET = "Mustermann"  # a name that no page may show

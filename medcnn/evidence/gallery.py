@@ -13,7 +13,8 @@ from medcnn.evidence.explainer import Batch, Explainer, scale_of
 from medcnn.evidence.own_grid import item_of_row
 from medcnn.jobs.atomic_files import replacing
 from medcnn.objective import known
-from medcnn.report import GalleryItem, gallery
+from medcnn.report.maps.gallery import gallery
+from medcnn.report.maps.item import GalleryItem
 
 
 def draw_gallery(

@@ -15,8 +15,7 @@ from medcnn import cam
 from medcnn.evidence.explainer import Explainer
 from medcnn.evidence.gallery import items_of
 from medcnn.jobs.atomic_files import replacing, write_json
-from medcnn.report import GalleryItem
-from medcnn.report.maps.item import Panel, slice_panel
+from medcnn.report.maps.item import GalleryItem, Panel, slice_panel
 from medcnn.report.maps.scale import peak
 from medcnn.report.maps.views import main_view, views
 

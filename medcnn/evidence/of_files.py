@@ -25,14 +25,10 @@ from medcnn.jobs.atomic_files import check_folder, replacing, write_csv
 from medcnn.jobs.progress import progress
 from medcnn.jobs.settings.commands import Explain
 from medcnn.jobs.terminal import say
-from medcnn.report import (
-    GalleryItem,
-    draw_mosaic,
-    draw_planes,
-    map_to_source,
-    overlay,
-    write_nifti,
-)
+from medcnn.report.maps.item import GalleryItem
+from medcnn.report.maps.nifti import map_to_source, write_nifti
+from medcnn.report.maps.overlay import overlay
+from medcnn.report.maps.volume import draw_mosaic, draw_planes
 
 Rows = list[dict[str, Any]]
 

@@ -25,7 +25,7 @@ from medcnn.jobs.hardware import device_of
 from medcnn.jobs.notes import note, once
 from medcnn.jobs.progress import Progress, saying
 from medcnn.jobs.settings.commands import Explain
-from medcnn.report import write_cam_page
+from medcnn.report.maps.page import write_cam_page
 
 SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
 

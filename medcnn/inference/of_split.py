@@ -36,7 +36,7 @@ from medcnn.jobs.notes import note
 from medcnn.jobs.private import hide_paths
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Evaluate, OfficialTest
-from medcnn.report import write_run_page
+from medcnn.report.run.page import write_run_page
 
 
 def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from medcnn.jobs.hardware import set_threads
 from medcnn.jobs.notes import once
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import OfficialTest, Train
-from medcnn.report import write_model_card, write_run_page
+from medcnn.report.run.model_card import write_model_card
+from medcnn.report.run.page import write_run_page
 from medcnn.training.one_run import train_in
 from medcnn.training.run import recorded
 

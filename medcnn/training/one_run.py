@@ -16,7 +16,9 @@ from medcnn.jobs.notes import note
 from medcnn.jobs.processes import other_processes
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
-from medcnn.report import curves, write_model_card, write_run_page
+from medcnn.report.pictures.training_curves import curves
+from medcnn.report.run.model_card import write_model_card
+from medcnn.report.run.page import write_run_page
 from medcnn.training.checks import check_samples
 from medcnn.training.fit import fit_and_test
 from medcnn.training.from_config import check_config

@@ -159,7 +159,7 @@ def summarise_sweep(run: RunDir) -> None:
     """Bring the summary.csv of a sweep up to date, also where a job of it went on by itself."""
     sweep = Path(run.path).parent
     if cli.in_sweep() or (sweep / "summary.csv").exists():
-        from medcnn.report import write_summary
+        from medcnn.report.comparison.summary_csv import write_summary
 
         try:
             write_summary(sweep)

@@ -11,7 +11,7 @@ import medcnn
 from medcnn.data.open_data import data_config, open_data
 from medcnn.evidence import Explainer
 from medcnn.evidence.layers import worst_rows, write_layers, write_pictures
-from medcnn.report import GalleryItem
+from medcnn.report.maps.item import GalleryItem
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from medcnn.cam import explain
 from medcnn.errors import UserError
 from medcnn.evidence import of_files as explain_files
 from medcnn.evidence.of_files import _pictures
-from medcnn.report import GalleryItem
+from medcnn.report.maps.item import GalleryItem
 
 
 def checkpoint(run: Path) -> str:

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from medcnn.errors import UserError
-from medcnn.report import summary_table, write_summary
 from medcnn.report.comparison import summary_csv as summary
+from medcnn.report.comparison.summary_csv import summary_table, write_summary
 
 
 def make_run(sweep: Path, name: str, auroc: float | None = None, **status: Any) -> Path:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from medcnn.errors import UserError
-from medcnn.report import GalleryItem, gallery
 from medcnn.report.maps import gallery as module
+from medcnn.report.maps.gallery import gallery
+from medcnn.report.maps.item import GalleryItem
 
 
 def item(shape: tuple[int, ...] = (16, 16), **changes: Any) -> GalleryItem:

@@ -12,7 +12,7 @@ from medcnn.data.formats import decode
 from medcnn.data.image import Image, ImageSpec
 from medcnn.data.prepared.geometry import prepare, prepared_affine
 from medcnn.errors import UserError
-from medcnn.report import map_to_source, write_nifti
+from medcnn.report.maps.nifti import map_to_source, write_nifti
 
 SHAPE = (41, 37, 21)
 FLIPPED = np.array([[-2, 0, 0, 40], [0, 0, 3, -30], [0, 1.5, 0, 4], [0, 0, 0, 1.0]])  # L S A

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from medcnn.errors import UserError
-from medcnn.report import GalleryItem, gallery, overlay
 from medcnn.report.maps import overlay as module
-from medcnn.report.maps.item import panel
+from medcnn.report.maps.gallery import gallery
+from medcnn.report.maps.item import GalleryItem, panel
+from medcnn.report.maps.overlay import overlay
 from medcnn.report.maps.scale import colours, peak, span
 
 

@@ -9,7 +9,7 @@ from html_page import Page
 from PIL import Image
 
 from medcnn.errors import UserError
-from medcnn.report import write_cam_page
+from medcnn.report.maps.page import write_cam_page
 from medcnn.report.maps.words import SCORES, words_of
 from medcnn.report.tables import best_of
 

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from PIL import Image as Picture
 
 from medcnn.errors import UserError
-from medcnn.report import GalleryItem, draw_mosaic, draw_planes
+from medcnn.report.maps.item import GalleryItem
 from medcnn.report.maps.views import views
+from medcnn.report.maps.volume import draw_mosaic, draw_planes
 
 
 def volume(**changes: Any) -> GalleryItem:

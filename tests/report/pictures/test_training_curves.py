@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from medcnn.errors import UserError
-from medcnn.report import curves
+from medcnn.report.pictures.training_curves import curves
 
 
 def drawn(table: pd.DataFrame, folder: Path, figures: list[Figure]) -> list[Axes]:

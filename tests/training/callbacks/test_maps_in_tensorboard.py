@@ -22,8 +22,8 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.nets import build
 from medcnn.objective import Objective
-from medcnn.report import GalleryItem
 from medcnn.report.maps import gallery as cam_gallery
+from medcnn.report.maps.item import GalleryItem
 from medcnn.training.callbacks import MapsInTensorBoard
 
 NAME = "medcnn.training.callbacks.MapsInTensorBoard"
