@@ -13,7 +13,9 @@ from medcnn.report.figure_files import save_figure
 from medcnn.report.runs import MONITORED, best_epoch, read_epochs
 
 LOSSES = {"train/loss": "training", "val/loss": "validation"}
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#555555"
+# Those of the page of a run: line style and colour.
+STYLES = {"training": ("--", "#c14f00"), "validation": ("-", "#0072b2")}
+GREY = "#555555"
 
 
 def curves(metrics_csv: Path, out: Path) -> None:
@@ -36,9 +38,9 @@ def curves(metrics_csv: Path, out: Path) -> None:
     left, right = figure.subplots(1, 2)
     monitor = str(table.columns[-1])
     best = best_epoch(table)
-    for (column, name), colour in zip(LOSSES.items(), (BLUE, ORANGE), strict=True):
-        _line(left, table, column, name, colour)
-    _line(right, table, monitor, "validation", ORANGE)
+    for column, name in LOSSES.items():
+        _line(left, table[column], name)
+    _line(right, table[monitor], "validation")
     for axes, title in ((left, "loss"), (right, f"{MONITORED[monitor]} (validation)")):
         axes.set_title(title)
         axes.set_xlabel("epoch")
@@ -73,8 +75,7 @@ def _read(metrics_csv: Path) -> pd.DataFrame:
     return table
 
 
-def _line(axes: Axes, table: pd.DataFrame, column: str, name: str, colour: str) -> None:
-    known = table[column].dropna()
+def _line(axes: Axes, values: "pd.Series[float]", name: str) -> None:
+    known, (style, colour) = values.dropna(), STYLES[name]
     if len(known):
-        style = "-" if name == "validation" else "--"
         axes.plot(known.index, known, style, color=colour, marker="o", markersize=3, label=name)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from medcnn.errors import UserError
+from medcnn.report.pages import TEMPLATES
 from medcnn.report.pictures.training_curves import curves
 
 
@@ -50,6 +52,16 @@ def test_lines_and_best_epoch(tmp_path: Path, figures: list[Figure]) -> None:
     assert lines(loss)["best epoch: 2"][0] == [2, 2]
     assert lines(auroc)["validation"] == [[0, 1, 2, 3], [0.7, 0.8, 0.9, 0.9]]
     assert lines(auroc)["best epoch: 2, AUROC 0.900"][0] == [2, 2]
+
+
+def test_colours_are_those_of_the_page(tmp_path: Path, figures: list[Figure]) -> None:
+    style = (TEMPLATES / "_run.css.j2").read_text()
+    blue, orange = (re.findall(rf"--{name}: (#\w+)", style)[0] for name in ("blue", "orange"))
+    loss, auroc = (
+        {line.get_label(): line.get_color() for line in axes.lines}
+        for axes in drawn(full(), tmp_path, figures)
+    )
+    assert (loss["training"], loss["validation"], auroc["validation"]) == (orange, blue, blue)
 
 
 def test_rows_with_gaps(tmp_path: Path, figures: list[Figure]) -> None:
