@@ -4,13 +4,13 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from medcnn.errors import UserError, check_path
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import check_folder, replacing
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Report
+from medcnn.report.words import listed, plural
 
 
 def report(cfg: Report, trust: list[str]) -> list[Path]:
@@ -26,7 +26,9 @@ def report(cfg: Report, trust: list[str]) -> list[Path]:
     Raises:
         UserError: Anything that the user can put right.
     """
-    output = None if cfg.output is None else html_file(cfg.output)
+    output = None if cfg.output is None else Path(cfg.output)
+    if output is not None and (output.suffix != ".html" or output.is_dir()):
+        raise UserError(f"output={output}: give a file that ends in .html")
     runs, notes = found_runs(cfg.runs)
     if len(runs) == 1:
         check_folder(f"runs={runs[0]}", runs[0])
@@ -60,7 +62,7 @@ def of_one(run: Path, output: Path | None) -> list[Path]:
     return [output, card]
 
 
-def found_runs(given: Sequence[Any]) -> tuple[list[Path], list[str]]:
+def found_runs(given: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Find the run directories that paths mean, and return sentences on those left out.
 
     Args:
@@ -69,43 +71,43 @@ def found_runs(given: Sequence[Any]) -> tuple[list[Path], list[str]]:
     Raises:
         UserError: No path, no such folder, an unfinished run, or a folder without finished runs.
     """
-    runs: list[Path] = []
-    notes: list[str] = []
     if not given:
         raise UserError("runs=[]: give a run directory, or several")
-    from medcnn.report.runs import check_finished
-
-    for value in given:
-        check_path("runs", value)
-        folder = Path(value)
+    for path in given:
+        check_path("runs", path)
+    if missing := [path for path in given if not Path(path).is_dir()]:
+        none = "is no such folder" if len(missing) == 1 else "are no such folders"
+        raise UserError(f"{listed(missing)}: there {none}; give the folder of a run")
+    runs: list[Path] = []
+    notes: list[str] = []
+    for folder in map(Path, given):
         jobs = sorted(path.parent for path in folder.glob("*/status.json"))
         if (folder / "status.json").exists() or not jobs:
-            check_finished(folder)
+            _check_finished(folder)
             runs.append(folder)
             continue
         finished = [job for job in jobs if RunDir(job).finished]
         if len(finished) < 2:
             raise UserError(
-                f"runs={folder}: of its {len(jobs)} runs {len(finished)} are finished; a "
-                "comparison needs two"
+                f"runs={folder}: the folder has {plural(len(finished), 'finished run')} of "
+                f"{len(jobs)}; a comparison needs two"
             )
-        if len(finished) < len(jobs):
-            left = len(jobs) - len(finished)
-            notes.append(f"{left} of {len(jobs)} runs aren't finished and were left out.")
+        if left := len(jobs) - len(finished):
+            were = "isn't finished and was" if left == 1 else "aren't finished and were"
+            notes.append(f"{left} of {len(jobs)} runs {were} left out.")
         runs += finished
     return runs, notes
 
 
-def html_file(output: Any) -> Path:
-    """Return the file that a config's ``output`` means.
-
-    Raises:
-        UserError: It is none that ends in .html.
-    """
-    check_path("output", output)
-    if Path(output).suffix != ".html" or Path(output).is_dir():
-        raise UserError(f"output={output}: give a file that ends in .html")
-    return Path(output)
+def _check_finished(run: Path) -> None:
+    state = RunDir(run).status.get("state")
+    if state is None:
+        raise UserError(f"{run} holds no run of medcnn: it has no status.json")
+    if state != "finished":
+        raise UserError(
+            f"{run} holds an unfinished run ({state}): go on with "
+            f"python -m medcnn.train resume={run}"
+        )
 
 
 if __name__ == "__main__":

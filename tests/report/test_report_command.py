@@ -74,7 +74,10 @@ def test_which_runs_a_folder_holds(tmp_path: Path) -> None:
     folder = sweep(tmp_path / "sweep", 2)
     other = write_run(tmp_path / "other")
     write_run(other / "fold-0")  # of a cross-validation, which is a run itself
-    assert found_runs([folder, str(other)]) == ([folder / "0-run", folder / "1-run", other], [])
+    given = [str(folder), str(other)]
+    assert found_runs(given) == ([folder / "0-run", folder / "1-run", other], [])
+    _, notes = found_runs([str(sweep(tmp_path / "third", 2, failed=1))])
+    assert notes == ["1 of 3 runs isn't finished and was left out."]
 
 
 def test_old_runs_are_refused(
@@ -95,16 +98,21 @@ def test_errors_are_one_line(
     write_run(tmp_path / "a")
     write_run(tmp_path / "other", "multiclass")
     sweep(tmp_path / "failed", 0, failed=2)
+    sweep(tmp_path / "alone", 1)
     (tmp_path / "empty").mkdir()
     (tmp_path / "folder.html").mkdir()
     write_json(write_run(tmp_path / "busy") / "status.json", {"state": "running"})
     for arguments, message in {
         "": "runs is missing",
-        "runs=nothing": "nothing: there is no such folder",
+        "runs=nothing": "nothing: there is no such folder; give the folder of a run",
+        "runs=[alone,/nope]": "/nope: there is no such folder; give the folder of a run",
+        "runs=[nothing,a,/nope]": "nothing and /nope: there are no such folders",
         "runs=[]": "runs=[]: give a run directory, or several",
         "runs=empty": "empty holds no run of medcnn",
-        "runs=busy": "busy holds an unfinished run (running)",
-        "runs=failed": "runs=failed: of its 2 runs 0 are finished; a comparison",
+        "runs=busy": "busy holds an unfinished run (running): go on with python -m medcnn.train "
+        "resume=busy",
+        "runs=failed": "runs=failed: the folder has 0 finished runs of 2; a comparison needs two",
+        "runs=alone": "runs=alone: the folder has 1 finished run of 1; a comparison needs two",
         "runs=[a,a]": "each of them once",
         "runs=[a,other]": "other can't be compared with a: its task is multiclass, not binary",
         "runs=a output=page.pdf": "output=page.pdf: give a file that ends in .html",
@@ -120,8 +128,8 @@ def test_errors_are_one_line(
 
 
 def test_what_is_no_path() -> None:
-    with pytest.raises(UserError, match="runs=None: give a path"):
-        found_runs([None])
+    with pytest.raises(UserError, match="runs=: give a path"):
+        found_runs([""])
 
 
 def test_the_command_itself(tmp_path: Path) -> None:
