@@ -11,29 +11,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from medcnn.errors import UserError
 from medcnn.report.figure_files import Sheet, save_figure
+from medcnn.report.maps import overlay
 from medcnn.report.maps.item import GalleryItem, Panel, panel
-from medcnn.report.maps.overlay import (
-    HALO,
-    OUTLINE,
-    colour_bar,
-    draw_caption,
-    draw_image,
-    draw_overlay,
-)
 from medcnn.report.maps.scale import Scale, is_signed
 
+COLUMNS = 4  # items in a row
 CELL_WIDTH, GAP, CAPTION = 4.0, 0.1, 0.72  # inches, as all lengths here
 LINE, FOOTER = 0.26, 0.72
 PICTURE = (CELL_WIDTH - 3 * GAP) / 2  # width of one picture; two and their gaps fill a cell
 WRONG_FRAME: dict[str, Any] = {"fill": False, "linestyle": "--", "linewidth": 1.8, "edgecolor": "k"}
 
 
-def gallery(
-    items: Iterable[GalleryItem], out: Path, *, title: str, columns: int = 4, scale: Scale = "own"
-) -> None:
-    """Draw the sheet, 400 pixels a column.
+def gallery(items: Iterable[GalleryItem], out: Path, *, title: str, scale: Scale = "own") -> None:
+    """Draw the sheet of `gallery_figure`, 400 pixels a column, to a PNG file."""
+    save_figure(gallery_figure(items, title=title, scale=scale), out)
+
+
+def gallery_figure(items: Iterable[GalleryItem], *, title: str, scale: Scale = "own") -> Figure:
+    """Return the sheet.
 
     Left the image, right its map over it. The outline of the true lesion is drawn where it is
     known. Wrong decisions have a dashed frame and say so. An empty map isn't painted but labelled.
@@ -42,40 +38,29 @@ def gallery(
 
     Args:
         items: At least one; taken one by one, so that not all volumes are in memory.
-        out: The PNG file to write.
         title: Above the sheet.
-        columns: Items in a row.
         scale: The span of the colours, see `medcnn.report.maps.overlay.overlay`: of each map its
             own values up to the maximum ("own", "signed"), or of all the same (low, high).
 
     Raises:
-        UserError: No items, fewer than one column, a scale of another kind, or an image, map and
-            mask that differ in shape.
+        UserError: A scale of another kind, or an image, map and mask that differ in shape.
     """
-    save_figure(gallery_figure(items, title=title, columns=columns, scale=scale), out)
-
-
-def gallery_figure(
-    items: Iterable[GalleryItem], *, title: str, columns: int = 4, scale: Scale = "own"
-) -> Figure:
-    """Return the sheet of `gallery`, not yet in a file."""
     panels = [panel(item, scale) for item in items]
-    if not panels or columns < 1:
-        raise UserError(f"gallery: nothing to draw ({len(panels)} items in {columns} columns)")
-    columns = min(columns, len(panels))
+    columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     picture = PICTURE * min(max(0.5, *(shown.ratio for shown in panels)), 2.0)
     cell = CAPTION + picture + GAP
-    size_x = max(columns * CELL_WIDTH, 6.0)
-    lines = textwrap.wrap(title, width=int(size_x / 0.13)) or [""]
+    width = max(columns * CELL_WIDTH, 6.0)
+    lines = textwrap.wrap(title, width=int(width / 0.13)) or [""]
     header = 0.25 + LINE * len(lines)
-    size = (size_x, header + rows * cell + FOOTER)
-    sheet = Sheet(*size)
+    height = header + rows * cell + FOOTER
+    sheet = Sheet(width, height)
     for index, shown in enumerate(panels):
         row, column = divmod(index, columns)
-        x, y = column * CELL_WIDTH, size[1] - header - row * cell
-        _draw_item(sheet, shown, (x, y), picture, scale)
-    _draw_title(sheet, lines)
+        corner = (column * CELL_WIDTH, height - header - row * cell)
+        _draw_item(sheet, shown, corner, picture, scale)
+    style = {"fontsize": 14, "weight": "bold", "va": "top", "linespacing": LINE * 72 / 14 / 1.2}
+    sheet.text(GAP, height - 0.12, "\n".join(lines), **style)
     _draw_legend(sheet, panels, scale)
     return sheet.figure
 
@@ -86,9 +71,9 @@ def _draw_item(
     """Draw an item below and right of its upper left corner (inches)."""
     x, y = corner
     left, bottom = x + GAP, y - CAPTION - picture
-    draw_image(sheet.axes(left, bottom, PICTURE, picture), shown)
-    draw_overlay(sheet.axes(left + PICTURE + GAP, bottom, PICTURE, picture), shown, scale)
-    draw_caption(sheet, shown, shown.note, (left, y), CELL_WIDTH - 2 * GAP, fontsize=9)
+    overlay.draw_image(sheet.axes(left, bottom, PICTURE, picture), shown)
+    overlay.draw_overlay(sheet.axes(left + PICTURE + GAP, bottom, PICTURE, picture), shown, scale)
+    overlay.draw_caption(sheet, shown, shown.note, (left, y), CELL_WIDTH - 2 * GAP, fontsize=9)
     if shown.wrong:
         frame = Rectangle(
             ((x + 0.3 * GAP) / sheet.size[0], (bottom - 0.6 * GAP) / sheet.size[1]),
@@ -99,22 +84,17 @@ def _draw_item(
         sheet.figure.add_artist(frame)
 
 
-def _draw_title(sheet: Sheet, lines: list[str]) -> None:
-    style = {"fontsize": 14, "weight": "bold", "va": "top", "linespacing": LINE * 72 / 14 / 1.2}
-    sheet.text(GAP, sheet.size[1] - 0.12, "\n".join(lines), **style)
-
-
 def _draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale) -> None:
     """Draw the scale of the maps at the foot, and the meaning of outline and frame."""
     low, high, meaning = _ends(scale)
     style = {"fontsize": 10, "va": "center"}
     start = GAP + 0.1 + 0.1 * len(low)  # where the bar begins
     sheet.text(GAP, 0.51, low, **style)
-    colour_bar(sheet, (start, 0.43), 1.8, scale)
+    overlay.colour_bar(sheet, (start, 0.43), 1.8, scale)
     sheet.text(start + 1.9, 0.51, f"{high}    {meaning}", **style)
     handles: list[Artist] = []
     if any(shown.mask is not None and shown.mask.any() for shown in panels):
-        line = Line2D([], [], color=OUTLINE, linewidth=1.4, path_effects=HALO)
+        line = Line2D([], [], color=overlay.OUTLINE, linewidth=1.4, path_effects=overlay.HALO)
         line.set_label("outline of the true lesion")
         handles.append(line)
     if any(shown.wrong for shown in panels):

@@ -15,31 +15,19 @@ LARGEST = 1024  # pixels along the longer side of what is drawn of a picture
 
 @dataclass
 class GalleryItem:
-    """An image, its map, and its decision.
+    """An image, its map, and its decision."""
 
-    Args:
-        image: (H, W) or (H, W, 3) in [0, 1]; of a volume (D, H, W) or (D, H, W, 3).
-        map: Raw map, (H, W) or (D, H, W), high for important.
-        mask: True on the lesion, of the map's shape; None where it isn't known.
-        true: Name of the true class; in regression the true value.
-        predicted: Name of the decided class; in regression the predicted value.
-        probability: Of the predicted class, in [0, 1]; None in regression.
-        correct: True for a right decision; None where nobody knows, and in regression.
-        name: Its row and its file.
-        spacing: Distance of voxels along each axis of the map; None for the same along all.
-        orientation: Of a volume the directions in which D, H and W run, as of
-            `medcnn.data.image.ImageSpec`; None where it doesn't say how it lies.
-    """
-
-    image: Array
-    map: Array
-    mask: Array | None
-    true: str
-    predicted: str
-    probability: float | None
-    correct: bool | None
-    name: str = ""
-    spacing: Sequence[float] | None = None
+    image: Array  # (H, W) or (H, W, 3) in [0, 1]; of a volume (D, H, W) or (D, H, W, 3)
+    map: Array  # raw, (H, W) or (D, H, W), high for important
+    mask: Array | None  # of the map's shape, True on the lesion; None where it isn't known
+    true: str  # name of the true class; in regression the true value
+    predicted: str  # name of the decided class; in regression the predicted value
+    probability: float | None  # of the predicted class, in [0, 1]; None in regression
+    correct: bool | None  # None where nobody knows, and in regression
+    name: str = ""  # its row and its file
+    spacing: Sequence[float] | None = None  # of voxels along the map's axes; None: all the same
+    # Of a volume the directions in which D, H and W run, as of `medcnn.data.image.ImageSpec`; None
+    # where it doesn't say how it lies.
     orientation: str | None = None
 
     @property

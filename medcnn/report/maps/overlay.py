@@ -51,8 +51,7 @@ def overlay(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
 def draw_image(axes: Axes, shown: Panel) -> None:
     """Draw the image, with the outline of its lesion."""
     axes.set_axis_off()
-    show: dict[str, Any] = {"vmin": 0, "vmax": 1, "interpolation": "antialiased"}
-    axes.imshow(shown.image, cmap="gray", aspect=shown.aspect, **show)
+    axes.imshow(shown.image, cmap="gray", vmin=0, vmax=1, aspect=shown.aspect)
     if shown.mask is not None and shown.mask.any():
         edge = draw_outline(axes, shown.mask, colors=OUTLINE, linewidths=1.4)
         edge.set_path_effects(HALO)
@@ -71,8 +70,7 @@ def draw_overlay(axes: Axes, shown: Panel, scale: Scale) -> None:
         axes.text(0.5, 0.5, "empty map", transform=axes.transAxes, **style)
         return
     low, high = shown.bounds
-    show: dict[str, Any] = {"vmin": low, "vmax": high, "interpolation": "antialiased"}
-    axes.imshow(shown.map, cmap=colours(is_signed(scale)), aspect=shown.aspect, **show)
+    axes.imshow(shown.map, cmap=colours(is_signed(scale)), vmin=low, vmax=high, aspect=shown.aspect)
 
 
 def draw_caption(
@@ -85,13 +83,7 @@ def draw_caption(
 ) -> None:
     """Write the captions of an image left, a note right, and below it "wrong" where it is.
 
-    Args:
-        sheet: To write on.
-        shown: The image.
-        note: On what is shown of it.
-        corner: The upper left one; None for that of the sheet.
-        width: Of the caption; None for that of the sheet.
-        fontsize: In points.
+    Without a `corner` (the upper left one) and a `width` they take those of the sheet.
     """
     x, top = corner or (GAP, sheet.size[1])
     right, line = x + (width or sheet.size[0] - 2 * GAP), 0.02 * (fontsize + 1)

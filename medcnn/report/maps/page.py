@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medcnn.errors import UserError
 from medcnn.jobs.progress import saying
 from medcnn.report.maps.words import GROUPS, ROWS, words_of
 from medcnn.report.pages import write_page
-from medcnn.report.tables import Cell, Column, Row, Table, best_of
-from medcnn.report.words import Record, Words, in_words, interval, listed, number
+from medcnn.report.tables import Cell, Column, Row, Table, best_of, figure_cell
+from medcnn.report.words import Record, Words, in_words, listed
 
 CEILING = "oracle"  # no rival of the methods
 
@@ -34,44 +33,21 @@ def write_cam_page(folder: Path) -> Path:
     That is ``scores.json`` with ``settings`` (names to plain values), ``scores`` (records of group,
     method, score, class, value, low, high, n) and ``notes`` (sentences), and pictures
     ``gallery-<method>.png``. The page holds all it needs.
-
-    Raises:
-        UserError: No scores.json there, or one of another kind.
     """
-    settings, records, notes = _read(folder / "scores.json")
+    found = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    settings, records, notes = (found[key] for key in ("settings", "scores", "notes"))
     scores, galleries = _sections(records), _galleries(folder, settings)
-    titles = {f"scores-{k}": section.title for k, section in enumerate(scores, 1)}
+    sections = {"galleries": "Maps"} if galleries else {}
+    sections |= {f"scores-{k}": section.title for k, section in enumerate(scores, 1)}
     content = {
         "title": f"Evidence: {settings.get('data', folder.name)}",
-        "sections": {
-            **({"galleries": "Maps"} if galleries else {}),
-            **titles,
-            "settings": "How it was made",
-        },
+        "sections": sections | {"settings": "How it was made"},
         "summary": [*_summary(settings, records), *notes],
         "scores": scores,
         "galleries": galleries,
         "settings": [(k.replace("_", " "), in_words(v, "none")) for k, v in settings.items()],
     }
     return write_page(folder / "index.html", "cam_page.html.j2", content)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], list[Record], list[str]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: make it with python -m medcnn.explain") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged: it is no JSON file") from None
-    keys = {"group", "method", "score", "class", "value", "low", "high", "n"}
-    try:
-        settings, scores, notes = (content[key] for key in ("settings", "scores", "notes"))
-        good = isinstance(settings, dict) and all(keys <= set(record) for record in scores)
-    except (KeyError, TypeError):
-        good = False
-    if not good:
-        raise UserError(f"{path} holds no scores of an explanation: make it anew")
-    return settings, scores, notes
 
 
 def _summary(settings: dict[str, Any], scores: Sequence[Record]) -> list[str]:
@@ -123,11 +99,10 @@ def _explained(records: Sequence[Record]) -> list[Words]:
 
 def _tables(records: Sequence[Record]) -> list[Table]:
     """Return one table a family of scores, a row a method."""
-    families = dict.fromkeys(words_of(record["score"]).family for record in records)
-    return [
-        _table(family, [r for r in records if words_of(r["score"]).family == family])
-        for family in families
-    ]
+    families: dict[str, list[Record]] = {}
+    for record in records:
+        families.setdefault(words_of(record["score"]).family, []).append(record)
+    return [_table(family, own) for family, own in families.items()]
 
 
 def _table(caption: str, records: Sequence[Record]) -> Table:
@@ -140,8 +115,7 @@ def _table(caption: str, records: Sequence[Record]) -> Table:
         rivals = [r for r in column if r["method"] != CEILING and r["value"] is not None]
         best = best_of(rivals, words.way)
         for r in column:
-            below = "" if r["value"] is None else interval("", r)
-            cells[r["method"], score] = Cell(number(r["value"]), below, bold=r is best)
+            cells[r["method"], score] = figure_cell("", r)._replace(bold=r is best)
         least, most = (pick(r["n"] for r in column) for pick in (min, max))
         n = str(most) if least == most else f"{least} … {most}"
         columns.append(Column(words, f"n = {n}"))
@@ -149,8 +123,7 @@ def _table(caption: str, records: Sequence[Record]) -> Table:
     for method in methods:
         about = ROWS.get(method, "")
         own = [cells.get((method, score), Cell()) for score in scores]
-        name = "the classifier" if method is None else method
-        rows.append(Row(name, own, about, "given" if about else None))
+        rows.append(Row(method or "the classifier", own, about, "given" if about else None))
     return Table(caption, columns, rows, "decision of" if methods == [None] else "map")
 
 

@@ -9,25 +9,15 @@ PLANES = ("axial", "coronal", "sagittal")  # across head to foot, front to back,
 
 
 class View(NamedTuple):
-    """The slices across one axis of a volume, as they are shown.
+    """The slices across one axis of a volume, as they are shown."""
 
-    Args:
-        across: The axis.
-        name: Of the plane.
-        rows: The axis that runs down the picture.
-        columns: The axis that runs to the right.
-        up: True where the rows are turned, so that their index grows upwards.
-        back: True where the columns are turned, so that their index grows to the left.
-        ends: The sides of the patient at the top and at the left, S, A or R; empty if unknown.
-    """
-
-    across: int
-    name: str
-    rows: int
-    columns: int
-    up: bool = False
-    back: bool = False
-    ends: tuple[str, str] = ("", "")
+    across: int  # the axis
+    name: str  # of the plane
+    rows: int  # the axis that runs down the picture
+    columns: int  # the axis that runs to the right
+    up: bool = False  # the rows are turned, so that their index grows upwards
+    back: bool = False  # the columns are turned, so that their index grows to the left
+    ends: tuple[str, str] = ("", "")  # the patient's side at the top and at the left: S, A or R
 
     def cut(self, volume: Array, index: int) -> Array:
         """Return one slice of a volume (D, H, W)."""

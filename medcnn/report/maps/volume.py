@@ -8,24 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from medcnn.errors import UserError, check_whole_number
 from medcnn.report.figure_files import Sheet, save_figure
+from medcnn.report.maps import overlay
 from medcnn.report.maps.item import GalleryItem, slice_panel
-from medcnn.report.maps.overlay import (
-    CAPTION,
-    FOOTER,
-    GAP,
-    HALO,
-    draw_bar,
-    draw_caption,
-    draw_image,
-    draw_overlay,
-)
+from medcnn.report.maps.overlay import CAPTION, FOOTER, GAP
 from medcnn.report.maps.scale import Scale, peak, span
 from medcnn.report.maps.views import main_view, views
 
 THIN_HALO = [withStroke(linewidth=1.8, foreground="black")]
 WIDTH, TALLEST, TITLE = 10.0, 5.0, 0.25  # inches
+SLICES = 25  # of a mosaic
 
 
 def draw_planes(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
@@ -40,9 +32,9 @@ def draw_planes(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
         scale: As of `medcnn.report.maps.overlay.overlay`.
 
     Raises:
-        UserError: No volume, a spacing that isn't three numbers above zero, or as of `overlay`.
+        UserError: A spacing that isn't three numbers above zero, or as of `overlay`.
     """
-    _check(item)
+    item.check()
     bounds, shape, planes = span(item.map, scale), item.map.shape, views(item.orientation)
     steps, at = item.steps, peak(item.map, scale)
     sides = [(shape[v.rows] * steps[v.rows], shape[v.columns] * steps[v.columns]) for v in planes]
@@ -55,38 +47,30 @@ def draw_planes(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
         size = (inch * width, inch * height)
         upper = sheet.axes(x, bottom + GAP, *size)
         lower = sheet.axes(x, bottom - size[1], *size)
-        draw_image(upper, shown)
-        draw_overlay(lower, shown, scale)
+        overlay.draw_image(upper, shown)
+        overlay.draw_overlay(lower, shown, scale)
         for axes in (upper, lower):
             _cross(axes, view.place(at, shape), shown.map.shape, shown.aspect)
             _ends(axes, view.ends)
         title = f"{view.name}, {shown.note}"
         sheet.text(x, bottom + GAP + size[1] + 0.06, title, fontsize=9)
         x += size[0] + GAP
-    draw_caption(sheet, item, "through the map's maximum" if bounds else "through the middle")
-    draw_bar(sheet, bounds, scale)
+    where = "through the map's maximum" if bounds else "through the middle"
+    overlay.draw_caption(sheet, item, where)
+    overlay.draw_bar(sheet, bounds, scale)
     save_figure(sheet.figure, out)
 
 
-def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: int = 25) -> None:
-    """Draw axial slices with their map, evenly spaced from the first to the last.
+def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own") -> None:
+    """Draw at most `SLICES` axial slices with their map, evenly from the first to the last.
 
-    Of a volume that doesn't say how it lies slices across its first axis.
-
-    Args:
-        item: A volume.
-        out: The PNG file to write.
-        scale: As of `medcnn.report.maps.overlay.overlay`.
-        slices: Their number, at most.
-
-    Raises:
-        UserError: As of `draw_planes`, or fewer slices than one.
+    Of a volume that doesn't say how it lies slices across its first axis. Arguments and errors are
+    those of `draw_planes`.
     """
-    check_whole_number("slices", slices, least=1)
-    _check(item)
+    item.check()
     steps, bounds, view = item.steps, span(item.map, scale), main_view(item.orientation)
     depth = item.map.shape[view.across]
-    chosen = np.unique(np.linspace(0, depth - 1, min(slices, depth)).round().astype(int))
+    chosen = np.unique(np.linspace(0, depth - 1, min(SLICES, depth)).round().astype(int))
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
     width = (WIDTH - (columns + 1) * GAP) / columns
@@ -99,18 +83,12 @@ def draw_mosaic(item: GalleryItem, out: Path, *, scale: Scale = "own", slices: i
         x, y = GAP + column * (width + GAP), sheet.size[1] - CAPTION - (row + 1) * (height + TITLE)
         shown = slice_panel(item, view, int(index), bounds)
         axes = sheet.axes(x, y + 0.04, width, height)
-        draw_overlay(axes, shown, scale)
+        overlay.draw_overlay(axes, shown, scale)
         _ends(axes, view.ends)
         sheet.text(x, y + height + 0.08, shown.note, fontsize=8)
-    draw_caption(sheet, item, view.name)
-    draw_bar(sheet, bounds, scale)
+    overlay.draw_caption(sheet, item, view.name)
+    overlay.draw_bar(sheet, bounds, scale)
     save_figure(sheet.figure, out)
-
-
-def _check(item: GalleryItem) -> None:
-    item.check()
-    if item.map.ndim != 3:
-        raise UserError(f"planes and slices are of volumes, not of a map {item.map.shape}")
 
 
 def _cross(axes: Axes, place: tuple[int, int], shape: tuple[int, ...], aspect: float) -> None:
@@ -128,6 +106,6 @@ def _cross(axes: Axes, place: tuple[int, int], shape: tuple[int, ...], aspect: f
 
 def _ends(axes: Axes, ends: tuple[str, str]) -> None:
     """Write letters of the patient's sides at the top and at the left."""
-    style: dict[str, Any] = {"color": "white", "fontsize": 8, "path_effects": HALO}
+    style: dict[str, Any] = {"color": "white", "fontsize": 8, "path_effects": overlay.HALO}
     axes.text(0.5, 0.98, ends[0], transform=axes.transAxes, va="top", ha="center", **style)
     axes.text(0.02, 0.5, ends[1], transform=axes.transAxes, va="center", ha="left", **style)

@@ -4,11 +4,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import pytest
 from html_page import Page
 from PIL import Image
 
-from medcnn.errors import UserError
 from medcnn.report.maps.page import write_cam_page
 from medcnn.report.maps.words import SCORES, words_of
 from medcnn.report.tables import best_of
@@ -202,18 +200,3 @@ def test_the_same_words_stand_once(tmp_path: Path) -> None:
     shown = page(tmp_path, [record("sanity", "cam", part, 0.2) for part in parts])
     assert {"head", "layer4", "stem"} <= set(shown.of("th"))
     assert len([text for text in shown.of("dt") if text.startswith("SSIM, weights")]) == 1
-
-
-def test_bad_input(tmp_path: Path) -> None:
-    for content, why in (
-        (None, "is missing"),
-        ("{", "is damaged"),
-        ("[]", "holds no scores"),
-        ('{"settings": {}, "scores": [{"score": "iou"}], "notes": []}', "holds no scores"),
-        ('{"settings": [], "scores": [], "notes": []}', "holds no scores"),
-    ):
-        if content is not None:
-            (tmp_path / "scores.json").write_text(content)
-        with pytest.raises(UserError, match=why):
-            write_cam_page(tmp_path)
-    assert not (tmp_path / "index.html").exists()

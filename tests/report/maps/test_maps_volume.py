@@ -96,9 +96,9 @@ def test_mosaic(tmp_path: Path, figures: list[Figure]) -> None:
     assert len(axes) == 25
     assert {"slice 1 of 60", "slice 60 of 60", "axial"} <= set(texts(figures[0]))
     assert all(ax.images[1].get_clim() == (0.0, 3.0) for ax in axes)  # one scale, also where zero
-    draw_mosaic(volume(orientation="AIR"), tmp_path / "x.png", scale="signed", slices=3)
+    draw_mosaic(volume(orientation="AIR"), tmp_path / "x.png", scale="signed")
     assert {"slice 1 of 8", "slice 8 of 8"} <= set(texts(figures[1]))
-    assert len(pictures(figures[1])) == 3
+    assert len(pictures(figures[1])) == 8
     draw_mosaic(volume(orientation=None), tmp_path / "x.png")
     assert "across axis 1" in texts(figures[2])
     assert len(pictures(figures[2])) == 6
@@ -112,11 +112,6 @@ def test_pictures_are_written(tmp_path: Path) -> None:
 
 
 def test_bad_input(tmp_path: Path) -> None:
-    flat = GalleryItem(np.zeros((4, 4)), np.zeros((4, 4)), None, "a", "a", None, None)
     for draw in (draw_planes, draw_mosaic):
-        with pytest.raises(UserError, match=r"of volumes, not of a map \(4, 4\)"):
-            draw(flat, tmp_path / "x.png")
         with pytest.raises(UserError, match="give 3 numbers above 0"):
             draw(volume(spacing=(1.0, 0.0, 1.0)), tmp_path / "x.png")
-    with pytest.raises(UserError, match="slices=0"):
-        draw_mosaic(volume(), tmp_path / "x.png", slices=0)
