@@ -1,4 +1,4 @@
-"""Run directories written by hand: what a training leaves, with made-up predictions."""
+"""Run directories as a training leaves them, of made-up predictions."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from PIL import Image, PngImagePlugin
+from scipy.ndimage import gaussian_filter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from medcnn.evaluation import evaluate
+from medcnn.evaluation.analysis import Settings, analyse
+from medcnn.evaluation.predictions import Predictions
+from medcnn.evidence.layers import write_pictures
+from medcnn.report.maps.item import GalleryItem
 
 CLASSES = {
     "binary": ["benign", "malignant"],
@@ -33,7 +39,12 @@ CONFIG: dict[str, Any] = {
     "scheduler": {"_target_": "medcnn.training.schedulers.onecycle"},
     "trainer": {"max_epochs": 8},
     "paths": {"data": HOME, "run": f"{HOME}/runs"},
+    "logger": {"wandb": {"entity": PERSON}},
 }
+POINT = {
+    "rule": "youden", "chosen_on": "val", "threshold": 0.31, "sensitivity": 0.9,
+    "specificity": 0.8,
+}  # fmt: skip
 
 
 def write_run(
@@ -48,6 +59,7 @@ def write_run(
     overrides: tuple[str, ...] = (),
     score: float | None = 0.9,
     evaluation: dict[str, Any] | None = None,
+    maps: int = 0,
 ) -> Path:
     """Write a finished run.
 
@@ -62,6 +74,7 @@ def write_run(
         overrides: For status.json.
         score: The best validation score.
         evaluation: Changes of evaluation.json.
+        maps: Images with a map.
     """
     folder.mkdir(parents=True)
     write_facts(folder, config or {}, overrides, score)
@@ -74,9 +87,11 @@ def write_run(
     )
     problem = {
         "severity": "warning", "kind": "near-duplicate images in two splits",
-        "image": f"{HOME}/1.png", "split": "train", "other_split": "test",
+        "image": f"{HOME}/1.png", "split": "train", "other_split": "test", "reason": PERSON,
     }  # fmt: skip
     pd.DataFrame([problem, problem]).to_csv(folder / "problems.csv", index=False)
+    if maps:
+        make_maps(folder / "cams", maps)
     return folder
 
 
@@ -104,7 +119,7 @@ def write_facts(
 
 
 def analysed(task: str, patients: int, probs: Any, labels: Any, decisions: Any) -> dict[str, Any]:
-    """What evaluation.json says."""
+    """What evaluation.json says, in short."""
     binary = task == "binary"
     positive = 1 if binary else None
     level = {
@@ -116,25 +131,55 @@ def analysed(task: str, patients: int, probs: Any, labels: Any, decisions: Any) 
         "clinic": {"threshold": 0.31, "figures": clinic()} if binary else None,
         "subgroups": subgroups() if binary else [],
     }
-    point = {
-        "rule": "youden", "chosen_on": "val", "threshold": 0.31, "sensitivity": 0.9,
-        "specificity": 0.8,
-    }  # fmt: skip
     return {
         "format": 1, "task": task, "class_names": CLASSES[task], "positive": positive,
         "data": "breastmnist", "split": "test", "level_names": ["image"],
-        "operating_point": point if binary else None,
+        "operating_point": POINT if binary else None,
         "temperature": 1.21, "calibration_applied": "temperature",
         "intervals": {"auroc": "DeLong, logit scale", "*": "bootstrap over patients"},
         "notes": ["The smallest class has 12 samples."], "levels": {"image": level},
     }  # fmt: skip
 
 
+def whole_evaluation(
+    task: str = "binary", count: int | None = None, n: int = 312, **facts: Any
+) -> dict[str, Any]:
+    """All that evaluation.json says: of two classes also of patients, with two images each.
+
+    Args:
+        task: One of `CLASSES`.
+        count: Of classes, named ``class 0`` …; None for those of `CLASSES`.
+        n: Images.
+        facts: Changes of evaluation.json.
+    """
+    names = CLASSES[task] if count is None else [f"class {k}" for k in range(count)]
+    table = predictions(task, 3, 1.5, n, 1, names)[0].assign(row=np.arange(n))
+    if task == "binary":
+        table = table.sort_values("label", ignore_index=True)  # so that patients have one label
+        table["patient"] = table.index // 2
+        table["age"] = np.tile([30, 30, 50, 50, 70, 70], n // 6)
+        table["site"] = np.where(table.index < 8, "C", np.tile(["A", "A", "B", "B"], n // 4))
+        old = table["age"] == 70  # in whom the classifier is wrong
+        table.loc[old, ["prob:benign", "prob:malignant"]] = table.loc[
+            old, ["prob:malignant", "prob:benign"]
+        ].to_numpy()
+    positive = 1 if task == "binary" else None
+    found = Predictions.of(table, task=task, class_names=names, positive=positive)  # type: ignore[arg-type]
+    settings = Settings(operating_point=POINT if task == "binary" else None, resamples=50)
+    more = {"split": "test", "temperature": 1.21, "calibration_applied": "temperature"}
+    return {**analyse({"image": found}, settings, {"data": "breast ultrasound", **more}), **facts}
+
+
 def predictions(
-    task: str, seed: int, quality: float, patients: int, images: int
+    task: str,
+    seed: int,
+    quality: float,
+    patients: int,
+    images: int,
+    names: list[str] | None = None,
 ) -> tuple[pd.DataFrame, Any, Any, Any]:
     """The table of predictions.csv, and its arrays."""
-    n, names = patients * images, CLASSES[task]
+    n, names = patients * images, names or CLASSES[task]
     truth, noise = np.random.default_rng(7), np.random.default_rng(100 + seed)
     table = pd.DataFrame(
         {"row": 500 + np.arange(n), "image": [f"{HOME}/{k}.png" for k in range(n)],
@@ -156,9 +201,8 @@ def predictions(
     probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     decisions = probs.argmax(1)
     table["label"] = [names[k] for k in labels]
-    table[[f"prob:{name}" for name in names]] = probs
-    table["decision"] = [names[k] for k in decisions]
-    return table, probs, labels, decisions
+    table = table.join(pd.DataFrame(probs, columns=[f"prob:{name}" for name in names]))
+    return table.assign(decision=[names[k] for k in decisions]), probs, labels, decisions
 
 
 def figures(task: str, probs: Any, labels: Any, decisions: Any, positive: Any) -> dict[str, Any]:
@@ -226,7 +270,9 @@ def write_samples(folder: Path, tested: pd.DataFrame) -> None:
         table["label"] = table["label"].map(
             {n: k for k, n in enumerate(sorted(set(table["label"])))}
         )
-    table.assign(sex="F", site="A").to_csv(folder / "samples.csv", index=False)
+    table.assign(sex="F", site="A", age=20 + np.arange(len(table)) % 60).to_csv(
+        folder / "samples.csv", index=False
+    )
 
 
 def write_history(folder: Path, task: str, seed: int, quality: float) -> None:
@@ -239,6 +285,65 @@ def write_history(folder: Path, task: str, seed: int, quality: float) -> None:
         {"epoch": epoch, "train/loss": loss + noise[0], "val/loss": loss + 0.1 + noise[1],
          score: 1 - 0.5 * loss + noise[2], "val/score": 1 - 0.5 * loss + noise[2]}
     ).to_csv(folder / "metrics.csv", index=False)  # fmt: skip
+
+
+def make_maps(cams: Path, count: int, size: int = 96) -> None:
+    """Ultrasound-like pictures with a dark lesion, and a map near it; two are errors."""
+    (cams / "layers").mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:size, :size] / size
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Patient", PERSON)
+    records = []
+    for k in range(count):
+        centre = rng.uniform(0.3, 0.7, 2)
+        radius = rng.uniform(0.09, 0.17)
+        lesion = ((y - centre[0]) / 0.75) ** 2 + (x - centre[1]) ** 2 < radius**2
+        speckle = gaussian_filter(rng.gamma(2, 0.22, (size, size)), 0.8)
+        image = np.clip(
+            speckle * (1.15 - 0.6 * y) - 0.45 * gaussian_filter(lesion * 1.0, 1.5), 0, 1
+        )
+        away = centre + rng.normal(0, 0.06, 2)
+        map_ = np.exp(-(((y - away[0]) ** 2 + (x - away[1]) ** 2) / (2 * (1.1 * radius) ** 2)))
+        map_ = np.clip(map_ + 0.25 * gaussian_filter(rng.random((size, size)), size / 10), 0, None)
+        map_ = map_ - map_.min()
+        pictures = {"": image, "-map": map_ / map_.max(), "-mask": lesion * 1.0}
+        for end, values in pictures.items():
+            picture = Image.fromarray((255 * values).round().astype(np.uint8))
+            picture.save(cams / "layers" / f"{k}{end}.png", pnginfo=note)
+        wrong, ill = k % 5 == 4, k % 3 != 2
+        true = "malignant" if ill else "benign"
+        records.append(
+            {
+                "row": 10 + k,
+                "image": f"layers/{k}.png",
+                "map": f"layers/{k}-map.png",
+                "mask": f"layers/{k}-mask.png" if ill else None,
+                "true": true,
+                "predicted": true if not wrong else ("benign" if ill else "malignant"),
+                "probability": round(float(rng.uniform(0.55, 0.99)), 3),
+                "correct": not wrong,
+                "kind": "error" if wrong else "sample",
+                "method": "gradcam",
+                "empty": k == 7,
+            }
+        )
+    write_json(cams / "layers.json", records)
+
+
+def add_volume_and_colour(cams: Path) -> None:
+    """A volume of 6 mm slices, each in a grey of its own, with a map on slice 5; a red picture."""
+    values, map_ = np.zeros((10, 40, 30)), np.zeros((10, 40, 30))
+    values += np.arange(10)[:, None, None] / 10
+    map_[4, 20, 15] = 1.0
+    words = {"true": "benign", "predicted": "benign", "probability": 0.7, "correct": True}
+    volume = GalleryItem(values, map_, map_ > 0, spacing=(6, 1, 1), orientation="SPL", **words)
+    red = GalleryItem(np.tile([0.8, 0.1, 0.1], (30, 30, 1)), map_[4, :30], None, **words)
+    records = json.loads((cams / "layers.json").read_text())
+    for row, item in ((90, volume), (91, red)):
+        facts = {"row": row, "kind": "sample", "method": "gradcam", "empty": False}
+        records.append(facts | write_pictures(item, cams, row) | {"name": f"row {row} · x"} | words)
+    write_json(cams / "layers.json", records)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -10,11 +10,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(out: Path, template: str, content: dict[str, Any]) -> Path:
-    """Write a page, its texts made harmless in HTML.
-
-    Returns:
-        `out`.
-    """
+    """Write a page, its texts made harmless in HTML, and return `out`."""
     write_text(out, render(template, content))
     return out
 
@@ -25,7 +21,7 @@ def render(template: str, content: dict[str, Any], **filters: Any) -> str:
     Args:
         template: Its file in ``templates/``; what ends in .html.j2 escapes all that it shows.
         content: Values by the names that the template has for them.
-        filters: Functions that the template uses, by their names.
+        filters: Functions that the template uses.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

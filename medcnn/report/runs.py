@@ -26,29 +26,17 @@ MONITORED = {"val/auroc": "AUROC", "val/r2": "R²"}  # columns of metrics.csv, o
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory, read; empty or None for what isn't there.
+    """A run directory, read; empty or None for what isn't there."""
 
-    Args:
-        path: The directory; not to be shown.
-        evaluation: Of evaluation.json.
-        samples: Of samples.csv.
-        problems: Of problems.csv.
-        epochs: Of metrics.csv, one row an epoch and indexed by it.
-        environment: Of environment.json; of a cross-validation that of its first fold.
-        status: Of status.json.
-        config: Of config.yaml.
-        layers: Of cams/layers.json; of a cross-validation of its folds. ``folder`` says where in
-            the run directory the pictures lie.
-    """
-
-    path: Path
-    evaluation: dict[str, Any]
-    samples: pd.DataFrame | None
-    problems: pd.DataFrame | None
-    epochs: pd.DataFrame | None
-    environment: dict[str, Any]
-    status: dict[str, Any]
-    config: dict[str, Any]
+    path: Path  # not to be shown
+    evaluation: dict[str, Any]  # of evaluation.json
+    samples: pd.DataFrame | None  # of samples.csv
+    problems: pd.DataFrame | None  # of problems.csv
+    epochs: pd.DataFrame | None  # of metrics.csv, one row an epoch and indexed by it
+    environment: dict[str, Any]  # of environment.json; of a cross-validation of its first fold
+    status: dict[str, Any]  # of status.json
+    config: dict[str, Any]  # of config.yaml
+    # Of cams/layers.json, of a cross-validation of its folds, with the ``folder`` of the pictures.
     layers: list[dict[str, Any]]
 
     @property
@@ -130,20 +118,6 @@ def read_run(path: Path) -> Run:
         config=_yaml(path / "config.yaml"),
         layers=_layers(path, "cams") or _layers_of_folds(path, evaluation),
     )
-
-
-def check_finished(path: Path) -> None:
-    """Raise UserError unless a folder holds a finished run."""
-    if not path.is_dir():
-        raise UserError(f"{path}: there is no such folder; give the folder of a run")
-    state = RunDir(path).status.get("state")
-    if state is None:
-        raise UserError(f"{path} holds no run of medcnn: it has no status.json")
-    if state != "finished":
-        raise UserError(
-            f"{path} holds an unfinished run ({state}): go on with "
-            f"python -m medcnn.train resume={path}"
-        )
 
 
 def _layers(run: Path, folder: str) -> list[dict[str, Any]]:

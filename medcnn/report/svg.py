@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from medcnn.report.words import Record, digits
+from medcnn.report.words import Record, bounds_of, digits
 
 Floats = NDArray[np.float64]
 Span = tuple[float, float]
@@ -19,19 +19,12 @@ LEFT, RIGHT, TOP, BOTTOM = 50, 14, 10, 40  # margins in pixels, as all lengths h
 
 
 class Chart(NamedTuple):
-    """A chart with the words around it.
-
-    Args:
-        title: Above it.
-        svg: Ready for a page.
-        legend: Style and meaning of each of its marks.
-        note: Below it, a sentence.
-    """
+    """A chart with the words around it."""
 
     title: str
     svg: str
-    legend: tuple[tuple[str, str], ...] = ()
-    note: str = ""
+    legend: tuple[tuple[str, str], ...] = ()  # style and meaning of each of its marks
+    note: str = ""  # below it, a sentence
 
 
 def floats(values: Any) -> Floats:
@@ -62,32 +55,23 @@ def span(*values: ArrayLike, margin: float = 0.05) -> Span:
 
 
 class Plot:
-    """A chart with two linear axes, to which marks are added; those outside are cut off.
+    """A chart with two linear axes of ranges `x` and `y`, to which marks are added.
 
-    The styles of the marks (``a`` the first line, ``b`` the second, ``c`` a reference, ``band``,
-    ``dot``, ``bar``) are classes of the page's style sheet.
-
-    Args:
-        x: Range of the horizontal axis.
-        y: Range of the vertical one.
-        xlabel: Below the chart.
-        ylabel: Left of it.
-        size: Width and height.
+    Marks outside are cut off. Their styles (``a`` the first line, ``b`` the second, ``c`` a
+    reference, ``band``, ``dot``, ``bar``) are classes of the page's style sheet.
     """
 
     def __init__(
         self, x: Span, y: Span, xlabel: str, ylabel: str, size: tuple[int, int] = (360, 300)
     ) -> None:
         self.x, self.y, self.size = x, y, size
+        self.inner = (size[0] - LEFT - RIGHT, size[1] - TOP - BOTTOM)
         self.labels = (xlabel, ylabel)
         self.marks: list[str] = []
 
-    def _inner(self) -> tuple[int, int]:
-        return self.size[0] - LEFT - RIGHT, self.size[1] - TOP - BOTTOM
-
     def _place(self, x: ArrayLike, y: ArrayLike) -> Floats:
         """Return (n, 2) pixels from the upper left corner of the inner part, to half a pixel."""
-        width, height = self._inner()
+        width, height = self.inner
         across = (floats(x) - self.x[0]) / (self.x[1] - self.x[0]) * width
         down = (self.y[1] - floats(y)) / (self.y[1] - self.y[0]) * height
         points = np.stack(np.broadcast_arrays(across, down), -1).reshape(-1, 2)
@@ -122,24 +106,25 @@ class Plot:
 
     def bars(self, x: ArrayLike, heights: ArrayLike, width: float) -> None:
         """Add bars from the lower edge, their heights as shares of the chart."""
-        base, (scale, height) = self._place(x, self.y[0]), self._inner()
-        wide = width / (self.x[1] - self.x[0]) * scale
-        for (px, py), share in zip(base, floats(heights), strict=True):
+        wide = width / (self.x[1] - self.x[0]) * self.inner[0]
+        for (px, py), share in zip(self._place(x, self.y[0]), floats(heights), strict=True):
             if np.isfinite(px) and share > 0:
-                box = f'x="{px - wide / 2:.1f}" y="{py - share * height:.1f}"'
-                sides = f'width="{wide:.1f}" height="{share * height:.1f}"'
-                self.marks.append(f'<rect class="bar" {box} {sides}/>')
+                tall = share * self.inner[1]
+                box = f'x="{px - wide / 2:.1f}" y="{py - tall:.1f}"'
+                self.marks.append(
+                    f'<rect class="bar" {box} width="{wide:.1f}" height="{tall:.1f}"/>'
+                )
 
     def svg(self, label: str) -> str:
         """Return the whole, with a text for those who can't see it."""
-        inner = "{} {}".format(*self._inner())
-        box = 'x="{}" y="{}" width="{}" height="{}"'.format(LEFT, TOP, *self._inner())
-        marks = f'<svg {box} viewBox="0 0 {inner}">{"".join(self.marks)}</svg>'
+        width, height = self.inner
+        box = f'x="{LEFT}" y="{TOP}" width="{width}" height="{height}"'
+        marks = f'<svg {box} viewBox="0 0 {width} {height}">{"".join(self.marks)}</svg>'
         style = f"max-width:{self.size[0] * 1.25:g}px"
         return drawing("plot", label, self.size, f"{self._axes()}{marks}", style)
 
     def _axes(self) -> str:
-        (width, height), (xlabel, ylabel) = self._inner(), self.labels
+        (width, height), (xlabel, ylabel) = self.inner, self.labels
         parts = []
         for value in ticks(*self.x, most=max(3, width // 48)):
             px = LEFT + self._place(value, self.y[0])[0, 0]
@@ -200,13 +185,13 @@ def interval_mark(figure: Record, scale: Span, reference: float | None) -> str:
         scale: The range that the width of 160 pixels spans.
         reference: The place of an upright line; None for none.
     """
-    value, low, high = (figure.get(key) for key in ("value", "low", "high"))
     parts = []
     if reference is not None:
         parts.append(f'<path class="c" d="M{_along(reference, scale)} 0V30"/>')
-    if low is not None and high is not None:
-        parts.append(f'<path class="a" d="M{_along(low, scale)} 15H{_along(high, scale)}"/>')
-    if value is not None:
+    if bounds := bounds_of(figure):
+        low, high = (_along(bound, scale) for bound in bounds)
+        parts.append(f'<path class="a" d="M{low} 15H{high}"/>')
+    if (value := figure.get("value")) is not None:
         parts.append(f'<circle class="point" cx="{_along(value, scale)}" cy="15" r="4.5"/>')
     return _mark("".join(parts))
 

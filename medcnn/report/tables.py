@@ -76,9 +76,7 @@ def figure_cell(key: str, figure: Record | None) -> Cell:
 def best_of(figures: Sequence[Record], way: int) -> Record | None:
     """Return the figure whose interval lies beyond those of all others; None without such.
 
-    Args:
-        figures: Of one kind.
-        way: 1 where higher is better, -1 where lower is, 0 where neither.
+    `way` is 1 where higher is better, -1 where lower is, 0 where neither.
     """
     bounds = [one.get(end) for one in figures for end in ("low", "high")]
     if way == 0 or len(figures) < 2 or None in bounds:

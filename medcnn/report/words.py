@@ -9,21 +9,13 @@ NOTHING = "–"
 
 
 class Words(NamedTuple):
-    """Words for a figure of a run or a score of maps.
-
-    Args:
-        title: Its name.
-        what: Its meaning, a sentence without full stop.
-        better: The better direction; None where neither is.
-        source: Authors, title, year; empty where it is ours or everyone's.
-        family: The caption of the table that it shares with its like.
-    """
+    """Words for a figure of a run or a score of maps."""
 
     title: str
-    what: str = ""
+    what: str = ""  # its meaning, a sentence without full stop
     better: Literal["higher", "lower"] | None = "higher"
-    source: str = ""
-    family: str = ""
+    source: str = ""  # authors, title, year; empty where it is ours or everyone's
+    family: str = ""  # the caption of the table that it shares with its like
 
     @property
     def way(self) -> int:
@@ -189,14 +181,19 @@ def with_interval(key: str, figure: Record) -> str:
     '85.0 % (95 % interval 80.0 to 90.0)'
     """
     bounds = _bounds(key, figure)
-    ends = " (95 % interval {} to {})".format(*bounds) if bounds else ""
-    return show(key, figure.get("value")) + ends
+    beside = " (95 % interval {} to {})".format(*bounds) if bounds else ""
+    return show(key, figure.get("value")) + beside
 
 
 def _bounds(key: str, figure: Record) -> list[str]:
     """Return the two bounds as text without a unit; none where one is unknown."""
-    ends = figure.get("low"), figure.get("high")
-    return [] if None in ends else [show(key, end).removesuffix(" %") for end in ends]
+    return [show(key, end).removesuffix(" %") for end in bounds_of(figure)]
+
+
+def bounds_of(figure: Record) -> tuple[float, ...]:
+    """Return low and high of a figure; nothing where one is unknown."""
+    low, high = figure.get("low"), figure.get("high")
+    return () if low is None or high is None else (low, high)
 
 
 def thresholds_of(decisions: Record) -> str:

@@ -31,14 +31,9 @@ LEFT, TOP, GAP, HEIGHT = 96, 54, 150, 300  # of parallel coordinates, pixels
 
 
 def curve_charts(runs: Sequence[Run], names: Sequence[str], level: str) -> list[Chart]:
-    """Draw ROC and precision–recall curves, the runs over one another, class by class.
+    """Draw ROC and precision–recall curves of at most `STYLES` runs over one another, by class.
 
     Of many classes those `CLASSES` are drawn in which the runs' AUROCs differ most.
-
-    Args:
-        runs: At most `STYLES`.
-        names: Of the runs.
-        level: image, study or patient.
     """
     curves = [run.levels[level].get("curves") or {} for run in runs]
     classes = [name for name in runs[0].class_names if any(name in found for found in curves)]
@@ -81,17 +76,11 @@ def history_charts(runs: Sequence[Run], names: Sequence[str]) -> list[Chart]:
 
 
 class Axis(NamedTuple):
-    """An axis of parallel coordinates.
-
-    Args:
-        name: Its title.
-        places: (N,) of the runs' values, 0 below … 1 above.
-        ticks: Places and the words there.
-    """
+    """An axis of parallel coordinates."""
 
     name: str
-    places: Floats
-    ticks: Mapping[float, str]
+    places: Floats  # (N,) of the runs' values, 0 below … 1 above
+    ticks: Mapping[float, str]  # places, and the words there
 
 
 def parallel(axes: Sequence[Axis], names: Sequence[str], label: str) -> str:
@@ -103,9 +92,6 @@ def parallel(axes: Sequence[Axis], names: Sequence[str], label: str) -> str:
         axes: At least two; the last is the score.
         names: (N,) of the runs.
         label: The chart in words, for those who can't see it.
-
-    Returns:
-        SVG.
     """
     width, height = LEFT + GAP * (len(axes) - 1) + 60, TOP + HEIGHT + 20
     score = axes[-1].places
@@ -120,8 +106,10 @@ def parallel(axes: Sequence[Axis], names: Sequence[str], label: str) -> str:
         )
     for k, axis in enumerate(axes):
         x = LEFT + GAP * k
+        head, dot, tail = axis.name.rpartition(".")  # a long name is broken at its last dot
+        first, second = (head + dot, tail) if len(axis.name) > 16 else ("", axis.name)
         parts.append(f'<path class="axis" d="M{x} {TOP}v{HEIGHT}"/>')
-        parts.append(_axis_title(x, axis.name))
+        parts.append(text(x, 16, first, "middle") + text(x, 34, second, "middle", "name"))
         for place, words in axis.ticks.items():
             y = TOP + (1 - place) * HEIGHT
             parts.append(f'<path class="axis" d="M{x} {y:.1f}h-5"/>')
@@ -172,10 +160,3 @@ def _spread(runs: Sequence[Run], level: str, name: str) -> float:
     values = [run.figure(level, f"auroc/{name}").get("value") for run in runs]
     known = [value for value in values if value is not None]
     return max(known) - min(known) if known else -1.0
-
-
-def _axis_title(x: float, name: str) -> str:
-    """Return the name of an axis above it, broken at its last dot where it is long."""
-    head, dot, tail = name.rpartition(".")
-    lines = (head + dot, tail) if len(name) > 16 and dot else ("", name)
-    return text(x, 16, lines[0], "middle") + text(x, 34, lines[1], "middle", "name")

@@ -8,13 +8,7 @@ from typing import Any
 from medcnn.errors import UserError
 from medcnn.jobs.progress import saying
 from medcnn.report.comparison.figures import CLASSES, STYLES, curve_charts, history_charts
-from medcnn.report.comparison.paired_tests import (
-    RESAMPLES,
-    TESTED,
-    Difference,
-    Paired,
-    paired_tests,
-)
+from medcnn.report.comparison.paired_tests import RESAMPLES, TESTED, Paired, paired_tests
 from medcnn.report.comparison.seeds import seed_table
 from medcnn.report.comparison.sweep import differing
 from medcnn.report.comparison.sweep_section import is_sweep, sweep_section
@@ -26,7 +20,7 @@ from medcnn.report.comparison.tables import (
     setting_table,
 )
 from medcnn.report.pages import write_page
-from medcnn.report.runs import Run, check_finished, read_run
+from medcnn.report.runs import Run, read_run
 from medcnn.report.words import in_words, listed, number, words_of
 
 MOST_PAIRS = 4  # that differ and are named in the summary
@@ -61,12 +55,10 @@ def write_comparison(runs: Sequence[Path], out: Path, *, notes: Sequence[str] = 
         `out`.
 
     Raises:
-        UserError: Fewer than two runs, one twice, or runs that can't be read or compared.
+        UserError: A run given twice, or runs that can't be read or compared.
     """
-    if len({path.resolve() for path in runs}) < max(2, len(runs)):
+    if len({path.resolve() for path in runs}) < len(runs):
         raise UserError("runs: a comparison needs at least two runs, each of them once")
-    for path in runs:
-        check_finished(path)
     read = [read_run(path) for path in runs]
     check_comparable(read)
     return write_page(out, "compare_page.html.j2", {**_content(read), "notes": notes})
@@ -190,18 +182,17 @@ def _verdict(paired: Paired, names: Sequence[str], figure: str) -> list[str]:
         return []
     if not apart:
         return [f"On the same images no two of them differ in {title} beyond chance."]
-    named = [_higher(d, names) for d in apart[:MOST_PAIRS]]
-    more = [f"{len(apart) - MOST_PAIRS} more"] if len(apart) > MOST_PAIRS else []
+    named = []
+    for one in apart[:MOST_PAIRS]:
+        first, second = names[one.first], names[one.second]
+        higher, lower = (first, second) if one.difference > 0 else (second, first)
+        named.append(f"{higher} lies {number(abs(one.difference))} above {lower}")
+    if len(apart) > MOST_PAIRS:
+        named.append(f"{len(apart) - MOST_PAIRS} more")
     return [
         f"On the same images {len(apart)} of {len(pairs)} pairs differ in {title} beyond chance: "
-        f"{'; '.join([*named, *more])}."
+        f"{'; '.join(named)}."
     ]
-
-
-def _higher(one: Difference, names: Sequence[str]) -> str:
-    pair = (names[one.first], names[one.second])
-    higher, lower = pair if one.difference > 0 else pair[::-1]
-    return f"{higher} lies {number(abs(one.difference))} above {lower}"
 
 
 def _how(runs: Sequence[Run], paired: Paired) -> list[tuple[str, str]]:

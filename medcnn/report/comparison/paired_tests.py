@@ -26,41 +26,24 @@ TESTED = {  # the first is the one to decide by
 
 
 class Difference(NamedTuple):
-    """A figure of one run less that of another, on the same images; NaN where undefined.
+    """A figure of one run less that of another, on the same images; NaN where undefined."""
 
-    Args:
-        first: Place of the one run.
-        second: Place of the other, which is subtracted.
-        figure: Name of the figure.
-        difference: First minus second.
-        low: Lower bound of the 95 % interval.
-        high: Upper bound.
-        p: Two-sided p-value, as it is.
-        corrected: The same by Holm's method over all pairs of runs, for this figure.
-    """
-
-    first: int
-    second: int
+    first: int  # place of the one run
+    second: int  # place of the other, which is subtracted
     figure: str
     difference: float
-    low: float
+    low: float  # of the 95 % interval
     high: float
-    p: float
-    corrected: float = float("nan")
+    p: float  # two-sided, not corrected
+    corrected: float = float("nan")  # p by Holm's method over all pairs of runs, for this figure
 
 
 class Paired(NamedTuple):
-    """Results of paired tests.
+    """Results of paired tests."""
 
-    Args:
-        differences: Of all pairs of runs that tested the same images.
-        reasons: Sentences on pairs and runs that can't be compared so.
-        clustered: True where patients have several images, which then aren't independent.
-    """
-
-    differences: list[Difference]
-    reasons: list[str]
-    clustered: bool
+    differences: list[Difference]  # of all pairs of runs that tested the same images
+    reasons: list[str]  # sentences on pairs and runs that can't be compared so
+    clustered: bool  # patients have several images, which then aren't independent
 
 
 def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
@@ -70,30 +53,22 @@ def paired_tests(runs: Sequence[Run], names: Sequence[str]) -> Paired:
     has one image, all others by a bootstrap over patients with the same resamples for both runs.
     p-values are corrected for the number of pairs (S. Holm, "A simple sequentially rejective
     multiple test procedure", 1979), for each figure by itself.
-
-    Args:
-        runs: Of one task and the same classes.
-        names: Of the runs.
     """
-    tested, notes = zip(*map(_read, runs, names), strict=True)
+    read, notes = zip(*map(_read, runs, names), strict=True)
+    tested = {place: one for place, one in enumerate(read) if one is not None}
     found: list[Difference] = []
-    drawn: dict[int, Drawn] = {}
+    drawn: dict[int, Drawn] = {}  # each run once, however many pairs
     reasons = [note for note in notes if note]
-    for first, second in combinations(range(len(runs)), 2):
-        a, b = tested[first], tested[second]
-        if a is None or b is None:
-            continue
-        reason = _apart(a, b, (names[first], names[second]))
-        if reason:
+    for (first, a), (second, b) in combinations(tested.items(), 2):
+        if reason := _apart(a, b, (names[first], names[second])):
             reasons.append(reason)
-        else:
-            for place, one in ((first, a), (second, b)):
-                if place not in drawn:  # each run once, however many pairs
-                    same = replace(one, patients=a.patients)  # for the same resamples
-                    drawn[place] = draw(same, resamples=RESAMPLES)
-            by_bootstrap = differences(drawn[first], drawn[second])
-            found += _pair(a, b, (first, second), by_bootstrap)
-    several = any(one is not None and one.clustered for one in tested)
+            continue
+        for place, one in ((first, a), (second, b)):
+            if place not in drawn:
+                same = replace(one, patients=a.patients)  # for the same resamples
+                drawn[place] = draw(same, resamples=RESAMPLES)
+        found += _pair(a, b, (first, second), differences(drawn[first], drawn[second]))
+    several = any(one.clustered for one in tested.values())
     return Paired(_corrected(found), reasons, several)
 
 
@@ -158,9 +133,8 @@ def _pair(
 
 def _corrected(found: Sequence[Difference]) -> list[Difference]:
     """Return differences with p-values corrected over the pairs, figure by figure."""
-    by_place: dict[int, float] = {}
-    for name in dict.fromkeys(one.figure for one in found):
-        places = [place for place, one in enumerate(found) if one.figure == name]
-        p_values = holm(np.array([found[place].p for place in places]))
-        by_place |= dict(zip(places, map(float, p_values), strict=True))
-    return [one._replace(corrected=by_place[place]) for place, one in enumerate(found)]
+    corrected = np.empty(len(found))
+    figures = np.array([one.figure for one in found])
+    for name in set(figures):
+        corrected[figures == name] = holm(np.array([d.p for d in found if d.figure == name]))
+    return [one._replace(corrected=float(p)) for one, p in zip(found, corrected, strict=True)]

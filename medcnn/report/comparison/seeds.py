@@ -15,13 +15,8 @@ SEED = "seed"  # of weights, order and augmentation; that of the splits draws ot
 def seed_table(runs: Sequence[Run], level: str) -> Table | None:
     """Return a row for each set of runs whose configs differ in nothing but the seed.
 
-    Args:
-        runs: Of one task.
-        level: image, study or patient.
-
-    Returns:
-        Mean ± standard deviation (of the sample, n − 1) over the runs of a row, below it the lowest
-        and the highest; None where no two runs differ so.
+    It holds mean ± standard deviation (of the sample, n − 1) over these runs, below it the lowest
+    and the highest. None where no two runs differ so.
     """
     groups: dict[str, dict[Any, Run]] = {}  # by settings, then by seed
     for run in runs:

@@ -22,18 +22,11 @@ Varied = dict[str, list[Any]]
 
 
 class Importance(NamedTuple):
-    """The importance of the values that were varied for the validation score.
+    """The importance of the values that were varied for the validation score."""
 
-    Args:
-        shares: Of each value, 0 … 1, in all 1 (or 0 where none matters), the largest first.
-        explained: The share of the score's variance that the forest explains in runs that its trees
-            haven't seen; at most 1, not above 0 where it has learnt nothing.
-        runs: Number of runs that it rests on.
-    """
-
-    shares: dict[str, float]
-    explained: float
-    runs: int
+    shares: dict[str, float]  # of each value, in all 1 (or 0 where none matters), the largest first
+    explained: float  # share of the score's variance in runs unseen by the trees; may be negative
+    runs: int  # that it rests on
 
 
 def differing(runs: Sequence[Run]) -> Varied:
@@ -42,7 +35,11 @@ def differing(runs: Sequence[Run]) -> Varied:
     Paths and names are replaced by a word and a number. Versions of libraries are among them as
     ``version of <library>``.
     """
-    every = [{**dict(flat(run.config)), **_versions(run)} for run in runs]
+    every = []
+    for run in runs:
+        libraries = run.environment.get("libraries") or {}
+        versions = {f"version of {name}": version for name, version in libraries.items()}
+        every.append({**dict(flat(run.config)), **versions})
     keys = dict.fromkeys(key for settings in every for key in settings)
     found = {key: [settings.get(key) for settings in every] for key in keys}
     return {key: _shown(key, v) for key, v in found.items() if len(set(map(repr, v))) > 1}
@@ -123,14 +120,8 @@ def importance(settings: Varied, scores: Sequence[float | None]) -> Importance |
 
 
 def axes(settings: Varied, scores: Sequence[float], best_first: Sequence[str]) -> list[Axis]:
-    """Return the axes of parallel coordinates: the most important values, then the score.
-
-    Args:
-        settings: Of `varied`.
-        scores: (N,) of the same runs, all known.
-        best_first: The keys by importance.
-    """
-    shown = [key for key in settings if key in list(best_first)[:AXES]]
+    """Return the axes of parallel coordinates: the most important values, then the known scores."""
+    shown = [key for key in settings if key in best_first[:AXES]]
     values = np.asarray(scores, float)
     return [
         *(_axis(key, settings[key]) for key in shown),
@@ -151,12 +142,6 @@ def as_number(value: Any) -> float | None:
     except ValueError:
         return None
     return number if np.isfinite(number) else None
-
-
-def _versions(run: Run) -> dict[str, Any]:
-    libraries = run.environment.get("libraries")
-    known = libraries if isinstance(libraries, Mapping) else {}
-    return {f"version of {name}": version for name, version in known.items()}
 
 
 def _shown(key: str, values: Sequence[Any]) -> list[Any]:
@@ -189,11 +174,7 @@ def _encoded(values: Sequence[Any]) -> Floats:
     numbers = [as_number(value) for value in values]
     if all(number is not None for number in numbers):
         return np.array(numbers, float)
-    return np.array([_texts(values).index(in_words(value)) for value in values], float)
-
-
-def _texts(values: Sequence[Any]) -> list[str]:
-    return sorted({in_words(value) for value in values})
+    return np.unique([in_words(value) for value in values], return_inverse=True)[1].astype(float)
 
 
 def _axis(key: str, values: Sequence[Any]) -> Axis:
@@ -203,11 +184,10 @@ def _axis(key: str, values: Sequence[Any]) -> Axis:
     if len(known) == len(values):
         wide = known.min() > 0 and known.max() / known.min() >= WIDE
         return _number_axis(key, known, logarithmic=bool(wide))
-    texts = _texts(values)
+    texts, which = np.unique([in_words(value) for value in values], return_inverse=True)
     steps = np.linspace(0, 1, len(texts)) if len(texts) > 1 else np.array([0.5])
-    where = dict(zip(texts, steps.tolist(), strict=True))
-    places = np.array([where[in_words(value)] for value in values])
-    return Axis(key, places, {place: shorten(text, 14) for text, place in where.items()})
+    words = [shorten(text, 14) for text in texts.tolist()]
+    return Axis(key, steps[which], dict(zip(steps.tolist(), words, strict=True)))
 
 
 def _number_axis(key: str, values: Floats, *, logarithmic: bool) -> Axis:

@@ -8,8 +8,8 @@ from medcnn.report.comparison.paired_tests import TESTED
 from medcnn.report.comparison.sweep import HINT, Importance, Varied, axes, importance, varied
 from medcnn.report.runs import Run
 from medcnn.report.svg import bar
-from medcnn.report.tables import Cell, Row, Table, headed
-from medcnn.report.words import NOTHING, in_words, interval, listed, number, words_of
+from medcnn.report.tables import Cell, Row, Table, figure_cell, headed
+from medcnn.report.words import NOTHING, in_words, listed, number, words_of
 
 COLUMNS = 16  # values of a sweep that the table has room for
 FIGURES = 3  # of the test that stand in the table
@@ -27,8 +27,8 @@ def sweep_section(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
     """Return all that is shown of a sweep whose runs are sorted, the best first."""
     settings = varied(runs)
     found = importance(settings, [run.score for run in runs])
-    ranked = list(found.shares) if found else list(settings)
     shares = found.shares if found else {}
+    ranked = list(shares or settings)
     keys, figures = ranked[:COLUMNS], TESTED[runs[0].task][:FIGURES]
     level = next(iter(runs[0].levels))
     return {
@@ -43,7 +43,7 @@ def sweep_section(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
                 "name": name,
                 "score": number(run.score),
                 "settings": [in_words(settings[key][place]) for key in keys],
-                "figures": [_figure(run, level, figure) for figure in figures],
+                "figures": [figure_cell("", run.figure(level, figure)) for figure in figures],
                 "minutes": _minutes(run),
             }
             for place, (run, name) in enumerate(zip(runs, names, strict=True))
@@ -54,11 +54,6 @@ def sweep_section(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any]:
 def _importance_table(shares: Mapping[str, float]) -> Table:
     rows = [Row(k, [Cell(f"{100 * share:.0f} %", mark=bar(share))]) for k, share in shares.items()]
     return Table("", headed("importance"), rows, "value")
-
-
-def _figure(run: Run, level: str, name: str) -> tuple[str, str]:
-    figure = run.figure(level, name)
-    return number(figure.get("value")), interval("", figure)
 
 
 def _minutes(run: Run) -> str:

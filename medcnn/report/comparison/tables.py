@@ -8,20 +8,14 @@ from medcnn.report.comparison.figures import STYLES
 from medcnn.report.comparison.paired_tests import TESTED, Difference
 from medcnn.report.runs import Run
 from medcnn.report.svg import Span, floats, interval_mark, interval_scale, span
-from medcnn.report.tables import Cell, Column, Row, Table, best_of, headed
-from medcnn.report.words import FIGURES, Record, in_words, interval, number, tested_on, words_of
+from medcnn.report.tables import Cell, Column, Row, Table, best_of, figure_cell, headed
+from medcnn.report.words import FIGURES, in_words, number, tested_on, words_of
 
 SURE = 0.05  # a p-value below it is marked
 
 
 def figure_table(runs: Sequence[Run], names: Sequence[str], level: str) -> Table:
-    """Return the figures over all classes, a row a run; the one to decide by first and drawn.
-
-    Args:
-        runs: Of one task.
-        names: Of the runs.
-        level: image, study or patient.
-    """
+    """Return the figures over all classes, a row a run; the one to decide by first and drawn."""
     primary, figures = TESTED[runs[0].task][0], figures_there(runs, [level])
     columns = {name: [run.figure(level, name) for run in runs] for name in figures}
     drawn = columns.get(primary, [])
@@ -29,10 +23,10 @@ def figure_table(runs: Sequence[Run], names: Sequence[str], level: str) -> Table
     best = {name: best_of(column, words_of(name).way) for name, column in columns.items()}
     rows = []
     for place, (run, name) in enumerate(zip(runs, names, strict=True)):
-        cells = [_cell(columns[figure][place], best[figure]) for figure in figures]
+        own = {key: column[place] for key, column in columns.items()}
+        cells = [figure_cell("", one)._replace(bold=one is best[key]) for key, one in own.items()]
         if drawn:
-            mark = interval_mark(drawn[place], scale, None)
-            cells[0] = cells[0]._replace(mark=mark)
+            cells[0] = cells[0]._replace(mark=interval_mark(drawn[place], scale, None))
         below = tested_on(run.levels[level], level)
         rows.append(Row(name, cells, below, place if place < STYLES else None))
     foot = interval_scale(scale) if drawn else ""
@@ -97,12 +91,6 @@ def p_value(p: float) -> str:
     if math.isnan(p):
         return ""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def _cell(figure: Record, best: Record | None) -> Cell:
-    if figure.get("value") is None:
-        return Cell()
-    return Cell(number(figure["value"]), interval("", figure), bold=figure is best)
 
 
 def _difference_cell(one: Difference, scale: Span | None) -> Cell:

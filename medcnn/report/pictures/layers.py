@@ -31,21 +31,13 @@ ABOUT_KERNELS = (
 
 @dataclass(frozen=True)
 class Step:
-    """The output of one layer.
+    """The output of one layer."""
 
-    Args:
-        name: Of the layer within its stage.
-        layer: The layer in words; of a stage's input, its origin.
-        shape: Of its output, (K, *spatial).
-        maps: (K, H, W) float32 on the CPU; of volumes the middle slice.
-        same_channels: True where its channel k is made of channel k of the step before.
-    """
-
-    name: str
-    layer: str
-    shape: tuple[int, ...]
-    maps: Tensor
-    same_channels: bool
+    name: str  # of the layer within its stage
+    layer: str  # in words; of a stage's input, its origin
+    shape: tuple[int, ...]  # of its output, (K, *spatial)
+    maps: Tensor  # (K, H, W) float32 on the CPU; of volumes the middle slice
+    same_channels: bool  # its channel k is made of channel k of the step before
 
 
 class _Page(Sheet):
@@ -98,8 +90,7 @@ def draw_filters(weight: Tensor, out: Path, *, title: str) -> None:
     lines = _about_filters(weight, colour)
     top = HEADER + LINE * len(lines) + 0.1
     pitch = FILTER + 0.22
-    width = max(GAP + columns * (FILTER + GAP) + BAR, 6.6)
-    page = _Page(width, top + rows * pitch + GAP, title)
+    page = _Page(max(GAP + columns * (FILTER + GAP) + BAR, 6.6), top + rows * pitch + GAP, title)
     page.text(GAP, HEADER, "\n".join(lines))
     for k, tile in enumerate(tiles):
         row, column = divmod(k, columns)
@@ -149,10 +140,10 @@ def draw_stage(
     height, width = image.shape[1:]
     tile = TILE * min(max(height / width, 0.5), 2.0)
     columns = max(map(len, chosen))
-    page_width = max(LABEL + columns * (TILE + GAP) + BAR, LEGEND)
     pitch = max(tile + 0.3, 6 * LINE)
     top = HEADER + max(tile, 6 * LINE) + 0.25
-    page = _Page(page_width, top + len(kept) * pitch, title)
+    wide = max(LABEL + columns * (TILE + GAP) + BAR, LEGEND)
+    page = _Page(wide, top + len(kept) * pitch, title)
     notes = []
     if len(kept) < len(steps):
         notes.append(f"{len(kept) - 1} of the {len(steps) - 1} layers are shown.")

@@ -23,21 +23,14 @@ class Confusion(NamedTuple):
     most: Table | None
 
 
-def confusions(level: Record) -> list[Confusion]:
-    """Return the matrix of K classes, none without one.
-
-    Args:
-        level: With ``confusion``, made at the operating point where ``clinic`` has figures.
-    """
+def confusion_of(level: Record) -> Confusion | None:
+    """Return the matrix of K classes, at the operating point of a ``clinic``; None without one."""
     values = level.get("confusion")
     if not values or "counts" not in values:
-        return []
-    names, counts = [str(name) for name in values["names"]], floats(values["counts"])
-    at = ", at the operating point" if (level.get("clinic") or {}).get("figures") else ""
-    return [_confusion(f"Counts, and shares of each true class{at}", names, counts)]
-
-
-def _confusion(caption: str, names: list[str], counts: Floats) -> Confusion:
+        return None
+    names, counts = values["names"], floats(values["counts"])
+    at = ", at the operating point" if level.get("clinic") else ""
+    caption = f"Counts, and shares of each true class{at}"
     sizes = counts.sum(1, keepdims=True)
     shares = np.divide(counts, sizes, out=np.zeros_like(counts), where=sizes > 0)
     if len(names) <= MOST_CELLS:

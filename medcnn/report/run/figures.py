@@ -9,6 +9,7 @@ from medcnn.report.runs import MONITORED, best_epoch
 from medcnn.report.svg import Chart, Floats, Plot, floats, span
 from medcnn.report.words import (
     Record,
+    bounds_of,
     interval,
     number,
     percent,
@@ -22,7 +23,7 @@ UNIT = (0.0, 1.0)
 MOST_POINTS = 1500  # of a scatter plot
 
 
-def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Chart:
+def roc(name: str, curves: Record, figure: Record, point: Record) -> Chart:
     """Draw the ROC curve of a class, with its band and the operating point.
 
     Args:
@@ -30,7 +31,7 @@ def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Char
         curves: ``roc`` with fpr and sensitivity; ``band`` where there is one; ``folds`` of pooled
             folds, each with its own operating point on its own curve.
         figure: Its AUROC.
-        point: Figures at the operating point, ``sensitivity`` and ``specificity``.
+        point: Figures at the operating point; empty for none.
     """
     fpr, sensitivity = floats(curves["roc"]["fpr"]), floats(curves["roc"]["sensitivity"])
     plot = Plot(UNIT, UNIT, "1 − specificity", "sensitivity")
@@ -43,10 +44,9 @@ def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Char
     value = f"AUROC {with_interval('auroc', figure)}" if figure else ""
     words = [f"ROC curve of {name}"] + ([value] if value else [])
     words += [f"sensitivity {s:.2f} at 1 − specificity {f:.2f}" for f, s in _at(fpr, sensitivity)]
-    s, p = (point[key]["value"] if point else None for key in ("sensitivity", "specificity"))
-    if point and s is not None and p is not None:
-        _operating_point(plot, 1 - p, point["sensitivity"])
-        legend.append(("dot", "operating point"))
+    s, p = (point.get(key, {}).get("value") for key in ("sensitivity", "specificity"))
+    if s is not None and p is not None:
+        legend.append(_operating_point(plot, 1 - p, point["sensitivity"]))
         words.append(f"operating point at sensitivity {s:.3f}, specificity {p:.3f}")
     if folds := curves.get("folds"):
         for fold in folds:
@@ -59,7 +59,7 @@ def roc(name: str, curves: Record, figure: Record, point: Record | None) -> Char
 
 
 def precision_recall(
-    name: str, curve: Record, figure: Record, prevalence: float | None, point: Record | None
+    name: str, curve: Record, figure: Record, prevalence: float | None, point: Record
 ) -> Chart:
     """Draw the precision–recall curve of a class, with prevalence and operating point."""
     recall, precision = floats(curve["recall"]), floats(curve["precision"])
@@ -75,26 +75,26 @@ def precision_recall(
     order = np.argsort(recall, kind="stable")
     pairs = _at(recall[order], precision[order], (0.5, 0.8, 0.9))
     words += [f"precision {p:.2f} at recall {r:.2f}" for r, p in pairs]
-    ppv = point.get("ppv", {}).get("value") if point else None
-    s = point["sensitivity"]["value"] if point else None
-    if point and s is not None and ppv is not None:
-        _operating_point(plot, s, point["ppv"])
-        legend.append(("dot", "operating point"))
+    s, ppv = (point.get(key, {}).get("value") for key in ("sensitivity", "ppv"))
+    if s is not None and ppv is not None:
+        legend.append(_operating_point(plot, s, point["ppv"]))
         words.append(f"operating point at recall {s:.3f}, precision {ppv:.3f}")
     return Chart(name, plot.svg("; ".join(words)), tuple(legend), value[:1].upper() + value[1:])
 
 
-def _operating_point(plot: Plot, x: float, figure: Record) -> None:
-    """Add a figure at the operating point, with its interval."""
-    low, high = floats([figure.get("low"), figure.get("high")])
-    plot.whiskers(x, low, high, "error")
+def _operating_point(plot: Plot, x: float, figure: Record) -> tuple[str, str]:
+    """Add a figure at the operating point, with its interval; return its style and meaning."""
+    if bounds := bounds_of(figure):
+        low, high = bounds
+        plot.whiskers(x, low, high, "error")
     plot.dots(x, figure["value"])
+    return "dot", "operating point"
 
 
 def reliability(name: str, bins: Record, figure: Record) -> Chart:
     """Draw the observed share of a class by predicted probability, and the size of each bin."""
     score, share = floats(bins["score"]), floats(bins["share"])
-    count = floats(bins["count"] if "count" in bins else bins["size"])
+    count = floats(bins["count"])
     plot = Plot(UNIT, UNIT, "predicted probability", "observed share")
     most = np.nanmax(count) if count.size else 1
     plot.bars(score, 0.25 * count / max(most, 1), width=0.035)
@@ -123,14 +123,15 @@ def _brier(bins: Record) -> list[str]:
     parts = bins.get("brier")
     if not parts or None in parts.values():
         return []
-    three = {key: parts[key] for key in ("reliability", "resolution", "uncertainty")}
+    off, resolution, prevalence = (
+        parts[key] for key in ("reliability", "resolution", "uncertainty")
+    )
     within = parts["within_variance"] - parts["within_covariance"]
-    score = three["reliability"] - three["resolution"] + three["uncertainty"] + within
-    shown = {key: number(value) for key, value in three.items()}
     return [
-        f"Brier score {number(score)} = {shown['reliability']} (miscalibration) − "
-        f"{shown['resolution']} (resolution) + {shown['uncertainty']} (prevalence) "
-        f"{'−' if within < 0 else '+'} {number(abs(within))} (within bins)"
+        f"Brier score {number(off - resolution + prevalence + within)} = "
+        f"{number(off)} (miscalibration) − {number(resolution)} (resolution) + "
+        f"{number(prevalence)} (prevalence) {'−' if within < 0 else '+'} "
+        f"{number(abs(within))} (within bins)"
     ]
 
 
@@ -138,7 +139,7 @@ def decision_curve(name: str, curve: Record) -> Chart:
     """Draw the net benefit of acting on the model's calls, on all, or on none."""
     threshold, model, every = (floats(curve[key]) for key in ("threshold", "model", "all"))
     none = floats(curve["none"])
-    top = span(model, none, [float(np.nanmax(every))], margin=0.08)[1] if len(every) else 1.0
+    top = span(model, none, [float(np.nanmax(every))], margin=0.08)[1]
     plot = Plot(
         (0, span(threshold, margin=0)[1]), (-0.3 * top, top), "threshold probability", "net benefit"
     )
@@ -148,8 +149,8 @@ def decision_curve(name: str, curve: Record) -> Chart:
     legend = (("a", "act on the model"), ("b", "act on all"), ("c", "act on none"))
     words = [f"Decision curve of {name}"]
     for at in (0.1, 0.2, 0.3, 0.5):
-        k = _nearest(threshold, at)
-        if k is not None:
+        if threshold.min() <= at <= threshold.max():
+            k = np.abs(threshold - at).argmin()
             words.append(f"net benefit at {at:g}: model {model[k]:.3f}, all {every[k]:.3f}")
     better = threshold[model > np.maximum(every, none) + 1e-12]
     note = f"The model does better than acting on all or on none at {len(better)} of the "
@@ -238,13 +239,13 @@ def _bland_altman(truth: Floats, prediction: Floats, shown: Floats, figures: Rec
     own = {"bias": 0.0, "limit_low": -spread, "limit_high": spread}
     lines = {key: figures.get(key) or {"value": float(difference.mean()) + own[key]} for key in own}
     lines = {key: line for key, line in lines.items() if line["value"] is not None}
-    every = [bound for line in lines.values() for bound in (line["value"], *_ends(line))]
+    every = [bound for line in lines.values() for bound in (line["value"], *bounds_of(line))]
     plot = Plot(
         span(middle), span(difference, every), "mean of prediction and truth", "prediction − truth"
     )
     for key, line in lines.items():
-        if ends := _ends(line):
-            plot.band(plot.x, [ends[0]] * 2, [ends[1]] * 2)
+        if bounds := bounds_of(line):
+            plot.band(plot.x, [bounds[0]] * 2, [bounds[1]] * 2)
         plot.line(plot.x, [line["value"]] * 2, "a" if key == "bias" else "b")
     plot.dots(middle[shown], difference[shown], "sample", radius=2.5)
     titles = {"bias": "bias", "limit_low": "lower limit", "limit_high": "upper limit"}
@@ -254,16 +255,10 @@ def _bland_altman(truth: Floats, prediction: Floats, shown: Floats, figures: Rec
     )
     label = f"Bland–Altman plot of {len(truth)} cases: {values}"
     legend = [("a", "bias"), ("b", "limits of agreement"), ("sample", "a case")]
-    if any(map(_ends, lines.values())):
+    if any(map(bounds_of, lines.values())):
         legend.append(("band", "95 % intervals"))
     note = f"{values[0].upper()}{values[1:]}." if values else ""
     return Chart("Bland–Altman", plot.svg(label), tuple(legend), note)
-
-
-def _ends(figure: Record) -> tuple[float, ...]:
-    """Return low and high; nothing where one is unknown."""
-    low, high = figure.get("low"), figure.get("high")
-    return () if low is None or high is None else (low, high)
 
 
 def _at(
@@ -274,9 +269,3 @@ def _at(
     x, y = x[known], y[known]
     at = [(p, int(np.searchsorted(x, p + 1e-9, side="right")) - 1) for p in places]
     return [(p, float(y[k])) for p, k in at if k >= 0]
-
-
-def _nearest(x: Floats, place: float) -> int | None:
-    if not len(x) or not np.nanmin(x) <= place <= np.nanmax(x):
-        return None
-    return int(np.nanargmin(np.abs(x - place)))

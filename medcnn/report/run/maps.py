@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,44 +25,23 @@ class Pane(NamedTuple):
     """A picture with its map and the outline of its lesion; of a volume slices of one plane.
 
     The slices lie below each other, as high as one picture each.
-
-    Args:
-        name: Of the plane; empty for a picture.
-        image: As a data URI.
-        map: As a data URI, grey; empty where there is nothing to paint.
-        outlines: Of each slice with a lesion its number in the picture, and path data on the grid
-            of the mask.
-        grid: Width and height of a slice of the mask.
-        size: Width and height of a slice of the image, in pixels.
-        ratio: Its width by its height, as it is shown.
-        width: Its width by that of the other planes.
-        slices: Numbers of the slices, from 0.
-        depth: How many the volume has.
-        shown: Place in `slices` of the one that is shown first, through the map's maximum.
-        ends: The sides of the patient at the top and at the left, S, A or R; empty if unknown.
-        up: True where the index of the first plane's slices grows upwards here.
-        colour: True for an image in colour.
     """
 
-    name: str
-    image: str
-    map: str
-    outlines: list[tuple[int, str]]
-    grid: tuple[int, int]
-    size: tuple[int, int]
-    ratio: float
-    width: float
-    slices: list[int]
-    depth: int
-    shown: int
-    ends: tuple[str, str]
-    up: bool
+    name: str  # of the plane; empty for a picture
+    image: str  # data URI
+    map: str  # data URI, grey; empty where there is nothing to paint
+    where: str  # the place of the map's maximum, in words; empty with it
+    outlines: list[tuple[int, str]]  # place of each slice with a lesion, and path data on `grid`
+    grid: tuple[int, int]  # width and height of a slice of the mask
+    small: bool  # single pixels are to be seen
+    ratio: float  # width by height, as it is shown
+    width: float  # by that of the other planes
+    slices: list[int]  # their numbers in the volume, from 0
+    depth: int  # slices of the volume
+    shown: int  # place in `slices` of the one shown first, through the map's maximum
+    ends: tuple[str, str]  # the patient's sides at the top and at the left; empty if unknown
+    up: bool  # the index of the first plane's slices grows upwards here
     colour: bool
-
-    @property
-    def small(self) -> bool:
-        """True where single pixels are to be seen."""
-        return max(self.size) < SMALL
 
     @property
     def note(self) -> str:
@@ -75,21 +55,13 @@ class Pane(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """An image with its map and its decision.
+    """An image with its map and its decision."""
 
-    Args:
-        row: Of the sample table.
-        panes: One of a picture, of a volume one a plane.
-        captions: Lines with the name, the truth and the decision.
-        wrong: True where the decision is known to be wrong.
-        label: All of it in words.
-    """
-
-    row: int
-    panes: list[Pane]
-    captions: Sequence[str]
-    wrong: bool
-    label: str
+    row: int  # of the sample table
+    panes: list[Pane]  # one of a picture, of a volume one a plane
+    captions: Sequence[str]  # lines with the name, the truth and the decision
+    wrong: bool  # known to be
+    label: str  # all of it in words
 
     @property
     def outlined(self) -> bool:
@@ -98,28 +70,25 @@ class Layers(NamedTuple):
 
 
 def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Layers]:
-    """Read the maps of a kind, at most 24.
+    """Read the maps of a kind, at most `MOST`.
 
     Args:
         records: Of ``layers.json``; a ``folder`` in one is where its paths start.
         folder: The start of those.
         kind: sample or error.
     """
-    found: list[Layers] = []
-    for record in records:
-        if record.get("kind", "sample") == kind and len(found) < MOST:
-            layers = _layers(record, folder)
-            found += [layers] if layers else []
-    return found
+    of_kind = (record for record in records if record.get("kind", "sample") == kind)
+    found = (layers for record in of_kind if (layers := _layers(record, folder)))
+    return list(islice(found, MOST))
 
 
 def _layers(record: Record, folder: Path) -> Layers | None:
     """Read an image and its map; None where a picture is missing."""
     parts, folder = record.get("planes") or [record], folder / record.get("folder", "")
     read = [_pane(part, folder, bool(record.get("empty"))) for part in parts]
-    if "row" not in record or None in read:
+    panes = [pane for pane in read if pane]
+    if "row" not in record or len(panes) < len(parts):
         return None
-    panes, where = zip(*(one for one in read if one is not None), strict=True)
     lines = captions(
         str(record.get("name") or f"row {record['row']}"),
         str(record.get("true", "?")),
@@ -128,15 +97,15 @@ def _layers(record: Record, folder: Path) -> Layers | None:
     )
     return Layers(
         row=int(record["row"]),
-        panes=list(panes),
+        panes=panes,
         captions=lines,
         wrong=record.get("correct") is False,
-        label=_label(record, lines[1:], where[0] if len(where) == 1 else None),
+        label=_label(record, lines[1:], panes[0].where if len(panes) == 1 else ""),
     )
 
 
-def _pane(part: Record, folder: Path, empty: bool) -> tuple[Pane, str | None] | None:
-    """Read a pane, with the place of its map in words; None where the picture is missing."""
+def _pane(part: Record, folder: Path, empty: bool) -> Pane | None:
+    """Read a pane; None where the picture is missing."""
     image, map_, mask = (_open(folder, part.get(key)) for key in ("image", "map", "mask"))
     if image is None:
         return None
@@ -146,13 +115,14 @@ def _pane(part: Record, folder: Path, empty: bool) -> tuple[Pane, str | None] | 
     width, height = image.width, image.height // len(slices)
     lesion = None if mask is None else np.asarray(mask.convert("L")) >= 128
     lesions = [] if lesion is None else np.split(lesion, len(slices))
-    pane = Pane(
+    return Pane(
         name=str(part["name"]) if "slices" in part else "",
         image=_uri(image, len(slices)),
         map="" if grey is None else _uri(grey, len(slices)),
+        where="" if grey is None else _on_map(grey, lesion),
         outlines=[(k, outline(one)) for k, one in enumerate(lesions) if one.any()],
         grid=(1, 1) if mask is None else (mask.width, mask.height // len(slices)),
-        size=(width, height),
+        small=max(width, height) < SMALL,
         ratio=float(part.get("ratio") or width / height),
         width=float(part.get("width") or 1),
         slices=slices,
@@ -162,7 +132,6 @@ def _pane(part: Record, folder: Path, empty: bool) -> tuple[Pane, str | None] | 
         up=bool(part.get("up")),
         colour=image.mode == "RGB",
     )
-    return pane, None if grey is None else _on_map(grey, lesion)
 
 
 def _open(folder: Path, name: Any) -> Image.Image | None:
@@ -186,13 +155,13 @@ def _uri(picture: Image.Image, slices: int) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _label(record: Record, decision: Sequence[str], where: str | None) -> str:
+def _label(record: Record, decision: Sequence[str], where: str) -> str:
     method = str(record.get("method", ""))
     verdict = {True: ", right", False: ", wrong"}.get(record.get("correct"), "")  # type: ignore[arg-type]
     words = ", ".join(line.replace(": ", " ", 1) for line in decision)
     text = f"Row {record['row']}: {words}{verdict}."
     name = METHODS.get(method, method)
-    if where is None:
+    if not where:
         return f"{text} The map is empty." if record.get("empty") else text
     return f"{text} {name} map over it, {where}.".replace("  ", " ")
 

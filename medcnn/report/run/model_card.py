@@ -27,28 +27,21 @@ SEAL = "<!-- made by medcnn, not edited: {} -->"
 
 
 def write_model_card(run: Path) -> Path:
-    """Write ``MODEL_CARD.md`` into a run directory.
+    """Write ``MODEL_CARD.md`` into a run directory, and return its path.
 
     Its sections are those of M. Mitchell et al., "Model cards for model reporting", 2019, with a
     head as the Hugging Face hub reads it. What no file knows is left to the author, in lines that
     begin with "To be filled in by the author". A card that somebody has edited is kept; the new one
     is then ``MODEL_CARD_new.md``.
 
-    Args:
-        run: The directory of a finished run.
-
-    Returns:
-        Path of the file.
-
     Raises:
-        UserError: No such folder, no finished run, or no evaluation.json that can be read.
+        UserError: No evaluation.json that can be read.
     """
     content = _content(read_run(run))
     text = render("model_card.md.j2", content, markdown=markdown, table=table)
     text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n\n"
-    out = run / "MODEL_CARD.md"
-    if edited(out):
-        out = run / "MODEL_CARD_new.md"
+    card = run / "MODEL_CARD.md"
+    out = run / "MODEL_CARD_new.md" if edited(card) else card
     write_text(out, text + _seal(text) + "\n")
     return out
 
@@ -89,12 +82,13 @@ def _seal(text: str) -> str:
 
 def _content(run: Run) -> dict[str, Any]:
     shown = privacy.config(run.config)
+    groups = [group for level in run.levels.values() for group in level.get("subgroups") or []]
     return {
         "head": _head(run),
         "title": _title(run),
         "details": list(_details(run, shown)),
         "command": privacy.command(run.environment.get("command") or []),
-        "groups": _groups(run),
+        "groups": list(dict.fromkeys(str(group["column"]) for group in groups)),
         "metrics": [words_of(name) for name in _figures(run)],
         "intervals": run.intervals,
         "calls": calls(run),
@@ -201,12 +195,6 @@ def _settings(node: Mapping[str, Any], keys: tuple[str, ...] = ()) -> str:
     chosen = {k: known[k] for k in keys if k in known} if keys else known
     words = [f"{key} {value}" if key != "name" else str(value) for key, value in chosen.items()]
     return ", ".join(words if keys else [name, *words])
-
-
-def _groups(run: Run) -> list[str]:
-    """Return the columns that patients were grouped by in the evaluation."""
-    groups = (group for level in run.levels.values() for group in level.get("subgroups") or [])
-    return list(dict.fromkeys(str(group["column"]) for group in groups))
 
 
 def _level(run: Run, name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from medcnn.report import privacy
 from medcnn.report.pages import write_page
 from medcnn.report.run import figures as charts
 from medcnn.report.run import maps, tables
-from medcnn.report.run.confusions import confusions, label_table
+from medcnn.report.run.confusions import confusion_of, label_table
 from medcnn.report.run.forest import forests
 from medcnn.report.run.summary import (
     cards,
@@ -25,7 +25,6 @@ from medcnn.report.run.summary import (
 from medcnn.report.runs import Run, read_run
 from medcnn.report.words import Record, plural, plurals
 
-ORDER = ("image", "study", "patient")
 MOST_CLASSES = 12  # whose curves are drawn
 SECTIONS = {  # title, and what of the content or of a level it needs, any of them
     "summary": ("Summary", ("sentences",)),
@@ -33,7 +32,7 @@ SECTIONS = {  # title, and what of the content or of a level it needs, any of th
     "training": ("Training", ("learning",)),
     "ranking": ("ROC and precision–recall", ("roc", "precision_recall")),
     "agreement": ("Agreement", ("agreement",)),
-    "confusion": ("Confusion", ("confusions", "labels")),
+    "confusion": ("Confusion", ("confusion", "labels")),
     "calibration": ("Calibration", ("reliability",)),
     "clinic": ("In the clinic", ("clinic",)),
     "decision": ("Decision curve", ("decision",)),
@@ -67,7 +66,9 @@ def _content(run: Run) -> dict[str, Any]:
     content: dict[str, Any] = {
         "title": f"Test report: {run.data}",
         "subtitle": _subtitle(run),
-        "levels": _levels(run),
+        "levels": [
+            _words(run, name) | _curves(run, name) | _tables(run, name) for name in run.levels
+        ],
         "warnings": [*warnings(run), *_audit(run)],
         "data": tables.data_table(run),
         "audit": "No patient is in more than one split." if shared_patients(run) == 0 else "",
@@ -111,7 +112,7 @@ def _subtitle(run: Run) -> str:
 
 
 def _audit(run: Run) -> list[str]:
-    if run.problems is None or "severity" not in run.problems:
+    if run.problems is None:
         return []
     grave = int(run.problems["severity"].isin(["error", "warning"]).sum())
     return [f"The audit of the data found {plural(grave, 'problem')}: see Data."] if grave else []
@@ -119,22 +120,11 @@ def _audit(run: Run) -> list[str]:
 
 def _names(run: Run) -> dict[int, str]:
     """Return the names of the images that are the worst errors, by their rows."""
-    errors = run.levels.get("image", {}).get("errors") or []
-    rows = [int(error["row"]) for error in errors if "row" in error]
     if run.samples is None or "image" not in run.samples:
         return {}
-    there = [row for row in rows if row < len(run.samples)]
-    return dict(zip(there, names_of_rows(run.samples, there), strict=True))
-
-
-def _levels(run: Run) -> list[dict[str, Any]]:
-    """Return all that is shown of images, studies and patients."""
-    names = [name for name in run.evaluation.get("level_names") or ORDER if name in run.levels]
-    names += [name for name in run.levels if name not in names]
-    return [
-        {"name": name, **_words(run, name), **_curves(run, name), **_tables(run, name)}
-        for name in names
-    ]
+    errors = run.levels.get("image", {}).get("errors") or []
+    rows = [error["row"] for error in errors if error["row"] < len(run.samples)]
+    return dict(zip(rows, names_of_rows(run.samples, rows), strict=True))
 
 
 def _words(run: Run, name: str) -> dict[str, Any]:
@@ -155,26 +145,18 @@ def _curves(run: Run, name: str) -> dict[str, Any]:
     )
     only, points = len(level.get("curves") or {}) == 1, _points(level, curves)
     selective, scatter = level.get("selective"), level.get("scatter")
-    ranked = {
-        "roc": [
-            charts.roc(k, c, _of(figures, "auroc", k, only), points[k])
-            for k, c in curves.items()
-            if "roc" in c
-        ],
-        "precision_recall": [
-            charts.precision_recall(
-                k,
-                c["pr"],
-                _of(figures, "average_precision", k, only),
-                _prevalence(level, figures, k),
-                points[k],
-            )
-            for k, c in curves.items()
-            if "pr" in c
-        ],
-    }
+    roc, precision_recall = [], []
+    for k, curve in curves.items():
+        area, precision = (_of(figures, key, k, only) for key in ("auroc", "average_precision"))
+        share = _prevalence(level, figures, k)
+        roc.append(charts.roc(k, curve, area, points[k]))
+        precision_recall.append(
+            charts.precision_recall(k, curve["pr"], precision, share, points[k])
+        )
     alone = len(bins) == 1
-    return ranked | {
+    return {
+        "roc": roc,
+        "precision_recall": precision_recall,
         "drawn": _drawn(run, len(curves)) if curves else "",
         "agreement": charts.agreement(scatter, figures) if scatter else [],
         "reliability": [
@@ -185,19 +167,16 @@ def _curves(run: Run, name: str) -> dict[str, Any]:
     }
 
 
-def _points(level: Record, curves: Record) -> dict[str, Record | None]:
+def _points(level: Record, curves: Record) -> dict[str, Record]:
     """Return the figures at the operating point on the curve of each class, where it has one.
 
     Pooled folds have a point each, on curves of their own.
     """
     clinic = level.get("clinic") or {}
-    labels, figures = clinic.get("labels") or {}, clinic.get("figures") or {}
-    whole = len(level.get("curves") or {}) == 1 and {"sensitivity", "specificity"} <= set(figures)
-    found = {
-        k: labels[k]["figures"] if k in labels else figures if whole and not labels else None
-        for k in curves
-    }
-    return {k: None if curves[k].get("folds") else point for k, point in found.items()}
+    labels = clinic.get("labels") or {}
+    whole = clinic.get("figures") if len(level.get("curves") or {}) == 1 and not labels else None
+    own = {k: labels[k]["figures"] if k in labels else whole or {} for k in curves}
+    return {k: {} if curves[k].get("folds") else point for k, point in own.items()}
 
 
 def _tables(run: Run, name: str) -> dict[str, Any]:
@@ -205,7 +184,7 @@ def _tables(run: Run, name: str) -> dict[str, Any]:
     labels = (level.get("clinic") or {}).get("labels") or {}
     names = _names(run) if name == "image" else {}
     return {
-        "confusions": confusions(level),
+        "confusion": confusion_of(level),
         "labels": label_table(level.get("confusion"), labels),
         "clinic": tables.clinic_table(level),
         "forests": forests(level),
@@ -265,17 +244,18 @@ def _methods(run: Run) -> str:
 
 def _environment(run: Run) -> list[tuple[str, str]]:
     """Return names and values of the machine and the libraries of a run."""
-    found, facts = run.environment, [("seed", run.config.get("seed"))]
-    facts += [(key, found.get(key)) for key in ("time", "python", "platform", "precision")]
-    facts += list((found.get("libraries") or {}).items())
-    if cpu := found.get("cpu"):
-        facts.append(("processor", f"{cpu.get('count')} cores, {cpu.get('capability')}"))
-    facts.append(("graphics processors", ", ".join(map(str, found.get("gpus") or [])) or None))
-    facts.append(("threads", found.get("torch_threads")))
-    if seconds := run.status.get("seconds"):
-        time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        facts.append(("duration", time))
-    return [(k, privacy.without_paths(str(v))) for k, v in facts if v is not None]
+    found, cpu, seconds = run.environment, run.environment.get("cpu"), run.status.get("seconds")
+    facts = {
+        "seed": run.config.get("seed"),
+        **{key: found.get(key) for key in ("time", "python", "platform", "precision")},
+        **(found.get("libraries") or {}),
+        "processor": cpu and f"{cpu.get('count')} cores, {cpu.get('capability')}",
+        "graphics processors": ", ".join(map(str, found.get("gpus") or [])) or None,
+        "threads": found.get("torch_threads"),
+    }
+    if seconds:
+        facts["duration"] = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return [(k, privacy.without_paths(str(v))) for k, v in facts.items() if v is not None]
 
 
 def _config(run: Run) -> str:

@@ -9,6 +9,7 @@ from medcnn.report.words import (
     RULES,
     Record,
     Words,
+    bounds_of,
     listed,
     plural,
     show,
@@ -52,12 +53,7 @@ def cards(task: str, level: Record) -> list[tuple[Words, Cell]]:
 
 
 def sentences(run: Run, name: str) -> list[tuple[str, str]]:
-    """Return a clinician's first questions, each with its answer.
-
-    Args:
-        run: The run.
-        name: Of the level: image, study or patient.
-    """
+    """Return a clinician's first questions about a level, each with its answer."""
     level = run.levels[name]
     figures = figures_of(level)
     found = [("Tested on", _tested(run, name, level))]
@@ -170,12 +166,11 @@ def _extremes(names: Sequence[str], figures: Record) -> str:
 def _calibration(evaluation: Record, figures: Record) -> str:
     figure, parts = figures.get("ece", {}), []
     if figure.get("value") is not None:
-        low, high = figure.get("low"), figure.get("high")
-        known = low is not None and high is not None
-        ends = f" (95 % interval {100 * low:.1f} to {100 * high:.1f})" if known else ""
+        low_high = [f"{100 * bound:.1f}" for bound in bounds_of(figure)]
+        interval = f" (95 % interval {' to '.join(low_high)})" if low_high else ""
         parts.append(
             "On average, predicted probability and observed share differ by "
-            f"{100 * figure['value']:.1f} percentage points{ends}."
+            f"{100 * figure['value']:.1f} percentage points{interval}."
         )
     temperature, applied = evaluation.get("temperature"), evaluation.get("calibration_applied")
     if applied in ("temperature", "isotonic"):

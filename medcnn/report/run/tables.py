@@ -88,7 +88,7 @@ def _quartiles(values: pd.Series) -> Cell:
 def problems_table(run: Run) -> Table | None:
     """Return the problems of the data, counted by kind and splits; no image is named."""
     table, keys = run.problems, ["severity", "kind", "split", "other_split"]
-    if table is None or not set(keys) <= set(table.columns) or not len(table):
+    if table is None or not len(table):
         return None
     found = Counter(table[keys].fillna("").astype(str).itertuples(index=False, name=None))
     order = {"error": 0, "warning": 1, "note": 2}
@@ -111,22 +111,20 @@ def overall_table(
         methods: The ways in which intervals were made, by the figures' names; None for no column
             of them.
     """
-    rows, folds = [], folds or {}
-    by_key = {key: how for keys, how in (methods or {}).items() for key in keys.split(", ")}
-    for key, figure in level.get("figures", {}).items():
-        if "/" in key:
-            continue
-        row = _in_columns(key, figure)
-        if folds:
+    folds, titles = folds or {}, ["value", "95 % interval", "n"]
+    figures = {key: one for key, one in level.get("figures", {}).items() if "/" not in key}
+    rows = [_in_columns(key, figure) for key, figure in figures.items()]
+    if folds:
+        titles.append(f"mean ± SD over {len(next(iter(folds.values())))} folds")
+        for key, row in zip(figures, rows, strict=True):
             row.cells.append(Cell(*mean_and_spread(folds.get(key, []), key)))
-        if methods is not None:
-            how = by_key.get(key, by_key.get("*")) if row.cells[1].value != NOTHING else None
-            row.cells.append(Cell(how or NOTHING))
-        rows.append(row)
-    over = [f"mean ± SD over {len(next(iter(folds.values())))} folds"] if folds else []
-    by = ["interval by"] if methods is not None else []
-    columns = headed("value", "95 % interval", "n", *over, *by)
-    return Table("Of all cases", columns, rows) if rows else None
+    if methods is not None:
+        titles.append("interval by")
+        by_key = {key: how for keys, how in methods.items() for key in keys.split(", ")}
+        for key, row in zip(figures, rows, strict=True):
+            known = row.cells[1].value != NOTHING
+            row.cells.append(Cell(by_key.get(key, by_key.get("*", NOTHING)) if known else NOTHING))
+    return Table("Of all cases", headed(*titles), rows) if rows else None
 
 
 def _titles(keys: Sequence[str]) -> list[Column]:
@@ -156,7 +154,7 @@ def class_table(level: Record, names: Sequence[str]) -> Table | None:
 def clinic_table(level: Record) -> Table | None:
     """Return the figures that a clinic asks of a test, at its operating point."""
     clinic = level.get("clinic")
-    if not clinic or not clinic.get("figures"):
+    if not clinic:
         return None
     if clinic.get("labels"):
         return _clinic_by_label(clinic["labels"])
@@ -182,10 +180,8 @@ def errors_table(errors: Sequence[Record], level: str, names: Mapping[int, str])
     """Return the most confident mistakes; `names` says which image a row is."""
     rows = []
     for error in errors:
-        sure = Cell(number(error.get("confidence")))
-        cells = [Cell(str(error.get("true", "?"))), Cell(str(error.get("predicted", "?"))), sure]
-        row = error.get("row", NOTHING)
-        rows.append(Row(names.get(row, str(row)), cells))
+        cells = [error["true"], error["predicted"], number(error["confidence"])]
+        rows.append(Row(names.get(error["row"], str(error["row"])), list(map(Cell, cells))))
     caption = f"{plural(len(rows), level)} with the most confident mistakes"
     columns = headed("true", "predicted", "confidence")
     head = "image" if level == "image" else "number"
@@ -194,12 +190,10 @@ def errors_table(errors: Sequence[Record], level: str, names: Mapping[int, str])
 
 def subgroup_table(level: Record) -> Table | None:
     """Return the figures by group of patients, a row a group."""
-    groups = [group for group in level.get("subgroups") or [] if group.get("shown", True)]
-    keys = list(dict.fromkeys(key for group in groups for key in group.get("figures") or {}))
+    groups = [group for group in level.get("subgroups") or [] if group["shown"]]
+    keys = list(dict.fromkeys(key for group in groups for key in group["figures"]))
     rows = []
     for group in groups:
-        figures = group.get("figures") or {}
-        cells = [figure_cell(key, figures.get(key)) for key in keys]
-        name = f"{group['column']} {group['group']}"
-        rows.append(Row(name, [Cell(f"{group.get('n', 0):,}"), *cells]))
+        cells = [figure_cell(key, group["figures"].get(key)) for key in keys]
+        rows.append(Row(f"{group['column']} {group['group']}", [Cell(f"{group['n']:,}"), *cells]))
     return Table("By group", [*headed("n"), *_titles(keys)], rows) if rows else None

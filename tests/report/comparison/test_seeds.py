@@ -5,8 +5,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from compared_runs import page, sections
 from fixture_runs import write_run
-from test_comparison_page import page, sections
 
 from medcnn.report.comparison.seeds import seed_table
 from medcnn.report.runs import read_run

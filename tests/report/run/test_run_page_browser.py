@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import page_runs
 import pytest
+from fixture_runs import add_volume_and_colour, whole_evaluation, write_run
 from PIL import Image
 
 from medcnn.report.maps.scale import colours
@@ -34,13 +34,14 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two levels, maps and errors; the first picture is black, its map a row of grey steps."""
-    run = page_runs.make_run(tmp_path_factory.mktemp("run"), page_runs.binary(), maps=10)
+    run = tmp_path_factory.mktemp("page") / "run"
+    write_run(run, patients=156, images=2, evaluation=whole_evaluation(), maps=10)
     layers = run / "cams" / "layers"
     Image.new("L", (8, 8)).save(layers / "0.png")
     Image.new("L", (8, 8)).save(layers / "0-mask.png")
     steps = np.tile(np.array([0, 32, 64, 102, 128, 153, 204, 255], np.uint8), (8, 1))
     Image.fromarray(steps).save(layers / "0-map.png")
-    page_runs.add_volume_and_colour(run / "cams")
+    add_volume_and_colour(run / "cams")
     return write_run_page(run)
 
 
