@@ -431,6 +431,7 @@ def test_warnings(tmp_path: Path) -> None:
     table = pd.read_csv(run / "samples.csv")
     table.loc[0, "split"] = "test"
     table.loc[table["split"] == "train", "age"] = None
+    table.loc[2:5, "split"] = "val"
     table.to_csv(run / "samples.csv", index=False)
     write_json(run / "status.json", {"state": "running"})  # as it is while the page is made
     (run / "problems.csv").write_text("severity,kind,image,split,other_image,other_split,reason\n")
@@ -440,6 +441,9 @@ def test_warnings(tmp_path: Path) -> None:
     assert "Warning" in page.of("strong")
     assert "No patient" not in page.text
     assert "–" in page.of("td")[:20]  # the age in training
+    start = page.of("th").index("training")
+    assert page.of("th")[start : start + 3] == ["training", "validation", "test"]
+    assert page.of("td")[:3] == ["307", "4", "313"]
     assert "The audit found no unusable file" in page.text
     (run / "samples.csv").write_text("image,split\n1,nowhere\n")
     assert "Images by split" not in Page(write_run_page(run).read_text()).of("caption")
