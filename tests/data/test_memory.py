@@ -1,16 +1,22 @@
 """A data set that is larger than the memory given is read from the disk cache, batch by batch."""
 
 import multiprocessing
+import os
 import sys
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import Any
 
+import jobs
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from open_tables import opened, pictures, table
 
+from medcnn.data import open_data as datasets
 from medcnn.data.batches import DataModule
+from medcnn.data.memory import available_memory
 from medcnn.data.open_data import in_memory
 from medcnn.data.prepared.cache import Cache
 from medcnn.data.prepared.stored import StoredImages
@@ -32,10 +38,10 @@ def stored(folder: Path) -> Samples:
         for k in range(COUNT):
             cache.add(f"{k}", np.full((1, 1, SIDE, SIDE), k % 251, np.uint8), {})
     entries = [entry for k in range(COUNT) if (entry := cache.entry(f"{k}"))]
-    table = pd.DataFrame({"image": range(COUNT), "patient": range(COUNT), "split": "train"})
-    table["label"] = table["image"] % 2
+    rows = pd.DataFrame({"image": range(COUNT), "patient": range(COUNT), "split": "train"})
+    rows["label"] = rows["image"] % 2
     images = StoredImages(cache, entries, [0] * COUNT)
-    return Samples("large", table, images, "binary", ("a", "b"))
+    return Samples("large", rows, images, "binary", ("a", "b"))
 
 
 def growth(folder: Path, memory: str, result: "Queue[tuple[float, bool]]") -> None:
@@ -71,3 +77,41 @@ def test_memory_stays_within_what_is_given(tmp_path: Path, memory: str, held: bo
         assert most > COUNT * SIDE**2
     else:
         assert most < 64e6 + CONSTANT
+
+
+def test_images_are_held_in_memory_if_they_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = pictures(tmp_path)
+    table(tmp_path)
+    samples = opened(tmp_path).samples
+    images: Any = samples.images
+    in_memory(samples, 12 * 64 - 1)
+    assert images.memory is None
+    assert "0.00 GB of images are read from the disk cache as needed" in capsys.readouterr().out
+    monkeypatch.setattr(datasets, "available_memory", lambda: 2 * 12 * 64 - 1)
+    in_memory(samples, "auto")
+    assert images.memory is None
+    monkeypatch.setattr(datasets, "available_memory", lambda: 2 * 12 * 64)
+    in_memory(samples, "auto")
+    assert images.memory is not None
+    np.testing.assert_array_equal(images[torch.arange(12)][:, 0], values)
+    arrays = jobs.toy([2, 2, 2])
+    in_memory(arrays, 0)
+    assert isinstance(arrays.images, torch.Tensor)
+
+
+def test_memory_that_the_system_would_give() -> None:
+    if not Path("/proc/meminfo").exists():
+        pytest.skip("no Linux")
+    known = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available = 1024 * int(known["MemAvailable"].split()[0])
+    assert available_memory() == pytest.approx(available, rel=0.1)
+
+
+@pytest.mark.parametrize("content", [None, "MemTotal: 5 kB\n"])
+def test_memory_where_the_system_does_not_say(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "meminfo").write_text(content)
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert available_memory(tmp_path / "meminfo") == total
