@@ -34,9 +34,6 @@ def draw_shares(strata: pd.Series, shares: Mapping[str, float], seed: int) -> pd
         shares: By the name of a split its share, in any unit.
         seed: Of the draw.
 
-    Returns:
-        Names of splits with the same index.
-
     Raises:
         UserError: Fewer patients than splits.
     """
@@ -47,14 +44,15 @@ def draw_shares(strata: pd.Series, shares: Mapping[str, float], seed: int) -> pd
             f"at least {len(names)} are needed"
         )
     parts = np.array(list(shares.values()), float)
-    counts = _quotas(np.bincount(strata.to_numpy()), parts / parts.sum())
+    of_patients = strata.to_numpy()
+    counts = _quotas(np.bincount(of_patients), parts / parts.sum())
     if (counts.sum(axis=0) == 0).any():  # of very few patients, each of another class
-        strata = strata * 0
+        of_patients = np.zeros_like(of_patients)
         counts = _quotas(np.array([len(strata)]), parts / parts.sum())
     generator = np.random.RandomState(seed)  # numpy keeps its numbers the same for ever
     drawn = np.empty(len(strata), dtype=object)
     for stratum, quota in enumerate(counts):
-        members = np.flatnonzero(strata.to_numpy() == stratum)
+        members = np.flatnonzero(of_patients == stratum)
         drawn[generator.permutation(members)] = np.repeat(names, quota)
     return pd.Series(drawn, index=strata.index)
 
@@ -84,10 +82,7 @@ def _quotas(sizes: Array, shares: Array) -> NDArray[np.int64]:
 def draw_parts(strata: Array, folds: int, seed: int) -> NDArray[np.int64]:
     """Draw the part 0 … folds-1 of each patient (P,), each part with its share of every stratum.
 
-    Args:
-        strata: (P,) the stratum of each patient, whole numbers from 0.
-        folds: Number of parts, at most P.
-        seed: Of the draw.
+    The strata (P,) are whole numbers from 0; there are at least as many patients as folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 

@@ -15,11 +15,8 @@ from medcnn.objective import UNKNOWN, Task
 
 METHODS = ("auto", "column", "patient", "site")
 # The usual names of splits by those that people give them, in small letters.
-SPLIT_NAMES = {name: name for name in SPLITS} | {
-    **dict.fromkeys(("valid", "validation", "dev"), "val"),
-    "training": "train",
-    "testing": "test",
-}
+SPLIT_NAMES = {"training": "train", "testing": "test"} | {name: name for name in SPLITS}
+SPLIT_NAMES |= dict.fromkeys(("valid", "validation", "dev"), "val")
 QUANTILES = 5  # bins of a regression target that are spread evenly over the splits
 
 
@@ -35,7 +32,7 @@ def assign_splits(
     folds: int = 5,
     fold: int | None = None,
 ) -> pd.Series:
-    """Put every sample into train, val or test.
+    """Return the split of every sample, train, val or test, with the table's index.
 
     Patients are drawn, not images, class by class: a patient counts for the rarest class that any
     of its images has (multi-label: the rarest label that is positive); patients without a positive
@@ -70,9 +67,6 @@ def assign_splits(
         folds: K, at least 2.
         fold: 0 … K-1, or None.
 
-    Returns:
-        Names of splits, with the table's index.
-
     Raises:
         UserError: A setting that makes no sense, a column that is missing or has gaps, or too few
             patients.
@@ -83,13 +77,12 @@ def assign_splits(
         raise UserError(f"splits.method={method}: choose one of {', '.join(METHODS)}")
     patients = _texts(table, "patient")
     if method == "auto":
-        method = "column" if has_splits(table) else "patient"
+        method = "column" if "split" in table and not _gaps(table["split"]).all() else "patient"
     if fold is not None and method == "site":
         raise UserError(f"fold={fold} doesn't go with splits=site: its test set is the sites'")
     assigned, names = np.full(len(table), "train", dtype=object), list(SPLITS)
-    if fold is not None:
-        if method == "column":
-            assigned[_named_splits(table) == "test"] = HOLDOUT
+    if fold is not None and method == "column":
+        assigned[_named_splits(table) == "test"] = HOLDOUT
     elif method == "column":
         assigned = _by_column(table)
         names = ["train"] if "val" in assigned else ["train", "val"]
@@ -114,28 +107,20 @@ def _texts(table: pd.DataFrame, column: str) -> NDArray[np.str_]:
     missing = _gaps(table[column])
     if missing.any():
         raise UserError(
-            f"column {column!r} is empty in {int(missing.sum())} of {len(table)} rows, the first "
-            f"of them row {int(missing.argmax())}: fill it in, or leave these rows out"
+            f"column {column!r} is empty in {missing.sum()} of {len(table)} rows, the first "
+            f"of them row {missing.to_numpy().argmax()}: fill it in, or leave these rows out"
         )
     return table[column].astype(str).to_numpy(dtype=str)
 
 
-def _gaps(values: pd.Series) -> NDArray[np.bool_]:
+def _gaps(values: pd.Series) -> pd.Series:
     """Return a mask of the cells that are empty or blank."""
-    gaps: NDArray[np.bool_] = (values.isna() | (values.astype(str).str.strip() == "")).to_numpy()
-    return gaps
-
-
-def has_splits(table: pd.DataFrame) -> bool:
-    """Return whether a table has splits in a column ``split``."""
-    return "split" in table and not bool(_gaps(table["split"]).all())
+    return values.isna() | (values.astype(str).str.strip() == "")
 
 
 def official_tests(table: pd.DataFrame) -> int:
     """Return the number of test samples of a table's own column ``split``; 0 without one."""
-    if not has_splits(table):
-        return 0
-    return int((table["split"].astype(str).map(_usual) == "test").sum())
+    return sum(_usual(str(name)) == "test" for name in table.get("split", []))
 
 
 def _by_column(table: pd.DataFrame) -> Array:
@@ -191,11 +176,7 @@ def patient_strata(
 ) -> pd.Series:
     """Return the number of the class that each patient counts for; see `assign_splits`.
 
-    Args:
-        patients: (N,) the patient of each row.
-        table: N rows with the label columns.
-        task: Of the labels.
-        label_columns: Their names.
+    The patients are those of the table's rows.
     """
     if task == "regression":
         return _quantile_strata(patients, table[label_columns[0]].to_numpy(dtype=float))
@@ -204,12 +185,9 @@ def patient_strata(
     positive = labels == (1 if task == "multilabel" else np.unique(labels[known]))
     has = pd.DataFrame(positive).groupby(patients).any()
     rarest_first = np.argsort(has.sum().to_numpy(), kind="stable")
-    carried = has.to_numpy()[:, rarest_first]
-    nothing_known = ~pd.Series(known.any(axis=1)).groupby(patients).any().to_numpy()
-    none = np.where(nothing_known, carried.shape[1] + 1, carried.shape[1])
-    if carried.shape[1] == 0:
-        return pd.Series(none, index=has.index)
-    return pd.Series(np.where(carried.any(axis=1), carried.argmax(axis=1), none), index=has.index)
+    some_known = pd.Series(known.any(axis=1)).groupby(patients).any().to_numpy()
+    carried = [has.to_numpy()[:, rarest_first], some_known, np.ones(len(has), bool)]
+    return pd.Series(np.column_stack(carried).argmax(axis=1), index=has.index)
 
 
 def _quantile_strata(patients: NDArray[np.str_], values: Array) -> pd.Series:
