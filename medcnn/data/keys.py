@@ -4,8 +4,6 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-import pandas as pd
-
 from medcnn.jobs.notes import visible
 
 _UNSEEN = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))  # spaces of no width, soft hyphen
@@ -36,12 +34,6 @@ def tidy(cell: str) -> str:
     cell = cleaned(cell)
     match = re.fullmatch(r"(-?\d+)\.0+", cell)
     return match[1] if match else cell
-
-
-def tidied(cells: pd.Series) -> pd.Series:
-    """Return a column with every name tidied."""
-    names = {cell: tidy(cell) for cell in cells.dropna().unique()}
-    return cells.map(names)
 
 
 def look_alikes(names: Iterable[str]) -> list[list[str]]:

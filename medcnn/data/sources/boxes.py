@@ -26,8 +26,8 @@ def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
     """Read the edges of boxes from text.
 
     Args:
-        cells: Four columns in the order of `box_format`, each number "" where there is no box, and
-            with semicolons between those of several boxes; or one column with all four numbers,
+        cells: Four columns in the order of `box_format`, with "" where there is no box, and with
+            semicolons between the numbers of several boxes; or one column with all four numbers,
             ``10 20 30 40;50 60 70 80``. The index is the line in the file.
         box_format: xyxy (left, top, right, bottom), xywh (left, top, width, height) or cxcywh
             (centre, width, height); right and bottom are where the box ends, so that a box as
@@ -39,9 +39,8 @@ def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
         text, see `boxes_of`.
 
     Raises:
-        UserError: No such format or unit, or a box that none can be.
+        UserError: A box that none can be.
     """
-    check_box_options(box_format, unit)
     single = _one_by_one(cells)
     given = (single != "").to_numpy()
     values = single.apply(lambda column: pd.to_numeric(column, errors="coerce")).to_numpy(float)
@@ -66,7 +65,7 @@ def read_boxes(cells: pd.DataFrame, box_format: str, unit: str) -> pd.DataFrame:
 def _one_by_one(cells: pd.DataFrame) -> pd.DataFrame:
     """Return four columns of single numbers; a row of several boxes becomes as many rows."""
     if cells.shape[1] == 1:
-        boxes = cells.iloc[:, 0].map(lambda cell: _parts(cell) or [""])
+        boxes = cells.iloc[:, 0].map(_parts)
         numbers = boxes.explode().map(lambda box: re.split(r"[\s,]+", box.strip("[]() ")))
         bad = (numbers.map(len) != 4) & (numbers.map("".join) != "")
         _refuse(numbers.to_frame(), bad.to_numpy()[:, None], "needs four numbers, or none")
@@ -74,14 +73,14 @@ def _one_by_one(cells: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(rows, numbers.index, list("abcd"), dtype=str)
     if not cells.apply(lambda column: column.str.contains(SEPARATOR, regex=False)).any(axis=None):
         return cells
-    lists = cells.map(lambda cell: _parts(cell) or [""])
+    lists = cells.map(_parts)
     lengths = lists.map(len).to_numpy()
     _refuse(cells, lengths != lengths[:, :1], "needs four numbers, or none")
     return lists.explode(list(lists.columns))
 
 
 def _parts(cell: str) -> list[str]:
-    return [part.strip() for part in cell.split(SEPARATOR) if part.strip()]
+    return [part.strip() for part in cell.split(SEPARATOR) if part.strip()] or [""]
 
 
 def _edges(values: np.ndarray, box_format: str) -> tuple[np.ndarray, ...]:

@@ -47,10 +47,7 @@ def sorted_names(found: list[str]) -> list[str]:
     if groups := look_alikes(found):
         more = f", and {len(groups) - 1} others" if len(groups) > 1 else ""
         note(f"the labels {' and '.join(groups[0])} look alike{more}; they are different classes")
-    values = numbers(found)
-    if values is not None:
-        return [name for _, name in sorted(zip(values, found, strict=True))]
-    return sorted(found)
+    return sorted(found) if numbers(found) is None else sorted(found, key=lambda n: (float(n), n))
 
 
 def numbers(names: list[str]) -> list[float] | None:

@@ -69,7 +69,7 @@ def paths_within(root: Path, names: pd.Series, base: Path) -> pd.Series:
     Args:
         root: Folder that none may leave, symbolic links resolved.
         names: Paths as a person writes them: with slashes or backslashes, absolute or from `base`.
-        base: Folder at which relative ones start.
+        base: Where relative ones start.
 
     Returns:
         For each name its path from `root`, with forward slashes, folders on the way resolved; None

@@ -54,14 +54,19 @@ def read_table(path: Path) -> pd.DataFrame:
         names = [cleaned(name) for name in next(reader, [])]
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                line = reader.line_num + before
-                rows.append(_cells(cells, names, path, line))
-                lines.append(line)
+                lines.append(reader.line_num + before)
+                if len(cells) != len(names):
+                    raise UserError(
+                        f"{path}, line {lines[-1]}: {len(cells)} cells, but there are "
+                        f"{len(names)} columns"
+                    )
+                rows.append([cell.strip() for cell in cells])
     except csv.Error as error:
         raise UserError(
             f"{path}, line {reader.line_num + before}: can't be read as CSV ({error})"
         ) from error
-    _check_header(names, path)
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
+        raise UserError(f"{path} has several columns named {', '.join(twice)}: rename them")
     if not rows:
         raise UserError(f"{path} names columns, but holds no row")
     table = pd.DataFrame(rows, columns=names, index=lines, dtype=str)
@@ -69,12 +74,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def without_empty(cells: pd.Series, classes: Sequence[str] = ()) -> pd.Series:
-    """Return a column with "" for each cell of `EMPTY`, in small letters or capitals.
-
-    Args:
-        cells: Text.
-        classes: Names of classes, which are kept.
-    """
+    """Return a column with "" for each cell of `EMPTY`, in any case, that names no class."""
     kept = {name.casefold() for name in classes}
     gaps = {cell: cell.lower() in EMPTY and cell.casefold() not in kept for cell in cells.unique()}
     return cells.where(~cells.map(gaps), "")
@@ -164,17 +164,3 @@ def _read_text(path: Path) -> str:
     if not text.strip():
         raise UserError(f"{path} is empty")
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _cells(cells: list[str], names: list[str], path: Path, line: int) -> list[str]:
-    if len(cells) != len(names):
-        raise UserError(
-            f"{path}, line {line}: {len(cells)} cells, but there are {len(names)} columns"
-        )
-    return [cell.strip() for cell in cells]
-
-
-def _check_header(names: list[str], path: Path) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1 and name]
-    if twice:
-        raise UserError(f"{path} has several columns named {', '.join(twice)}: rename them")

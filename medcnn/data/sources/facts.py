@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from medcnn.data.keys import tidied
+from medcnn.data.keys import tidy
 from medcnn.data.sources.delimited import at_lines
 from medcnn.jobs.notes import note
 
@@ -23,20 +23,20 @@ def read_fact(cells: pd.Series, key: str) -> pd.Series:
             Ages become numbers of years: 62, 062Y and 018M as in DICOM, 90+ as 90;
             cells that hold none are counted in a note, and missing.
     """
-    cells = tidied(cells)
+    cells = cells.map(tidy)
     if key == "sex":
         cells = cells.map(lambda cell: SEXES.get(cell.casefold(), cell))
-    if key == "age":
-        ages = cells.map(years)
-        strange = (cells != "") & ages.isna()
-        if strange.any():
-            note(
-                f"dataset.columns.age={cells.name}: {int(strange.sum())} of {len(cells)} cells "
-                f"hold no age (such as 62, 062Y or 90+), and count as unknown: "
-                f"{at_lines(cells.index[strange])}"
-            )
-        return ages
-    return cells.where(cells != "")
+    if key != "age":
+        return cells.where(cells != "")
+    ages = cells.map(years)
+    strange = (cells != "") & ages.isna()
+    if strange.any():
+        note(
+            f"dataset.columns.age={cells.name}: {strange.sum()} of {len(cells)} cells hold no age "
+            "(such as 62, 062Y or 90+), and count as unknown: "
+            f"{at_lines(cells.index[strange])}"
+        )
+    return ages
 
 
 def years(cell: str) -> str | None:

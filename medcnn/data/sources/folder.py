@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def folder(
     positive: str | None = None,
     **image: Any,
 ) -> Listing:
-    r"""List ``class/…/image``, or ``split/class/…/image``; the images aren't opened.
+    r"""List ``class/…/image``, or ``split/class/…/image``, by path; the images aren't opened.
 
     The second is meant where all subfolders have names of splits (train, val, valid, test, …).
     Images are the files that `medcnn.data.image_files.list_images` finds; others are named in a
@@ -48,9 +47,6 @@ def folder(
         classes: Names of the folders in the order of the classes.
         positive: Name of the class that is sought, of two.
         image: Options of `medcnn.data.sources.common.image_spec`: how files become inputs.
-
-    Returns:
-        Rows in the order of their paths.
 
     Raises:
         UserError: There is no such folder, one of a class can't be read or holds other files only,
@@ -107,14 +103,13 @@ def _depth(root: Path, classes: list[str] | None) -> int:
             f"{', '.join(others[:SHOWN])}: move that away or, if all of them are classes, name "
             "them in dataset.classes"
         )
-    depth = 2 if splits else 1
-    inner = {child.name for folder in top for child in _folders(folder)} if depth == 2 else set()
+    inner = {child.name for folder in top if splits for child in _folders(folder)}
     if twice := sorted(name for name in inner if name.lower() in {*SPLIT_NAMES} - given):
         raise UserError(
             f"dataset.path={root}: the splits hold folders called {', '.join(twice)} where classes "
             "are expected; the layout is split/class/…/image"
         )
-    return depth
+    return 2 if splits else 1
 
 
 def _check_classes(root: Path, depth: int, images: list[str], classes: list[str] | None) -> None:
@@ -125,15 +120,14 @@ def _check_classes(root: Path, depth: int, images: list[str], classes: list[str]
         folders = [inner for folder in folders for inner in _folders(folder)]
     wanted = None if classes is None else {name.casefold() for name in classes}
     for folder in folders:
-        if folder.relative_to(root).parts in seen:
+        place = folder.relative_to(root)
+        if place.parts in seen or not (wanted is None or folder.name.casefold() in wanted):
             continue
-        files, _ = visible_files(folder, f"dataset.path={root}")
-        if files and (wanted is None or folder.name.casefold() in wanted):
-            name = folder.relative_to(root).as_posix()
+        if files := visible_files(folder, f"dataset.path={root}")[0]:
             raise UserError(
-                f"dataset.path={root}: no file in the folder {name} is an image that medcnn reads, "
-                f"only {kinds(files)}: convert them, or, if it is no class, move it away or name "
-                "the others in dataset.classes"
+                f"dataset.path={root}: no file in the folder {place.as_posix()} is an image that "
+                f"medcnn reads, only {kinds(files)}: convert them, or, if it is no class, move it "
+                "away or name the others in dataset.classes"
             )
 
 
@@ -151,10 +145,9 @@ def _images(root: Path, depth: int, volumes: bool) -> list[str]:
         else:
             found.add(path)
     names = sorted(path.relative_to(root).as_posix() for path in found)
-    layout = "split/class/…/image" if depth == 2 else "class/…/image"
-    outside = [name for name in names if name.count("/") < depth]
-    if outside:
+    if outside := [name for name in names if name.count("/") < depth]:
         places = sorted({str((root / name).parent) for name in outside})  # no name of an image
+        layout = "split/class/…/image" if depth == 2 else "class/…/image"
         raise UserError(
             f"dataset.path: {len(outside)} images lie right in {', '.join(places)}, in no folder "
             f"of a class; the layout is {layout}"
@@ -186,8 +179,7 @@ def _patients(images: list[str], below: list[str], pattern: str | None) -> list[
     except (re.error, TypeError, OverflowError) as error:
         raise UserError(f"dataset.patient={pattern} is no regular expression: {error}") from error
     patients = ["" if m is None else (m[1] if m.re.groups else m[0]) or "" for m in found]
-    without = Counter(map(bool, patients))[False]
-    if without:
+    if without := patients.count(""):
         log.warning("dataset.patient finds no patient in %s", visible(below[patients.index("")]))
         raise UserError(  # without the path, as a run keeps its error
             f"dataset.patient={pattern} finds no patient in {without} of {len(below)} paths below "

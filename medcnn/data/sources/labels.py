@@ -1,6 +1,6 @@
 """Labels in the cells of a table: the task, the classes and each row's label."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,20 +21,13 @@ from medcnn.jobs.notes import note
 from medcnn.objective import TASKS, UNKNOWN, Task
 
 MOST_NUMBERS = 20  # classes named by numbers; more look like a quantity
-YES = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
-UNSURE = {"": UNKNOWN, "-1": UNKNOWN}  # -1 as CheXpert has it
+YES_OR_NO = {"1": 1, "true": 1, "yes": 1, "0": 0, "false": 0, "no": 0}
+YES_OR_NO |= {"": UNKNOWN, "-1": UNKNOWN}  # -1 as CheXpert has it
 
 
 @dataclass
 class Labels:
-    """Labels as `medcnn.data.samples.Samples` has them.
-
-    Args:
-        task: Their task.
-        class_names: Names of the classes, or in regression of the targets.
-        columns: A row a row of the cells: ``label``, or ``label:<name>`` for several.
-        positive: Index of the class that is sought, or None.
-    """
+    """Labels as `medcnn.data.samples.Samples` has them; `columns` has a row a row of the cells."""
 
     task: Task
     class_names: tuple[str, ...]
@@ -74,7 +67,7 @@ class LabelOptions:
             return None
         given = self.classes
         listed = isinstance(given, Sequence) and not isinstance(given, str)
-        names = [text_of(value) for value in given] if listed else []
+        names = list(map(text_of, given)) if listed else []
         if not names or "" in names or len({name.casefold() for name in names}) < len(names):
             raise UserError(f"dataset.classes={given}: give a list of different names, or null")
         return names
@@ -94,7 +87,7 @@ def read_labels(cells: pd.DataFrame, options: LabelOptions, *, several: bool = F
     _check_options(options, several)
     cells = cells.map(tidy)
     if (cells == "").to_numpy().all():
-        raise UserError(f"dataset.columns.label: {_columns(cells)} holds no label at all")
+        raise UserError(f"dataset.columns.label: {', '.join(cells.columns)} holds no label at all")
     if options.task == "regression":
         return _targets(cells, options)
     if several:
@@ -164,8 +157,7 @@ def _classes(cells: pd.Series, options: LabelOptions) -> Labels:
 
 def _note_unsure(cells: pd.Series, advice: str = "") -> None:
     """Note labels of -1, which CheXpert has where the radiologist wasn't sure."""
-    count = int((cells == "-1").sum())
-    if count:
+    if count := (cells == "-1").sum():
         note(f"{count} cells of {_name(cells)} are -1, unknown as in CheXpert{advice}")
 
 
@@ -190,15 +182,13 @@ def _check_not_numbers(found: list[str], cells: pd.Series, options: LabelOptions
 def _label_columns(cells: pd.DataFrame, options: LabelOptions) -> Labels:
     """Read a column of yes and no for each label."""
     cells = cells[_ordered_columns(cells, options)]
-    meaning = YES | UNSURE
     columns = {}
     for name, column in cells.items():
         _note_unsure(column)
-        values = column.str.lower().map(meaning)
+        values = column.str.lower().map(YES_OR_NO)
         _refuse(values.isna(), column, "neither 0 nor 1 (nor empty or -1, for unknown)")
         columns[f"label:{name}"] = values.astype(np.int64)
-    names = tuple(str(name) for name in cells)
-    return Labels("multilabel", names, pd.DataFrame(columns, index=cells.index))
+    return Labels("multilabel", tuple(cells.columns), pd.DataFrame(columns, index=cells.index))
 
 
 def _label_sets(cells: pd.Series, options: LabelOptions, separator: str) -> Labels:
@@ -206,7 +196,7 @@ def _label_sets(cells: pd.Series, options: LabelOptions, separator: str) -> Labe
     sets = [[tidy(part) for part in cell.split(separator)] for cell in cells]
     held = [{part.casefold(): part for part in parts if part} for parts in sets]
     none = None if options.no_finding is None else text_of(options.no_finding).casefold()
-    contradicting = pd.Series([none in part and len(part) > 1 for part in held], cells.index)
+    contradicting = [none in part and len(part) > 1 for part in held]
     _refuse(contradicting, cells, f"{options.no_finding} together with a finding", show=False)
     if none is not None and options.classes is None and not any(none in part for part in held):
         raise UserError(f"dataset.no_finding={options.no_finding}: no row of {_name(cells)} has it")
@@ -217,7 +207,7 @@ def _label_sets(cells: pd.Series, options: LabelOptions, separator: str) -> Labe
     index = index_by_name(names)
     if none in index:
         raise UserError(f"dataset.no_finding={options.no_finding}: leave it out of dataset.classes")
-    strange = pd.Series([bool(part.keys() - index.keys() - {none}) for part in held], cells.index)
+    strange = [part.keys() - index.keys() - {none} for part in held]
     _refuse(strange, cells, "none of dataset.classes")
     values = np.zeros((len(cells), len(names)), np.int64)
     for row, part in enumerate(held):
@@ -243,7 +233,7 @@ def _targets(cells: pd.DataFrame, options: LabelOptions) -> Labels:
 
 def _ordered_columns(cells: pd.DataFrame, options: LabelOptions) -> list[str]:
     """Return the label columns in the order of the classes, if these are given."""
-    own, given = [str(name) for name in cells], options.names
+    own, given = list(cells.columns), options.names
     if given is not None and sorted(given) != sorted(own):
         raise UserError(
             f"dataset.classes={given} has to hold the names of the label columns, {', '.join(own)}"
@@ -251,17 +241,12 @@ def _ordered_columns(cells: pd.DataFrame, options: LabelOptions) -> list[str]:
     return given or own
 
 
-def _refuse(bad: pd.Series, cells: pd.Series, what: str, *, show: bool = True) -> None:
+def _refuse(bad: Iterable[object], cells: pd.Series, what: str, *, show: bool = True) -> None:
     """Raise UserError if any row is bad."""
-    rows = np.flatnonzero(bad.to_numpy(dtype=bool))
-    if len(rows):
+    if rows := [row for row, wrong in enumerate(bad) if wrong]:
         shown = f" {cells.iloc[rows[0]]!r}," if show else ""
         raise UserError(f"{_name(cells)}, {at_lines(cells.index[rows])}:{shown} {what}")
 
 
 def _name(cells: pd.Series) -> str:
     return f"label column {cells.name}"
-
-
-def _columns(cells: pd.DataFrame) -> str:
-    return ", ".join(str(name) for name in cells)

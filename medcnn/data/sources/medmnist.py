@@ -51,7 +51,7 @@ POSITIVE = {
 
 
 def medmnist(flag: str, *, root: str | Path, size: int = 28, download: bool = True) -> Samples:
-    """Read one MedMNIST data set with its official splits.
+    """Read one MedMNIST data set with its official splits, in the order train, val, test.
 
     Images are uint8 of 0 … 255: (N, C, H, W), or (N, C, D, H, W) for the sets that end in ``3d``;
     C is 1 for grey and 3 for colour. In the table ``image`` is the row in the array of its split
@@ -63,9 +63,6 @@ def medmnist(flag: str, *, root: str | Path, size: int = 28, download: bool = Tr
         root: Folder of ``<flag>.npz`` (28 pixels) or ``<flag>_<size>.npz``.
         size: Pixels an edge: 28, 64, 128 or 224; 28 or 64 for volumes.
         download: Whether to download a missing file to `root`.
-
-    Returns:
-        All three splits, in the order train, val, test.
 
     Raises:
         UserError: No such set or size; the file is missing and can't be downloaded, or is damaged.
@@ -82,7 +79,14 @@ def medmnist(flag: str, *, root: str | Path, size: int = 28, download: bool = Tr
     columns = [f"label:{name}" for name in names] if task == "multilabel" else ["label"]
     spatial = (size,) * (3 if flag.endswith("3d") else 2)
     try:
-        _warn_if_not_official(path, md5)
+        if (got := _md5(path)) != md5:
+            log.warning(
+                "%s is not the published file (MD5 %s, published %s): "
+                "results on it are not comparable with published ones",
+                path,
+                got,
+                md5,
+            )
         most = sum(info["n_samples"].values())
         table, images = _read(path, (info["n_channels"], *spatial), columns, most)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -160,18 +164,6 @@ def _download(url: str, md5: str, path: Path) -> None:
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def _warn_if_not_official(path: Path, md5: str) -> None:
-    got = _md5(path)
-    if got != md5:
-        log.warning(
-            "%s is not the published file (MD5 %s, published %s): "
-            "results on it are not comparable with published ones",
-            path,
-            got,
-            md5,
-        )
 
 
 def _read(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from medcnn.data.keys import cleaned, tidied
+from medcnn.data.keys import cleaned, tidy
 from medcnn.data.listing import BOX, Listing
 from medcnn.data.sources.boxes import check_box_options, read_boxes
 from medcnn.data.sources.common import existing_folder, image_spec
@@ -121,9 +121,10 @@ def csv(
 
 def _all_columns(given: Columns | None) -> dict[str, Any]:
     """Return the names of all columns, those of `COLUMNS` where others aren't given."""
-    if given is not None and (not isinstance(given, Mapping) or set(given) - set(COLUMNS)):
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or set(given) - set(COLUMNS):
         raise UserError(f"dataset.columns={given}: the keys are {', '.join(COLUMNS)}")
-    names = {**COLUMNS, **(given or {})}
+    names = {**COLUMNS, **given}
     for key, value in names.items():
         if value is None and key not in NEEDED:
             continue
@@ -161,8 +162,10 @@ def _mask_columns(
     given: str | list[str] | None, label: str | list[str], labels: Labels
 ) -> dict[str, str]:
     """Return the columns of masks by their new names: ``mask``, or ``mask:<label>`` for each."""
-    if given is None or isinstance(given, str):
-        return {} if given is None else {"mask": given}
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {"mask": given}
     order = label if isinstance(label, list) else labels.class_names
     if labels.task != "multilabel" or len(given) != len(order):
         raise UserError(
@@ -187,7 +190,7 @@ def _paths_and_patients(
         )
         table["patient"] = images
     else:
-        patients = tidied(cells[names["patient"]])
+        patients = cells[names["patient"]].map(tidy)
         refuse_lines(patients == "", f"dataset.columns.patient={names['patient']} is empty")
         note_look_alikes(patients, "patient")
         table["patient"] = patients
@@ -198,17 +201,12 @@ def _paths_and_patients(
 
 def _splits(cells: pd.Series) -> pd.Series:
     """Return the splits by their usual names."""
-    key = f"dataset.columns.split={cells.name}"
-    refuse_lines(
-        cells == "", f"{key} is empty; fill it in, or don't use it: dataset.columns.split=null"
-    )
+    key, null = f"dataset.columns.split={cells.name}", "dataset.columns.split=null"
+    refuse_lines(cells == "", f"{key} is empty; fill it in, or don't use it: {null}")
     splits = cells.str.lower().map(SPLIT_NAMES)
-    strange = sorted(set(cells[splits.isna()]))[:5]
-    refuse_lines(
-        splits.isna(),
-        f"{key} holds {', '.join(strange)} instead of train, val or test; to split anew, "
-        "dataset.columns.split=null",
-    )
+    strange = ", ".join(sorted(set(cells[splits.isna()]))[:5])
+    what = f"{key} holds {strange} instead of train, val or test; to split anew, {null}"
+    refuse_lines(splits.isna(), what)
     return splits
 
 

@@ -25,7 +25,7 @@ def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Serie
         key: Of ``dataset.columns``, for messages.
         folder: Of the table, where relative paths start; or, if none leads to a file from there,
             at `root`.
-        root: That none may leave.
+        root: No path may leave it.
 
     Raises:
         UserError: Some leave `root`, or none leads to a file.
@@ -65,9 +65,7 @@ def _why_out(given: pd.Series, name: str, folder: Path, root: Path) -> str:
     if PureWindowsPath(name).drive:
         return "it names a drive or a share of Windows; write the paths from dataset.root"
     whole = os.path.join(folder, name.replace("\\", "/"))  # noqa: PTH118  # keeps ..
-    reason = "it goes up with .."
-    if Path(name).is_absolute():
-        reason = "it is absolute"
+    reason = "it is absolute" if Path(name).is_absolute() else "it goes up with .."
     if (link := _link(Path(whole), root)) is not None:
         shown = link.relative_to(folder) if link.is_relative_to(folder) else link
         reason = f"{shown} is a link to {os.path.realpath(link)}"
@@ -113,6 +111,14 @@ def _near(starts: Sequence[Path]) -> Iterable[Path]:
     return islice(chain((start.parent for start in starts), below), FOLDERS)
 
 
+def _inside(folder: Path) -> list[Path]:
+    """Return what a folder holds; nothing where it can't be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
 def _exists(path: Path) -> bool:
     """Return whether a path is there and may be seen, where `Path.exists` raises."""
     return os.path.exists(path)  # noqa: PTH110
@@ -121,16 +127,6 @@ def _exists(path: Path) -> bool:
 def _forbidden(path: Path) -> bool:
     try:
         path.stat()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return False
-
-
-def _inside(folder: Path) -> list[Path]:
-    """Return what a folder holds; nothing where it can't be read."""
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []

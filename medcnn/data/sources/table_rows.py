@@ -21,10 +21,6 @@ def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame
 
     Columns that have no meaning here are those of the first row.
 
-    Args:
-        cells: A row a line of the file.
-        names: Of the columns, by the keys of ``dataset.columns``.
-
     Raises:
         UserError: An image is listed more than once, and its rows differ in more or in nothing.
     """
@@ -42,10 +38,8 @@ def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame
     )
     kept = cells[~images.duplicated() | ~several].copy()
     for name in lesion:
-        parts: dict[str, list[str]] = {}
-        for image, cell in zip(images[several], without_empty(cells[name])[several], strict=True):
-            parts.setdefault(image, []).append(cell)
-        joined = {image: SEPARATOR.join(filter(None, found)) for image, found in parts.items()}
+        given = without_empty(cells[name])[several]
+        joined = given[given != ""].groupby(images).agg(SEPARATOR.join)
         kept[name] = kept[names["image"]].map(joined).fillna(kept[name])
     return kept
 
@@ -66,11 +60,10 @@ def label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOption
 
 def note_look_alikes(cells: pd.Series, key: str) -> None:
     """Note names that look alike, by their lines, as they may identify someone."""
-    groups = look_alikes(cells.dropna().unique())
-    if groups:
+    if groups := look_alikes(cells.dropna().unique()):
         lines = [int(cells.index[cells == name][0]) for name in groups[0]]
         note(
             f"dataset.columns.{key}={cells.name}: {len(groups)} names differ from another in "
-            f"capitals or leading zeros only, such as those of {at_lines(lines)}; they count as "
-            "different"
+            "capitals or leading zeros only, such as those of "
+            f"{at_lines(lines)}; they count as different"
         )

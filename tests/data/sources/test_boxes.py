@@ -73,13 +73,6 @@ def test_a_whole_picture_and_a_little_more() -> None:
     assert boxes(["-3", "-2", "9", "9"]).to_numpy().tolist() == [[-2, -3, 9, 9]]
 
 
-def test_formats_and_units_that_there_are_not() -> None:
-    with refused(r"dataset\.box_format=yxyx: choose one of xyxy, xywh, cxcywh"):
-        boxes(NONE, box_format="yxyx")
-    with refused(r"dataset\.box_unit=mm: choose one of pixel, fraction"):
-        boxes(NONE, unit="mm")
-
-
 @pytest.mark.parametrize("cell", ["ten", "1,5", "inf", "-inf", "1e999", "True"])
 def test_cells_that_are_no_number(cell: str) -> None:
     with refused(r"dataset\.columns\.box, line 3: the box holds no number$"):

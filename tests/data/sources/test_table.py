@@ -403,6 +403,10 @@ def test_boxes_of_another_format(root: Path) -> None:
     assert not {"x", "y", "w", "h"} & set(listing.table)
     with refused(r"dataset\.columns\.box, line 2: the box has no width or no height"):
         read(root, text, columns={"box": list("xywh")})
+    with refused(r"dataset\.box_format=yxyx: choose one of xyxy, xywh, cxcywh"):
+        read(root, text, box_format="yxyx")
+    with refused(r"dataset\.box_unit=mm: choose one of pixel, fraction"):
+        read(root, text, box_unit="mm")
 
 
 def test_several_masks_an_image(root: Path) -> None:
