@@ -9,11 +9,11 @@ import pandas as pd
 
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import audit_data, pseudonym_key, report_files, tell_findings
-from medcnn.data.image import ImageSpec, spec_of
+from medcnn.data.image import spec_of
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.originals import Originals
-from medcnn.data.prepared.intensity import TRAINING, training_percentiles
+from medcnn.data.prepared.intensity import TRAINING, file_range, training_percentiles
 from medcnn.data.prepared.open_listing import open_listing
 from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.pseudonyms import pseudonymise
@@ -24,6 +24,7 @@ from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.notes import note, visible
 from medcnn.jobs.private import revealed
 from medcnn.jobs.settings.commands import Explain, OpenData, Tested
+from medcnn.jobs.settings.groups import Splits
 from medcnn.jobs.settings.read import read_stored
 from medcnn.jobs.settings.values import parse_bytes
 from medcnn.objective import Task
@@ -40,7 +41,7 @@ def open_data(
     checked: bool = True,
     quiet: bool = False,
 ) -> DataSet:
-    """The data set that a config describes, split and audited.
+    """Return the data set that a config describes, split and audited.
 
     Args:
         cfg: Its ``splits``, ``folds`` and ``fold`` are None for data that a checkpoint is only
@@ -56,7 +57,10 @@ def open_data(
             in two splits with strict=true; or a source, split or cache that can't be used.
     """
     cfg = revealed(cfg)
-    source = make_source(_with_classes(cfg.dataset, card), trust)
+    dataset = cfg.dataset
+    if card is not None and "classes" in dataset:
+        dataset = {**dataset, "classes": list(card["class_names"])}
+    source = make_source(dataset, trust)
     official = official_tests(source.table)
     if isinstance(source, Listing):
         data = _open_files(source, cfg, card, problems, quiet)
@@ -67,10 +71,14 @@ def open_data(
     by_column = cfg.splits is not None and cfg.splits.method in ("auto", "column")
     data.official_column = official > 0 and by_column
     if checked and official:
-        _tell_official(data.samples.table["split"], official, cfg)
-    _set_training_range(data.samples, card)
+        _tell_official(data.samples.table["split"], official, cfg.splits)
+    samples = data.samples
+    if card is not None:
+        own_range(samples, card)
+    elif _by_training(samples):
+        samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
     if cfg.pseudonymise:
-        data.samples.table = pseudonymise(data.samples.table, pseudonym_key(cfg))
+        samples.table = pseudonymise(samples.table, pseudonym_key(cfg))
     if checked:
         audit_data(data, cfg)
         tell_findings(data, cfg, problems)
@@ -100,13 +108,8 @@ def data_config(
             f"dataset.{key}={value}: images of the training are read as they were then; "
             f"it goes with {others} (dataset=…)"
         )
-    settings = cfg.model_dump(include=set(SETTINGS)) | {
-        "near_duplicates": False,
-        "strict": False,
-        "splits": None,
-        "folds": None,
-        "fold": None,
-    }
+    settings = cfg.model_dump(include=set(SETTINGS)) | {"near_duplicates": False, "strict": False}
+    settings |= dict.fromkeys(("splits", "folds", "fold"))
     for key in ("on_error", "pseudonymise"):
         settings[key] = trained[key] if settings[key] is None else settings[key]
     if settings["paths"]["pseudonym_key"] is None:
@@ -131,14 +134,6 @@ def in_memory(samples: Samples, memory: str | float) -> None:
         print(f"{images.nbytes / 1e9:.2f} GB of images are read from the disk cache as needed")
 
 
-def _with_classes(node: Mapping[str, Any], card: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A dataset config that names the classes of a checkpoint, where it can name any."""
-    options = dict(node)
-    if card is not None and "classes" in options:
-        options["classes"] = list(card["class_names"])
-    return options
-
-
 def _open_files(
     listing: Listing,
     cfg: OpenData,
@@ -149,17 +144,18 @@ def _open_files(
     if card is not None:
         listing.spec = spec_of(card, listing.spec)
     opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
+    table, spec = opened.table, listing.spec
     if opened.problems:
         report_files(opened, len(listing.table), cfg, problems, quiet)
     if opened.images is None:
         raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
     if grey := opened.images.grey:
-        total = len(opened.table)
         note(
-            f"{total - grey} of {total} images have colour, so all become three channels; "
-            "dataset.channels=1 makes them grey"
+            f"{len(table) - grey} of {len(table)} images have colour, so all become three "
+            "channels; dataset.channels=1 makes them grey"
         )
-    table = opened.table
+    masks = table["mask"].fillna("").tolist() if "mask" in table else [""] * len(table)
+    own = isinstance(spec.intensity, str)  # each file has a range of its own
     labels = [str(name) for name in table if name == "label" or str(name).startswith("label:")]
     table["split"] = _splits(table, listing.task, labels, cfg)
     return DataSet(
@@ -170,27 +166,15 @@ def _open_files(
             task=listing.task,
             class_names=listing.class_names,
             positive=listing.positive,
-            intensity_range=_shared_range(listing.spec) or opened.ranges,
+            intensity_range=opened.ranges if own else file_range({}, spec.intensity),
             masks=opened.masks,
-            spec=asdict(listing.spec),
-            originals=_originals(listing, table, opened.slices),
+            spec=asdict(spec),
+            originals=Originals(listing.root, table["image"].tolist(), masks, opened.slices, spec),
         ),
         opened.problems,
         facts=opened.facts,
         slices=opened.slices,
     )
-
-
-def _originals(listing: Listing, table: pd.DataFrame, slices: list[int]) -> Originals:
-    masks = table["mask"].fillna("").tolist() if "mask" in table else [""] * len(table)
-    return Originals(listing.root, table["image"].tolist(), masks, slices, listing.spec)
-
-
-def _shared_range(spec: ImageSpec) -> tuple[float, float] | None:
-    if isinstance(spec.intensity, str):
-        return None
-    low, high = spec.intensity
-    return float(low), float(high)
 
 
 def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: OpenData) -> pd.Series:
@@ -209,44 +193,28 @@ def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: OpenData) -
     )
 
 
-def _tell_official(splits: pd.Series, official: int, cfg: OpenData) -> None:
-    """Say what becomes of the test images that the data set names itself, where that isn't plain.
-
-    Args:
-        splits: As assigned.
-        official: How many test images the column names.
-        cfg: As of `open_data`.
-    """
-    kept = int((splits == HOLDOUT).sum())
-    if kept:
-        line = (
+def _tell_official(assigned: pd.Series, official: int, splits: Splits | None) -> None:
+    """Note what becomes of the official test images, as many as `official`, if it isn't plain."""
+    if kept := int((assigned == HOLDOUT).sum()):
+        note(
             f"folds: the {kept} official test images (column split) stay out of them; "
             "splits=patient would spread them over the folds"
         )
-    elif cfg.splits is not None and cfg.splits.method == "patient":
-        line = (
+    elif splits is not None and splits.method == "patient":
+        note(
             f"splits=patient: column split, which names {official} test images, doesn't count: "
             "they are spread over all splits"
         )
-    else:
-        return
-    note(line)
 
 
-def _set_training_range(samples: Samples, card: Mapping[str, Any] | None) -> None:
-    """The intensity range that follows from the training split, of these data or a checkpoint's."""
-    if samples.spec is None or samples.spec["intensity"] != TRAINING:
-        return
-    if card is None:
-        samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
-    else:
-        own_range(samples, card)
+def _by_training(samples: Samples) -> bool:
+    """Return whether 0 and 1 are percentiles of the training split."""
+    return samples.spec is not None and samples.spec["intensity"] == TRAINING
 
 
 def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
     """Scale images by the range that followed from a classifier's own training images, if any."""
-    by_training = samples.spec is not None and samples.spec["intensity"] == TRAINING
-    if by_training and card["intensity_range"] is not None:
+    if _by_training(samples) and card["intensity_range"] is not None:
         low, high = card["intensity_range"]
         samples.intensity_range = (low, high)
 
@@ -258,7 +226,7 @@ OF_TRAINER = ("name", "epochs", "net_width")
 def make_source(dataset: Mapping[str, Any], trust: Iterable[str] = ()) -> Samples | Listing:
     """Return the source that ``dataset`` describes: samples, or files that are still to be opened.
 
-    They are called as its ``name`` says, unless that is the one of the kind, such as csv.
+    It is called as the config's ``name`` says, unless that is the name of the kind, such as csv.
 
     Raises:
         UserError: A config that can't be called, or whose target returns neither.

@@ -28,30 +28,24 @@ def count(samples: Samples) -> pd.DataFrame:
     return table[(table.index != NO_LABEL) | (table["all"] > 0)]
 
 
-def _count(samples: Samples, part: pd.DataFrame) -> dict[str, int]:
-    numbers = {"images": len(part), "patients": part["patient"].nunique()}
+def _count(samples: Samples, part: pd.DataFrame) -> dict[Any, int]:
+    numbers: dict[Any, int] = {"images": len(part), "patients": part["patient"].nunique()}
     if "study" in part:
         numbers["studies"] = part["study"].nunique()
+    names, labels = list(samples.class_names), part[samples.label_columns]
     if samples.task == "regression":
-        known = {n: part[c].notna() for n, c in _columns(samples)}
-        numbers |= {f"{name} known": int(values.sum()) for name, values in known.items()}
+        numbers |= labels.notna().sum().set_axis(names).add_suffix(" known").to_dict()
     elif samples.task == "multilabel":
-        numbers |= {name: int((part[column] == 1).sum()) for name, column in _columns(samples)}
-        unknown = {name: int((part[column] == UNKNOWN).sum()) for name, column in _columns(samples)}
-        numbers |= {f"{name} unknown": n for name, n in unknown.items() if n}
+        unknown = (labels == UNKNOWN).sum().set_axis(names).add_suffix(" unknown")
+        numbers |= (labels == 1).sum().set_axis(names).to_dict() | unknown[unknown > 0].to_dict()
     else:
-        numbers |= {
-            name: int((part["label"] == k).sum()) for k, name in enumerate(samples.class_names)
-        }
-        numbers[NO_LABEL] = int((part["label"] == UNKNOWN).sum())
+        classes = labels["label"].value_counts()
+        numbers |= {name: classes.get(k, 0) for k, name in enumerate(names)}
+        numbers[NO_LABEL] = classes.get(UNKNOWN, 0)
     for column in BY:
         if column in part:
-            numbers |= {f"{column} {k}": int(n) for k, n in part[column].value_counts().items()}
+            numbers |= part[column].value_counts().add_prefix(f"{column} ").to_dict()
     return numbers
-
-
-def _columns(samples: Samples) -> list[tuple[str, str]]:
-    return list(zip(samples.class_names, samples.label_columns, strict=True))
 
 
 def describe(data: DataSet) -> dict[str, Any]:
@@ -64,19 +58,20 @@ def describe(data: DataSet) -> dict[str, Any]:
         facts["sizes in the files"] = _most_common("×".join(map(str, f["shape"])) for f in files)
         facts["channels"] = _most_common(str(f["channels"]) for f in files)
         facts["types"] = _most_common(f["dtype"] for f in files)
-        facts["spacings, mm"] = _most_common(_spacing(f["spacing"]) for f in files)
+        spacings = ("×".join(f"{mm:.3g}" for mm in f["spacing"] or []) for f in files)
+        facts["spacings, mm"] = _most_common(spacing or "not said" for spacing in spacings)
         facts["modalities"] = _most_common(str(f["modality"] or "not said") for f in files)
         low, high = np.array([f["extremes"] for f in files]).T
         facts["values in the files"] = f"{low.min():g} … {high.max():g}"
-    facts["values that become 0 and 1"] = _ranges(samples)
+    ranges = samples.ranges(torch.arange(len(samples))).tolist()
+    facts["values that become 0 and 1"] = _most_common(f"{a:g} and {b:g}" for a, b in ranges)
     if "age" in samples.table:
         age = pd.to_numeric(samples.table["age"], errors="coerce").dropna()
         if len(age):
             facts["age"] = f"{age.min():g} … {age.max():g}, median {age.median():g}"
-    masks = samples.masks
-    if masks is not None:
-        rows = torch.arange(len(samples)).split(64)
-        known = sum(int(masks[part].flatten(1).any(1).sum()) for part in rows)
+    if samples.masks is not None:
+        parts = torch.arange(len(samples)).split(64)
+        known = sum(int(samples.masks[rows].flatten(1).any(1).sum()) for rows in parts)
         facts["images with a lesion that is marked"] = str(known)
     return facts
 
@@ -86,15 +81,6 @@ def _most_common(values: Any, most: int = 5) -> str:
     counted = Counter(values).most_common()
     shown = ", ".join(f"{value} ({number})" for value, number in counted[:most])
     return shown if len(counted) <= most else f"{shown} and {len(counted) - most} others"
-
-
-def _spacing(spacing: list[float] | None) -> str:
-    return "not said" if spacing is None else "×".join(f"{side:.3g}" for side in spacing)
-
-
-def _ranges(samples: Samples) -> str:
-    ranges = samples.ranges(torch.arange(len(samples)))
-    return _most_common(f"{low:g} and {high:g}" for low, high in ranges.tolist())
 
 
 def shown_rows(samples: Samples, n: int) -> torch.Tensor:
@@ -119,11 +105,9 @@ def label_of(samples: Samples, row: int) -> str:
 def intensities(samples: Samples, split: str) -> np.ndarray:
     """Return some values, in 0 … 1, of some images of a split."""
     rows = np.flatnonzero((samples.table["split"] == split).to_numpy())
-    rows = (
-        rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int)] if len(rows) else rows
-    )
+    rows = rows[np.linspace(0, len(rows) - 1, min(MOST, len(rows))).astype(int)]
     taken = []
     for part in torch.from_numpy(rows).split(16):
         values = unit_images(samples, part).flatten(1)
         taken.append(values[:, :: max(1, values.shape[1] // VALUES)].flatten())
-    return torch.cat(taken).numpy() if taken else np.empty(0)
+    return torch.cat(taken).numpy()

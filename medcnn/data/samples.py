@@ -70,8 +70,8 @@ class Samples:
 
     def __post_init__(self) -> None:
         self.table = self.table.reset_index(drop=True)
-        self._check_columns()
-        self._check_labels()
+        if problem := self._problem():
+            raise UserError(f"data set {self.name}: {problem}")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -87,11 +87,9 @@ class Samples:
     @property
     def labels(self) -> Tensor:
         """(N,) int64 class indices; multi-label (N, K) int64; regression (N, K) float32."""
-        if self.task == "regression":
-            targets = self.table[self.label_columns].to_numpy(dtype=np.float32)
-            return torch.from_numpy(np.array(targets))
-        values = np.ascontiguousarray(self.table[self.label_columns].to_numpy(dtype=np.int64))
-        return torch.from_numpy(values if self.task == "multilabel" else values[:, 0].copy())
+        kind = np.float32 if self.task == "regression" else np.int64
+        values = torch.tensor(self.table[self.label_columns].to_numpy(dtype=kind))
+        return values if self.task in ("multilabel", "regression") else values[:, 0]
 
     @property
     def in_channels(self) -> int:
@@ -109,10 +107,9 @@ class Samples:
 
         In pixels, bottom and right exclusive; all 0 where an image has none.
         """
-        columns = list(MARKER_COLUMNS)
-        if not set(columns) <= set(self.table.columns):
+        if not set(MARKER_COLUMNS) <= set(self.table):
             return None
-        return torch.from_numpy(self.table[columns].to_numpy(dtype=np.int64))
+        return torch.from_numpy(self.table[list(MARKER_COLUMNS)].to_numpy(dtype=np.int64))
 
     def ranges(self, rows: Tensor) -> Tensor:
         """Return the stored values (B, 2) float32 that stand for 0 and 1 in images of rows (B,)."""
@@ -166,36 +163,26 @@ class Samples:
         labels[rows] = labels[mixed]
         self.table[self.label_columns] = labels
 
-    def _check_columns(self) -> None:
-        for column in ("image", "patient", "split", *self.label_columns):
-            if column not in self.table.columns:
-                raise UserError(f"data set {self.name}: its sample table lacks column {column!r}")
-        unknown = set(self.table["split"]) - set(ALL_SPLITS)
-        if unknown:
-            raise UserError(
-                f"data set {self.name}: split {', '.join(sorted(map(str, unknown)))} in its sample "
-                f"table is none of {', '.join(SPLITS)}"
-            )
-        if self.positive is not None and not 0 <= self.positive < len(self.class_names):
-            raise UserError(
-                f"data set {self.name}: positive={self.positive} is none of its classes"
-            )
-        if len(self.table) != self.images.shape[0]:
-            raise UserError(
-                f"data set {self.name}: {len(self.table)} rows in the sample table, "
-                f"but {self.images.shape[0]} images"
-            )
-
-    def _check_labels(self) -> None:
-        if self.task == "regression":
-            return
-        highest = 1 if self.task == "multilabel" else len(self.class_names) - 1
-        for column in self.label_columns:
-            bad = ~self.table[column].isin(range(UNKNOWN, highest + 1)).to_numpy()
+    def _problem(self) -> str | None:
+        """Return why the table can't be used, if so."""
+        table, classes = self.table, self.class_names
+        needed = ("image", "patient", "split", *self.label_columns)
+        if lacking := [column for column in needed if column not in table]:
+            return f"its sample table lacks column {lacking[0]!r}"
+        if unknown := set(table["split"]) - set(ALL_SPLITS):
+            names = ", ".join(sorted(map(str, unknown)))
+            return f"split {names} in its sample table is none of {', '.join(SPLITS)}"
+        if self.positive is not None and not 0 <= self.positive < len(classes):
+            return f"positive={self.positive} is none of its classes"
+        if len(table) != self.images.shape[0]:
+            return f"{len(table)} rows in the sample table, but {self.images.shape[0]} images"
+        highest = 1 if self.task == "multilabel" else len(classes) - 1
+        for column in [] if self.task == "regression" else self.label_columns:
+            bad = ~table[column].isin(range(UNKNOWN, highest + 1)).to_numpy()
             if bad.any():
-                row = int(np.flatnonzero(bad)[0])
-                raise UserError(
-                    f"data set {self.name}: label {self.table[column].iloc[row]} in row {row} of "
-                    f"column {column!r} is outside 0 … {highest} ({int(bad.sum())} such rows); "
-                    f"the classes are {', '.join(self.class_names)}"
+                row = int(bad.argmax())
+                return (
+                    f"label {table[column].iloc[row]} in row {row} of column {column!r} is outside "
+                    f"0 … {highest} ({bad.sum()} such rows); the classes are {', '.join(classes)}"
                 )
+        return None
