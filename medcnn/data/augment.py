@@ -22,12 +22,12 @@ _DRAWS = 16  # the noise of the pixels begins here
 class Augment:
     """Flips, turns, scales and shifts images, and changes their intensity.
 
-    The changes of an image depend on the seed, the epoch and the image's row in the sample table
-    alone, not on its batch, the batch size or the number of processes.
+    What happens to an image depends on the seed, the epoch and its row in the sample table alone,
+    not on its batch, the batch size or the number of processes.
 
     The geometry is one affine map, interpolated once (bilinear, trilinear). Beyond the image's edge
-    is black: repeating or mirroring the border would invent tissue there, and
-    could double a lesion. Flips are wrong where the side carries meaning (situs, laterality).
+    is black: a repeated or mirrored border would be invented tissue, or a second lesion. Flips are
+    wrong where the side carries meaning (situs, laterality).
 
     All draws are uniform, as those of MONAI's RandFlip, RandRotate, RandZoom, RandAffine (its
     translation), RandAdjustContrast (gamma), RandScaleIntensityFixedMean (contrast),

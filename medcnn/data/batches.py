@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -79,15 +80,11 @@ class RowBatches(Sampler[Tensor]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Tensor]:
-        coming: Tensor | None = None
-        for batch in self._shares():
-            if self.ahead is not None:
-                self.ahead(batch)
-            if coming is not None:
-                yield coming
-            coming = batch
-        if coming is not None:
-            yield coming
+        for batch, coming in pairwise(chain([None], self._shares(), [None])):
+            if coming is not None and self.ahead is not None:
+                self.ahead(coming)
+            if batch is not None:
+                yield batch
 
     def _shares(self) -> Iterator[Tensor]:
         """Yield this process's share of each batch of an epoch."""
@@ -123,8 +120,9 @@ class RowDataset(Dataset[Batch]):
 
     def __getitem__(self, rows: Tensor) -> Batch:
         batch = {"image": self.images[rows], "label": self.labels[rows], "row": rows}
-        own = {"range": self.ranges[rows]} if isinstance(self.ranges, Tensor) else {}
-        return batch | own
+        if isinstance(self.ranges, Tensor):
+            batch["range"] = self.ranges[rows]
+        return batch
 
 
 class DataModule(pl.LightningDataModule):
@@ -201,9 +199,9 @@ class DataModule(pl.LightningDataModule):
     def _loader(
         self, parts: list[Tensor], seed: int | None = None, limit: float = 1.0
     ) -> DataLoader[Batch]:
-        rank, world = (
-            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        )
+        rank, world = 0, 1
+        if self.trainer:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
         if self.batch_size % world:
             raise UserError(f"batch_size={self.batch_size} can't be shared by {world} processes")
         if min(len(part) for part in parts) < world:

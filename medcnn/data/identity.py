@@ -1,7 +1,6 @@
 """Identity of files: cheaply by size and times, truly by content."""
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from medcnn.data.formats import data_file
@@ -36,9 +35,7 @@ def content_of(path: Path) -> str:
         inside = [child for child in path.iterdir() if child.is_file()]
         return _digest(sorted(content_of(child) for child in inside))
     beside = data_file(path)
-    if beside is not None:
-        return _digest([_sha256(path), _sha256(beside)])
-    return _sha256(path)
+    return _sha256(path) if beside is None else _digest([_sha256(path), _sha256(beside)])
 
 
 def _sha256(path: Path) -> str:
@@ -46,5 +43,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest(texts: Iterable[str]) -> str:
+def _digest(texts: list[str]) -> str:
     return hashlib.sha256("\n".join(["several files", *texts]).encode()).hexdigest()

@@ -96,10 +96,10 @@ class ImageSpec:
 
 def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:
     """Return the spec of a checkpoint's network; `spec` where it was trained on arrays."""
-    stored = card["image_spec"]
-    spec = ImageSpec(size=tuple(card["input_size"])) if spec is None else spec
-    if stored is not None:
-        trained = ImageSpec.of(stored)
+    size = tuple(card["input_size"])
+    spec = spec or ImageSpec(size=size)
+    if card["image_spec"] is not None:
+        trained = ImageSpec.of(card["image_spec"])
         anyway = spec.allow_missing_geometry or trained.allow_missing_geometry
         spec = replace(trained, allow_missing_geometry=anyway)
-    return replace(spec, size=tuple(card["input_size"]), channels=card["in_channels"])
+    return replace(spec, size=size, channels=card["in_channels"])

@@ -16,7 +16,7 @@ INDEX = "DICOMDIR"  # a DICOM file that lists others, and holds no image
 
 
 def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images") -> list[Path]:
-    """Find the images that a file, a folder or a glob pattern means.
+    """Return the images, sorted, that a file, a folder or a glob pattern means.
 
     A file of that very name wins over its meaning as a pattern, also in the first parts of a path.
     A folder is searched with all its subfolders for the suffixes in `SUFFIXES` and for DICOM files
@@ -27,9 +27,6 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
         spec: The file, folder or pattern.
         volumes: Whether a folder that itself holds several DICOM files is one image, a series.
         key: Of the config, for messages.
-
-    Returns:
-        Paths, sorted.
 
     Raises:
         UserError: There is nothing there, or a folder that can't be read.
@@ -86,12 +83,10 @@ def is_image(path: Path) -> bool:
 def visible_files(folder: Path, what: str) -> tuple[list[Path], int]:
     """Return all files below a folder, and how many linked folders in it weren't followed.
 
-    Args:
-        folder: Hidden files and folders in it are left out.
-        what: How a message names it.
+    Hidden files and folders are left out.
 
     Raises:
-        UserError: A folder in it can't be read.
+        UserError: A folder in it can't be read; the message names the folder as `what` does.
     """
 
     def refuse(error: OSError) -> None:
@@ -124,13 +119,13 @@ def _in_folder(folder: Path, volumes: bool, what: str) -> Iterable[Path]:
     found = [path for path in files if is_image(path)]
     taken = {*found, *map(data_file, found)}
     left = [path for path in files if path not in taken]
-    text = f"left out: {kinds(left)}" if left else ""
-    if linked:
-        text = "; ".join(filter(None, [text, f"{linked} linked folders aren't followed"]))
+    rest = [f"left out: {kinds(left)}"] if left else []
+    rest += [f"{linked} linked folders aren't followed"] if linked else []
     if not found:
-        raise UserError(f"{what} holds no image ({', '.join(SUFFIXES)}){text and '; '}{text}")
-    if text:
-        note(f"{what}: {len(found)} of {len(found) + len(left)} files are images; {text}")
+        raise UserError("; ".join([f"{what} holds no image ({', '.join(SUFFIXES)})", *rest]))
+    if rest:
+        files_found = f"{what}: {len(found)} of {len(found) + len(left)} files are images"
+        note("; ".join([files_found, *rest]))
     return _as_series(found) if volumes else found
 
 
@@ -159,6 +154,5 @@ def _is_dicom(path: Path) -> bool:
     if path.name.startswith(".") or path.name.upper() == INDEX or not path.is_file():
         return False
     suffix = path.suffix.lower()
-    if suffix in dicom_header.SUFFIXES:
-        return True
-    return (not suffix or suffix[1:].isdigit()) and dicom_header.has_mark(path)
+    unnamed = not suffix or suffix[1:].isdigit()
+    return suffix in dicom_header.SUFFIXES or (unnamed and dicom_header.has_mark(path))

@@ -60,23 +60,12 @@ def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = Fals
 
 
 def decode_as(path: Path, spec: ImageSpec) -> Image:
-    """Read a file, or the part of it that `spec` asks for.
-
-    Raises:
-        UserError: The reason why it can't be read, without its path.
-    """
-    try:
-        return decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
-    except MemoryError:
-        raise UserError(TOO_LARGE) from None
+    """Read a file, or the part of it that `spec` asks for; raise UserError as `read_input`."""
+    return decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
 
 
 def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
-    """Return the spec of the training, but for what a command was asked for.
-
-    Args:
-        spec: That of the training.
-        asked: The config's ``dataset``: `ASKED`, null for as in training.
+    """Return the spec of the training, but for what a config's ``dataset`` sets of `ASKED`.
 
     Raises:
         UserError: A value that can't be.
@@ -88,11 +77,7 @@ def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
 
 
 def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
-    """Prepare a decoded image as `read_input` does.
-
-    Raises:
-        UserError: The reason why it can't be used.
-    """
+    """Prepare a decoded image; raise UserError as `read_input`."""
     images, facts = prepare_image(image, spec)
     stored = torch.from_numpy(images)
     if stored.shape[1] < channels:
@@ -105,12 +90,8 @@ def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
 def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
     """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training.
 
-    Args:
-        path: A file, or the folder of a DICOM series.
-        card: Of the classifier.
-
     Raises:
-        UserError: The file can't be used.
+        UserError: The file, or folder of a DICOM series, can't be used.
     """
     try:
         stored, pair, _ = read_input(path, spec_of(card), card["in_channels"])
@@ -120,14 +101,10 @@ def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
 
 
 def checked_images(images: Tensor | NDArray[Any], card: Mapping[str, Any]) -> Tensor:
-    """Return images as a tensor, once their shape and range can be right.
-
-    Args:
-        images: (N, C, *spatial) floating point in 0 … 1.
-        card: Of the classifier that is to see them.
+    """Return images (N, C, *spatial) as a tensor.
 
     Raises:
-        UserError: They can't be.
+        UserError: Their shape isn't that of the card's network, or they aren't in 0 … 1.
     """
     tensor = torch.as_tensor(images)
     channels, spatial = card["in_channels"], len(card["input_size"])

@@ -50,8 +50,7 @@ class Listing:
 def boxes_of(table: pd.DataFrame) -> np.ndarray:
     """Return the boxes of a sample table as (N, M, 4): M the most that a row has, NaN for none.
 
-    Args:
-        table: With the columns `BOX`: numbers, or text with semicolons between several.
+    The columns `BOX` are numbers, or text with semicolons between several.
     """
     if all(is_numeric_dtype(table[name]) for name in BOX):
         return table[list(BOX)].to_numpy(float)[:, None]

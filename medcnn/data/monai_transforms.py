@@ -57,8 +57,9 @@ class MonaiTransforms:
                 f"augment.transforms={transforms}: give a list like [{{name: RandFlip, prob: 0.5}}]"
             )
         self.seed = seed
-        self.transforms = [_make(given, f"augment.transforms[{i}]")
-                           for i, given in enumerate(transforms)]  # fmt: skip
+        self.transforms = [
+            _make(one, f"augment.transforms[{i}]") for i, one in enumerate(transforms)
+        ]
 
     def __call__(self, images: Tensor, rows: Tensor, epoch: int) -> Tensor:
         """Change a batch (B, C, *spatial) as `medcnn.data.augment.Augment` does.
@@ -110,8 +111,7 @@ def _make(given: Any, where: str) -> Any:
 
     make = getattr(monai.transforms, name)
     taken = [key for key in inspect.signature(make).parameters if key not in WITHHELD]
-    withheld = sorted(WITHHELD & set(options))
-    if withheld:
+    if withheld := sorted(WITHHELD & set(options)):
         raise UserError(
             f"{where}: {name} can't be given {withheld[0]}; it takes {', '.join(taken)}"
         )

@@ -31,11 +31,12 @@ class Originals:
         Raises:
             UserError: A file that can't be read any more.
         """
-        masks = [self._decoded(name) for name in self.masks[row].split(SEPARATOR) if name]
-        return self._decoded(self.images[row]), masks
-
-    def _decoded(self, name: str) -> Image:
         from medcnn.data.formats import decode
 
         anyway, frame = self.spec.allow_missing_geometry, self.spec.frame
-        return decode(self.root / name, allow_missing_geometry=anyway, frame=frame)
+        image, *masks = (
+            decode(self.root / name, allow_missing_geometry=anyway, frame=frame)
+            for name in [self.images[row], *self.masks[row].split(SEPARATOR)]
+            if name
+        )
+        return image, masks

@@ -41,12 +41,9 @@ def align(fixed: Tensor, moving: Tensor, place: Tensor, steps: int) -> Tensor:
     Args:
         fixed: (N, *spatial) local contrast.
         moving: The same of the other images.
-        place: (N, 2, dims) to start with: for each axis the stretch, and the shift in half edges,
-            from a place in `fixed` to that in `moving`.
+        place: (N, 2, dims) to start with, in the form of the result: for each axis the stretch, and
+            the shift in half edges, from a place in `fixed` to that in `moving`.
         steps: Number of Gauss-Newton steps.
-
-    Returns:
-        (N, 2, dims).
     """
     dims = fixed.ndim - 1
     axes = torch.meshgrid(*_lines(fixed.shape[1:]), indexing="ij")
@@ -73,10 +70,7 @@ def align(fixed: Tensor, moving: Tensor, place: Tensor, steps: int) -> Tensor:
 def agreement(fixed: Tensor, moving: Tensor, place: Tensor) -> Tensor:
     """Return Pearson's correlation (N,) of images where they overlap; 0 if one is flat.
 
-    Args:
-        fixed: (N, *spatial).
-        moving: The same of the other images.
-        place: Of `align`.
+    The images are (N, *spatial), the place is that of `align`.
     """
     moved, inside = _moved(moving, place)
     inside = inside.flatten(1)

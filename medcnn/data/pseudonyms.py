@@ -11,19 +11,12 @@ KEPT = ("split", "label", "site", "sex", "age", "slice", *BOX)
 
 
 def pseudonymise(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
-    """Return a copy of a sample table that names neither patients nor files.
+    """Return a copy of a sample table, with the same rows, that names neither patients nor files.
 
     Patient, study, image and mask become pseudonyms, the same for the same value and key. Kept as
     they are: split, labels, site, sex, age, slice and box. **All other columns are left out**,
     since nobody knows what is in them. A site, a high age or a rare label can still identify
     someone.
-
-    Args:
-        table: A sample table.
-        key: Of `load_key`.
-
-    Returns:
-        A table with the same rows and index.
 
     Raises:
         UserError: Two values have the same pseudonym.

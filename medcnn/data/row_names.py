@@ -8,13 +8,9 @@ from medcnn.jobs.notes import visible
 
 
 def names_of_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[str]:
-    """Return names of rows: the number, and the file where there is one.
+    """Return names of rows of a sample table: the number, and the file where there is one.
 
     The files are named without the folders that all files of the table lie in.
-
-    Args:
-        table: A sample table.
-        rows: Of it.
 
     >>> table = pd.DataFrame({"image": ["films/a.png", "films/b/c.png"]})
     >>> names_of_rows(table, [1])
