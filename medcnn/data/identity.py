@@ -7,11 +7,7 @@ from medcnn.data.formats import data_file
 
 
 def stamp_of(path: Path) -> str:
-    """Return size and times of a file, or of the files in a folder, as a text.
-
-    Raises:
-        OSError: It isn't there or can't be read.
-    """
+    """Return size and times of a file, or of the files in a folder, as a text."""
     if path.is_dir():
         inside = sorted(child for child in path.iterdir() if child.is_file())
         stamps = [f"{child.name}:{stamp_of(child)}" for child in inside]
@@ -26,11 +22,7 @@ def status_of(path: Path) -> str:
 
 
 def content_of(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files, as 64 hexadecimal digits.
-
-    Raises:
-        OSError: It can't be read.
-    """
+    """Return the SHA-256 of a file, or of a folder's files, as 64 hexadecimal digits."""
     if path.is_dir():
         inside = [child for child in path.iterdir() if child.is_file()]
         return _digest(sorted(content_of(child) for child in inside))

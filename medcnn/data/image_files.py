@@ -49,11 +49,7 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
 
 
 def given_path(path: str | Path, key: str) -> Path:
-    """Return a path from a config, ``~`` resolved.
-
-    Raises:
-        UserError: It is none, or lies in a folder without permission.
-    """
+    """Return a path from a config, ``~`` resolved; raise UserError if it is none or forbidden."""
     check_path(key, path)
     found = Path(path).expanduser()
     try:
@@ -81,12 +77,9 @@ def is_image(path: Path) -> bool:
 
 
 def visible_files(folder: Path, what: str) -> tuple[list[Path], int]:
-    """Return all files below a folder, and how many linked folders in it weren't followed.
+    """Return the visible files below a folder, and how many linked folders weren't followed.
 
-    Hidden files and folders are left out.
-
-    Raises:
-        UserError: A folder in it can't be read; the message names the folder as `what` does.
+    The error about one that can't be read names the folder as `what` does.
     """
 
     def refuse(error: OSError) -> None:
@@ -141,12 +134,10 @@ def _pattern(path: Path) -> str:
 
 def _as_series(files: list[Path]) -> set[Path]:
     """Return the files with a folder in place of the DICOM files in it, if it has several."""
-    folders: dict[Path, set[Path]] = {}
-    for file in files:
-        if _is_dicom(file):
-            folders.setdefault(file.parent, set()).add(file)
-    series = {folder: inside for folder, inside in folders.items() if len(inside) >= SEVERAL}
-    return set(files).difference(*series.values()) | set(series)
+    dicom = {file for file in files if _is_dicom(file)}
+    counts = Counter(file.parent for file in dicom)
+    series = {file for file in dicom if counts[file.parent] >= SEVERAL}
+    return {file.parent if file in series else file for file in files}
 
 
 def _is_dicom(path: Path) -> bool:

@@ -65,11 +65,7 @@ def decode_as(path: Path, spec: ImageSpec) -> Image:
 
 
 def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
-    """Return the spec of the training, but for what a config's ``dataset`` sets of `ASKED`.
-
-    Raises:
-        UserError: A value that can't be.
-    """
+    """Return the spec of the training, but for what a config's ``dataset`` sets of `ASKED`."""
     given = {key: (asked or {}).get(key) for key in ASKED}
     spec = replace(spec, **{key: value for key, value in given.items() if value is not None})
     check_spec(spec)
@@ -88,11 +84,7 @@ def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
 
 
 def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
-    """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training.
-
-    Raises:
-        UserError: The file, or folder of a DICOM series, can't be used.
-    """
+    """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training."""
     try:
         stored, pair, _ = read_input(path, spec_of(card), card["in_channels"])
     except UserError as error:
@@ -101,11 +93,7 @@ def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
 
 
 def checked_images(images: Tensor | NDArray[Any], card: Mapping[str, Any]) -> Tensor:
-    """Return images (N, C, *spatial) as a tensor.
-
-    Raises:
-        UserError: Their shape isn't that of the card's network, or they aren't in 0 … 1.
-    """
+    """Return images (N, C, *spatial) in 0 … 1 as a tensor; raise UserError if they are others."""
     tensor = torch.as_tensor(images)
     channels, spatial = card["in_channels"], len(card["input_size"])
     own = "classifier.read(path) prepares a file as in training"

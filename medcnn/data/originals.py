@@ -26,11 +26,7 @@ class Originals:
     spec: ImageSpec
 
     def read(self, row: int) -> tuple[Image, list[Image]]:
-        """Read the image of a row and the masks of its lesions.
-
-        Raises:
-            UserError: A file that can't be read any more.
-        """
+        """Read the image of a row and the masks of its lesions; raise UserError if one is gone."""
         from medcnn.data.formats import decode
 
         anyway, frame = self.spec.allow_missing_geometry, self.spec.frame

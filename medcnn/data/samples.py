@@ -118,11 +118,7 @@ class Samples:
         return torch.tensor(self.intensity_range).expand(len(rows), 2)
 
     def rows(self, split: str) -> Tensor:
-        """Return the rows (n,) int64 of one split, in the table's order.
-
-        Raises:
-            UserError: The split has no sample.
-        """
+        """Return the rows (n,) int64 of a split, in order; raise UserError if there are none."""
         rows = np.flatnonzero((self.table["split"] == split).to_numpy())
         if len(rows) == 0:
             raise UserError(

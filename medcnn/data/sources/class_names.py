@@ -13,11 +13,7 @@ OBVIOUS = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"negative", "positive"
 
 
 def positive_class(task: Task, names: list[str], given: Any) -> int | None:
-    """Return the index of the class that is sought, None if no one is.
-
-    Raises:
-        UserError: No such class.
-    """
+    """Return the index of the class that is sought, None if no one is."""
     if given is not None:
         index = index_by_name(names).get(text_of(given).casefold())
         if task != "binary" or index is None:
@@ -32,11 +28,7 @@ def positive_class(task: Task, names: list[str], given: Any) -> int | None:
 
 
 def sorted_names(found: list[str]) -> list[str]:
-    """Return names in alphabetical order, or by value if all are numbers.
-
-    Raises:
-        UserError: Two that differ in capitals only.
-    """
+    """Return names in alphabetical order, or by value if all are numbers."""
     folded: dict[str, str] = {}
     for name in found:
         if (other := folded.setdefault(name.casefold(), name)) != name:

@@ -15,11 +15,7 @@ from medcnn.errors import UserError, check_whole_number
 
 
 def existing_folder(path: str | Path, key: str) -> Path:
-    """Return an absolute path without symbolic links.
-
-    Raises:
-        UserError: There is no such folder.
-    """
+    """Return an absolute path without symbolic links; raise UserError if it is no folder."""
     folder = given_path(path, key)
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "is no folder"

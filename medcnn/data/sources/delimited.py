@@ -95,18 +95,16 @@ def _delimiter(text: str, path: Path) -> str:
             f"{path} is no table: its first line, which names the columns, holds neither comma, "
             "semicolon nor tab; at least image and label are needed"
         )
-    return max(known, key=lambda sign: (*_fit(text, sign), header.count(sign)))
+    return max(known, key=lambda sign: (_width(text, sign), header.count(sign)))
 
 
-def _fit(text: str, delimiter: str) -> tuple[bool, int]:
-    """Return whether the first rows have as many cells as the header, and their number."""
-    reader = _cut(text, delimiter)
+def _width(text: str, delimiter: str) -> int:
+    """Return the number of cells of the first rows; 0 if they don't agree, or are not cut."""
     try:
-        lengths = [len(cells) for cells in islice(reader, TRIED) if cells]
+        lengths = [len(cells) for cells in islice(_cut(text, delimiter), TRIED) if cells]
     except csv.Error:
-        return False, 0
-    fits = len(set(lengths)) == 1 and lengths[0] > 1
-    return fits, lengths[0] if fits else 0
+        return 0
+    return lengths[0] if len(set(lengths)) == 1 and lengths[0] > 1 else 0
 
 
 def check_column(table: pd.DataFrame, name: str, key: str) -> None:

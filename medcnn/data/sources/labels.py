@@ -58,11 +58,7 @@ class LabelOptions:
 
     @property
     def names(self) -> list[str] | None:
-        """`classes` as text.
-
-        Raises:
-            UserError: Not a list of different names.
-        """
+        """`classes` as text; raises UserError unless it is a list of different names."""
         if self.classes is None:
             return None
         given = self.classes

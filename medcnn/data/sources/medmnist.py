@@ -17,7 +17,6 @@ from difflib import get_close_matches
 from functools import cache
 from http.client import HTTPException
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from medcnn.data.formats.array import npy_header
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples, Task
 from medcnn.errors import UserError
+from medcnn.jobs.atomic_files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -143,17 +143,13 @@ def _download(url: str, md5: str, path: Path) -> None:
     """Download a file whole or not at all: under a temporary name, checked, then renamed."""
     print(f"downloading {url} to {path}", flush=True)
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as folder:
-                part = Path(folder, path.name)
-                with part.open("wb") as file:
-                    shutil.copyfileobj(response, file, 1 << 20)
-                if (got := _md5(part)) != md5:
-                    raise UserError(
-                        f"download of {url} is damaged (MD5 {got}, published {md5}): try again"
-                    )
-                part.replace(path)
+        with urllib.request.urlopen(url, timeout=30) as response, replacing(path) as part:
+            with part.open("wb") as file:
+                shutil.copyfileobj(response, file, 1 << 20)
+            if (got := _md5(part)) != md5:
+                raise UserError(
+                    f"download of {url} is damaged (MD5 {got}, published {md5}): try again"
+                )
     except (OSError, HTTPException) as error:
         raise UserError(
             f"{path} is missing and could not be downloaded ({error}): "
@@ -177,11 +173,9 @@ def _read(
         tables = [_table(split, file[f"{split}_labels"], columns) for split in SPLITS]
         table = pd.concat(tables, ignore_index=True)
         images = torch.empty((len(table), *image_shape), dtype=torch.uint8)
-        start = 0
-        for split, part in zip(SPLITS, tables, strict=True):
-            stored = file[f"{split}_images"]  # one split at a time: the largest files are > 10 GB
-            _fill(images[start : start + len(part)], stored, f"{split}_images")
-            start += len(part)
+        parts = images.split([len(part) for part in tables])
+        for split, part in zip(SPLITS, parts, strict=True):  # one at a time, as some take 10 GB
+            _fill(part, file[f"{split}_images"], f"{split}_images")
     return table, images
 
 

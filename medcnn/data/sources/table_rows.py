@@ -19,10 +19,8 @@ def listed(names: str | list[str] | None) -> list[str]:
 def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame:
     """Return a table where rows that differ in masks or boxes of an image only are joined.
 
-    Columns that have no meaning here are those of the first row.
-
-    Raises:
-        UserError: An image is listed more than once, and its rows differ in more or in nothing.
+    Columns that have no meaning here are those of the first row. Rows of an image that differ in
+    more, or in nothing, are a UserError.
     """
     lesion = [name for key in ("mask", "box") for name in listed(names[key])]
     images = cells[names["image"]]
