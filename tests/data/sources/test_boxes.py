@@ -1,22 +1,12 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused
 
 from medcnn.data.listing import BOX, boxes_of
 from medcnn.data.sources.boxes import read_boxes
-from medcnn.errors import UserError
 
 NONE = [""] * 4
-
-
-@contextmanager
-def refused(words: str) -> Iterator[None]:
-    with pytest.raises(UserError, match=words) as caught:
-        yield
-    assert "\n" not in str(caught.value)
 
 
 def boxes(*rows: list[str], box_format: str = "xyxy", unit: str = "pixel") -> pd.DataFrame:

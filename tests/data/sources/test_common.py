@@ -1,21 +1,12 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from refusals import refused
 
 from medcnn.data.image import ImageSpec
 from medcnn.data.sources.common import existing_folder, image_spec, paths_within
-from medcnn.errors import UserError
-
-
-@contextmanager
-def refused(words: str) -> Iterator[None]:
-    with pytest.raises(UserError, match=words) as caught:
-        yield
-    assert "\n" not in str(caught.value)
 
 
 def within(root: Path, *names: str, base: Path | None = None) -> list[str | None]:

@@ -1,25 +1,12 @@
 import gzip
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from refusals import SECRET, refused
 
 from medcnn.data.sources.delimited import at_lines, check_column, read_table, without_empty
-from medcnn.errors import UserError
-
-SECRET = "Doe^Jane"  # what no message may hold
-
-
-@contextmanager
-def refused(words: str) -> Iterator[None]:
-    """An error of one line with these words, and without a patient's name."""
-    with pytest.raises(UserError, match=words) as caught:
-        yield
-    assert "\n" not in str(caught.value)
-    assert SECRET not in str(caught.value)
 
 
 def read(folder: Path, content: str | bytes, name: str = "table.csv") -> pd.DataFrame:
