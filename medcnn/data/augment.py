@@ -70,15 +70,12 @@ class Augment:
                 raise UserError(f"augment.{key}={value} is outside 0 … {limit:g}")
 
     def __call__(self, images: Tensor, rows: Tensor, epoch: int) -> Tensor:
-        """Change a batch.
+        """Return a changed batch of the same shape; in 0 … 1 where an intensity is changed.
 
         Args:
             images: (B, C, *spatial) float32 in 0 … 1, 2-D or 3-D.
             rows: (B,) int64, the images' rows in the sample table.
             epoch: Which time these images are seen.
-
-        Returns:
-            Images of the same shape; in 0 … 1 where an intensity is changed.
 
         Raises:
             UserError: An axis to flip that the images don't have.

@@ -227,9 +227,7 @@ def make_source(dataset: Mapping[str, Any], trust: Iterable[str] = ()) -> Sample
     """Return the source that ``dataset`` describes: samples, or files that are still to be opened.
 
     It is called as the config's ``name`` says, unless that is the name of the kind, such as csv.
-
-    Raises:
-        UserError: A config that can't be called, or whose target returns neither.
+    Raises UserError for a config that can't be called, or whose target returns neither.
     """
     node = {key: value for key, value in dataset.items() if key not in OF_TRAINER}
     source = instantiate(node, "dataset", trust)

@@ -26,15 +26,10 @@ def existing_folder(path: str | Path, key: str) -> Path:
 def image_spec(
     *, size: int | Sequence[int] = 224, spatial_dims: int = 2, **options: Any
 ) -> ImageSpec:
-    """Return the `ImageSpec` of a config's keys.
+    """Return the `ImageSpec` of a config's keys; raise UserError if one of them can't be.
 
-    Args:
-        size: Pixels of each edge of the network's input, or one number for all of them.
-        spatial_dims: 2 or 3, of the network.
-        options: The others of `ImageSpec`; lists stand for tuples.
-
-    Raises:
-        UserError: An unknown key, or a value that can't be.
+    The size is that of the network's input, in pixels: one number, or one for each edge. The
+    options are the others of `ImageSpec`; lists stand for tuples.
     """
     from medcnn.data.prepared.geometry import check_spec
     from medcnn.data.prepared.intensity import check_intensity
