@@ -4,13 +4,13 @@ import gzip
 import re
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from medcnn.data.formats import dicom_header, nifti, nrrd, tiff
+from medcnn.data.formats import dicom, dicom_header, nifti, nrrd, picture
 from medcnn.data.formats.array import decode_array
 from medcnn.data.formats.nifti import decode_nifti
 from medcnn.data.formats.nrrd import decode_nrrd
-from medcnn.data.formats.picture import decode_picture
 from medcnn.data.image import Image
 from medcnn.errors import UserError
 
@@ -19,17 +19,13 @@ VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 SUFFIXES = (*PICTURES, *VOLUMES, ".npy", *dicom_header.SUFFIXES)
 # Words of readers about files that are damaged
 DAMAGE = re.compile("truncated|broken|checksum|CRC|corrupt", re.IGNORECASE)
-HEAD = 348  # first bytes, by which a kind is known
 Frame = int | str | None
 Reader = Callable[[Path, Frame], Image]
-MARKS: tuple[tuple[bytes, Reader], ...] = (
-    (b"\x89PNG\r\n\x1a\n", decode_picture),
-    (b"\xff\xd8\xff", decode_picture),  # JPEG
-    (b"BM", decode_picture),  # BMP
-    *((mark, decode_picture) for mark in tiff.MARKS),
-    (b"\x93NUMPY", decode_array),
-    (nrrd.MARK, decode_nrrd),
-)
+MARKS: dict[tuple[bytes, ...], Reader] = {
+    picture.MARKS: picture.decode_picture,
+    (b"\x93NUMPY",): decode_array,
+    (nrrd.MARK,): decode_nrrd,
+}
 
 
 def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = None) -> Image:
@@ -56,9 +52,7 @@ def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = N
     """
     try:
         if path.is_dir():
-            from medcnn.data.formats.dicom import decode_series
-
-            return decode_series(path, allow_missing_geometry=allow_missing_geometry)
+            return dicom.decode_series(path, allow_missing_geometry=allow_missing_geometry)
         if not path.is_file():
             raise UserError("is special and no file" if path.exists() else "is missing")
         return _reader(path)(path, frame)
@@ -72,35 +66,31 @@ def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = N
 
 def data_file(path: Path) -> Path | None:
     """Return the file with the values of an .nhdr; None of others, and of a broken one."""
-    if path.suffix.lower() != ".nhdr" or not path.is_file():
-        return None
-    try:
-        return nrrd.data_file(path)
-    except Exception:  # decode says what is wrong
-        return None
+    if path.suffix.lower() == ".nhdr":
+        with suppress(Exception):  # decode says what is wrong
+            return nrrd.data_file(path)
+    return None
 
 
 def _reader(path: Path) -> Reader:
     """Return the function that reads a file of this content."""
     with path.open("rb") as file:
-        head = file.read(HEAD)
+        head = file.read(nifti.HEAD)
     if not head:
         raise UserError("is an empty file")
     if head[128:132] != b"DICM":  # the 128 bytes before may be those of a TIFF
-        for mark, reader in MARKS:
-            if head.startswith(mark):
+        for marks, reader in MARKS.items():
+            if head.startswith(marks):
                 return reader
         if packed := head.startswith(nifti.GZIP):
             with gzip.open(path) as stream:
-                head = stream.read(HEAD)
+                head = stream.read(nifti.HEAD)
         if nifti.version_of(head) is not None:
             return decode_nifti
         if packed:
             raise UserError("is compressed with gzip, and holds no NIfTI image")
     if dicom_header.is_dicom(path):
-        from medcnn.data.formats.dicom import decode_file
-
-        return decode_file
+        return dicom.decode_file
     if path.name.lower().endswith(SUFFIXES):
         raise UserError(f"is not an image, though its name ends in {path.suffix.lower()}")
     raise UserError(f"is not a kind of image that medcnn reads ({', '.join(SUFFIXES)})")

@@ -14,8 +14,9 @@ import numpy as np
 
 from medcnn.data.formats import dicom_geometry as geometry
 from medcnn.data.formats import dicom_header as header
-from medcnn.data.formats.dicom_pixels import Pixels, decode, filled, join
+from medcnn.data.formats.dicom_pixels import changed, decode, filled, join
 from medcnn.data.formats.values import check_shape, pick
+from medcnn.data.formats.volume import distances
 from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
 
@@ -49,19 +50,22 @@ def decode_file(path: Path, frame: int | str | None = None) -> Image:
     dataset = header.read(path)
     pixels = decode(dataset)
     if geometry.is_mosaic(dataset):
-        pixels, matrix = _untiled(dataset, pixels)
-        return _image(dataset, pixels, matrix=matrix)
+        matrix = geometry.untile(dataset, pixels.values)[1]
+        slices = changed(pixels, lambda values: geometry.untile(dataset, values)[0])
+        return _image(dataset, slices, matrix)
     frames = pixels.values.shape[1]
     if frames == 1:
         return _picture(dataset, pixels)
-    places = [geometry.plane(dataset, index) for index in range(frames)]
-    planes = [place for place in places if place is not None]
-    if len(planes) < frames:
-        if frame is not None:
-            return _picture(dataset, pixels.take([pick(frames, frame, "frames")]))
+    planes = []
+    if "PerFrameFunctionalGroupsSequence" in dataset:  # else the header's position is not of each
+        planes = [place for k in range(frames) if (place := geometry.plane(dataset, k))]
+    if len(planes) == frames:
+        order, matrix = geometry.stack(planes)
+        return _image(dataset, changed(pixels, lambda values: values[:, order]), matrix)
+    if frame is None:
         return _image(dataset, pixels)
-    order, matrix = geometry.stack(planes)
-    return _image(dataset, pixels.take(order), matrix=matrix)
+    number = pick(frames, frame, "frames")
+    return _picture(dataset, changed(pixels, lambda values: values[:, [number]]))
 
 
 def decode_series(folder: Path, *, allow_missing_geometry: bool = False) -> Image:
@@ -89,10 +93,7 @@ def decode_series(folder: Path, *, allow_missing_geometry: bool = False) -> Imag
     _check_series(headers)
     order, matrix = _order(headers, allow_missing_geometry)
     slices = [_decode_slice(paths[index], index, len(paths)) for index in order]
-    middle = slices[len(slices) // 2]
-    if any(one.value_range != middle.value_range for one in slices):
-        raise UserError("has slices whose values mean different things: it is not one volume")
-    return _image(headers[0], join(slices, middle), matrix=matrix)
+    return _image(headers[0], join(slices), matrix)
 
 
 def _headers(folder: Path) -> tuple[list[Path], list["Dataset"]]:
@@ -126,14 +127,13 @@ def _check_series(headers: list["Dataset"]) -> None:
 
 def _order(headers: list["Dataset"], allow_missing: bool) -> tuple[list[int], Array | None]:
     """Return the order of slices, and their affine where they say their places."""
-    places = [geometry.plane(dataset, _only_frame(dataset)) for dataset in headers]
-    planes = [place for place in places if place is not None]
-    if len(planes) == len(places):
+    planes = [place for dataset in headers if (place := geometry.plane(dataset))]
+    if len(planes) == len(headers):
         return geometry.stack(planes)
     if not allow_missing:
         raise UserError(
-            f"has {len(places) - len(planes)} slices that don't say their position, orientation or "
-            "spacing: allow_missing_geometry=true takes them in the order of InstanceNumber"
+            f"has {len(headers) - len(planes)} slices that don't say their position, orientation "
+            "or spacing: allow_missing_geometry=true takes them in the order of InstanceNumber"
         )
     numbers = [header.number(dataset, "InstanceNumber") for dataset in headers]
     known = [one for one in numbers if one is not None]
@@ -142,12 +142,7 @@ def _order(headers: list["Dataset"], allow_missing: bool) -> tuple[list[int], Ar
     return sorted(range(len(known)), key=lambda index: known[index]), None
 
 
-def _only_frame(dataset: "Dataset") -> int | None:
-    """Return 0 for enhanced objects, which have their geometry in functional groups."""
-    return 0 if "PerFrameFunctionalGroupsSequence" in dataset else None
-
-
-def _decode_slice(path: Path, index: int, count: int) -> Pixels:
+def _decode_slice(path: Path, index: int, count: int) -> Image:
     try:
         return decode(header.read(path))
     except UserError as error:  # names of files may name patients, too
@@ -156,45 +151,27 @@ def _decode_slice(path: Path, index: int, count: int) -> Pixels:
 
 def _one_slice(dataset: "Dataset", image: Image) -> Image:
     """Return a picture as a volume of one slice."""
-    frame = _only_frame(dataset)
-    place = geometry.plane(dataset, frame)
-    thickness = header.number(dataset, "SliceThickness", frame)
-    matrix = spacing = None
+    place, thickness = geometry.plane(dataset), header.number(dataset, "SliceThickness", 0)
+    matrix = None
     if place is not None and thickness and thickness > 0:
         matrix = geometry.affine(place, place.normal * thickness)
-        spacing = geometry.distances(matrix)
-    padding = None if image.padding is None else image.padding[None]
-    values = image.values[:, None]
-    return replace(image, values=values, padding=padding, spacing=spacing, affine=matrix)
+    volume = changed(image, lambda values: values[:, None])
+    return replace(volume, spacing=distances(matrix), affine=matrix)
 
 
-def _untiled(dataset: "Dataset", pixels: Pixels) -> tuple[Pixels, Array | None]:
-    """Return the slices of a mosaic, and their affine."""
-    values, matrix = geometry.untile(dataset, pixels.values)
-    padding = pixels.padding
-    if padding is not None:
-        padding = geometry.untile(dataset, padding[None])[0][0]
-    return replace(pixels, values=values, padding=padding), matrix
-
-
-def _picture(dataset: "Dataset", pixels: Pixels) -> Image:
+def _picture(dataset: "Dataset", pixels: Image) -> Image:
     """Return the only frame as a picture."""
-    image = _image(dataset, pixels)
-    padding = None if image.padding is None else image.padding[0]
-    spacing = geometry.spacing(dataset)
-    return replace(image, values=image.values[:, 0], padding=padding, spacing=spacing)
+    picture = changed(_image(dataset, pixels), lambda values: values[:, 0])
+    return replace(picture, spacing=geometry.spacing(dataset))
 
 
-def _image(dataset: "Dataset", pixels: Pixels, matrix: Array | None = None) -> Image:
-    """Return pixels as an image; of the header's text it holds a standard code only."""
+def _image(dataset: "Dataset", pixels: Image, matrix: Array | None = None) -> Image:
+    """Return decoded pixels as an image; of the header's text it holds a standard code only."""
     modality = header.text(dataset, "Modality")
-    return Image(
+    return replace(
+        pixels,
         values=np.ascontiguousarray(filled(pixels, modality)),
-        value_range=pixels.value_range,
-        window=pixels.window,
-        spacing=None if matrix is None else geometry.distances(matrix),
+        spacing=distances(matrix),
         affine=matrix,
         modality=modality if modality in MODALITIES else None,
-        padding=pixels.padding,
-        notes=pixels.notes,
     )

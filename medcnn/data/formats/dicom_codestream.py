@@ -20,12 +20,12 @@ END = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 
 
 class Stated(NamedTuple):
-    """Size and bits of an image, as its compressed data state them."""
+    """Size of an image and bits of a value, as its compressed data state them."""
 
     rows: int
     columns: int
     samples: int
-    bits: int  # of a value
+    bits: int
 
 
 def check_jpeg(frame: bytes, shape: Shape, allocated: int) -> int:

@@ -31,27 +31,17 @@ class Plane(NamedTuple):
         return np.cross(self.row, self.column)
 
 
-def spacing(dataset: "Dataset", frame: int = 0) -> tuple[float, float] | None:
+def spacing(dataset: "Dataset") -> tuple[float, float] | None:
     """Return the distance of rows and of columns, mm: in the patient, else on the detector."""
     for key in ("PixelSpacing", "ImagerPixelSpacing"):
-        found = header.numbers(dataset, key, frame)
+        found = header.numbers(dataset, key, 0)
         if found and len(found) == 2 and min(found) > 0:
             return found[0], found[1]
     return None
 
 
-def plane(dataset: "Dataset", frame: int | None = None) -> Plane | None:
-    """Return the place of a slice, None where the header doesn't say it.
-
-    Args:
-        dataset: The header.
-        frame: Of an object with several frames, whose position at the top is not that of each.
-
-    Raises:
-        UserError: Broken values.
-    """
-    if frame is not None and "PerFrameFunctionalGroupsSequence" not in dataset:
-        return None
+def plane(dataset: "Dataset", frame: int = 0) -> Plane | None:
+    """Return the place of a slice, None where the header doesn't say it."""
     position = header.numbers(dataset, "ImagePositionPatient", frame)
     orientation = header.numbers(dataset, "ImageOrientationPatient", frame)
     between = header.numbers(dataset, "PixelSpacing", frame)
@@ -69,12 +59,9 @@ def plane(dataset: "Dataset", frame: int | None = None) -> Plane | None:
 def stack(planes: list[Plane]) -> tuple[list[int], Array]:
     """Order slices by position along their normal.
 
-    Args:
-        planes: Of two slices or more, in any order.
-
     Returns:
-        Indices of the slices in order, and the (4, 4) affine from (slice, row, column) to mm in
-        RAS+. Slices that are shifted evenly (a tilted gantry) give a sheared one.
+        Indices of the slices (two or more) in order, and the (4, 4) affine from (slice, row,
+        column) to mm in RAS+: a sheared one where they are shifted evenly (a tilted gantry).
 
     Raises:
         UserError: Not one evenly spaced stack of parallel slices.
@@ -108,9 +95,7 @@ def stack(planes: list[Plane]) -> tuple[list[int], Array]:
 def affine(one: Plane, step: Array) -> Array:
     """Return the (4, 4) affine from (slice, row, column) to mm in RAS+ of a stack.
 
-    Args:
-        one: The first slice.
-        step: From each slice to the next, LPS, mm.
+    Of its first slice, and the step (LPS, mm) from each to the next.
     """
     result = np.eye(4)
     result[:3, 0] = RAS @ step
@@ -118,12 +103,6 @@ def affine(one: Plane, step: Array) -> Array:
     result[:3, 2] = RAS @ one.row * one.spacing[1]
     result[:3, 3] = RAS @ one.position
     return result
-
-
-def distances(matrix: Array) -> tuple[float, float, float]:
-    """Return the distance of neighbouring pixels along each axis of an affine, mm."""
-    slices, rows, columns = np.linalg.norm(matrix[:3, :3], axis=0)
-    return float(slices), float(rows), float(columns)
 
 
 def is_mosaic(dataset: "Dataset") -> bool:
@@ -137,15 +116,12 @@ def untile(dataset: "Dataset", values: Array) -> tuple[Array, Array | None]:
 
     The header's position is that of a slice as large as the whole mosaic about the same centre.
 
-    Args:
-        dataset: The header, with Siemens' private CSA header.
-        values: (C, 1, rows, columns).
-
     Returns:
-        (C, slices, rows, columns) and the affine as of `stack`, None where the place is not said.
+        From values (C, 1, rows, columns) those of (C, slices, rows, columns), and the affine as of
+        `stack`, None where the place is not said.
 
     Raises:
-        UserError: The private header is missing or doesn't fit.
+        UserError: Siemens' private CSA header is missing or doesn't fit.
     """
     header.silence()
     from nibabel.nicom import csareader

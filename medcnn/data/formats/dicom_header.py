@@ -38,6 +38,11 @@ GROUPS = {  # functional group (PS3.3 C.7.6.16.2) that holds a value in enhanced
     "VOILUTFunction": "FrameVOILUTSequence",
     "VOILUTSequence": "FrameVOILUTSequence",
 }
+NO_PICTURES = {  # by a key that none but such objects have
+    "SegmentSequence": "is a segmentation (outlines of things in another image), not an image",
+    "DoseGridScaling": "is a grid of radiation doses, not an image",
+    "TotalPixelMatrixColumns": "holds the tiles of a microscope slide, not one image",
+}
 DIRECTORY = "1.2.840.10008.1.3.10"  # SOP class of a DICOMDIR
 _TALKATIVE = re.compile(r"pydicom|nibabel\.nicom|medcnn\.data\.formats\.dicom")
 _FILTER = ("ignore", None, Warning, _TALKATIVE, 0)
@@ -144,25 +149,22 @@ def shape(dataset: "Dataset") -> Shape:
 
 def check_kind(dataset: "Dataset") -> None:
     """Raise UserError for objects that hold no image, or one that isn't a patient's picture."""
-    kind = _kind(dataset)
-    if "SegmentSequence" in dataset:
-        raise UserError("is a segmentation (outlines of things in another image), not an image")
-    if "DoseGridScaling" in dataset:
-        raise UserError("is a grid of radiation doses, not an image")
-    if "TotalPixelMatrixColumns" in dataset:
-        raise UserError("holds the tiles of a microscope slide, not one image")
+    from pydicom.uid import UID
+
+    for key, what in NO_PICTURES.items():
+        if key in dataset:
+            raise UserError(what)
     if not any(key in dataset for key in PIXELS):
-        what = f" (it is a {kind} object)" if kind else ""
+        uid = UID(text(dataset, "SOPClassUID"))
+        known = uid.type == "SOP Class"  # a name of the standard, not of the file
+        what = f" (it is a {uid.name.removesuffix(' Storage')} object)" if known else ""
         raise UserError(f"holds no pixel data{what}, or ends before them")
 
 
 def value(dataset: "Dataset", key: str, frame: int | None = None) -> Any:
-    """Return a header's value, or None where it is missing or empty.
+    """Return a header's value, None where it is missing or empty; UserError for a broken one.
 
     With a frame, its functional groups come first, then the shared ones, last the top.
-
-    Raises:
-        UserError: The value is broken.
     """
     with reason(f"has a broken {key} in its header"):
         for item in _places(dataset, key, frame):
@@ -180,11 +182,7 @@ def need(dataset: "Dataset", *keys: str) -> None:
 
 
 def numbers(dataset: "Dataset", key: str, frame: int | None = None) -> tuple[float, ...] | None:
-    """Return all numbers of a header's value; None without.
-
-    Raises:
-        UserError: Not numbers, or not finite ones.
-    """
+    """Return all numbers of a header's value, None without; UserError unless all are finite."""
     found = value(dataset, key, frame)
     if found is None:
         return None
@@ -219,14 +217,6 @@ def _places(dataset: "Dataset", key: str, frame: int | None) -> Iterator["Datase
     yield dataset
 
 
-def _kind(dataset: "Dataset") -> str:
-    """Return the standard name of the object; empty where it isn't in the standard."""
-    from pydicom.uid import UID
-
-    uid = UID(text(dataset, "SOPClassUID"))
-    return uid.name.removesuffix(" Storage") if uid.type == "SOP Class" else ""
-
-
 def _read_deflated(path: Path, offset: int, pixels: bool) -> "Dataset":
     """Inflate a header, and then no more than the pixels that it declares need."""
     from pydicom.filereader import read_dataset
@@ -236,7 +226,9 @@ def _read_deflated(path: Path, offset: int, pixels: bool) -> "Dataset":
         deflated = file.read()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     start = inflater.decompress(deflated, MAX_HEADER)
-    header = read_dataset(BytesIO(start), False, True, stop_when=_at_pixels)
+    header = read_dataset(
+        BytesIO(start), False, True, stop_when=lambda tag, *_: tag.group >= 0x7FE0
+    )
     header.set_original_encoding(False, True)
     if not pixels:
         return header
@@ -249,7 +241,3 @@ def _read_deflated(path: Path, offset: int, pixels: bool) -> "Dataset":
     dataset = read_dataset(BytesIO(start + rest), False, True)
     dataset.set_original_encoding(False, True)
     return dataset
-
-
-def _at_pixels(tag: Any, vr: str | None, length: int) -> bool:
-    return bool(tag.group >= 0x7FE0)

@@ -1,13 +1,14 @@
 """DICOM pixel data → values, with black and white among them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from medcnn.data.formats import dicom_header as header
 from medcnn.data.formats.dicom_stored import decode_stored, padding
-from medcnn.data.image import Array, Range
+from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,27 +20,14 @@ AIR = -1000.0  # Hounsfield units
 UNSCALED = (*UNITS, "MR", "NM")  # beyond 8 bits, the largest possible value isn't white
 
 
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """Decoded values (C, frames, rows, columns), and the rest as `medcnn.data.image.Image` has it.
-
-    Where there is padding, `padding` (frames, rows, columns) says which pixels are.
-    """
-
-    values: Array
-    value_range: Range | None
-    window: Range | None
-    padding: Array | None = None
-    notes: tuple[str, ...] = ()
-
-    def take(self, frames: list[int]) -> "Pixels":
-        """Return these frames, in this order."""
-        padding = None if self.padding is None else self.padding[frames]
-        return replace(self, values=self.values[:, frames], padding=padding)
+def changed(image: Image, change: Callable[[Array], Array]) -> Image:
+    """Return an image with a change of its values (C, …), and the same one of its padding."""
+    padding = None if image.padding is None else change(image.padding[None])[0]
+    return replace(image, values=change(image.values), padding=padding)
 
 
-def decode(dataset: "Dataset") -> Pixels:
-    """Decode pixel data, to the point where a display would apply its window.
+def decode(dataset: "Dataset") -> Image:
+    """Decode pixel data (C, frames, rows, columns), up to where a display would apply its window.
 
     Grey values are rescaled, or sent through the Modality LUT (PS3.3 C.11.1); a VOI LUT is applied
     where there is no window (C.11.2). Colours become red, green and blue.
@@ -60,8 +48,7 @@ def decode(dataset: "Dataset") -> Pixels:
         raise UserError(f"has {shape.samples} values a pixel, which doesn't fit its colours")
     bits = int(header.number(dataset, "BitsStored") or 0)  # 0 of floating-point pixel data
     if photometric == "RGB":
-        full = 2**bits - 1
-        return Pixels(np.moveaxis(_narrow(stored, "u"), -1, 0), (0, full), None)
+        return Image(np.moveaxis(_narrow(stored, "u"), -1, 0), (0, 2**bits - 1))
     if photometric == "PALETTE COLOR":
         return _palette(dataset, stored)
     grey = _voi(dataset, _modality(dataset, stored, bits), shape.frames // 2)
@@ -69,13 +56,15 @@ def decode(dataset: "Dataset") -> Pixels:
     return replace(grey, padding=padding(dataset, stored))
 
 
-def join(slices: list[Pixels], middle: Pixels) -> Pixels:
-    """Join slices along the frames, in a type that holds the values of all.
+def join(slices: list[Image]) -> Image:
+    """Join the slices of a series, in a type that holds all values; the middle one has the window.
 
-    Args:
-        slices: Of a series, in order.
-        middle: The one whose range and window are taken.
+    Raises:
+        UserError: Their values mean different things.
     """
+    middle = slices[len(slices) // 2]
+    if any(one.value_range != middle.value_range for one in slices):
+        raise UserError("has slices whose values mean different things: it is not one volume")
     parts = [one.values for one in slices]
     kind: Any = np.result_type(*parts)
     if kind == np.int32:  # int16 and uint16 together
@@ -89,14 +78,11 @@ def join(slices: list[Pixels], middle: Pixels) -> Pixels:
     return replace(middle, values=values, padding=padding)
 
 
-def filled(pixels: Pixels, modality: str) -> Array:
+def filled(pixels: Image, modality: str) -> Array:
     """Return the values, with the image's background in place of padding.
 
     The background is the lowest of the values, of what is shown as black, and of CT the air; the
-    highest where white is lower than black.
-
-    Raises:
-        UserError: There is nothing but padding.
+    highest where white is lower than black. UserError where there is nothing but padding.
     """
     if pixels.padding is None:
         return pixels.values
@@ -115,21 +101,18 @@ def filled(pixels: Pixels, modality: str) -> Array:
     return np.where(pixels.padding, np.array(value, dtype), pixels.values)
 
 
-def _modality(dataset: "Dataset", stored: Array, bits: int) -> Pixels:
+def _modality(dataset: "Dataset", stored: Array, bits: int) -> Image:
     """Return grey values after the modality transformation; no window yet."""
     unsigned = stored.dtype.kind == "u"
     with header.reason("has a broken modality lookup table"):
         table = _first_table(dataset, "ModalityLUTSequence")
         if table is not None:  # writers often declare more bits than its entries use
             ends = int(table.entries.min()), int(table.entries.max())
-            return Pixels(_look_up(table, stored)[None], ends if ends[0] < ends[1] else None, None)
-    frames = range(len(stored))
-    lines = [  # value = slope × stored + intercept, for each frame
-        tuple(header.number(dataset, key, frame) for key in ("RescaleSlope", "RescaleIntercept"))
-        for frame in frames
-    ]
-    slopes = [1.0 if slope is None else slope for slope, _ in lines]
-    intercepts = [intercept or 0.0 for _, intercept in lines]
+            return Image(_look_up(table, stored)[None], ends if ends[0] < ends[1] else None)
+    frames = range(len(stored))  # value = slope × stored + intercept, for each
+    found = [header.number(dataset, "RescaleSlope", frame) for frame in frames]
+    slopes = [1.0 if slope is None else slope for slope in found]
+    intercepts = [header.number(dataset, "RescaleIntercept", frame) or 0.0 for frame in frames]
     if 0 in slopes:
         raise UserError("has a RescaleSlope of 0, which makes all its values one")
     same = all(slope == 1 for slope in slopes) and not any(intercepts)
@@ -137,9 +120,9 @@ def _modality(dataset: "Dataset", stored: Array, bits: int) -> Pixels:
     ranged = unsigned and (picture or header.text(dataset, "Modality") not in UNSCALED)
     values = _narrow(stored, stored.dtype.kind) if same else _rescale(stored, slopes, intercepts)
     if not ranged or values.dtype.kind == "f" or len({*zip(slopes, intercepts, strict=True)}) > 1:
-        return Pixels(values[None], None, None)
+        return Image(values[None])
     low, high = sorted((intercepts[0], intercepts[0] + slopes[0] * (2**bits - 1)))
-    return Pixels(values[None], (low, high), None)
+    return Image(values[None], (low, high))
 
 
 def _rescale(stored: Array, slopes: list[float], intercepts: list[float]) -> Array:
@@ -172,7 +155,7 @@ def _narrow(stored: Array, sign: str) -> Array:
     return stored.astype(_kind(low, high, whole=sign != "f"))
 
 
-def _voi(dataset: "Dataset", grey: Pixels, frame: int) -> Pixels:
+def _voi(dataset: "Dataset", grey: Image, frame: int) -> Image:
     """Apply the first VOI window (C.11.2.1.2; a sigmoid as linear), or without one the VOI LUT."""
     try:
         center = header.number(dataset, "WindowCenter", frame)
@@ -195,7 +178,7 @@ def _voi(dataset: "Dataset", grey: Pixels, frame: int) -> Pixels:
         return replace(grey, values=_look_up(table, grey.values[0])[None], value_range=ends)
 
 
-def _reverse(dataset: "Dataset", grey: Pixels) -> Pixels:
+def _reverse(dataset: "Dataset", grey: Image) -> Image:
     """Exchange black and white, for MONOCHROME1."""
     window = grey.window and grey.window[::-1]
     if grey.value_range is not None or header.text(dataset, "Modality") in UNITS:
@@ -204,10 +187,10 @@ def _reverse(dataset: "Dataset", grey: Pixels) -> Pixels:
     low, high = float(grey.values.min()), float(grey.values.max())
     values = -grey.values.astype(np.int32 if whole else np.float32)
     window = window and (-window[0], -window[1])
-    return Pixels(values.astype(_kind(-high, -low, whole), copy=False), None, window)
+    return Image(values.astype(_kind(-high, -low, whole), copy=False), None, window)
 
 
-def _palette(dataset: "Dataset", stored: Array) -> Pixels:
+def _palette(dataset: "Dataset", stored: Array) -> Image:
     """Return palette colours (C.7.6.3.1.5) as red, green and blue."""
     from pydicom.pixels import apply_color_lut
 
@@ -225,7 +208,7 @@ def _palette(dataset: "Dataset", stored: Array) -> Pixels:
             entries = apply_color_lut(np.arange(count or 2**16) + first, dataset)
             tables = [_Table(entries[:, index], first, 2**depth - 1) for index in range(3)]
         values = np.stack([_look_up(table, stored) for table in tables])
-    return Pixels(values, (0, tables[0].full), None)
+    return Image(values, (0, tables[0].full))
 
 
 class _Table(NamedTuple):

@@ -63,16 +63,14 @@ def decode_stored(dataset: "Dataset", shape: Shape) -> tuple[Array, str]:
 
 
 def padding(dataset: "Dataset", stored: Array) -> Array | None:
-    """Return the mask of values that are no measurement (PS3.3 C.7.5.1.1.2); None for none.
+    """Return the mask of stored values (frames, rows, columns) that are no measurement.
 
-    Args:
-        dataset: With PixelPaddingValue, and perhaps PixelPaddingRangeLimit, the range's other end.
-        stored: (frames, rows, columns).
+    See PS3.3 C.7.5.1.1.2; None for none.
     """
     first = header.number(dataset, "PixelPaddingValue")
     if first is None or stored.ndim != 3:
         return None
-    last = header.number(dataset, "PixelPaddingRangeLimit")
+    last = header.number(dataset, "PixelPaddingRangeLimit")  # the range's other end
     ends = sorted((first, first if last is None else last))
     if stored.dtype.kind == "u" and ends[0] < 0:  # some writers give 63536 as −2000
         stored = stored.view(f"i{stored.itemsize}")
@@ -104,7 +102,10 @@ def _decode(dataset: "Dataset", count: int, decoder: Any, syntax: Any) -> tuple[
     options: dict[str, Any] = {"allow_excess_frames": False, "correct_unused_bits": False}
     plugins = DECODERS_OF.get(syntax, DECODERS) if syntax.is_encapsulated else ("",)
     if "gdcm" in plugins:
-        _hush_gdcm()
+        import gdcm
+
+        for off in (gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff, gdcm.Trace.DebugOff):
+            off()  # or it writes to the screen
     for _ in range(2):
         for plugin in plugins:
             try:
@@ -129,8 +130,7 @@ def _mend(dataset: "Dataset", count: int) -> bool:
         return False
     dataset.PixelData = encapsulate(mended)
     for key in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
-        if key in dataset:
-            del dataset[key]
+        dataset.pop(key, None)
     return True
 
 
@@ -144,23 +144,11 @@ def _frames(dataset: "Dataset", count: int) -> Iterator[bytes]:
     return generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
 
 
-def _hush_gdcm() -> None:
-    """Keep GDCM from writing to the screen."""
-    import gdcm
-
-    for off in (gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff, gdcm.Trace.DebugOff):
-        off()
-
-
 def _own_bits(values: Array, bits: Bits, precision: int, lossy: bool) -> Array:
     """Return stored values without the bits beside them, which may be an overlay or rubbish.
 
-    Args:
-        values: As decoded.
-        bits: What the header says.
-        precision: Bits of a value in the compressed data: where they are as few as the stored
-            ones, it is the stored bits that were compressed.
-        lossy: Values may be a little beyond their range; they are clipped.
+    Where values have as few bits in the compressed data (`precision`) as stored ones, it is the
+    stored bits that were compressed. Lossy ones may be a little beyond their range: clipped.
     """
     held = 8 * values.dtype.itemsize
     if values.dtype.kind == "f" or bits.stored >= held or bits.allocated == 1:

@@ -22,7 +22,7 @@ from medcnn.errors import UserError
 if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
-MARKS = {1: (344, (b"n+1\0",)), 2: (4, (b"n+2\0",))}  # version: where, what
+MARKS = {1: (344, b"n+1\0"), 2: (4, b"n+2\0")}  # version: where, what
 HEADER = {1: 348, 2: 540}  # bytes
 HEAD = 348  # bytes that `version_of` reads
 MAX_OFFSET = 2**24  # of the values: what lies before them are notes
@@ -33,10 +33,8 @@ GZIP = b"\x1f\x8b"
 
 def version_of(head: bytes) -> int | None:
     """Return 1 or 2 if these first bytes (inflated) are those of a NIfTI file, else None."""
-    for version, (start, marks) in MARKS.items():
-        if head[start : start + 4] in marks:
-            return version
-    return None
+    found = (v for v, (start, mark) in MARKS.items() if head[start : start + 4] == mark)
+    return next(found, None)
 
 
 def decode_nifti(path: Path, frame: int | str | None = None) -> Image:

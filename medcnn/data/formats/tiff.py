@@ -27,27 +27,16 @@ ALPHA = (1, 2)  # what a further value of a pixel may mean
 
 
 class Layout(NamedTuple):
-    """Layout of a TIFF file.
+    """Layout of a TIFF file."""
 
-    Args:
-        shape: (pages, rows, columns).
-        samples: Values of a pixel.
-        directories: How many pictures the file describes singly; of ImageJ's stacks only one.
-        bits: Of a value.
-        kind: `UNSIGNED`, `SIGNED` or `FLOATING`.
-        photometric: TIFF's code of what the values mean.
-        planes: Whether the values of a pixel lie apart.
-        plain: Whether tifffile can inflate it by itself.
-    """
-
-    shape: tuple[int, int, int]
-    samples: int
-    directories: int
-    bits: int
-    kind: int
-    photometric: int
-    planes: bool
-    plain: bool
+    shape: tuple[int, int, int]  # (pages, rows, columns)
+    samples: int  # values of a pixel
+    directories: int  # pictures that the file describes singly; of ImageJ's stacks only one
+    bits: int  # of a value
+    kind: int  # `UNSIGNED`, `SIGNED` or `FLOATING`
+    photometric: int  # TIFF's code of what the values mean
+    planes: bool  # whether the values of a pixel lie apart
+    plain: bool  # whether tifffile can inflate it by itself
 
     @property
     def is_pillows(self) -> bool:
@@ -96,16 +85,7 @@ def layout(path: Path) -> Layout:
 
 
 def decode_tiff(path: Path, found: Layout, frame: int | str | None = None) -> Image:
-    """Read a TIFF file with tifffile.
-
-    Args:
-        path: The file.
-        found: Its `layout`.
-        frame: Which page is taken, see `medcnn.data.formats.decode`.
-
-    Raises:
-        UserError: Its values can't be read.
-    """
+    """Read a TIFF file of this layout with tifffile; `frame` as of `medcnn.data.formats.decode`."""
     if found.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise UserError(f"is unsupported: a TIFF of {found.bits} bits in a colour space of its own")
     with _opened(path) as file:

@@ -78,21 +78,13 @@ def read_values(stream: IO[bytes], dtype: np.dtype[Any], count: int) -> Array:
     values = np.empty(count, np.float32 if wide else dtype)
     for start in range(0, count, PIECE):
         target = values[start : start + PIECE]
-        piece = np.empty(len(target), dtype) if wide else target
-        _fill(stream, memoryview(piece.view(np.uint8).data))
-        if wide:
-            with np.errstate(over="ignore"):
-                target[...] = piece
-    return values
-
-
-def _fill(stream: IO[bytes], left: memoryview) -> None:
-    while left:
-        piece = stream.read(len(left))
-        if not piece:
+        size = len(target) * dtype.itemsize
+        piece = stream.read(size)
+        if len(piece) < size:
             raise UserError("is cut short: it holds fewer values than its header declares")
-        left[: len(piece)] = piece
-        left = left[len(piece) :]
+        with np.errstate(over="ignore"):
+            target[...] = np.frombuffer(piece, dtype)
+    return values
 
 
 def check_end(stream: IO[bytes]) -> None:

@@ -21,39 +21,31 @@ def arrange(values: Array, affine: Array | None, spacing: Array | None) -> Image
         affine: (4, 4) to mm in RAS+; None, or not invertible, where the file doesn't say.
         spacing: mm along each spatial axis, used without an affine; None or nonsense where unknown.
     """
+    from nibabel.orientations import io_orientation
+
     check_kind(values.dtype)
     if values.ndim == 3:
         values, affine = values[..., None], None
         spacing = None if spacing is None else np.append(spacing, 1.0)
     if affine is not None and not invertible(affine):
         affine = None
-    if affine is not None:
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    elif spacing is not None and not (np.isfinite(spacing) & (spacing > 0)).all():
+    if spacing is not None and not (np.isfinite(spacing) & (spacing > 0)).all():
         spacing = None
     values = to_stored(values)
     flat = [axis for axis in range(3) if values.shape[axis + 1] == 1]
-    if flat:
-        return _picture(values, affine, spacing, flat[-1])
+    normal = flat[-1] if flat else 2
     if affine is None:
-        values = values.transpose(0, 3, 2, 1)
-        spacing = None if spacing is None else spacing[::-1]
-    return Image(values, spacing=_tuple(spacing), affine=affine)
-
-
-def _picture(values: Array, affine: Array | None, spacing: Array | None, normal: int) -> Image:
-    """Return the only slice along an axis."""
-    if affine is None:
-        values = np.moveaxis(values, normal + 1, 3).transpose(0, 3, 2, 1)
-        if spacing is not None:
-            spacing = np.delete(spacing, normal)[::-1]
+        order = [normal, *(axis for axis in (2, 1, 0) if axis != normal)]
+        values = values.transpose(0, *(axis + 1 for axis in order))
+        lengths = None if spacing is None else tuple(spacing[order].tolist())
     else:
-        from nibabel.orientations import io_orientation
-
-        across = int(io_orientation(affine)[normal, 0])
-        values, affine = orient(values, affine, SHOWN[across])
-        spacing = np.linalg.norm(affine[:3, 1:3], axis=0)
-    return Image(values[:, 0], spacing=_tuple(spacing))
+        if flat:
+            across = int(io_orientation(affine)[normal, 0])
+            values, affine = orient(values, affine, SHOWN[across])
+        lengths = distances(affine)
+    if flat:
+        return Image(values[:, 0], spacing=lengths and lengths[1:])
+    return Image(values, spacing=lengths, affine=affine)
 
 
 def invertible(affine: Array) -> bool:
@@ -64,8 +56,9 @@ def invertible(affine: Array) -> bool:
     return bool(abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-3)
 
 
-def _tuple(spacing: Array | None) -> tuple[float, ...] | None:
-    return None if spacing is None else tuple(float(s) for s in spacing)
+def distances(affine: Array | None) -> tuple[float, ...] | None:
+    """Return the distance of neighbouring voxels along each axis of an affine, mm."""
+    return None if affine is None else tuple(np.linalg.norm(affine[:3, :3], axis=0).tolist())
 
 
 def orient(values: Array, affine: Array, orientation: str) -> tuple[Array, Array]:
