@@ -1,6 +1,6 @@
 """Synthetic chest radiographs and CT volumes: the data set that is always there."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,11 +19,7 @@ from medcnn.data.phantom.options import (
     checked_shares,
 )
 from medcnn.data.phantom.projection import Array, Grid
-from medcnn.data.phantom.radiograph import (
-    WIDTH,
-    Body,
-    Marker,
-)
+from medcnn.data.phantom.radiograph import WIDTH, Body, Marker
 from medcnn.data.samples import MARKER_COLUMNS, SPLITS, Samples
 from medcnn.errors import UserError
 from medcnn.jobs.progress import Progress
@@ -31,7 +27,7 @@ from medcnn.jobs.progress import Progress
 CLASSES = ("normal", "nodule", "effusion")
 SIZES = {2: 64, 3: 32}  # pixels or voxels of an edge unless asked for, by spatial_dims
 CT_RANGE = (-1000.0, 500.0)  # HU of a volume that are shown black and white
-BLOCK, BLOCK_3D = 16, 4  # made at a time: few enough for their arrays to stay in the cache
+BLOCKS = {2: 16, 3: 4}  # made at a time: few enough for their arrays to stay in the cache
 
 
 def phantom(
@@ -107,10 +103,7 @@ def phantom(
     split = _split(kind, checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24)))
     films = _draw_films(kind, images_per_patient, ranges, shortcut, seed)
     grid = Grid(size, WIDTH)
-    if spatial_dims == 3:
-        images, masks = _take_volumes(films, grid, float(dose))
-    else:
-        images, masks = _take_films(films, grid, float(dose), bits)
+    images, masks = _take(films, grid, float(dose), bits, spatial_dims)
     table = _table(films, kind, split)
     if shortcut is not None:
         table[list(MARKER_COLUMNS)] = films.marker.boxes(grid)
@@ -190,11 +183,14 @@ def _draw_films(
     anatomy = draw_anatomy(of_patients)
     lesion = draw_lesion(of_patients, anatomy, kind, **ranges).take(owner)
     pose = draw_pose(of_films)
+    chance, shift = of_films.uniform(0, 1), of_films.uniform(-0.5, 0.5, 2)  # with any shortcut
+    ill = lesion.kind != NORMAL
+    present = np.zeros_like(ill) if shortcut is None else (chance < shortcut) == ill
     return _Films(
         body=radiograph.build_body(anatomy.take(owner), pose, lesion),
         lesion=lesion,
         exposure=pose.exposure,
-        marker=_draw_marker(of_films, lesion.kind != NORMAL, shortcut),
+        marker=Marker(present, shift),
         generators=of_films.generators,
     )
 
@@ -212,55 +208,34 @@ def _table(films: _Films, kind: Array, split: Array) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _draw_marker(draws: Draws, ill: Array, shortcut: float | None) -> Marker:
-    """Draw the marker of each film; the draws, and so the film, don't depend on shortcut."""
-    chance, shift = draws.uniform(0, 1), draws.uniform(-0.5, 0.5, 2)
-    if shortcut is None:
-        return Marker(np.zeros_like(ill), shift)
-    return Marker((chance < shortcut) == ill, shift)
+def _take(
+    films: _Films, grid: Grid, dose: float, bits: int, spatial_dims: int
+) -> tuple[Array, Array]:
+    """Make the images of films or volumes (N, size, …), and their lesion masks, bool.
 
-
-def _take_films(films: _Films, grid: Grid, dose: float, bits: int) -> tuple[Array, Array]:
-    """Make films (N, size, size) uint8 or uint16, and their lesion masks (N, size, size) bool."""
-    count = len(films.generators)
-    images = np.empty((count, grid.size, grid.size), np.uint8 if bits == 8 else np.uint16)
+    Some at a time, in any order: each has its own generator.
+    """
+    count, block = len(films.generators), BLOCKS[spatial_dims]
+    kind = np.int16 if spatial_dims == 3 else np.uint8 if bits == 8 else np.uint16
+    images = np.empty((count, *[grid.size] * spatial_dims), kind)
     masks = np.empty(images.shape, dtype=bool)
 
     def take(rows: Array) -> None:
-        generators = [films.generators[row] for row in rows]
-        path, masks[rows] = radiograph.line_integrals(
-            films.body.take(rows), films.lesion.take(rows), grid
-        )
-        counts = radiograph.expose(path, dose * films.exposure[rows], generators)
+        body, lesion = films.body.take(rows), films.lesion.take(rows)
+        generators, doses = [films.generators[row] for row in rows], dose * films.exposure[rows]
+        if spatial_dims == 3:
+            images[rows], masks[rows] = scan(body, lesion, grid, doses, generators)
+            return
+        path, masks[rows] = radiograph.line_integrals(body, lesion, grid)
+        counts = radiograph.expose(path, doses, generators)
         for row, photons, generator in zip(rows, counts, generators, strict=True):
             if films.marker.present[row]:
                 coverage = radiograph.marker_coverage(films.marker.shift[row], grid)
                 radiograph.lay_marker(photons, coverage, generator)
         images[rows] = radiograph.develop(counts, dose, bits)
 
-    _in_blocks(take, count, BLOCK)
-    return images, masks
-
-
-def _take_volumes(films: _Films, grid: Grid, dose: float) -> tuple[Array, Array]:
-    """Make volumes (N, size, size, size) int16, and their lesion masks, bool."""
-    count = len(films.generators)
-    images = np.empty((count, *[grid.size] * 3), dtype=np.int16)
-    masks = np.empty(images.shape, dtype=bool)
-
-    def take(rows: Array) -> None:
-        body, lesion = films.body.take(rows), films.lesion.take(rows)
-        generators = [films.generators[row] for row in rows]
-        exposures = dose * films.exposure[rows]
-        images[rows], masks[rows] = scan(body, lesion, grid, exposures, generators)
-
-    _in_blocks(take, count, BLOCK_3D)
-    return images, masks
-
-
-def _in_blocks(take: Callable[[Array], None], count: int, block: int) -> None:
-    """Call take with 0 … count-1, some at a time, in any order: each has its own generator."""
     blocks = np.split(np.arange(count), range(block, count, block))
     with ThreadPoolExecutor(2) as pool, Progress("images drawn", count) as drawn:
         for rows, _ in zip(blocks, pool.map(take, blocks), strict=True):
             drawn.advance(len(rows))
+    return images, masks
