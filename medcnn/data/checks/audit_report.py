@@ -16,16 +16,12 @@ def findings_table(findings: Sequence[Finding], table: pd.DataFrame) -> pd.DataF
     """Return the findings about a sample table as text in `COLUMNS`, the gravest first."""
     ordered = sorted(findings, key=lambda f: SEVERITIES.index(f.severity))
     images = table["image"].tolist()
+
+    def image(row: int | None) -> str:
+        return "" if row is None else str(images[row])
+
     rows = [
-        (
-            f.severity,
-            f.kind,
-            "" if f.row is None else str(images[f.row]),
-            f.split,
-            "" if f.other_row is None else str(images[f.other_row]),
-            f.other_split,
-            f.detail,
-        )
+        (f.severity, f.kind, image(f.row), f.split, image(f.other_row), f.other_split, f.detail)
         for f in ordered
     ]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -172,7 +172,8 @@ def _judged(
             if k < len(maps):
                 fixed, moving = (maps[k][torch.from_numpy(rows)] / STEPS for rows in sides)
             else:
-                fixed, moving = (_contrast(images, rows, level) for rows in sides)
+                grey = (images[torch.from_numpy(rows)].float().mean(1) for rows in sides)
+                fixed, moving = (local_contrast(one, level.side, level.width) for one in grey)
             place[part] = align(fixed, moving, place[part], level.steps)
             agree[part.numpy()] = agreement(fixed, moving, place[part]).numpy()
         found.append(pairs[agree >= level.found])
@@ -184,12 +185,6 @@ def _judged(
     copies, agreements = copies[order], agreements[order]
     _, first = np.unique(copies[:, 0], return_index=True)
     return copies[first], agreements[first]
-
-
-def _contrast(images: Images, rows: NDArray[np.int64], level: Level) -> Tensor:
-    """Return local contrast of the images of some rows."""
-    grey = images[torch.from_numpy(rows)].float().mean(1)
-    return local_contrast(grey, level.side, level.width)
 
 
 def _unit(maps: Tensor) -> Tensor:

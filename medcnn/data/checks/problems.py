@@ -10,12 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from medcnn.data.checks.audit import audit
-from medcnn.data.checks.audit_report import (
-    COLUMNS,
-    findings_table,
-    raise_errors,
-    summary_lines,
-)
+from medcnn.data.checks.audit_report import COLUMNS, findings_table, raise_errors, summary_lines
 from medcnn.data.checks.duplicates import LEAST, content_hashes, near_duplicates
 from medcnn.data.prepared.open_listing import Opened, Problem
 from medcnn.errors import UserError, check_path
