@@ -15,6 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
+from medcnn.data.image import Image, ImageSpec
+from medcnn.data.prepared.geometry import own_grid
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.instantiate import conf_dir
@@ -318,3 +320,11 @@ def itk_image(values: np.ndarray, affine: np.ndarray) -> Any:
     image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:, 3].tolist())
     return image
+
+
+def prepared_affine(image: Image, spec: ImageSpec) -> np.ndarray | None:
+    """From voxels of what `prepare` makes to mm in RAS+; None where the image doesn't say it."""
+    _, points, affine = own_grid(image, spec)
+    matrix = np.diag([*(along.step for along in points), 1.0])
+    matrix[:3, 3] = [along.first for along in points]
+    return None if affine is None else affine @ matrix

@@ -23,10 +23,10 @@ import os
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 
@@ -42,22 +42,15 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """One file's prepared images in the cache.
+    """One file's prepared images in the cache."""
 
-    Args:
-        kind: Pack that they lie in, such as ``uint8-1x64x64``; None for a file that is refused.
-        slot: Place of the first one in the pack.
-        count: Their number: slices, else 1.
-        facts: Of the file, as plain values; ``{"error": reason}`` if refused.
-    """
-
-    kind: str | None
-    slot: int
-    count: int
-    facts: Facts
+    kind: str | None  # pack that they lie in, such as uint8-1x64x64; None for a file refused
+    slot: int  # place of the first one in the pack
+    count: int  # their number: slices, else 1
+    facts: Facts  # of the file, as plain values; {"error": reason} if refused
 
 
-class Cache:
+class Cache(AbstractContextManager["Cache"]):
     """The part of a cache folder that belongs to one chain.
 
     Args:
@@ -109,24 +102,22 @@ class Cache:
         """Forget images whose bytes are no longer those that were written."""
         stamps = dict(self._index.execute("SELECT kind, stamp FROM packs"))
         for kind, stamp in stamps.items():
-            now = self._pack_stamp(kind)
+            now, pack, size = self._pack_stamp(kind), self.path(kind), kind_of(kind).itemsize
             if stamp == now:
                 continue
-            pack = self.folder / f"{kind}.bin"
-            lost = damaged(self._index, kind, pack, _item_size(kind))
+            lost = damaged(self._index, kind, pack, size)
             if lost:
                 print(f"the cache's {pack} is damaged: {len(lost)} files are read anew", flush=True)
             with suppress(BlockingIOError), self._locked(wait=bool(lost)):
                 if lost:  # another process may have mended it meanwhile
-                    lost = damaged(self._index, kind, pack, _item_size(kind))
+                    lost = damaged(self._index, kind, pack, size)
                 query = "DELETE FROM images WHERE content = ? AND slot = ?"
                 self._index.executemany(query, lost)
                 self._index.execute("UPDATE packs SET stamp = ? WHERE kind = ?", (now, kind))
                 self._index.commit()
 
     def _pack_stamp(self, kind: str) -> str | None:
-        path = self.folder / f"{kind}.bin"
-        return status_of(path) if path.exists() else None
+        return status_of(self.path(kind)) if self.path(kind).exists() else None
 
     def close(self) -> None:
         """Let go of the folder, which may then be cleared."""
@@ -136,9 +127,6 @@ class Cache:
         self._packs.clear()
         self._index.close()
         self._use.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
@@ -171,10 +159,7 @@ class Cache:
     def add(self, content: str, images: Array | None, facts: Facts) -> Entry:
         """Store prepared images (S, C, *size), or with None that the file is refused.
 
-        Only within `filling`.
-
-        Returns:
-            The entry of the content, also where the cache had one before.
+        Only within `filling`. Returns the entry of the content, also one that was there before.
         """
         known = self.entry(content)
         if known is not None:
@@ -203,9 +188,8 @@ class Cache:
 
     def _write(self, kind: str, slot: int, images: Array) -> None:
         if kind not in self._packs:
-            path = self.folder / f"{kind}.bin"
-            path.touch()
-            self._packs[kind] = path.open("r+b")
+            self.path(kind).touch()
+            self._packs[kind] = self.path(kind).open("r+b")
         self._packs[kind].seek(slot * images[0].nbytes)
         self._packs[kind].write(images.data)
 
@@ -221,14 +205,13 @@ class Cache:
 
     def pack(self, kind: str) -> Array:
         """Map all images of a kind (n, C, *size) from the disk, to read only."""
-        dtype, shape = kind_of(kind)
-        path = self.folder / f"{kind}.bin"
-        count = path.stat().st_size // _item_size(kind)
-        return np.memmap(path, dtype, "r", shape=(count, *shape))
+        path, item = self.path(kind), kind_of(kind)
+        count = path.stat().st_size // item.itemsize
+        return np.memmap(path, item.base, "r", shape=(count, *item.shape))
 
-    def file(self, kind: str) -> IO[bytes]:
-        """Open the file of a `pack` for reading."""
-        return (self.folder / f"{kind}.bin").open("rb")
+    def path(self, kind: str) -> Path:
+        """Return the file of a `pack`."""
+        return self.folder / f"{kind}.bin"
 
     @contextmanager
     def filling(self) -> Iterator[bool]:
@@ -269,19 +252,14 @@ class Cache:
             make_room(self.folder, needed, most)
 
 
-def kind_of(kind: str) -> tuple[str, tuple[int, ...]]:
+def kind_of(kind: str) -> np.dtype[Any]:
     """Return the data type and shape in a kind's name.
 
-    >>> kind_of("int16-1x64x64")
-    ('int16', (1, 64, 64))
+    >>> kind_of("int16-1x64x64").shape
+    (1, 64, 64)
     """
     dtype, _, shape = kind.partition("-")
-    return dtype, tuple(int(side) for side in shape.split("x"))
-
-
-def _item_size(kind: str) -> int:
-    dtype, shape = kind_of(kind)
-    return np.dtype(dtype).itemsize * int(np.prod(shape))
+    return np.dtype((dtype, tuple(int(side) for side in shape.split("x"))))
 
 
 def _path_key(path: Path) -> str:

@@ -15,11 +15,7 @@ LOCK = "use.lock"  # in a chain's folder; shared by the processes that use it
 def in_use(folder: Path) -> IO[str]:
     """Return the lock that keeps a chain's folder from being cleared until it is closed.
 
-    Args:
-        folder: Of the chain; made where it is missing, also where another process clears it now.
-
-    Raises:
-        OSError: It can't be made or written to.
+    The folder is made where it is missing, also where another process clears it now.
     """
     while True:
         folder.mkdir(parents=True, exist_ok=True)

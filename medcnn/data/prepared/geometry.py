@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.data.formats.volume import orient
+from medcnn.data.formats.volume import distances, orient
 from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.prepared.resample import Points, interpolate, nearest
 from medcnn.errors import UserError, check_whole_number
@@ -151,22 +151,6 @@ def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
     return _finish(_fill(found, points, shape, 0), spec)[:, 0]
 
 
-def prepared_affine(image: Image, spec: ImageSpec) -> Array | None:
-    """Return the affine of the voxels of `prepare`'s result.
-
-    Returns:
-        (4, 4) from indices (d, h, w, 1), with slices (s, h, w, 1), to mm in RAS+. None of pictures,
-        and of volumes that don't say how they lie.
-
-    Raises:
-        UserError: As of `prepare`.
-    """
-    _, points, affine = own_grid(image, spec)
-    if affine is None:
-        return None
-    return affine @ _matrix(points)
-
-
 def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array | None]:
     """Return the part of an image that `prepare` uses, in its own voxels, turned like the result.
 
@@ -190,15 +174,15 @@ def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array 
     values, affine, spacing = image.values, image.affine, image.spacing
     if affine is not None:
         values, affine = orient(values, affine, spec.orientation)
-        spacing = tuple(np.linalg.norm(affine[:3, :3], axis=0))
+        spacing = distances(affine)
     elif not spec.allow_missing_geometry:
         raise UserError(f"doesn't say how it lies in the patient: {ANYWAY}")
     if spec.slices is not None:
         numbers = slice_numbers(values.shape[1], spec.slices)
         values = values[:, numbers.start : numbers.stop : numbers.step]
         if affine is not None:
-            taken = Points(numbers.start, numbers.step, len(numbers))
-            affine = affine @ _matrix([taken, *(Points(0, 1, n) for n in values.shape[2:])])
+            affine[:3, 3] += numbers.start * affine[:3, 0]
+            affine[:3, 0] *= numbers.step
     return values, _points(values.shape[1:], spacing, spec), affine
 
 
@@ -221,13 +205,6 @@ def _points(shape: Sequence[int], spacing: Sequence[float] | None, spec: ImageSp
     if dims == 3:
         return points
     return [Points(0.0, 1.0, shape[0] if len(shape) == 3 else 1), *points]
-
-
-def _matrix(points: list[Points]) -> Array:
-    """Return the (4, 4) matrix from numbers of points along three axes to indices of voxels."""
-    matrix = np.diag([*(along.step for along in points), 1.0])
-    matrix[:3, 3] = [along.first for along in points]
-    return matrix
 
 
 def _fill(values: Array, points: list[Points], shape: Sequence[int], value: float) -> Array:

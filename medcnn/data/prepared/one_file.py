@@ -1,6 +1,5 @@
 """One file as network inputs, and facts about it."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from medcnn.data.formats import decode
 from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.prepared.cache import Facts
+from medcnn.data.prepared.geometry import prepare, prepare_mask
 from medcnn.data.prepared.intensity import percentiles
 from medcnn.errors import UserError
 
@@ -32,22 +33,18 @@ def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, 
     Raises:
         UserError: The reason why the file can't be used, without its path.
     """
-    from medcnn.data.formats import decode
-
     image = decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
     return prepare_image(image, spec, kind)
 
 
 def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[Array, Facts]:
     """Return what `read_file` gives, of a decoded image."""
-    from medcnn.data.prepared.geometry import prepare, prepare_mask
-
     if image.values.dtype.kind == "f" and not np.isfinite(image.values).all():
         bad = ~np.isfinite(image.values)
         raise UserError(f"holds NaN or infinite values ({int(bad.sum())} of {bad.size})")
     if kind == "mask":
         masks = prepare_mask(image, spec).astype(np.uint8)
-        return masks, {"shape": list(image.values.shape[1:]), "affine": _listed(image.affine)}
+        return masks, {"shape": list(image.values.shape[1:]), "affine": _plain(image.affine)}
     images = np.ascontiguousarray(prepare(image, spec))
     values, measured = image.values, images
     if image.padding is not None:  # which is no measurement
@@ -55,8 +52,8 @@ def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[A
         padded = prepare_mask(replace(image, values=image.padding[None]), spec)
         measured = images.swapaxes(0, 1)[:, ~padded]
     facts = _facts(image, images)
-    facts["extremes"] = _pair((values.min(), values.max()))
-    facts["percentiles"] = _pair(percentiles(measured if measured.size else images))
+    facts["extremes"] = [float(values.min()), float(values.max())]
+    facts["percentiles"] = list(percentiles(measured if measured.size else images))
     return images, facts
 
 
@@ -68,11 +65,11 @@ def _facts(image: Image, images: Array) -> Facts:
         "shape": list(values.shape[1:]),
         "channels": int(values.shape[0]),
         "dtype": str(values.dtype),
-        "spacing": None if image.spacing is None else [float(s) for s in image.spacing],
-        "affine": _listed(image.affine),
+        "spacing": _plain(image.spacing),
+        "affine": _plain(image.affine),
         "modality": image.modality,
-        "value_range": _pair(image.value_range),
-        "window": _pair(image.window),
+        "value_range": _plain(image.value_range),
+        "window": _plain(image.window),
         "notes": list(image.notes),
         "digests": [
             None if c else sha256(s).hexdigest() for s, c in zip(images, constant, strict=True)
@@ -80,9 +77,6 @@ def _facts(image: Image, images: Array) -> Facts:
     }
 
 
-def _listed(affine: Array | None) -> list[list[float]] | None:
-    return None if affine is None else affine.tolist()
-
-
-def _pair(pair: Iterable[Any] | None) -> list[float] | None:
-    return None if pair is None else [float(value) for value in pair]
+def _plain(numbers: Any) -> Any:
+    """Return numbers, of whatever shape, as lists of float; None for None."""
+    return None if numbers is None else np.asarray(numbers, float).tolist()

@@ -23,14 +23,9 @@ BEYOND = 1.05  # times the image's edge: where a box may end, for it may be roun
 
 @dataclass
 class Problem:
-    """A file that can't be used.
+    """A file that can't be used, and why."""
 
-    Args:
-        image: Its path as the table has it.
-        reason: Why.
-    """
-
-    image: str
+    image: str  # its path as the table has it
     reason: str
 
 
@@ -62,10 +57,7 @@ class Opened:
 def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
     """Open every file of a listing, and prepare those that are not in the cache yet.
 
-    Args:
-        listing: The data set.
-        folder: The cache folder.
-        disk: Bytes that it may hold.
+    The cache is in `folder`, and may hold so many bytes (`disk`).
 
     Raises:
         UserError: The cache can't be used or is too small.

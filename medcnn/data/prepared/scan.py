@@ -20,7 +20,6 @@ from medcnn.jobs.progress import progress
 
 FORMAT = 3  # raised whenever the same file is prepared in another way
 LIBRARIES = (
-    "monai",
     "nibabel",
     "numpy",
     "pillow",
@@ -35,7 +34,6 @@ LIBRARIES = (
 )
 BATCH_SECONDS = 0.05  # of reading that a thread hands over at once
 COMMIT_SECONDS = 2.0  # of work that a killed process loses at most
-KEYS = ("size", "channels", "spacing", "orientation", "frame", "slices", "allow_missing_geometry")
 
 
 class Read(NamedTuple):
@@ -48,13 +46,11 @@ class Read(NamedTuple):
 
 
 def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
-    """Return all that a prepared image depends on beside its file.
+    """Return all that a prepared ``image`` or ``mask`` (`kind`) depends on beside its file.
 
-    Args:
-        spec: Its intensity is left out: the cache holds the values of the file.
-        kind: ``image`` or ``mask``.
+    The spec's intensity is left out: the cache holds the values of the file.
     """
-    settings = {key: value for key, value in asdict(spec).items() if key in KEYS}
+    settings = {key: value for key, value in asdict(spec).items() if key != "intensity"}
     versions = {name: library_version(name) for name in LIBRARIES}
     return {"format": FORMAT, "kind": kind, "spec": settings, "versions": versions}
 
@@ -68,7 +64,7 @@ def scan(
         cache: Of `chain_of` the same spec and kind.
         paths: Absolute.
         root: Folder that every file has to lie in once symbolic links are followed.
-        spec: Of the files.
+        spec: How they become inputs.
         kind: ``image`` or ``mask``.
         disk: Bytes that the cache folder may hold.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.prepared.cache import Cache, Entry, Facts, kind_of
+from medcnn.data.prepared.geometry import prepare_mask
 
 
 class StoredImages:
@@ -27,15 +28,17 @@ class StoredImages:
         kinds = sorted({str(entry.kind) for entry in entries})
         self.cache = cache  # keeps its files from being cleared
         self.packs = [cache.pack(kind) for kind in kinds]
-        self.files = [cache.file(kind) for kind in kinds]
+        self.files = [cache.path(kind).open("rb") for kind in kinds]
         self.pack_of = np.array([kinds.index(str(entry.kind)) for entry in entries])
         self.slots = np.array([e.slot + s for e, s in zip(entries, slices, strict=True)])
-        types, shapes = zip(*(kind_of(kind) for kind in kinds), strict=True)
-        own = np.array([shape[0] for shape in shapes])
+        items = [kind_of(kind) for kind in kinds]
+        own = np.array([item.shape[0] for item in items])
         channels = int(own.max())
         self.grey = int((own[self.pack_of] < channels).sum())  # among coloured ones
-        self.dtype = _common_type(types)
-        self.shape = (len(entries), channels, *shapes[0][1:])
+        common = np.result_type(*(item.base for item in items))
+        known = common in (np.uint8, np.uint16, np.int16)  # by torch
+        self.dtype = common if known else np.dtype(np.float32)
+        self.shape = (len(entries), channels, *items[0].shape[1:])
         self.memory: Tensor | None = None
 
     @property
@@ -129,8 +132,6 @@ class BoxMasks:
         return torch.from_numpy(np.concatenate([self._draw(row) for row in rows.tolist()]))
 
     def _draw(self, row: int) -> Array:
-        from medcnn.data.prepared.geometry import prepare_mask
-
         boxes, size = self.boxes[row], self.facts[row]["shape"]
         boxes = boxes[~np.isnan(boxes).any(1)]
         if not len(boxes):
@@ -169,9 +170,3 @@ class LabelMasks:
             if part is not None:
                 masks[:, k] = part[rows]
         return masks
-
-
-def _common_type(names: Sequence[str]) -> np.dtype:
-    """Return the smallest type of torch that holds all of these; float32 if no integer does."""
-    common = np.result_type(*names)
-    return common if common in (np.uint8, np.uint16, np.int16) else np.dtype(np.float32)

@@ -228,7 +228,7 @@ def test_errors_of_other_files_are_not_those_of_the_cache(tmp_path: Path) -> Non
 
 
 def test_kinds_tell_type_and_shape() -> None:
-    assert kind_of("uint16-3x8x9") == ("uint16", (3, 8, 9))
+    assert kind_of("uint16-3x8x9") == np.dtype(("uint16", (3, 8, 9)))
 
 
 def filled(folder: Path) -> Path:

@@ -18,7 +18,6 @@ from medcnn.data.prepared.geometry import (
     check_spec,
     prepare,
     prepare_mask,
-    prepared_affine,
     slice_numbers,
 )
 from medcnn.errors import UserError
@@ -151,7 +150,7 @@ def test_a_blob_stays_where_it_was(spec: ImageSpec) -> None:
     affine = tilted()
     middle = (affine @ [20, 18, 10, 1])[:3]
     image = Image(blob((41, 37, 21), affine, middle, 4), affine=affine)
-    moved = prepared_affine(image, spec)
+    moved = jobs.prepared_affine(image, spec)
     assert moved is not None
     prepared = prepare(image, spec)
     volume = prepared[0, 0] if spec.spatial_dims == 3 else prepared[:, 0]
@@ -165,7 +164,7 @@ def test_a_blob_stays_where_it_was(spec: ImageSpec) -> None:
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if spec.spatial_dims == 3])
 def test_resampled_as_simpleitk_does(spec: ImageSpec) -> None:
-    """On its grid, which `prepared_affine` gives; smooth, so that antialiasing changes little."""
+    """On its grid, by `jobs.prepared_affine`; smooth, so that antialiasing changes little."""
     affine = tilted()
     shape = (41, 37, 21)
     smooth = sum(
@@ -173,7 +172,7 @@ def test_resampled_as_simpleitk_does(spec: ImageSpec) -> None:
         for k, index in enumerate([(10, 10, 5), (25, 20, 14), (30, 8, 10)])
     )
     image = Image(np.asarray(smooth) * 300, affine=affine)
-    moved = prepared_affine(image, spec)
+    moved = jobs.prepared_affine(image, spec)
     assert moved is not None
     grid = jobs.itk_image(np.zeros(spec.size, np.float32), moved)
     source = jobs.itk_image(image.values[0], affine)
@@ -208,7 +207,7 @@ def test_spacing_that_is_there_already_is_copied() -> None:
     ours = prepare(image, spec)[0, 0]
     np.testing.assert_array_equal(ours[2:6], VOLUME[0, :, 1:4, 0:5])
     np.testing.assert_array_equal(ours[[0, 1, 6, 7]], VOLUME.min())
-    moved = prepared_affine(image, spec)
+    moved = jobs.prepared_affine(image, spec)
     assert moved is not None
     np.testing.assert_array_equal(moved[:3, 3], (-2, 1, 0))
 
@@ -270,32 +269,32 @@ def test_slices() -> None:
     turned, moved = orient(VOLUME, AFFINE, "SPL")
     whole = ImageSpec(size=(6, 4), slices="all")
     np.testing.assert_array_equal(prepare(image, whole), turned.swapaxes(0, 1))
-    np.testing.assert_array_equal(prepared_affine(image, whole), moved)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(jobs.prepared_affine(image, whole), moved)  # type: ignore[arg-type]
     second = dataclasses.replace(whole, slices="every:2")
     np.testing.assert_array_equal(prepare(image, second), turned.swapaxes(0, 1)[::2])
     mask = Image((VOLUME > 0).astype(np.uint8), affine=AFFINE)
     np.testing.assert_array_equal(prepare_mask(mask, second), turned[0, ::2] > 0)
     one = dataclasses.replace(whole, slices="centre", channels=3)
     assert prepare(image, one).shape == (1, 3, 6, 4)
-    place = prepared_affine(image, one)
+    place = jobs.prepared_affine(image, one)
     assert place is not None
     np.testing.assert_allclose(place[:3, 3], (moved @ [2, 0, 0, 1])[:3])
     picture = Image(GREY)
     assert prepare(picture, whole).shape == (1, 1, 6, 4)
-    assert prepared_affine(picture, whole) is None
+    assert jobs.prepared_affine(picture, whole) is None
 
 
 def test_geometry_that_is_missing() -> None:
     image = Image(VOLUME)
     same = ImageSpec(size=(4, 5, 6))
-    for make in (prepare, prepare_mask, prepared_affine):
+    for make in (prepare, prepare_mask, jobs.prepared_affine):
         with pytest.raises(
             UserError, match=r"^doesn't say how it lies .*allow_missing_geometry=true"
         ):
             make(image, same)
     allowed = dataclasses.replace(same, allow_missing_geometry=True)
     np.testing.assert_array_equal(prepare(image, allowed)[0], VOLUME)
-    assert prepared_affine(image, allowed) is None
+    assert jobs.prepared_affine(image, allowed) is None
     known = dataclasses.replace(allowed, spacing=(2, 2, 2))
     spaced = prepare(Image(VOLUME, spacing=(4, 2, 1)), known)[0, 0]
     np.testing.assert_array_equal(prepare(image, known)[0], VOLUME)  # as if it had it
@@ -356,7 +355,7 @@ def test_real_tumour_stays_in_its_mask(data_root: Path) -> None:
         prepared, mask = prepare(image, spec), prepare_mask(label, spec)
         stack = prepared[:, 0] if spec.spatial_dims == 2 else prepared[0, 0]
         mask = mask if spec.spatial_dims == 2 else mask[0]
-        moved = prepared_affine(image, spec)
+        moved = jobs.prepared_affine(image, spec)
         assert moved is not None
         assert stack[mask].mean() == pytest.approx(before, rel=0.05)
         assert np.linalg.norm(centre_of(mask, moved) - where) < 1

@@ -9,7 +9,7 @@ import SimpleITK
 
 from medcnn.data.formats import decode
 from medcnn.data.image import Image, ImageSpec
-from medcnn.data.prepared.geometry import prepare, prepared_affine
+from medcnn.data.prepared.geometry import prepare
 from medcnn.report.maps.nifti import map_to_source, write_nifti
 
 SHAPE = (41, 37, 21)
@@ -87,7 +87,7 @@ def test_resampled_as_simpleitk_does(orientation: str) -> None:
     """Of a map coarser than the file; at the border SimpleITK gives zero half a voxel sooner."""
     affine, spec = affine_of("oblique"), ImageSpec(size=(12, 11, 10), orientation=orientation)
     image = Image(np.zeros((1, *SHAPE), np.float32), affine=affine)
-    moved = prepared_affine(image, spec)
+    moved = jobs.prepared_affine(image, spec)
     assert moved is not None
     map_ = np.random.default_rng(3).random(spec.size, np.float32)
     grids = jobs.itk_image(map_, moved), jobs.itk_image(image.values[0], affine)
