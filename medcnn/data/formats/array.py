@@ -5,6 +5,7 @@ header of a file of 200 bytes declares as much.
 """
 
 import math
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +22,9 @@ from medcnn.data.formats.values import (
 )
 from medcnn.data.image import Array, Image
 from medcnn.errors import UserError
+
+# CPython 3.11 confuses literals, such as headers, that two threads parse at a time (issue 106905)
+_LOCK = threading.Lock()
 
 
 def decode_array(path: Path, frame: int | str | None = None) -> Image:
@@ -72,6 +76,7 @@ def channels_first(values: Array) -> Array:
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Return shape, whether the first axis varies fastest, and type; the values follow."""
     version = npy.read_magic(file)
-    if version == (1, 0):
-        return npy.read_array_header_1_0(file)
-    return npy.read_array_header_2_0(file)  # version 3 differs in the names of records' fields
+    with _LOCK:
+        if version == (1, 0):
+            return npy.read_array_header_1_0(file)
+        return npy.read_array_header_2_0(file)  # version 3 differs in the names of records' fields

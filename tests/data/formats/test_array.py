@@ -1,7 +1,12 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.lib import format as npy
 
 from medcnn.data.formats import decode
 from medcnn.errors import UserError
@@ -123,3 +128,19 @@ def test_one_slice_or_volume_of_several(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode(tmp_path / "a.npy", frame=2).values[0], films[2])
     np.save(tmp_path / "b.npy", films[0])
     np.testing.assert_array_equal(decode(tmp_path / "b.npy", frame=4).values[0], films[0, 4])
+
+
+def test_headers_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython 3.11 now and then refuses one of two headers that are read at a time."""
+    np.save(tmp_path / "a.npy", np.ones((4, 4), np.uint8))
+    read, busy = npy.read_array_header_1_0, threading.Lock()
+
+    def alone(file: Any) -> Any:
+        assert busy.acquire(blocking=False)
+        time.sleep(0.01)
+        busy.release()
+        return read(file)
+
+    monkeypatch.setattr(npy, "read_array_header_1_0", alone)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(decode, [tmp_path / "a.npy"] * 8))) == 8
