@@ -25,23 +25,13 @@ KINDS = (PATIENT, IDENTICAL, NEAR, RELABELLED, CONTRADICTION, MISSING)
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding of the audit.
+    """One finding of the audit: about a split, or a pair of samples, the later split first."""
 
-    Args:
-        kind: One of `KINDS`.
-        severity: error, warning or note.
-        detail: One line, without a patient or a file.
-        split: Of the sample; in a pair of two splits the later one of train, val, test, holdout.
-        row: Position of the sample in the table; None for a whole split.
-        other_split: Of the other sample of a pair.
-        other_row: Its position.
-    """
-
-    kind: str
+    kind: str  # one of `KINDS`
     severity: Severity
-    detail: str
+    detail: str  # one line, without a patient or a file
     split: str
-    row: int | None = None
+    row: int | None = None  # position in the table; None for a whole split
     other_split: str = ""
     other_row: int | None = None
 

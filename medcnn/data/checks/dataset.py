@@ -10,20 +10,11 @@ from medcnn.data.samples import Samples
 
 @dataclass
 class DataSet:
-    """Samples with the findings about them.
+    """Samples with the findings about them."""
 
-    Args:
-        samples: Ready to train on; with pseudonyms if these were asked for.
-        problems: Files that can't be used, and were left out.
-        findings: Of the audit.
-        facts: Of each row's file; empty for data that are no files.
-        slices: (N,) number of each row among its file's images.
-        official_column: Whether the split is that of the table's own column ``split``.
-    """
-
-    samples: Samples
-    problems: list[Problem] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    facts: list[Facts] = field(default_factory=list)
-    slices: list[int] = field(default_factory=list)
-    official_column: bool = False
+    samples: Samples  # ready to train on; with pseudonyms if these were asked for
+    problems: list[Problem] = field(default_factory=list)  # files that were left out
+    findings: list[Finding] = field(default_factory=list)  # of the audit
+    facts: list[Facts] = field(default_factory=list)  # of each row's file; empty without files
+    slices: list[int] = field(default_factory=list)  # (N,) of each row among its file's images
+    official_column: bool = False  # whether the split is that of the table's own column

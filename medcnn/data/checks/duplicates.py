@@ -25,28 +25,19 @@ STEPS = 127 / 3  # of local contrast as a whole number of 8 bits
 
 
 class Level(NamedTuple):
-    """A level of the comparison of two images, closer than the one before.
+    """A level of the comparison of two images, closer than the one before."""
 
-    Args:
-        side: Pixels an edge.
-        width: Of the neighbourhood of `medcnn.data.overlay.local_contrast`.
-        steps: Of `medcnn.data.overlay.align`.
-        kept: Least agreement of a pair that goes on to the next level.
-        found: Least agreement of copies.
-    """
-
-    side: int
-    width: int
-    steps: int
-    kept: float
-    found: float
+    side: int  # pixels an edge
+    width: int  # of the neighbourhood of `medcnn.data.overlay.local_contrast`
+    steps: int  # of `medcnn.data.overlay.align`
+    kept: float  # least agreement of a pair that goes on to the next level
+    found: float  # least agreement of copies
 
 
 def levels_of(size: Sequence[int]) -> list[Level]:
-    """Return the levels for images of a size, the coarsest first; limits: docs/findings/data.md.
+    """Return the levels for images (H, W) or (D, H, W), the coarsest first.
 
-    Args:
-        size: (H, W) or (D, H, W).
+    Their limits come from docs/findings/data.md.
     """
     side = min(size)
     if len(size) == 3:

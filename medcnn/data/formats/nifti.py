@@ -60,7 +60,12 @@ def decode_nifti(path: Path, frame: int | str | None = None) -> Image:
         shape, volumes = _shape(header)
         dtype = header.get_data_dtype()
         check_kind(dtype)
-        number = _volume(volumes, frame)
+        number = 0
+        if volumes > 1:
+            if frame is None:
+                what = f"is a series of {volumes} volumes"
+                raise UserError(f"{what}: dataset.frame=0, 1, … or centre takes one")
+            number = pick(volumes, frame, "volumes")
         check_shape(shape, dtype.itemsize)
         size = math.prod(shape)
         stream.seek(_offset(header) + number * size * dtype.itemsize)
@@ -97,17 +102,6 @@ def _shape(header: Any) -> tuple[tuple[int, int, int], int]:
         raise UserError(f"holds {math.prod(shape[3:])} values a voxel: only grey ones can be read")
     i, j, k, volumes = shape + [1] * (4 - len(shape))
     return (i, j, k), volumes
-
-
-def _volume(volumes: int, frame: int | str | None) -> int:
-    """Return the number of the volume that is read."""
-    if volumes == 1:
-        return 0
-    if frame is None:
-        raise UserError(
-            f"is a series of {volumes} volumes: dataset.frame=0, 1, … or centre takes one"
-        )
-    return pick(volumes, frame, "volumes")
 
 
 def _offset(header: Any) -> int:

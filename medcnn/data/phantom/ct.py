@@ -28,11 +28,8 @@ def noise_level(dose: Array, grid: Grid) -> Array:
     Filtered back projection of m views at the pitch a turns the variance 1/N of a line integral of
     N photons into π² / (12 m a²) / N: the squares of Ramachandran and Lakshminarayanan's filter
     (1971) add up to 1 / (12 a⁴). Here a is a voxel's edge, m is π/2 times the voxels of an edge,
-    which just resolves them, and the rays have crossed `THICKNESS` cm of water.
-
-    Args:
-        dose: (n,) photons that reach a detector element without a body.
-        grid: Of the voxels.
+    which just resolves them, and the rays have crossed `THICKNESS` cm of water. The dose (n,) are
+    the photons that reach a detector element without a body.
     """
     photons = np.asarray(dose) * np.exp(-WATER * THICKNESS)
     views = np.pi / 2 * grid.size
@@ -45,14 +42,8 @@ def scan(
     """Return volumes with noise, in a cube with the detector's edge, and masks of the lesions.
 
     The axes are SPL, as a radiologist sees a stack of slices: slices from feet to head, rows from
-    front to back, columns from the patient's right to the left.
-
-    Args:
-        body: Of n patients.
-        lesion: Of the same n patients.
-        grid: Voxels along each edge of the cube.
-        dose: (n,), see `noise_level`.
-        generators: One for each volume.
+    front to back, columns from the patient's right to the left. For the dose (n,) see
+    `noise_level`; each volume has its own generator.
 
     Returns:
         (n, size, size, size) int16 Hounsfield units, and the same shape bool: voxels that the

@@ -103,15 +103,10 @@ class Marker:
 
 
 def line_integrals(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array]:
-    """Return integrals of the attenuation along the rays of all pixels, and masks of lesions.
+    """Return integrals of the attenuation along the rays of n films, and masks of their lesions.
 
     Soft tissue fills the trunk; air replaces it where a lung is and neither heart, mediastinum,
     diaphragm nor fluid; bones, vessels and the nodule add their difference to what surrounds them.
-
-    Args:
-        body: Of n films.
-        lesion: Of the same n films.
-        grid: The detector.
 
     Returns:
         (n, size, size) float64 without unit, and (n, size, size) bool: True where the ray
@@ -157,10 +152,7 @@ def _air_and_fluid(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array
 def expose(path: Array, dose: Array, generators: Sequence[np.random.Generator]) -> Array:
     """Draw the photons (n, size, size) int64 by Poisson, mean dose · exp(-path) (Beer-Lambert).
 
-    Args:
-        path: (n, size, size) line integrals.
-        dose: (n,) photons that reach a pixel without a body.
-        generators: One for each film.
+    Dose (n,) are the photons that reach a pixel without a body; each film has its own generator.
     """
     mean = dose[:, None, None] * np.exp(-path)
     return np.stack([g.poisson(m) for g, m in zip(generators, mean, strict=True)])

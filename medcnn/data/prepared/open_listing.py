@@ -33,24 +33,17 @@ class Problem:
 class Opened:
     """A data set's files, checked and ready to be given out.
 
-    Args:
-        table: The listing's rows that can be used; of volumes cut into slices a row a slice, with
-            columns ``study`` (the listing's, else the volume's path) and ``slice`` (its number
-            among those taken).
-        images: One a row; None where nothing can be used.
-        ranges: (N, 2) float32, stored values that become 0 and 1.
-        masks: One a row, or None where no lesion is known.
-        facts: Of each row's file.
-        slices: (N,) number of each row among its file's images.
-        problems: The files that can't be used.
+    Its table has the listing's rows that can be used; of volumes cut into slices a row a slice,
+    with columns ``study`` (the listing's, else the volume's path) and ``slice`` (its number among
+    those taken).
     """
 
     table: pd.DataFrame
-    images: StoredImages | None
-    ranges: torch.Tensor
-    masks: StoredMasks | BoxMasks | LabelMasks | None
-    facts: list[Facts]
-    slices: list[int]
+    images: StoredImages | None  # one a row; None where nothing can be used
+    ranges: torch.Tensor  # (N, 2) float32, stored values that become 0 and 1
+    masks: StoredMasks | BoxMasks | LabelMasks | None  # one a row; None where no lesion is known
+    facts: list[Facts]  # of each row's file
+    slices: list[int]  # (N,) number of each row among its file's images
     problems: list[Problem]
 
 

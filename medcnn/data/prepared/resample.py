@@ -13,16 +13,10 @@ CHUNK = 2**18  # values that are made at a time, so that they stay in the CPU's 
 
 @dataclass(frozen=True)
 class Points:
-    """Evenly spaced points along an axis, in units of its voxels (0: the first one's centre).
+    """Evenly spaced points along an axis, in units of its voxels (0: the first one's centre)."""
 
-    Args:
-        first: Place of the first point.
-        step: From point to point.
-        count: Number of points.
-    """
-
-    first: float
-    step: float
+    first: float  # place of the first point
+    step: float  # from point to point
     count: int
 
     def places(self) -> Array:

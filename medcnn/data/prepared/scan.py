@@ -122,20 +122,15 @@ def _fill(
         if read.images is not None and not room:
             cache.make_room(read.images.nbytes * len(paths), disk)
             room = True
-        entries[path] = _keep(cache, path, read)
+        if read.content is None:
+            entries[path] = _refusal(read.facts["error"])
+        else:
+            entries[path] = cache.add(read.content, read.images, read.facts)
+            cache.remember(path, read.stamp, read.content)
         if time.monotonic() - saved > COMMIT_SECONDS:
             cache.commit()
             saved = time.monotonic()
     return entries
-
-
-def _keep(cache: Cache, path: Path, read: Read) -> Entry:
-    """Add a file that was read to the cache, unless it could not be opened at all."""
-    if read.content is None:
-        return _refusal(read.facts["error"])
-    entry = cache.add(read.content, read.images, read.facts)
-    cache.remember(path, read.stamp, read.content)
-    return entry
 
 
 def _read_all(
