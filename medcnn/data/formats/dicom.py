@@ -33,11 +33,7 @@ SAME = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "Moda
 
 
 def decode_file(path: Path, frame: int | str | None = None) -> Image:
-    """Read a DICOM file.
-
-    Args:
-        path: The file.
-        frame: Of a cine loop the one to take, see `medcnn.data.formats.decode`.
+    """Read a DICOM file; of a cine loop one `frame`, see `medcnn.data.formats.decode`.
 
     Returns:
         One frame: a picture (C, H, W). Several frames, or a Siemens mosaic: a volume

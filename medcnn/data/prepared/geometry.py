@@ -92,10 +92,6 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
     `medcnn.data.prepared.resample.interpolate`; where voxels are only copied they stay the same
     bits.
 
-    Args:
-        image: A picture, or a volume.
-        spec: One that `check_spec` passes.
-
     Returns:
         (S, C, *spec.size) of the type of `image.values`, integers rounded to the nearest; S is the
         number of slices, 1 unless `spec.slices`. C is `spec.channels`; where that is None, that of
@@ -117,11 +113,7 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
 
 
 def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
-    """Return the size at which `prepare` keeps an image's own pixels, or all of it at `spacing`.
-
-    Raises:
-        UserError: As of `prepare`.
-    """
+    """Return the size at which `prepare` keeps an image's own pixels, or all of it at `spacing`."""
     values, points, _ = own_grid(image, spec)
     sides = values.shape[-spec.spatial_dims :]
     if spec.spacing is None:
@@ -133,9 +125,8 @@ def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
 def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
     """Make the mask of a network input: the nearest voxel at each of `prepare`'s points.
 
-    Args:
-        mask: Values above 0, in any channel, are the lesion. It has the geometry of its image.
-        spec: That of the image.
+    Values above 0, in any channel, are the lesion. The mask has the geometry of its image, whose
+    spec this is.
 
     Returns:
         (S, *spec.size) bool; False beyond the image.

@@ -18,10 +18,7 @@ from medcnn.errors import UserError
 def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, Facts]:
     """Read one file as network inputs in stored units, and facts about it.
 
-    Args:
-        path: A file, or the folder of a DICOM series.
-        spec: How it becomes an input.
-        kind: ``image``; or ``mask``, of which every value above 0 is the lesion.
+    Its kind is ``image``; or ``mask``, of which every value above 0 is the lesion.
 
     Returns:
         Images (S, C, *size) with S slices (1 if it isn't cut into slices), or masks (S, *size)

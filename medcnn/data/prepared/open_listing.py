@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medcnn.data.formats.volume import orient
 from medcnn.data.listing import BOX, SEPARATOR, Listing, boxes_of
 from medcnn.data.prepared.cache import Cache, Entry, Facts
 from medcnn.data.prepared.intensity import file_range
@@ -61,9 +62,8 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
         cache, [listing.root / name for name in names], listing.root, spec, "image", disk
     )
     verdicts = [_verdict(entry, spec.intensity) for entry in entries]
-    reasons = zip(names, (reason for reason, _ in verdicts), strict=True)
+    problems = [Problem(name, why) for name, (why, _) in zip(names, verdicts, strict=True) if why]
     masks, mask_problems = _open_masks(listing, entries, folder, disk)
-    problems = [Problem(name, reason) for name, reason in reasons if reason is not None]
     problems += mask_problems
     refused = {problem.image for problem in problems}
     rows: list[int] = []
@@ -121,7 +121,7 @@ def _open_masks(
     facts = [entry.facts for entry in entries]
     reasons = [_no_box(box, fact, listing) for box, fact in zip(boxes, facts, strict=True)]
     named = zip(listing.table["image"], reasons, strict=True)
-    problems = [Problem(str(name), reason) for name, reason in named if reason is not None]
+    problems = [Problem(str(name), reason) for name, reason in named if reason]
     return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
 
 
@@ -159,8 +159,6 @@ def _oriented_like(
 ) -> tuple[tuple[int, ...], np.ndarray]:
     """Return shape and affine of a volume once its axes are turned like those of another."""
     from nibabel.orientations import aff2axcodes
-
-    from medcnn.data.formats.volume import orient
 
     volume = np.broadcast_to(np.uint8(0), (1, *shape))  # takes no memory
     turned, place = orient(volume, affine, "".join(aff2axcodes(other)))
