@@ -1,10 +1,15 @@
 """Pages of Jinja's templates."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medcnn._version import __version__
 from medcnn.jobs.atomic_files import write_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -23,14 +28,22 @@ def render(template: str, content: dict[str, Any], **filters: Any) -> str:
         content: Values by the names that the template has for them.
         filters: Functions that the template uses.
     """
+    made = _environment(template.endswith(".html.j2"), frozenset(filters.items()))
+    return str(made.get_template(template).render(content, version=__version__))
+
+
+@cache  # for its compiled templates
+def _environment(
+    escapes: bool, filters: frozenset[tuple[str, Callable[..., Any]]]
+) -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        autoescape=template.endswith(".html.j2"),
+        autoescape=escapes,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= filters
-    return str(made.get_template(template).render(content, version=__version__))
+    made.filters |= dict(filters)
+    return made
