@@ -1,8 +1,8 @@
 import fcntl
 import multiprocessing
 import os
+import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from disks import fill
 
+import medcnn
 from medcnn.data.identity import content_of, stamp_of
 from medcnn.data.prepared.cache import Cache, kind_of
 from medcnn.errors import UserError
@@ -316,18 +317,17 @@ def test_a_damaged_index_is_made_anew(
         assert cache.pack("uint8-1x4x6").shape[0] == 1
 
 
-def test_only_the_cache_needs_file_locks(tmp_path: Path) -> None:
-    code = f"""import sys
-sys.modules["fcntl"] = None  # as on Windows
-import medcnn
-medcnn.load
-from medcnn.data.prepared.cache import Cache
-Cache({str(tmp_path)!r}, "chain")"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    said = done.stderr.strip().splitlines()[-1]
-    assert said.startswith(
-        "medcnn.errors.UserError: run directories and prepared images need file locks"
-    )
+def test_without_file_locks_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    message = "^run directories and prepared images need file locks"
+    with pytest.raises(UserError, match=message):
+        Cache(tmp_path, {})
+
+
+def test_nothing_needs_file_locks_when_it_is_imported() -> None:
+    files = Path(medcnn.__file__).parent.rglob("*.py")
+    lines = (line for file in files for line in file.read_text().splitlines())
+    assert [line for line in lines if re.match(r"(import|from) fcntl\b", line)] == []
 
 
 def test_slices_stay_as_they_are_when_a_later_job_adds_more(tmp_path: Path) -> None:
