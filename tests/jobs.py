@@ -1,9 +1,12 @@
 """Whole jobs in this process, on tiny data: what the end-to-end tests share."""
 
 import json
+import runpy
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,11 @@ def compose(root: str, *overrides: str) -> Any:
 def composed(root: str, *overrides: str) -> DictConfig:
     """Return the config of conf/<root>.yaml with overrides, as Hydra composes it."""
     HydraConfig.instance().cfg = None  # what a command line before left behind
+    return deepcopy(_composed(root, overrides))
+
+
+@cache  # many trainings differ in their folder alone
+def _composed(root: str, overrides: tuple[str, ...]) -> DictConfig:
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose(root, list(overrides))
 
@@ -71,7 +79,8 @@ def train(
     """
     from medcnn.train import train as job
 
-    cfg = composed("train", *overrides, f"paths.run='{folder}'")
+    cfg = composed("train", *overrides)
+    cfg.paths.run = str(folder)
     if dataset is not None:
         with open_dict(cfg):
             cfg.dataset = dataset
@@ -103,11 +112,23 @@ def predict(*overrides: str) -> None:
 
 def command(monkeypatch: Any, task: cli.Task, root: str, *arguments: str) -> int:
     """A command line in this process; gives its exit code back."""
+    return exit_code(monkeypatch, lambda: cli.main(task, root), f"{root}.py", *arguments)
+
+
+def module(monkeypatch: Any, name: str, *arguments: str) -> int:
+    """``python -m NAME`` in this process; gives its exit code back."""
+    return exit_code(
+        monkeypatch, lambda: runpy.run_module(name, run_name="__main__"), name, *arguments
+    )
+
+
+def exit_code(monkeypatch: Any, start: Callable[[], object], *argv: str) -> int:
+    """The exit code of what reads a command line."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr(sys, "argv", [f"{root}.py", *arguments])
+    monkeypatch.setattr(sys, "argv", [*argv])
     handler = signal.getsignal(signal.SIGINT)
     try:
-        cli.main(task, root)
+        start()
     except SystemExit as end:
         return int(end.code or 0)
     finally:

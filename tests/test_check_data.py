@@ -401,7 +401,7 @@ def test_the_histogram_takes_some_values_of_some_images(monkeypatch: pytest.Monk
 # The command
 
 
-@pytest.mark.slow  # the next one starts the command too
+@pytest.mark.slow  # the next one is of the same command, in this process
 def test_the_command_ends_with_zero(tmp_path: Path) -> None:
     persons(tmp_path)
     done = command(tmp_path, "dataset=csv", "dataset.path=table.csv", "dataset.size=8", "n=1")
@@ -412,14 +412,18 @@ def test_the_command_ends_with_zero(tmp_path: Path) -> None:
     assert told(done.stdout)[0] == "table: binary of a | b"
 
 
-def test_the_command_ends_with_two_and_one_line_at_a_leak(tmp_path: Path) -> None:
+def test_the_command_ends_with_two_and_one_line_at_a_leak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     persons(tmp_path)
     (tmp_path / "table.csv").write_text(PERSONS.replace("p8", "p0"))
     given = ("dataset=csv", "dataset.path=table.csv", "dataset.size=8", "n=1")
-    done = command(tmp_path, *given, "output=what is in it")
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("medcnn: the splits leak: patient in two splits: 1, 9.png")
+    monkeypatch.chdir(tmp_path)
+    code = jobs.module(monkeypatch, "medcnn.data", *given, "output=what is in it")
+    error = capfd.readouterr().err
+    assert code == 2
+    assert error.count("\n") == 1
+    assert error.startswith("medcnn: the splits leak: patient in two splits: 1, 9.png")
     assert (tmp_path / "what is in it" / "samples.png").exists()
 
 
