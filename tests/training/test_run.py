@@ -57,6 +57,20 @@ def stateful_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jobs.train(tmp_path_factory.mktemp("stateful") / "run", *STATEFUL, trust=TRUST)
 
 
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return jobs.train(tmp_path_factory.mktemp("quick") / "run", *jobs.QUICK)
+
+
+@pytest.fixture(scope="module", params=[PLATEAU, STOPS_EARLY], ids=["plateau", "stops early"])
+def changing(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[tuple[str, ...], Path]:
+    """Settings under which something changes by the score, and a run with them in one go."""
+    settings = (*jobs.QUICK, "trainer.max_epochs=4", *request.param)
+    return settings, jobs.train(tmp_path_factory.mktemp("changing") / "run", *settings)
+
+
 def assert_same_run(run: Path, other: Path) -> None:
     """To the bit: weights, predictions, figures, and the history but for the seconds."""
     for name in ("best", "last"):
@@ -146,13 +160,11 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     assert_same_run(run, stateful_run)
 
 
-@pytest.mark.parametrize("options", [PLATEAU, STOPS_EARLY], ids=["plateau", "stops early"])
 @pytest.mark.parametrize("at", [(2, 1), None], ids=["in an epoch", "before the test"])
 def test_schedule_and_early_stopping_go_on(
-    options: tuple[str, ...], at: tuple[int, int] | None, tmp_path: Path
+    changing: tuple[tuple[str, ...], Path], at: tuple[int, int] | None, tmp_path: Path
 ) -> None:
-    settings = (*jobs.QUICK, "trainer.max_epochs=4", *options)
-    whole = jobs.train(tmp_path / "whole", *settings)
+    settings, whole = changing
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         interrupt(patch, *at) if at else interrupt_test(patch)
@@ -197,7 +209,10 @@ def test_resume_takes_only_what_may_change(
 
 
 def test_a_signal_of_slurm_interrupts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    quick_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a checkpoint of Lightning's own in the run directory, which nothing may load."""
     run = tmp_path / "run"
@@ -226,10 +241,7 @@ def test_a_signal_of_slurm_interrupts(
         == (jobs.metrics(run)["test/auroc"])
     )
     assert [path.name for path in tmp_path.rglob("hpc_ckpt*")] == ["hpc_ckpt_1.ckpt"]
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    plain = jobs.train(tmp_path / "plain", *jobs.QUICK)
-    assert_same_run(run, plain)
+    assert_same_run(run, quick_run)
 
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
@@ -265,7 +277,7 @@ def test_ctrl_c(devices: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_full_disk_interrupts(
-    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_disk: Path, quick_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = small_disk / "run"
     ballast: list[Path] = []
@@ -280,7 +292,7 @@ def test_a_full_disk_interrupts(
         resume(run)
     ballast[0].unlink()
     resume(run)
-    assert_same_run(run, jobs.train(tmp_path / "whole", *jobs.QUICK))
+    assert_same_run(run, quick_run)
     assert not list(run.rglob(".*"))
 
 
