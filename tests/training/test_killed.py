@@ -14,6 +14,7 @@ from typing import Any
 import jobs
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from PIL import Image as Picture
 
@@ -99,6 +100,7 @@ def images(folder: Path, *where: str) -> torch.Tensor:
     return samples.images[torch.arange(len(samples))]
 
 
+@pytest.mark.slow  # tests/data/prepared/test_scan.py has a killed scan without the training
 def test_a_killed_run_goes_on_where_the_cache_was(tmp_path: Path) -> None:
     pictures(tmp_path)
     with training(tmp_path) as process:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image as Picture
 
 import medcnn.jobs.progress
+from medcnn.data.identity import stamp_of
 from medcnn.data.image import ImageSpec
 from medcnn.data.prepared import scan as scanning
 from medcnn.data.prepared.cache import Cache, Entry
@@ -220,12 +221,15 @@ def test_a_killed_scan_goes_on_where_it_was(
     done: set[str] = set()
     with Cache(tmp_path / "cache", chain_of(SPEC, "image")) as cache:
         while len(done) < 8:
+            assert process.is_alive()
             time.sleep(0.02)
             done = cache.contents()
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         done = cache.contents()
+        known = {cache.known(path, stamp_of(path)) for path in paths}
     assert 8 <= len(done) < 60
+    assert known == {*done, None}  # the others are not known
     decoded = decoding(monkeypatch)
     entries = look(tmp_path, paths)
     assert len(decoded) == 60 - len(done)
