@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,32 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: before torc
 import pytest
 
 
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Make the fixtures of what is marked no_cover untraced, too: many train."""
+    with _untraced(item):
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True, trylast=True)  # within that of pytest-cov
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Run what is marked no_cover untraced in pytest-xdist's processes too.
 
     There pytest-cov (7.1) stops one of two stacked tracers, and the other one halves the speed.
     """
+    with _untraced(item):
+        return (yield)
+
+
+@contextmanager
+def _untraced(item: pytest.Item) -> Iterator[None]:
     tracer = sys.gettrace() if item.get_closest_marker("no_cover") else None
     if tracer is None:
-        return (yield)
+        yield
+        return
     sys.settrace(None)
     try:
-        return (yield)
+        yield
     finally:
         sys.settrace(tracer)
 

@@ -15,6 +15,8 @@ import pytest
 from fixture_runs import CLASSES, write_run
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
+
 DOCS = jobs.ROOT / "docs"
 SCHEMAS = DOCS / "reference" / "schemas"
 

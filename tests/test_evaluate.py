@@ -33,6 +33,7 @@ def breast_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_the_figures_are_those_of_the_training(
     phantom_run: Path, tmp_path: Path, split: str
@@ -54,6 +55,7 @@ def test_the_figures_are_those_of_the_training(
     pd.testing.assert_frame_equal(table, told, check_exact=True)
 
 
+@pytest.mark.no_cover
 def test_the_figures_in_mixed_precision(tmp_path: Path) -> None:
     run = jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.precision=bf16-mixed")
     figures, trained = jobs.evaluate(tmp_path / "again", best(run)), jobs.metrics(run)
@@ -82,6 +84,7 @@ def test_training_split(phantom_run: Path, tmp_path: Path) -> None:
     assert figures["train/accuracy"]["n"] == 48
 
 
+@pytest.mark.no_cover
 def test_what_it_leaves_behind(
     phantom_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +100,7 @@ def test_what_it_leaves_behind(
     jobs.evaluate(tmp_path / "again", best(phantom_run), "overwrite=true", "batch_size=5")
 
 
+@pytest.mark.no_cover
 def test_external_validation(breast_run: Path, tmp_path: Path) -> None:
     root = jobs.write_medmnist(tmp_path / "other", "breastmnist", 2, sizes=(4, 4, 21), seed=3)
     options = (*BREAST, f"dataset.root='{root}'")
@@ -166,6 +170,7 @@ def test_data_that_cannot_be_used_replace_nothing(phantom_run: Path, tmp_path: P
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.no_cover
 def test_a_sweep_over_checkpoints_exits_cleanly(
     phantom_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

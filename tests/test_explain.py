@@ -19,6 +19,8 @@ from medcnn.errors import UserError
 from medcnn.evidence.of_run import explain_split
 from medcnn.evidence.summary import interval
 
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
+
 SCRIPT = jobs.ROOT / "scripts" / "visualize_cam.py"
 
 

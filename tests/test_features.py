@@ -76,6 +76,7 @@ def names_of(module: nn.Module, x: Tensor) -> list[str]:
 # Layer by layer
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("name", "dims"), NETS, ids=[f"{name}-{d}d" for name, d in NETS])
 @torch.inference_mode()
 def test_the_chain_gives_what_the_net_gives(name: str, dims: int) -> None:
@@ -281,6 +282,7 @@ def test_one_stage_in_the_run_directory(phantom_run: Path, picture: Path, tmp_pa
     assert sorted(folder.iterdir()) == written
 
 
+@pytest.mark.no_cover
 def test_a_net_of_ones_own(picture: Path, tmp_path: Path) -> None:
     options = (*jobs.QUICK, "~model.name", f"model._target_={jobs.SMALL_NET}")
     run = jobs.train(tmp_path / "run", *options, "trainer.max_epochs=1", trust=[jobs.SMALL_NET])

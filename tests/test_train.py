@@ -24,6 +24,8 @@ from medcnn.errors import UserError
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.rundir import RunDir
 
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
+
 
 @pytest.fixture(scope="module")
 def predictions(phantom_run: Path) -> pd.DataFrame:

@@ -79,6 +79,7 @@ def test_an_unknown_option(group: str, tmp_path: Any) -> None:
         jobs.train(tmp_path / "run", *jobs.QUICK, f"+{group}.zeal=1")
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "override",
     [

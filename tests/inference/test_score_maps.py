@@ -35,6 +35,7 @@ def dense(run: Path, images: Path, output: Path, *overrides: str) -> pd.DataFram
     return pd.read_csv(output)
 
 
+@pytest.mark.no_cover
 def test_maps_of_images_of_their_own_sizes(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in = put"
     folder.mkdir()
@@ -98,6 +99,7 @@ def test_what_is_refused(run: Path, tmp_path: Path) -> None:
         dense(run, tmp_path / "a.png", tmp_path / "out.csv", "size=40", "dense=false")
 
 
+@pytest.mark.no_cover
 def test_networks_that_have_no_map(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 40, 40)
     trained: dict[str, tuple[str, ...]] = {
@@ -110,14 +112,15 @@ def test_networks_that_have_no_map(tmp_path: Path) -> None:
             dense(run, tmp_path / "a.png", tmp_path / "out.csv")
 
 
+@pytest.mark.no_cover
 def test_an_ensemble_gives_the_mean_of_its_members(tmp_path: Path) -> None:
-    folds = (*jobs.QUICK, "trainer.max_epochs=1", "fold=all", "folds=3", "model.head=gap")
+    folds = (*jobs.QUICK, "trainer.max_epochs=1", "fold=all", "folds=2", "model.head=gap")
     run = jobs.train(tmp_path / "run", *folds)
     picture(tmp_path / "a.png", 40, 40)
     given = (f"images='{tmp_path / 'a.png'}'", "dense=true")
     jobs.predict(f"checkpoint='{run}'", *given, f"output='{tmp_path / 'all.csv'}'")
     members = []
-    for k in range(3):
+    for k in range(2):
         path = run / f"fold-{k}" / "checkpoints" / "best.ckpt"
         jobs.predict(f"checkpoint='{path}'", *given, f"output='{tmp_path / f'{k}.csv'}'")
         members.append(np.load(tmp_path / f"{k}_maps" / "0000_a.npy"))
@@ -126,6 +129,7 @@ def test_an_ensemble_gives_the_mean_of_its_members(tmp_path: Path) -> None:
     assert np.abs(both - members[0]).max() > 1e-4
 
 
+@pytest.mark.no_cover
 def test_binary_volumes(tmp_path: Path) -> None:
     jobs.write_medmnist(tmp_path / "data", "nodulemnist3d", 2, shape=(28, 28, 28))
     run = jobs.train(

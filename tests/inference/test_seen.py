@@ -52,6 +52,7 @@ def splits_of(run: Path) -> pd.Series:
     return pd.read_csv(run / "samples.csv", index_col="image")["split"]
 
 
+@pytest.mark.no_cover
 def test_a_table_that_has_grown_keeps_its_split(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -45,6 +45,7 @@ def probs_of(folder: Path, split: str = "test") -> np.ndarray:
     return table[table["split"] == split].filter(like="prob:").to_numpy()
 
 
+@pytest.mark.no_cover
 def test_an_ensemble_is_the_mean_of_its_members(runs: list[Path], tmp_path: Path) -> None:
     figures = jobs.evaluate(tmp_path / "both", given(runs))
     mean = np.mean([probs_of(run) for run in runs], axis=0)
@@ -96,6 +97,7 @@ def test_new_images_are_seen_by_all_and_mirrored(runs: list[Path], tmp_path: Pat
         )  # fmt: skip
 
 
+@pytest.mark.no_cover
 def test_temperature_makes_the_log_loss_of_validation_least(
     runs: list[Path], tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_one_way_to_name_what_is_evaluated(runs: list[Path], tmp_path: Path) -> 
         jobs.evaluate(tmp_path / "x", given(runs), f"checkpoint='{runs[0]}'")
 
 
+@pytest.mark.no_cover
 def test_members_must_fit(runs: list[Path], tmp_path: Path) -> None:
     other = jobs.train(tmp_path / "other", *jobs.QUICK, "++dataset.size=32", NO_FLIP)
     with pytest.raises(UserError, match="members of an ensemble differ in task"):
@@ -165,6 +168,7 @@ def test_members_must_fit(runs: list[Path], tmp_path: Path) -> None:
         jobs.evaluate(tmp_path / "y", best, "tta=flips")
 
 
+@pytest.mark.no_cover
 def test_each_member_scales_by_its_own_training_images(tmp_path: Path) -> None:
     (tmp_path / "img").mkdir()
     images = jobs.patterns(np.arange(24) % 2, (28, 28), seed=4)

@@ -20,6 +20,8 @@ from medcnn.jobs import command_line as cli
 from medcnn.jobs.arguments import AS_TYPED, quote_text
 from medcnn.jobs.settings.commands import Train
 
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
+
 Result = tuple[int, str, list[str]]  # exit code, stdout, lines of stderr
 Command = Callable[..., Result]
 MADE = """

@@ -16,6 +16,8 @@ from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.read import ROOTS, check, read, read_stored
 from medcnn.jobs.settings.values import Calibration, Method, Normalisation, ScoreGroup
 
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
+
 ASKED = {"explain": ["checkpoint=x"], "features": ["checkpoint=x", "image=x"]}
 ASKED |= {"predict": ["images=x"], "report": ["runs=[x]"]}
 

@@ -25,6 +25,7 @@ def clones(net: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in net.state_dict().items()}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("name", SPATIAL)
 @torch.no_grad()

@@ -13,6 +13,7 @@ from medcnn.nets.variants import VARIANTS, pretrained_file
 LARGE = (3, 224, 224)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", [name for name in VARIANTS if pretrained_file(name)])
 def test_numbers_that_torchvision_publishes(name: str) -> None:
     theirs = get_model_weights(name)["IMAGENET1K_V1"].meta
@@ -86,6 +87,7 @@ def test_facts_of_nets_for_digits() -> None:
     assert (facts("lenet").parameters, facts("lenet").min_sizes) == (61_706, (14,))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["lenet", "alexnet", "zfnet", "vgg11", "googlenet", "densenet121"])
 def test_smallest_input_is_taken(name: str) -> None:
     for size, stem in zip(facts(name).min_sizes, ("small", "imagenet"), strict=False):

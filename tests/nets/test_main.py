@@ -24,6 +24,7 @@ def shown(capsys: Output, *arguments: str) -> list[str]:
     return out.splitlines()
 
 
+@pytest.mark.no_cover
 def test_table(capsys: Output) -> None:
     lines = shown(capsys)
     assert max(map(len, lines)) <= 100

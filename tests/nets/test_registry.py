@@ -79,6 +79,7 @@ def model(name: str, *overrides: str) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", nets.FAMILIES)
 def test_config_holds_the_defaults(name: str) -> None:
     config = model(name)
@@ -94,6 +95,7 @@ def test_config_holds_the_defaults(name: str) -> None:
     assert config == defaults
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", nets.FAMILIES)
 def test_config_makes_the_net(name: str) -> None:
     given = {"in_channels": 3, "num_classes": 1, "spatial_dims": 2, "input_size": (28, 28)}

@@ -34,6 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jobs.train(folder, *FOLDS, RULE, dataset=DATA, trust=[jobs.TOY])
 
 
+@pytest.mark.no_cover
 def test_every_sample_is_predicted_once_by_a_fold_that_never_saw_it(run: Path) -> None:
     table = pd.read_csv(run / "predictions.csv")
     assert table["row"].tolist() == list(range(48))
@@ -207,6 +208,7 @@ def test_a_finished_fold_is_not_trained_again(run: Path, tmp_path: Path) -> None
     pd.testing.assert_frame_equal(mended, first)
 
 
+@pytest.mark.no_cover
 def test_one_fold_is_that_of_all(run: Path, tmp_path: Path) -> None:
     options = (*FOLDS, RULE, "fold=2")
     one = jobs.train(tmp_path / "run", *options, dataset=DATA, trust=[jobs.TOY])

@@ -10,6 +10,8 @@ import SimpleITK
 from medcnn.data.formats.dicom import decode_file, decode_series
 from medcnn.errors import UserError
 
+pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME = (  # as SimpleITK gives them, to rounding of the lossy ones
     ("693_UNCR", 0),

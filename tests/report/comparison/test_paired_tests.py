@@ -14,6 +14,7 @@ from medcnn.report.comparison.tables import difference_table
 from medcnn.report.runs import read_run
 
 
+@pytest.mark.no_cover
 def test_binary_differences_against_other_libraries(tmp_path: Path) -> None:
     paths = [*pair(tmp_path), write_run(tmp_path / "third", seed=3, quality=1.0)]
     paired = paired_tests([read_run(path) for path in paths], ["a", "b", "c"])

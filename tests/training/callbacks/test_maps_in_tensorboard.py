@@ -41,6 +41,7 @@ def images_of(folder: Path) -> dict[int, np.ndarray]:
     }
 
 
+@pytest.mark.no_cover
 def test_a_training_with_maps_is_the_same_training(tmp_path: Path) -> None:
     options = (*jobs.QUICK, "logger=tensorboard", "trainer.max_epochs=4")
     maps = ("callbacks=maps", "callbacks.maps.n=4", "callbacks.maps.every=2")
