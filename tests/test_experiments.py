@@ -245,7 +245,7 @@ def test_balanced_class_weights(tmp_path: Path) -> None:
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", choices("experiment"))
+@pytest.mark.parametrize("name", sorted({*choices("experiment")} - {"shortcut"}))  # the next test
 def test_every_experiment_runs(name: str, tmp_path: Path) -> None:
     cfg = jobs.compose("train", f"experiment={name}")
     flag = cfg.dataset.get("flag")
@@ -261,8 +261,9 @@ def test_every_experiment_runs(name: str, tmp_path: Path) -> None:
 
 
 def test_the_shortcut_of_the_experiment_reaches_the_data(tmp_path: Path) -> None:
-    options = ("experiment=shortcut", "debug=fast", *jobs.PHANTOM, "model=lenet", "cam.n=0")
-    run = jobs.train(tmp_path / "run", *options, "trainer.accelerator=cpu")
+    options = ("experiment=shortcut", "debug=fast", *jobs.PHANTOM, "model=lenet", "batch_size=4")
+    run = jobs.train(tmp_path / "run", *options, "trainer.accelerator=cpu", "trainer.threads=1")
+    assert jobs.status(run)["state"] == "finished"
     table = pd.read_csv(run / "samples.csv")
     assert (table["marker"] == (table["label"] > 0)).mean() > 0.85
 

@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jobs
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -25,17 +27,22 @@ def run(name: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedPro
     )
 
 
+def run_here(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: str) -> int:
+    """Run a script in this process; gives its exit code back."""
+    path = str(SCRIPTS / name)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return jobs.exit_code(
+        monkeypatch, lambda: runpy.run_path(path, run_name="__main__"), path, *arguments
+    )
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if "visualize" not in name])
 def test_each_script_explains_itself(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In this process, which has torch already."""
-    monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [str(SCRIPTS / name), "--help"])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    assert not end.value.code
+    assert run_here(monkeypatch, name, "--help") == 0
     assert name in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
@@ -62,11 +69,14 @@ def test_training_is_compared_with_a_bare_loop(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
-def test_feeding_is_compared_with_other_libraries(tmp_path: Path) -> None:
+def test_feeding_is_compared_with_other_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)  # those of the tests stay
     tiny = ("--images", "4", "--rounds", "1", "--seconds", "0", "--threads", "1")
     cases = ("--cases", "28", "nifti")
-    done = run("benchmark_data.py", *cases, *tiny, "--csv", "a.csv", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert run_here(monkeypatch, "benchmark_data.py", *cases, *tiny, "--csv", "a.csv") == 0
     table = pd.read_csv(tmp_path / "a.csv", dtype={"case": str})
     monai = ["MONAI Dataset", "MONAI CacheDataset", "MONAI untracked"]
     pictures, volumes = table[table["case"] == "28"], table[table["case"] == "nifti"]
@@ -77,7 +87,7 @@ def test_feeding_is_compared_with_other_libraries(tmp_path: Path) -> None:
         assert case["ratio_median"].tolist() == pytest.approx(ratios.tolist(), rel=0.05, abs=0.001)
     assert table["difference"].max() < 1e-5
     assert set(table["images"]) == {4}
-    assert "MONAI CacheDataset" in done.stdout
+    assert "MONAI CacheDataset" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
