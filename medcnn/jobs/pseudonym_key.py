@@ -10,6 +10,8 @@ from pathlib import Path
 
 from medcnn.errors import UserError
 
+DIGITS = 16  # of a pseudonym: of a million values two share one once in 40 million data sets
+
 
 def load_key(path: Path) -> bytes:
     """Read the key of the pseudonyms; make one where there is none yet.
@@ -75,4 +77,4 @@ def pseudonym(value: object, key: bytes, kind: str = "image") -> str:
     'i-e58d7f60a8307351'
     """
     digest = hmac.new(key, f"{kind}:{value}".encode(), hashlib.sha256).hexdigest()
-    return f"{kind[0]}-{digest[:16]}"  # two of a million alike once in 40 million data sets
+    return f"{kind[0]}-{digest[:DIGITS]}"

@@ -95,7 +95,7 @@ def test_numbers_as_patients() -> None:
 
 
 def test_two_values_with_one_pseudonym_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pseudonym_key, "_DIGITS", 1)
+    monkeypatch.setattr(pseudonym_key, "DIGITS", 1)
     many = pd.DataFrame({"patient": [str(n) for n in range(40)]})
     with pytest.raises(UserError, match="'patient' have one pseudonym"):
         pseudonymise(many, KEY)
