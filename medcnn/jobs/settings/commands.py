@@ -100,6 +100,7 @@ class Train(OpenData):
     optimizer: v.Node
     scheduler: v.Node
     trainer: groups.Trainer
+    diagnosis: groups.Diagnosis
     callbacks: v.Node
     logger: v.Node
     evaluation: groups.Evaluation

@@ -68,6 +68,12 @@ class Objective(Settings):
     class_weights: Any
 
 
+class Diagnosis(Settings):
+    """The checks of a training, beside those that refuse it."""
+
+    at_start: bool
+
+
 class Trainer(Settings):
     """The options of a training; further ones are those of Lightning's Trainer."""
 

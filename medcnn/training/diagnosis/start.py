@@ -1,0 +1,116 @@
+"""The first logits and the first loss, before anything is learnt."""
+
+import torch
+from torch import Tensor
+
+from medcnn.training.diagnosis.finding import Finding
+from medcnn.training.diagnosis.parts import Parts, without_dropout
+
+IMAGES = 16
+VALUES = 2**22  # of the images of a batch, so that large volumes don't take minutes
+FAR = 2.5  # times the loss of chance; all nine families begin below 1.3
+NEAR = 0.5  # of the loss of the classes' shares, below which a net knows something
+SAME = 1e-4
+AMPLITUDES = (1e-1, 1.0, 1e1, 1e2, 1e3)
+
+
+def how_many(parts: Parts, most: int = IMAGES) -> int:
+    """Return how many images a batch of the checks has."""
+    return parts.count(most, VALUES)
+
+
+def logits_are_free(parts: Parts) -> Finding:
+    """Check that the net ends without softmax or sigmoid, which the loss has already.
+
+    Images of noise, ever stronger and of both signs, drive logits out of 0 … 1; probabilities stay.
+    """
+    samples, module = parts.samples, parts.module
+    if samples.task == "regression":
+        return Finding("logits", None, "a regression's predictions may have any range")
+    module.eval()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, samples.in_channels, *samples.input_size, generator=generator)
+    strong = [sign * size * noise for size in AMPLITUDES for sign in (1.0, -1.0)]
+    net = parts.classifier.net
+    with torch.no_grad():
+        logits = torch.cat([net(images.to(module.device)).float() for images in strong])
+    logits = logits[logits.isfinite().all(1)]
+    if not len(logits) or bool((logits.amax(0) - logits.amin(0) < SAME).all()):
+        return Finding("logits", None, "the net's outputs don't depend on the image")
+    figures = {"least": float(logits.min()), "most": float(logits.max())}
+    if bool(((logits >= 0) & (logits <= 1)).all()):
+        sums = logits.shape[1] > 1 and torch.allclose(
+            logits.sum(1), torch.ones(()).to(logits), atol=1e-3
+        )
+        what = "softmax" if sums else "sigmoid"
+        return Finding(
+            "logits",
+            False,
+            f"the net's outputs stay in 0 … 1 whatever the image: it seems to end in a {what}",
+            "the loss takes logits and has that function itself; twice, it makes learning slow: "
+            "leave it out of the net",
+            figures,
+        )
+    return Finding("logits", True, "the net gives logits, not probabilities", figures=figures)
+
+
+def loss_at_start(parts: Parts) -> Finding:
+    """Check that the first loss is near that of chance.
+
+    Chance is the loss of equal logits for all classes, ln C of a cross-entropy over C classes; or
+    that of the constant that fits the classes' shares best, which is lower.
+    """
+    rows = parts.rows("train", how_many(parts))
+    batch = parts.batch(rows)
+    without_dropout(parts.module)
+    with torch.no_grad():
+        logits = parts.module.logits(batch)
+        loss = float(parts.objective.loss(logits, batch["label"]))
+    chance, shares = chance_losses(parts, logits.shape[1], batch["label"])
+    figures = {"loss": loss, "chance": chance, "shares": shares}
+    line = f"the first loss is {loss:.3g}; that of chance is {chance:.3g}"
+    if not loss <= FAR * chance:  # nor NaN
+        return Finding(
+            "loss at the start",
+            False,
+            line,
+            "the first logits are too large: look at the initialisation (model.init) and at the "
+            "range of the inputs",
+            figures,
+        )
+    if loss < NEAR * shares and not parts.starts_trained:
+        return Finding(
+            "loss at the start",
+            False,
+            line,
+            "an untrained net can't know labels: something gives them away, or the loss is wrong",
+            figures,
+        )
+    return Finding("loss at the start", True, line, figures=figures)
+
+
+def chance_losses(parts: Parts, outputs: int, truth: Tensor) -> tuple[float, float]:
+    """Return the loss of logits that are all zero, and that of the best constant logits.
+
+    Args:
+        parts: With the loss.
+        outputs: Number of logits.
+        truth: The labels.
+    """
+    constant = torch.zeros(outputs, device=truth.device, requires_grad=True)
+    optimizer = torch.optim.LBFGS([constant], line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        return parts.objective.loss(constant.expand(len(truth), -1), truth)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        chance = float(loss().detach())
+        optimizer.step(closure)
+    best = float(loss().detach())
+    return chance, min(chance, best)
