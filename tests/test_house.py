@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "medcnn"
-ENTRY = {"train", "evaluate", "predict", "explain", "features", "check_data", "__main__"}
+ENTRY = {
+    "train",
+    "diagnose",
+    "evaluate",
+    "predict",
+    "explain",
+    "features",
+    "check_data",
+    "__main__",
+}
 # From the top down: each may use what stands below it.
 FLOORS = [
     *("training", "evidence", "inference", "report", "classifier", "data", "evaluation"),

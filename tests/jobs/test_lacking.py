@@ -7,7 +7,7 @@ from pathlib import Path
 import jobs
 import pytest
 
-from medcnn.__main__ import main
+from medcnn.__main__ import COMMANDS, main
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.lacking import COMMON, LACKING, OF_TIMM, lacking
 from medcnn.nets import FAMILIES
@@ -31,7 +31,7 @@ def test_a_sentence_for_it(words: tuple[str, ...], says: str) -> None:
 
 def test_nothing_that_there_is_is_said_to_be_lacking() -> None:
     choices = {path.stem for path in conf_dir().glob("*/*.yaml")}
-    assert not LACKING.keys() & (choices | FAMILIES.keys())
+    assert not LACKING.keys() & (choices | FAMILIES.keys() | COMMANDS.keys())
     assert lacking(*choices, *FAMILIES, "no_such_key", None, 1) is None
 
 

@@ -107,6 +107,12 @@ class Train(OpenData):
     cam: groups.Cam
 
 
+class Diagnose(Train):
+    """``python -m medcnn.diagnose``."""
+
+    output: v.Place
+
+
 class Data(OpenData):
     """``python -m medcnn.data``."""
 

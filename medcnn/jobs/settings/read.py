@@ -19,7 +19,16 @@ from medcnn.jobs.settings.commands import Command
 
 ROOTS: dict[str, type[Command]] = {
     name: getattr(commands, name.title())
-    for name in ("train", "evaluate", "predict", "explain", "features", "data", "report")
+    for name in (
+        "train",
+        "diagnose",
+        "evaluate",
+        "predict",
+        "explain",
+        "features",
+        "data",
+        "report",
+    )
 }
 WAYS = {
     "bool_type": "choose one of true, false",

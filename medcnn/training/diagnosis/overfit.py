@@ -82,33 +82,21 @@ def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 
 
 def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
-    """Train on one batch, until all of it is learnt or `STEPS` are done."""
-    module, cfg = parts.module, parts.cfg
-    without_dropout(module)
-    groups = parameter_groups(parts.classifier.net, module.freezing, cfg.optimizer.get("lr"))
-    optimizer = make(groups)
+    """Train on one batch, until all of it is learnt, or steps or time are over."""
+    without_dropout(parts.module)
+    optimizer = make(_groups(parts))
     if callable(getattr(optimizer, "train", None)):  # schedule-free ones
-        optimizer.train()  # type: ignore[attr-defined]
-    weights = [p for group in groups for p in group["params"] if p.ndim > 1]
-    found = Course()
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = module.training_loss(batch)
-        loss.backward()
-        if clip := cfg.trainer.gradient_clip_val:
-            nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], clip)
-        return float(loss.detach())
-
+        optimizer.train()
+    weights = [p for p in _weights(optimizer) if p.ndim > 1 and p.requires_grad]
     highest = [group["lr"] for group in optimizer.param_groups]
-    end = time.perf_counter() + SECONDS
+    found, end = Course(), time.perf_counter() + SECONDS
     for number in range(STEPS):
         for group, rate in zip(optimizer.param_groups, highest, strict=True):
             group["lr"] = rate * min(1.0, (number + 1) / WARM_UP)
         before = [p.detach().clone() for p in weights] if number == 0 else []
-        found.losses.append(float(optimizer.step(closure)))
+        found.losses.append(_do_step(parts, batch, optimizer))
         if number == 0:
-            found.step = _step(before, weights) * WARM_UP
+            found.step = _change(before, weights) * WARM_UP
         if not found.losses[-1] < 1e6:  # nor NaN
             break
         if number % EVERY == EVERY - 1:
@@ -122,8 +110,31 @@ def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
     return found
 
 
+def _groups(parts: Parts) -> list[dict[str, Any]]:
+    rate = parts.cfg.optimizer.get("lr")
+    return parameter_groups(parts.classifier.net, parts.module.freezing, rate)
+
+
+def _weights(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _do_step(parts: Parts, batch: Batch, optimizer: torch.optim.Optimizer) -> float:
+    """Do a step as the training does, and return the loss before it."""
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = parts.module.training_loss(batch)
+        loss.backward()
+        if clip := parts.cfg.trainer.gradient_clip_val:
+            nn.utils.clip_grad_norm_(_weights(optimizer), clip)
+        return float(loss.detach())
+
+    return float(optimizer.step(closure))
+
+
 @torch.no_grad()
-def _step(before: list[Tensor], after: list[nn.Parameter]) -> float:
+def _change(before: list[Tensor], after: list[nn.Parameter]) -> float:
     """Return the median over weights of the norm of their change to their own."""
     ratios = [
         float((new - old).norm() / old.norm())
@@ -225,10 +236,8 @@ def _decay(parts: Parts) -> float | None:
     """Return what a step without gradient leaves of the weights; None without weight decay."""
     if not parts.cfg.optimizer.get("weight_decay"):
         return None
-    net = parts.classifier.net
-    groups = parameter_groups(net, parts.module.freezing, parts.cfg.optimizer.get("lr"))
-    optimizer = parts.module.make_optimizer(groups)
-    weights = [p for group in groups for p in group["params"] if p.ndim > 1]
+    optimizer = parts.module.make_optimizer(_groups(parts))
+    weights = [p for p in _weights(optimizer) if p.ndim > 1]
 
     def closure() -> float:
         for p in weights:
