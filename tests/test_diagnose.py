@@ -4,12 +4,14 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import jobs
 import pytest
 from html_page import Page
 
 from medcnn import diagnose
+from medcnn.training.diagnosis.run import CHECKS
 
 pytestmark = pytest.mark.no_cover
 
@@ -74,4 +76,16 @@ def test_what_the_user_got_wrong(
 ) -> None:
     assert command(monkeypatch, *SMALL, f"output={tmp_path / 'out'}", "fold=all") == 2
     assert "fold=all: a diagnosis is of one fold" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(parts: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(CHECKS, "labels", interrupted)
+    assert command(monkeypatch, *SMALL, f"output={tmp_path / 'out'}") == 130
+    assert capsys.readouterr().err == "medcnn: interrupted\n"
     assert not (tmp_path / "out").exists()

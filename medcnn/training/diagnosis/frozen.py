@@ -20,46 +20,65 @@ def frozen_parts(parts: Parts) -> Finding:
     A parameter may have none at first because another one is zero, as in a block that starts as the
     identity; so a step is made, and the gradient taken once more.
     """
-    module, net = parts.module, parts.classifier.net
     batch = parts.batch(parts.rows("train", how_many(parts, IMAGES)))
-    still = {id(p) for stage in module.freezing.frozen(net, 0) for p in stage.parameters()}
-    if module.freezing.trunk_is_fixed:  # then auxiliary heads have no part in the loss
-        still |= {id(p) for p in getattr(net, "aux", nn.ModuleDict()).parameters()}
-    named = dict(net.named_parameters())
-    stuck = [n for n, p in named.items() if id(p) not in still and not p.requires_grad]
-    loose = [
-        n
-        for n, p in named.items()
-        if id(p) in still and p.requires_grad and not n.startswith("aux.")
-    ]
-    without_dropout(module)
+    named = dict(parts.classifier.net.named_parameters())
+    still = meant_to_be_frozen(parts)
+    without_dropout(parts.module)
     reached = _reached(parts, batch, named)
     if len(reached) < len(named) - len(still):
         _step(named)
         reached |= _reached(parts, batch, named)
-    wanted = {n for n, p in named.items() if id(p) not in still and p.requires_grad}
-    lacking = [n for n in named if n in wanted - reached]
-    held = _held(parts)
-    left_out = [n for n in named if n in wanted and id(named[n]) not in held]
-    figures = {"frozen": stuck, "not frozen": loose, "no gradient": lacking, "not in it": left_out}
-    mode = f"transfer={module.freezing.mode}"
-    for names, line, cause in (
-        (stuck, "frozen", f"{mode} trains them: something has set requires_grad to false"),
-        (loose, "not frozen", f"{mode} freezes them: something has set requires_grad to true"),
-        (
-            lacking,
-            "without a gradient",
-            "they learn nothing: they are left out of forward(), or "
-            "what follows them is zero, detached or dead",
-        ),
-        (left_out, "not in the optimiser", "they learn nothing"),
-    ):
+    faults = _faults(parts, named, still, reached)
+    figures = {what: names for what, (names, _) in faults.items()}
+    for what, (names, cause) in faults.items():
         if names:
-            text = f"{len(names)} of {len(named)} parameters are {line} ({_short(names)})"
+            text = f"{len(names)} of {len(named)} parameters are {what} ({_short(names)})"
             return Finding("frozen parts", False, text, cause, figures)
-    count = f"{len(wanted)} parameters get a gradient"
+    learning = sum(id(p) not in still for p in named.values())
+    count = f"{learning} parameters get a gradient"
     text = f"{count}, {len(still)} are frozen" if still else f"all {count}"
     return Finding("frozen parts", True, text, figures=figures)
+
+
+def meant_to_be_frozen(parts: Parts) -> set[int]:
+    """Return what ``transfer`` freezes in the first epoch, by the identity of the parameters."""
+    freezing, net = parts.module.freezing, parts.classifier.net
+    still = {id(p) for stage in freezing.frozen(net, 0) for p in stage.parameters()}
+    if freezing.trunk_is_fixed:  # then auxiliary heads have no part in the loss
+        still |= {id(p) for p in getattr(net, "aux", nn.ModuleDict()).parameters()}
+    return still
+
+
+def _faults(
+    parts: Parts, named: dict[str, nn.Parameter], still: set[int], reached: set[str]
+) -> dict[str, tuple[list[str], str]]:
+    """Return by what parameters are and should not be: their names, and what usually causes it."""
+    mode, held = f"transfer={parts.module.freezing.mode}", _held(parts)
+    free = {name: p for name, p in named.items() if id(p) not in still}
+    wanted = [name for name, p in free.items() if p.requires_grad]
+    return {
+        "frozen": (
+            [name for name, p in free.items() if not p.requires_grad],
+            f"{mode} trains them: something has set requires_grad to false",
+        ),
+        "not frozen": (
+            [
+                name
+                for name, p in named.items()
+                if name not in free and p.requires_grad and not name.startswith("aux.")
+            ],
+            f"{mode} freezes them: something has set requires_grad to true",
+        ),
+        "without a gradient": (
+            [name for name in wanted if name not in reached],
+            "they learn nothing: forward() leaves them out, or what follows them is zero, detached "
+            "or dead",
+        ),
+        "not in the optimiser": (
+            [name for name in wanted if id(named[name]) not in held],
+            "they learn nothing",
+        ),
+    }
 
 
 def _short(names: list[str]) -> str:

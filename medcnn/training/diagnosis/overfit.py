@@ -87,8 +87,8 @@ def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
     """Train on one batch, until all of it is learnt, or steps or time are over."""
     without_dropout(parts.module)
     optimizer = make(_groups(parts))
-    if callable(getattr(optimizer, "train", None)):  # schedule-free ones
-        optimizer.train()
+    if (to_training := getattr(optimizer, "train", None)) is not None:  # schedule-free ones
+        to_training()
     weights = [p for p in _weights(optimizer) if p.ndim > 1 and p.requires_grad]
     highest = [group["lr"] for group in optimizer.param_groups]
     found, end = Course(), time.perf_counter() + SECONDS

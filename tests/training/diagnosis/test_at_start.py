@@ -6,6 +6,9 @@ from pathlib import Path
 import jobs
 import pytest
 
+from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.read import read_stored
+
 DROPS = ("model=vgg", "model.width=0.1", "cam.n=0")  # with batch norm and dropout
 
 
@@ -38,3 +41,9 @@ def test_a_fault_is_said_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixt
     content = json.loads((run / "diagnosis.json").read_text())
     assert [one["check"] for one in content["findings"] if one["passed"] is False] == ["inputs"]
     assert not content["passed"]
+
+
+def test_a_run_of_before_has_the_default() -> None:
+    stored = jobs.compose("train").plain()
+    del stored["diagnosis"]
+    assert read_stored(Train, stored).diagnosis.at_start
