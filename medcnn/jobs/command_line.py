@@ -154,7 +154,9 @@ def explain_error(error: Exception, config_name: str) -> str:
         if not group:
             return f"there is no config {choice}, which a defaults list names"
         options = [str(o) for o in error.options or () if not str(o).startswith("_")]
-        near = f"no such {group}{nearest(choice, options)}"
+        others = [path.parent.name for path in conf_dir().glob("*/*.yaml") if path.stem == choice]
+        near = f" (did you mean {others[0]}={choice}?)" if len(others) == 1 else ""
+        near = f"no such {group}{near or nearest(choice, options)}"
         return f"{group}={choice}: {lacking(choice) or near}"
     if isinstance(error, MissingMandatoryValue):
         key = getattr(error, "full_key", None) or str(error).rpartition(": ")[2]

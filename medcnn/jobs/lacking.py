@@ -9,8 +9,8 @@ from difflib import get_close_matches
 ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest that there is
     ("focal ldam asl asymmetric labelsmoothing supcon", "such loss",
      "objective.class_weights=balanced gives rare classes their share"),
-    ("mixup cutmix mosaic", "mixing of training images",
-     "augment=strong moves and scales them, augment=monai applies MONAI's transforms"),
+    ("mosaic", "putting together of four training images",
+     "regularise=mixup blends two, regularise=cutmix puts a box of one into the other"),
     ("randaugment autoaugment trivialaugment augmix", "random choice among augmentations",
      "augment=light, standard and strong are fixed ones"),
     ("cutout randomerasing", "erasing of patches", "RandCoarseDropout of augment=monai does it"),
@@ -93,8 +93,8 @@ def lacking(word: object, *values: object) -> str | None:
         word: A command, the choice of a group, or a key, whose last part counts.
         values: Of a key that there is not, where common words ask for nothing.
 
-    >>> lacking("mix-up")[:51]
-    'there is no mixing of training images yet (mixup); '
+    >>> lacking("Data-Set/SimCLR")[:57]
+    'there is no self-supervised pretraining yet (simclr); mod'
     >>> lacking("export_folder") is None
     True
     """

@@ -17,6 +17,7 @@ from medcnn.jobs.instantiate import check_call, instantiate
 from medcnn.jobs.settings.commands import Train
 from medcnn.training.freezing import FeatureCache, Freezing
 from medcnn.training.module import TrainingModule
+from medcnn.training.regularisation import Regularisation
 from medcnn.training.trainer import check_trainer
 
 
@@ -25,10 +26,11 @@ def make_module(
 ) -> TrainingModule:
     """Return the module that trains a classifier as a config says."""
     node = cfg.transfer
+    regularisation = Regularisation(**cfg.regularise.plain())
     chosen = Freezing(node.mode, float(node.first_lr), node.unfreeze, float(node.head_lr))
     cache = None
     augments = any(value for key, value in cfg.augment.items() if key != "_target_")
-    if chosen.trunk_is_fixed and not augments:
+    if chosen.trunk_is_fixed and not augments and not regularisation.mixes:
         images = partial(unit_images, samples)
         cache = FeatureCache(len(samples), available_memory() // 4, images, cfg.batch_size)
     return TrainingModule(
@@ -37,6 +39,7 @@ def make_module(
         scheduler=partial(make_scheduler, cfg, trust),
         freezing=chosen,
         cache=cache,
+        regularisation=regularisation,
     )
 
 

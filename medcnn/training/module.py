@@ -16,6 +16,7 @@ from medcnn.evaluation.few_images import too_rare_to_rank
 from medcnn.inference.logits import Collector
 from medcnn.objective import known
 from medcnn.training.freezing import SCRATCH, FeatureCache, Freezing, parameter_groups
+from medcnn.training.regularisation import NONE, Regularisation, mixed_loss
 
 MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
 OF_CLASSIFIER = "classifier."  # begins the names of its weights here, but in no checkpoint
@@ -30,6 +31,7 @@ class TrainingModule(Collector):
         scheduler: From (optimiser, total_steps) to Lightning's scheduler dict; None for none.
         freezing: Which parts of the net learn.
         cache: Keeps what a frozen trunk gives; None to compute it anew each time.
+        regularisation: Penalties and limits of the weights, and mixing of images.
     """
 
     def __init__(
@@ -40,10 +42,11 @@ class TrainingModule(Collector):
         scheduler: Callable[[torch.optim.Optimizer, int], dict[str, Any] | None],
         freezing: Freezing = SCRATCH,
         cache: FeatureCache | None = None,
+        regularisation: Regularisation = NONE,
     ) -> None:
         super().__init__(classifier)
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.freezing, self.cache = freezing, cache
+        self.freezing, self.cache, self.regularisation = freezing, cache, regularisation
         freezing.freeze(classifier.net, 0)
         self.train()
 
@@ -69,7 +72,10 @@ class TrainingModule(Collector):
         return classifier.head(known_features)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Loss of a batch.
+        """Loss of a batch, with the penalty of the weights.
+
+        ``train/loss`` is logged without that penalty, and of mixed images as it is: higher than of
+        plain ones.
 
         Dropout is seeded by (seed, epoch, batch, process), so that a run which goes on after an
         interruption draws what it would have drawn.
@@ -79,7 +85,7 @@ class TrainingModule(Collector):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 0.4 ms without a GPU
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        loss = self.training_loss(batch)
+        loss = self.training_loss(self.regularisation.mix(batch, key[:3]))
         self.log(
             "train/loss",
             loss,
@@ -91,16 +97,21 @@ class TrainingModule(Collector):
             batch_size=known(batch["label"]).sum().float(),  # type: ignore[arg-type]
             sync_dist=True,
         )
-        return loss
+        penalty = self.regularisation.penalty(self.classifier.net)
+        if penalty is None:
+            return loss
+        how = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": True}
+        self.log("train/penalty", penalty, **how)  # type: ignore[arg-type]
+        return loss + penalty
 
     def training_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Loss of a batch, with that of auxiliary heads where the net has any."""
         net, objective = self.classifier.net, self.classifier.objective
         if self.freezing.trunk_is_fixed or not len(getattr(net, "aux", ())):
-            return objective.loss(self.logits(batch), batch["label"])
+            return mixed_loss(objective.loss, self.logits(batch), batch)
         # GoogLeNet's two auxiliary heads count 0.3 each (Szegedy et al. 2015, section 5).
         main, *aux = net.forward_with_aux(self.classifier.normalise(batch["image"]))  # type: ignore[operator]
-        losses = [objective.loss(logits.float(), batch["label"]) for logits in (main, *aux)]
+        losses = [mixed_loss(objective.loss, one.float(), batch) for one in (main, *aux)]
         return losses[0] + 0.3 * sum(losses[1:])
 
     def on_train_epoch_end(self) -> None:
@@ -160,6 +171,9 @@ class TrainingModule(Collector):
         rate = self._config["optimizer"].get("lr")
         groups = parameter_groups(self.classifier.net, self.freezing, rate)
         optimizer = self.make_optimizer(groups)
+        if self.regularisation.max_norm is not None:
+            limit, net = self.regularisation.limit, self.classifier.net
+            optimizer.register_step_post_hook(lambda *_: limit(net))
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = self.make_scheduler(optimizer, steps)
         if schedule is not None and schedule.get("monitor", "") is None:

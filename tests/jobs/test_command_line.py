@@ -101,7 +101,8 @@ def refused(result: Result, *words: str) -> None:
         ("+zzzzqq=1", ("there is no key zzzzqq",)),
         ("cam.method=gradcamm", ("cam.method=gradcamm: choose one of",)),
         ("objective.loss=focal", ("no key objective.loss: there is no such loss yet (focal)",)),
-        ("augment=mixup", ("augment=mixup: there is no mixing of training images yet",)),
+        ("augment=mosaic", ("augment=mosaic: there is no putting together of four training im",)),
+        ("augment=mixup", ("augment=mixup: no such augment (did you mean regularise=mixup?)",)),
         ("trainer=slurm", ("trainer=slurm: there is no job on several machines yet",)),
         ("seed=[1", ("can't read 'seed=[1'", "quotes")),
         ("seed", ("can't read 'seed'", "key=value")),
@@ -122,6 +123,8 @@ def test_one_line_for_a_mistake(
 
 def test_nearest_keys_are_those_of_the_chosen_model(command: Command, task: Recorder) -> None:
     refused(command(task, "model=mlp", "model.hiden=[3]"), "model.hiden", "model.hidden")
+    depth = "no key model.stochastic_depth here; model=resnet has it"
+    refused(command(task, "model=vgg", "model.stochastic_depth=0.1"), depth)
     refused(command(task, "seed=2", root="evaluate"), "there is no key seed")
     assert "_medmnist" not in command(task, "dataset=medmnist")[2][0]
 

@@ -17,7 +17,7 @@ from medcnn.nets import FAMILIES
     ("words", "says"),
     [
         (("objective.loss", "focal"), "no such loss yet (focal); objective.class_weights=balanced"),
-        (("Mix-Up",), "no mixing of training images yet (mixup)"),
+        (("Mo-Saic",), "no putting together of four training images yet (mosaic); reg"),
         (("hydra/sweeper/optuna",), "no search for hyperparameters yet (optuna); -m with"),
         (("vit_b_16",), "model=timm model.name=vit_small_patch16_224"),
         (("mlflow",), "pytorch_lightning.loggers.MLFlowLogger"),

@@ -97,6 +97,7 @@ class Train(OpenData):
     transfer: groups.Transfer
     objective: groups.Objective
     augment: v.Node
+    regularise: groups.Regularise
     optimizer: v.Node
     scheduler: v.Node
     trainer: groups.Trainer

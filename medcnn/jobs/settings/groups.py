@@ -74,6 +74,16 @@ class Diagnosis(Settings):
     at_start: bool
 
 
+class Regularise(Settings):
+    """The penalties and limits of the weights, and the mixing of training images."""
+
+    l1: v.NotNegative
+    l2: v.NotNegative
+    max_norm: v.Clip | None
+    mixup: v.NotNegative
+    cutmix: v.NotNegative
+
+
 class Trainer(Settings):
     """The options of a training; further ones are those of Lightning's Trainer."""
 

@@ -103,6 +103,10 @@ def no_such_key(key: str, root: str, *values: object) -> str:
     sentence = lacking(key, *values)
     if sentence is not None:
         return f"there is no key {key}: {sentence}"
+    group, _, rest = key.partition(".")
+    if choices := _having(group, rest):
+        has = "has" if len(choices) == 1 else "have"
+        return f"there is no key {key} here; {group}={', '.join(choices)} {has} it"
     names = _names(root)
     same = [name for name in names if name.rpartition(".")[2] == key.rpartition(".")[2]]
     near = f" (did you mean {' or '.join(same)}?)" if 0 < len(same) <= 3 else nearest(key, names)
@@ -148,6 +152,12 @@ def _names(root: str) -> list[str]:
         for path in sorted((conf_dir() / group).glob("*.yaml")):
             names += _within({group: _file(f"{group}/{path.stem}")})
     return list(dict.fromkeys(names))
+
+
+def _having(group: str, key: str) -> list[str]:
+    """Return the choices of a group whose files have a key."""
+    files = [path for path in (conf_dir() / group).glob("*.yaml") if path.stem[0] != "_"]
+    return sorted(f.stem for f in files if key in _within(_file(f"{group}/{f.stem}")))
 
 
 def _within(node: dict[str, Any], above: str = "") -> Iterator[str]:

@@ -10,8 +10,11 @@ from pytorch_lightning.callbacks import Callback
 
 from medcnn.jobs.atomic_files import write_csv
 
-# Of classes AUROC and accuracy are logged, of a regression the others.
-COLUMNS = ("train/loss", "val/loss", "val/auroc", "val/accuracy", "val/r2", "val/mae", "val/score")
+# Of classes AUROC and accuracy are logged, of a regression the others; a penalty if there is one.
+COLUMNS = (
+    *("train/loss", "train/penalty", "val/loss", "val/auroc", "val/accuracy", "val/r2", "val/mae"),
+    "val/score",
+)
 
 
 class History(Callback):
