@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 
 import torch
@@ -16,11 +16,17 @@ from medcnn.errors import UserError
 _FLIP, _ROTATE, _TRANSLATE = slice(0, 3), slice(3, 6), slice(6, 9)
 _SCALE, _GAMMA, _CONTRAST, _BRIGHTNESS, _NOISE = 9, 10, 11, 12, 13
 _DRAWS = 16  # the noise of the pixels begins here
+# Erasing has draws that no noise reaches: whether, the size, the form (2), the place (3, one an
+# axis), then the pixels.
+_ERASING = 1 << 40
+_ERASE, _SIZE, _FORM, _PLACE, _ERASED = 0, 1, slice(2, 4), slice(4, 7), 7
+_PARTS = 0.02, 1 / 3  # of the image, that are erased
+_LONGEST = math.log(1 / 0.3)  # log of the greatest ratio of a box's sides
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """Flips, turns, scales and shifts images, and changes their intensity.
+    """Flips, turns, scales and shifts images, changes their intensity, and erases a box.
 
     What happens to an image depends on the seed, the epoch and its row in the sample table alone,
     not on its batch, the batch size or the number of processes.
@@ -33,6 +39,10 @@ class Augment:
     translation), RandAdjustContrast (gamma), RandScaleIntensityFixedMean (contrast),
     RandShiftIntensity and RandGaussianNoise, which change one image after the other.
 
+    Erasing is that of Z. Zhong et al., "Random erasing data augmentation", 2020: a box, of which
+    place, form (3 : 10 to 10 : 3, as parts of the image's sides) and size (1/50 to 1/3 of the
+    image) are random, gets random intensities, the last change of all. It may hide a small lesion.
+
     Args:
         seed: Of the random draws.
         flip: Axes to mirror, each with probability 1/2, counted from the end: -1 left-right,
@@ -44,6 +54,7 @@ class Augment:
         contrast: The distance to the image's mean is multiplied by 1 ± contrast at most.
         brightness: Largest number added to the intensities.
         noise: Largest standard deviation of Gaussian noise, independent for each pixel.
+        erase: Probability that a box of an image is erased.
 
     Raises:
         UserError: A value that makes no sense.
@@ -58,13 +69,14 @@ class Augment:
     contrast: float = 0.0
     brightness: float = 0.0
     noise: float = 0.0
+    erase: float = 0.0
 
     def __post_init__(self) -> None:
         axes = (-1, -2, -3)
         if not isinstance(self.flip, Sequence) or any(axis not in axes for axis in self.flip):
             raise UserError(f"augment.flip={self.flip}: give a list of the axes -1, -2, -3")
         highest = {"rotate": 180.0, "scale": 0.99, "gamma": 0.99}
-        for key in ("rotate", "scale", "translate", "gamma", "contrast", "brightness", "noise"):
+        for key in (field.name for field in fields(self) if isinstance(field.default, float)):
             value, limit = getattr(self, key), highest.get(key, 1.0)
             if not (isinstance(value, int | float) and 0 <= value <= limit):
                 raise UserError(f"augment.{key}={value} is outside 0 … {limit:g}")
@@ -82,7 +94,7 @@ class Augment:
         """
         geometry = len(self.flip) or self.rotate or self.scale or self.translate
         intensity = self.gamma or self.contrast or self.brightness or self.noise
-        if not (geometry or intensity):
+        if not (geometry or intensity or self.erase):
             return images
         state = row_states(self.seed, epoch, rows.to(images.device))
         draws = uniform(state, 0, _DRAWS)
@@ -90,7 +102,7 @@ class Augment:
             images = self._move(images, draws)
         if intensity:
             images = self._change_intensity(images, draws, state)
-        return images
+        return self._erase(images, state) if self.erase else images
 
     def _move(self, images: Tensor, draws: Tensor) -> Tensor:
         """Resample with the affine map of each image."""
@@ -145,6 +157,41 @@ class Augment:
             sd = (self.noise * draws[:, _NOISE]).view(shape)
             images.addcmul_(normal(state, _DRAWS, images[0].numel()).view_as(images), sd)
         return images.clamp_(0, 1)
+
+    def _erase(self, images: Tensor, state: Tensor) -> Tensor:
+        """Fill a box of some images with uniform noise in 0 … 1."""
+        draws = uniform(state, _ERASING, _ERASED)
+        chosen = (draws[:, _ERASE] < self.erase).nonzero()[:, 0]
+        draws, state = draws[chosen], state[chosen]
+        inside = boxes(draws, images.shape[2:])[:, None]
+        pixels = uniform(state, _ERASING + _ERASED, images[0].numel())
+        erased = images.clone()
+        erased[chosen] = torch.where(inside, pixels.view(-1, *images.shape[1:]), images[chosen])
+        return erased
+
+
+def boxes(draws: Tensor, size: Sequence[int]) -> Tensor:
+    """Return what lies in the boxes to erase, bool (B, *size), of draws (B, 7) in [0, 1).
+
+    In a plane the form is the ratio of the two sides, as parts of the image's sides, its logarithm
+    uniform. In a volume a second ratio is that of the box's depth to the other two. A side that
+    would be longer than the image's is cut to it.
+    """
+    part = draws[:, _SIZE] * (_PARTS[1] - _PARTS[0]) + _PARTS[0]
+    plane, depth = ((2 * draws[:, _FORM] - 1) * _LONGEST).unbind(1)
+    forms = torch.stack([plane / 2, -plane / 2], 1)
+    if len(size) == 3:
+        forms = torch.cat([2 * depth[:, None], forms * 3 - depth[:, None]], 1) / 3
+    whole = torch.tensor(size, device=draws.device)
+    sides = (whole * part[:, None] ** (1 / len(size)) * forms.exp()).round()
+    sides = torch.minimum(sides.clamp(min=1), whole)
+    first = (draws[:, _PLACE][:, -len(size) :] * (whole - sides + 1)).floor()
+    inside = torch.ones(len(draws), *size, dtype=torch.bool, device=draws.device)
+    for axis, side in enumerate(size):
+        place = torch.arange(side, device=draws.device) - first[:, axis, None]
+        along = (place >= 0) & (place < sides[:, axis, None])
+        inside &= along.view(-1, *(side if k == axis else 1 for k in range(len(size))))
+    return inside
 
 
 def _grid(theta: Tensor, size: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
      "regularise=mixup blends two, regularise=cutmix puts a box of one into the other"),
     ("randaugment autoaugment trivialaugment augmix", "random choice among augmentations",
      "augment=light, standard and strong are fixed ones"),
-    ("cutout randomerasing", "erasing of patches", "RandCoarseDropout of augment=monai does it"),
+    ("cutout randomerasing", "such choice", "augment.erase=0.5 erases a box of every second image"),
     ("slurm submitit submititslurm ray dask kubernetes torchrun", "job on several machines",
      "trainer=ddp takes all GPUs of one, or CPU processes"),
     ("fsdp deepspeed horovod", "splitting of a network over devices",

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from scipy import ndimage, stats
 from torch.nn.functional import affine_grid
+from torchvision.transforms import v2
 
 from medcnn.data import augment as module
 from medcnn.data.augment import Augment, normal, random_bits, row_states, uniform
@@ -25,6 +26,7 @@ ALL: dict[str, Any] = {
     "contrast": 0.2,
     "brightness": 0.1,
     "noise": 0.05,
+    "erase": 0.5,
 }
 MIDDLE = 0.5  # a draw that changes nothing (and flips nothing)
 
@@ -218,6 +220,7 @@ def test_intensities_stay_in_range() -> None:
         {"gamma": 1.0},
         {"translate": -0.1},
         {"noise": math.nan},
+        {"erase": 1.1},
     ],
 )
 def test_senseless_option(option: dict[str, Any]) -> None:
@@ -256,7 +259,7 @@ def test_grid_is_that_of_pytorch(size: tuple[int, ...]) -> None:
 def test_each_image_is_what_monai_makes_of_the_same_draws(size: tuple[int, ...]) -> None:
     """All eight changes at once, against MONAI's transforms one after the other."""
     flips = ALL["flip"] if len(size) == 2 else [-1, -3]
-    augment = Augment(seed=3, **(ALL | {"flip": flips, "noise": 0.0}))
+    augment = Augment(seed=3, **(ALL | {"flip": flips, "noise": 0.0, "erase": 0.0}))
     images, rows = batch(6, 2, *size), torch.arange(6)
     drawn = uniform(row_states(3, 2, rows), 0, module._DRAWS)
     matrices = augment.matrices(drawn, size)
@@ -310,3 +313,50 @@ def test_changes_are_distributed_as_those_of_monai(change: str) -> None:
     for pixel in ((5, 5), (8, 12), (11, 7)):
         pair = [v.mean((1, 2, 3)) if change == "scale" else v[:, 0, *pixel] for v in (ours, theirs)]
         assert stats.ks_2samp(*(v.numpy().round(4) for v in pair)).pvalue > 0.01
+
+
+def erased(count: int, *size: int) -> torch.Tensor:
+    """What is erased of each of so many images, (count, *size)."""
+    images = torch.full((count, 1, *size), 2.0)  # which no filling is
+    return (Augment(seed=2, erase=1.0)(images, torch.arange(count), 0) != 2)[:, 0]
+
+
+def test_erased_boxes_are_distributed_as_those_of_torchvision() -> None:
+    ours = erased(400, 64, 64)
+    transform = v2.RandomErasing(p=1.0, scale=module._PARTS, ratio=(0.3, 1 / 0.3))
+    torch.manual_seed(0)
+    theirs = [transform.make_params([torch.zeros(1, 64, 64)]) for _ in range(400)]
+    assert {key for one in theirs for key in one} == {"i", "j", "h", "w", "v"}
+    height, width = (ours.any(axis).sum(1).numpy() for axis in (2, 1))
+    first = ours.any(2).int().argmax(1).numpy()
+    assert (ours.sum((1, 2)).numpy() == height * width).all()  # one box
+    pairs = [
+        (height * width, [one["h"] * one["w"] for one in theirs]),
+        (np.log(height / width), [np.log(one["h"] / one["w"]) for one in theirs]),
+        (first, [one["i"] for one in theirs]),
+    ]
+    for mine, other in pairs:
+        assert stats.ks_2samp(np.round(mine, 1), np.round(other, 1)).pvalue > 0.01
+
+
+def test_boxes_in_volumes_are_about_as_large() -> None:
+    ours = erased(300, 16, 40, 24)
+    depths = ours.any(3).any(2).sum(1)
+    heights, widths = ours.any(3).any(1).sum(1), ours.any(2).any(1).sum(1)
+    assert torch.equal(ours.flatten(1).sum(1), depths * heights * widths)  # one box
+    assert 0.15 < ours.float().mean() < 0.18  # of 1/50 … 1/3, the largest cut at the edges
+    assert (depths > 16 * 0.6).sum() > 50
+    assert (heights < 40 * 0.4).sum() > 50
+
+
+def test_every_second_image_is_erased_and_the_rest_stays() -> None:
+    images, rows = batch(400, 2, 12, 10), torch.arange(400)
+    changed = Augment(seed=0, erase=0.5)(images, rows, 1)
+    assert 160 < (changed != images).flatten(1).any(1).sum() < 240
+    inside = changed[changed != images].numpy()
+    assert stats.kstest(inside, "uniform").pvalue > 0.01
+    plain = Augment(seed=0, **(ALL | {"erase": 0.0}))(images, rows, 1)
+    both = Augment(seed=0, **ALL)(images, rows, 1)
+    same = both == plain
+    assert torch.equal(same.flatten(1).all(1), (changed == images).flatten(1).all(1))
+    assert torch.equal(both[~same], changed[~same])  # the same box, the same filling
