@@ -9,6 +9,7 @@ from medcnn.errors import UserError
 from medcnn.evaluation.at_operating_point import at_operating_point
 from medcnn.evaluation.calibration_figures import calibration_figures
 from medcnn.evaluation.class_curves import CURVES_AT_MOST, curves_by_class
+from medcnn.evaluation.delong import auroc_interval
 from medcnn.evaluation.figures_with_intervals import MANY, figures_with_intervals
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.selective import coverage_risk
@@ -17,6 +18,7 @@ from medcnn.objective import UNKNOWN
 
 FORMAT = 1
 POINTS_AT_MOST = 2_000  # of a scatter plot, and of a selective curve
+DOUBT = ("entropy", "mutual_information")  # columns of predictions by several views
 WORST = 12  # errors that are listed
 NAMED = 10  # classes that a sentence names
 FEW = 30  # samples of the smaller class below which bootstrap intervals are too narrow
@@ -231,7 +233,14 @@ def _selective(known: Predictions) -> dict[str, Any] | None:
     confidence = known.scores[np.arange(len(known)), known.decisions]
     coverage, risk = coverage_risk(confidence, right)
     thin = np.unique(np.linspace(0, len(risk) - 1, min(len(risk), 500)).round().astype(int))
-    return {"coverage": coverage[thin], "risk": risk[thin], "aurc": float(risk.mean())}
+    found = {"coverage": coverage[thin], "risk": risk[thin], "aurc": float(risk.mean())}
+    if all(name in known.table for name in DOUBT):
+        doubts = {"confidence": -confidence} | {name: known.table[name] for name in DOUBT}
+        found["auroc_of_errors"] = {
+            name: auroc_interval(np.asarray(doubt, float), ~right, known.groups)._asdict()
+            for name, doubt in doubts.items()
+        }
+    return found
 
 
 def _errors(known: Predictions) -> list[dict[str, Any]]:

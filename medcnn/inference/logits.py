@@ -10,19 +10,25 @@ from torchmetrics.utilities import dim_zero_cat
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule
+from medcnn.inference.mc_dropout import dropping
 
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the job
     logging.getLogger(_library).setLevel(logging.ERROR)
 
 
 def collect_logits(
-    trainer: pl.Trainer, classifier: Classifier, data: DataModule, mirrored: Sequence[int] = ()
+    trainer: pl.Trainer,
+    classifier: Classifier,
+    data: DataModule,
+    mirrored: Sequence[int] = (),
+    number: int | None = None,
 ) -> dict[str, Tensor]:
     """Return ``row`` (n,), ``logits`` (n, outputs) and ``label`` of the test splits of data.
 
-    `mirrored` are axes along which images are turned, from the end.
+    `mirrored` are axes along which images are turned, from the end; `number` is that of a pass with
+    dropout on (`medcnn.inference.mc_dropout`), None for one without.
     """
-    module = Collector(classifier, mirrored)
+    module = Collector(classifier, mirrored, number)
     trainer.test(module, data, verbose=False)
     return module.tested
 
@@ -30,16 +36,19 @@ def collect_logits(
 class Collector(pl.LightningModule):
     """A pass of a classifier that collects logits in `tested`; see `collect_logits`."""
 
-    def __init__(self, classifier: Classifier, mirrored: Sequence[int] = ()) -> None:
+    def __init__(
+        self, classifier: Classifier, mirrored: Sequence[int] = (), number: int | None = None
+    ) -> None:
         super().__init__()
-        self.classifier, self.mirrored = classifier, tuple(mirrored)
+        self.classifier, self.mirrored, self.number = classifier, tuple(mirrored), number
         self.collected = Collected()
         self.tested: dict[str, Tensor] = {}
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (N, outputs) float32 of a batch."""
         images = batch["image"].flip(self.mirrored) if self.mirrored else batch["image"]
-        logits: Tensor = self.classifier(images)
+        with dropping(self.classifier, self.number, batch["row"]):
+            logits: Tensor = self.classifier(images)
         return logits
 
     def test_step(self, batch: dict[str, Tensor]) -> None:

@@ -1,10 +1,12 @@
 """Inference of files: read, classified, and counted."""
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -17,8 +19,9 @@ from medcnn.data.inputs import NAN, Input, as_asked, read_input
 from medcnn.errors import UserError
 from medcnn.evaluation.few_images import isotonic_lines
 from medcnn.evaluation.studies import aggregate
-from medcnn.inference.tables import decision_table
-from medcnn.inference.tta import mirrored_axes, subsets
+from medcnn.inference.mc_dropout import check_mc_dropout, dropping
+from medcnn.inference.tables import decision_table, doubt_table
+from medcnn.inference.tta import looks, mirrored_axes
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv
 from medcnn.jobs.hardware import device_of
 from medcnn.jobs.notes import note
@@ -46,6 +49,7 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
     classifier = _loaded(cfg, trust).to(device_of(cfg.accelerator))
     card = classifier.card
     axes = mirrored_axes(cfg.tta, card["config"])
+    check_mc_dropout(classifier.members, cfg.mc_dropout)  # type: ignore[arg-type]
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     spec = as_asked(spec_of(card), cfg.dataset)
     paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)
@@ -59,20 +63,24 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
         write_csv(output, table := score_maps(classifier, paths, spec, output, cfg.size))
         report(output, len(table), len(paths))
         return
-    found: dict[Path, np.ndarray] = {}
+    found: dict[Path, Answer] = {}
     for first in progress(range(0, len(paths), batch_size), "batches of files classified"):
         items = read_all(paths[first : first + batch_size], spec, card["in_channels"])
-        found |= classify_all(classifier, items, batch_size, axes)
+        found |= classify_all(classifier, items, batch_size, axes, cfg.mc_dropout)
     if not found:
         raise UserError(
             f"images={cfg.images}: none of {len(paths)} files could be read or classified"
         )
     table = decision_table(
         classifier.objective,
-        torch.from_numpy(_one_each(list(found.values()), classifier)),
+        torch.from_numpy(_one_each([answer.probs for answer in found.values()], classifier)),
         card["class_names"],
         classifier.operating_point,
     )
+    if cfg.mc_dropout:
+        views = zip(*(answer.views for answer in found.values()), strict=True)
+        each = np.stack([_one_each(list(view), classifier) for view in views])
+        table = pd.concat([table, doubt_table(classifier.objective, each)], axis=1)
     table.insert(0, "image", [str(path) for path in found])
     write_csv(output, table)
     report(output, len(found), len(paths))
@@ -99,9 +107,10 @@ def _check_dense(cfg: Predict, axes: list[int]) -> None:
     """Raise UserError for what can't go together with ``dense``, or without it."""
     if cfg.size is not None and not cfg.dense:
         raise UserError("size=… goes with dense=true: else images become those of the training")
-    if cfg.dense and (cfg.calibration != "none" or axes):
+    if cfg.dense and (cfg.calibration != "none" or axes or cfg.mc_dropout):
         raise UserError(
-            "calibration=… and tta=… go with whole images; dense=true maps plain scores"
+            "calibration=…, tta=… and mc_dropout=… go with whole images; "
+            "dense=true maps plain scores"
         )
 
 
@@ -148,38 +157,76 @@ def read_all(paths: list[Path], spec: ImageSpec, channels: int) -> dict[Path, In
     return items
 
 
+class Answer(NamedTuple):
+    """What was said of the S images of a file.
+
+    Attributes:
+        probs: (S, K) probabilities, the mean over all looks.
+        views: (V, S, K) those of each look.
+    """
+
+    probs: np.ndarray
+    views: np.ndarray
+
+
 def classify_all(
-    classifier: Classifier | Ensemble, items: dict[Path, Input], batch_size: int, axes: list[int]
-) -> dict[Path, np.ndarray]:
-    """Return probabilities (S, K) of each file, the mean of all members' of all mirror images.
+    classifier: Classifier | Ensemble,
+    items: dict[Path, Input],
+    batch_size: int,
+    axes: list[int],
+    passes: int = 0,
+) -> dict[Path, Answer]:
+    """Return the answer on each file, of all members, mirror images, and passes with dropout.
 
     Those that aren't finite are left out, and their file is named.
     """
     if not items:
         return {}
-    inputs = list(items.values())
+    inputs, counts = list(items.values()), [len(item.stored) for item in items.values()]
+    rows = torch.cat([row_numbers(path, n) for path, n in zip(items, counts, strict=True)])
     with classifier.autocast():
-        views = [
-            _probs(member, inputs, batch_size, mirrored)
-            for member in classifier.members
-            for mirrored in subsets(axes)
-        ]
-    parts = torch.stack(views).mean(0).split([len(item.stored) for item in inputs])
+        views = torch.stack(
+            [
+                _probs(member, inputs, rows, batch_size, *look)
+                for member in classifier.members
+                for look in looks(member, axes, passes)  # type: ignore[arg-type]
+            ]
+        )
+    parts = views.mean(0).split(counts), views.split(counts, 1)
     found = {}
-    for path, part in zip(items, parts, strict=True):
-        if part.isfinite().all():
-            found[path] = part.numpy()
+    for path, probs, own in zip(items, *parts, strict=True):
+        if probs.isfinite().all():
+            found[path] = Answer(probs.numpy(), own.numpy())
         else:
             say(f"{path} {NAN}")
     return found
 
 
-def _probs(member: Any, items: list[Input], batch_size: int, mirrored: tuple[int, ...]) -> Tensor:
-    """Return probabilities (N, K) that one classifier gives the mirrored images of all items."""
+def row_numbers(path: Path, images: int) -> Tensor:
+    """Return numbers (images,) for the images of a file, that don't depend on other files.
+
+    What dropout drops is drawn by them, as by the row of a sample table.
+    """
+    return (zlib.crc32(path.name.encode()) << 20) + torch.arange(images)
+
+
+def _probs(
+    member: Any,
+    items: list[Input],
+    rows: Tensor,
+    batch_size: int,
+    mirrored: tuple[int, ...],
+    number: int | None,
+) -> Tensor:
+    """Return probabilities (N, K) that one classifier gives the images of all items at a look."""
     own = member.card["intensity_range"]  # of the images that it was trained on
     images = [
         unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
         for stored, pair, _ in items
     ]
     parts = torch.cat(images).flip(mirrored).split(batch_size)
-    return torch.cat([member.answer(part).cpu() for part in parts])
+    found = []
+    for part, own_rows in zip(parts, rows.split(batch_size), strict=True):
+        with dropping(member, number, own_rows):
+            found.append(member.answer(part).cpu())
+    return torch.cat(found)

@@ -19,6 +19,7 @@ from medcnn.data.open_data import data_config, of_training
 from medcnn.errors import UserError
 from medcnn.evaluation.few_images import isotonic_lines
 from medcnn.evaluation.operating_point import parse_rule
+from medcnn.inference.mc_dropout import check_mc_dropout
 from medcnn.inference.results import headline, write_results
 from medcnn.inference.seen import open_tested
 from medcnn.inference.tta import bare_trainer, collect, mirrored_axes
@@ -68,6 +69,7 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
             "its own validation images, and kept"
         )
     axes = mirrored_axes(cfg.tta, trained)
+    check_mc_dropout(members, cfg.mc_dropout)
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = _free_run(cfg, paths)
@@ -80,7 +82,7 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
     module = DataModule(data.samples, batch_size, test_splits=tuple(splits))
     with run.claimed(cfg.overwrite):
-        collected = collect(trainer, members, module, axes)
+        collected = collect(trainer, members, module, axes, cfg.mc_dropout)
         if len(members) > 1:
             point = choices.get("operating_points", {}).get(cfg.calibration)
             rule = rule or trained["evaluation"]["operating_point"]
@@ -100,6 +102,9 @@ def _opened(
     data, notes = open_tested(members, paths, cfg, trust, problems=run.problems)
     if cfg.calibration == "isotonic":
         notes = [*notes, *isotonic_lines([member.choices for member in members])]
+    if cfg.mc_dropout:
+        passes = f"{cfg.mc_dropout} pass{'es' * (cfg.mc_dropout > 1)}"
+        notes = [*notes, f"The probabilities are means of {passes} with dropout on (mc_dropout)."]
     for line in notes:
         note(line)
     check_fits(members[0], data.samples)

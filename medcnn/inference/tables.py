@@ -41,14 +41,24 @@ def predictions_table(
     names = samples.class_names
     labels = named_columns("label", collected["label"], names)
     parts = [table, labels, decision_table(objective, collected["probs"], names, point)]
-    if "views" in collected and objective.task not in ("multilabel", "regression"):
-        views = collected["views"].double().numpy()
-        doubt = {
+    if "views" in collected:
+        parts.append(doubt_table(objective, collected["views"].double().numpy()))
+    return pd.concat(parts, axis=1)
+
+
+def doubt_table(objective: Objective, views: np.ndarray) -> pd.DataFrame:
+    """Return ``entropy`` and ``mutual_information`` of views (V, n, K) on n images.
+
+    No columns of several labels and of regressions, which have no distribution over classes.
+    """
+    if objective.task in ("multilabel", "regression"):
+        return pd.DataFrame(index=range(views.shape[1]))
+    return pd.DataFrame(
+        {
             "entropy": predictive_entropy(views.mean(0)),
             "mutual_information": mutual_information(views),
         }
-        parts.append(pd.DataFrame(doubt))
-    return pd.concat(parts, axis=1)
+    )
 
 
 def studies_table(

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the same images seen by the members of an ensemble, and mirrored."""
+"""Several looks at the same images: by members of an ensemble, mirrored, with dropout on."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,17 @@ from medcnn.data.batches import DataModule
 from medcnn.data.open_data import own_range
 from medcnn.errors import UserError
 from medcnn.inference.logits import collect_logits
+from medcnn.inference.mc_dropout import dropout_layers
 from medcnn.jobs.hardware import check_accelerator, resolve_precision
 from medcnn.jobs.progress import Progress
 
 
 def collect(
-    trainer: pl.Trainer, members: Sequence[Classifier], data: DataModule, axes: Sequence[int]
+    trainer: pl.Trainer,
+    members: Sequence[Classifier],
+    data: DataModule,
+    axes: Sequence[int],
+    passes: int = 0,
 ) -> dict[str, Tensor]:
     """Pass data through all members, plain and mirrored, and average what they say.
 
@@ -30,22 +35,37 @@ def collect(
             (`medcnn.classifier.ensemble.check_alike`).
         data: With its test splits.
         axes: To mirror along, from the end: all their combinations are looked at.
+        passes: Passes of each with dropout on; 0 for one with dropout off.
 
     Returns:
         ``row`` (n,), ``label``, ``probs`` (n, K) the mean over the views; of one view ``logits``
         (n, outputs), of several ``views`` (V, n, K).
     """
     views, tested = [], {}
-    with Progress("passes over the images", len(members) * 2 ** len(axes)) as passes:
+    with Progress(
+        "passes over the images", sum(len(looks(m, axes, passes)) for m in members)
+    ) as bar:
         for member in members:
             own_range(data.samples, member.card)
-            for mirrored in subsets(axes):
-                tested = collect_logits(trainer, member, data, mirrored)
+            for mirrored, number in looks(member, axes, passes):
+                tested = collect_logits(trainer, member, data, mirrored, number)
                 views.append(member.probs(tested["logits"]))
-                passes.advance()
+                bar.advance()
     stacked = torch.stack(views)
     found = {"row": tested["row"], "label": tested["label"], "probs": stacked.mean(0)}
     return found | ({"logits": tested["logits"]} if len(views) == 1 else {"views": stacked})
+
+
+def looks(
+    classifier: Classifier, axes: Sequence[int], passes: int
+) -> list[tuple[tuple[int, ...], int | None]]:
+    """Return the axes to mirror along, and the number of the pass with dropout, of each look.
+
+    A classifier without dropout looks as often as the others of an ensemble do, and says the same.
+    """
+    drops = passes > 0 and len(dropout_layers(classifier.net)) > 0
+    numbers = range(passes) if drops else [None] * max(passes, 1)
+    return [(mirrored, number) for mirrored in subsets(axes) for number in numbers]
 
 
 def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:

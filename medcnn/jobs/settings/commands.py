@@ -143,6 +143,7 @@ class Evaluate(Tested):
     checkpoint: v.Place | None
     ensemble: v.Places
     tta: Literal["none", "flips"]
+    mc_dropout: v.AtLeast0
     calibration: v.Calibration
     aggregate: v.Aggregation | None
     batch_size: v.AtLeast1 | None
@@ -195,6 +196,7 @@ class Predict(Command):
     checkpoint: v.Place | None
     ensemble: v.Places
     tta: Literal["none", "flips"]
+    mc_dropout: v.AtLeast0
     images: v.Place
     output: v.Place
     calibration: v.Calibration

@@ -15,6 +15,7 @@ from medcnn.report.run.confusions import confusion_of, label_table
 from medcnn.report.run.forest import forests
 from medcnn.report.run.summary import (
     cards,
+    doubt,
     figures_of,
     folds_of,
     sentences,
@@ -164,6 +165,7 @@ def _curves(run: Run, name: str) -> dict[str, Any]:
         ],
         "decision": [charts.decision_curve(k, c) for k, c in benefits.items()],
         "selective": charts.selective(selective, plurals(name)) if selective else None,
+        "doubt": doubt((selective or {}).get("auroc_of_errors") or {}),
     }
 
 

@@ -27,6 +27,11 @@ HEADLINES = {
     "multilabel": ("auroc", "average_precision", "f1", "sensitivity", "specificity", "ece"),
     "regression": ("mae", "rmse", "r2", "bias"),
 }
+DOUBTS = {
+    "confidence": "how improbable the decision is",
+    "entropy": "entropy of the mean",
+    "mutual_information": "mutual information of the looks",
+}
 MOST_NAMED = 6  # classes whose counts stand in the sentence
 
 
@@ -50,6 +55,20 @@ def cards(task: str, level: Record) -> list[tuple[Words, Cell]]:
     """Return the headline figures that a level has."""
     figures = figures_of(level)
     return [(words_of(k), figure_cell(k, figures[k])) for k in HEADLINES[task] if k in figures]
+
+
+def doubt(areas: Record) -> str:
+    """Return how well each measure of doubt tells wrong decisions; empty where none is known.
+
+    Args:
+        areas: ``auroc_of_errors`` of a level's ``selective``.
+    """
+    told = [
+        f"{name} {with_interval('auroc', areas[key])}"
+        for key, name in DOUBTS.items()
+        if areas.get(key, {}).get("value") is not None
+    ]
+    return f"AUROC of wrong decisions against right ones, by {'; by '.join(told)}." if told else ""
 
 
 def sentences(run: Run, name: str) -> list[tuple[str, str]]:
