@@ -1,11 +1,13 @@
 """Learning-rate schedules over the whole training, in the form that Lightning takes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import cos, pi
 from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    LambdaLR,
     LinearLR,
     MultiStepLR,
     OneCycleLR,
@@ -13,7 +15,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str, Any]:
@@ -31,6 +33,60 @@ def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str
         return {"scheduler": falling, "interval": "step"}
     rise = LinearLR(optimizer, start_factor=1 / (rising + 1), total_iters=rising)
     return {"scheduler": SequentialLR(optimizer, [rise, falling], [rising]), "interval": "step"}
+
+
+def cosine_restarts(
+    optimizer: Optimizer, *, total_steps: int, cycles: int, growth: float, warmup: float
+) -> dict[str, Any]:
+    """Return half a cosine to zero in each cycle, which the next begins from the highest rate.
+
+    I. Loshchilov, F. Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017, eq. 5.
+    The cycles end with the training, and a rise takes place within the first.
+
+    Args:
+        optimizer: Its learning rate is the highest.
+        total_steps: Optimiser steps of the whole training.
+        cycles: How many.
+        growth: Length of a cycle as a multiple of that of the one before (there T_mult).
+        warmup: Share of the steps, 0 … 1, in which the rate rises linearly.
+    """
+    check_whole_number("scheduler.cycles", cycles, least=1)
+    if not _is_number(growth) or not 1 <= growth <= 10:
+        raise UserError(f"scheduler.growth={growth}: a multiple, 1 … 10")
+    lengths = [growth**k for k in range(cycles)]
+    ends = [round(total_steps * sum(lengths[: k + 1]) / sum(lengths)) for k in range(cycles)]
+
+    def share(step: int) -> float:
+        start = max((end for end in ends if end <= step), default=0)
+        end = min((end for end in ends if end > step), default=total_steps)
+        return (1 + cos(pi * min(1, (step - start) / max(1, end - start)))) / 2
+
+    return _by_step(optimizer, share, total_steps, warmup)
+
+
+def polynomial(
+    optimizer: Optimizer, *, total_steps: int, power: float, warmup: float
+) -> dict[str, Any]:
+    """Return a linear rise, then a fall to zero as a power of what is left of the training.
+
+    So do DeepLab (L.-C. Chen et al. 2017, section 4.1) and nnU-Net, with a power of 0.9.
+
+    Args:
+        optimizer: Its learning rate is the highest.
+        total_steps: Optimiser steps of the whole training.
+        power: 1 for a straight line.
+        warmup: Share of the steps, 0 … 1, in which the rate rises.
+    """
+    if not _is_number(power) or power <= 0:
+        raise UserError(f"scheduler.power={power}: a number above 0")
+    _check_share("warmup", warmup)
+    rising = min(int(warmup * total_steps), total_steps - 1)
+
+    def share(step: int) -> float:
+        left = (total_steps - max(step, rising)) / (total_steps - rising)
+        return float(max(0.0, left) ** power)
+
+    return _by_step(optimizer, share, total_steps, warmup)
 
 
 def onecycle(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str, Any]:
@@ -51,7 +107,12 @@ def onecycle(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[s
 
 
 def step(
-    optimizer: Optimizer, *, total_steps: int, milestones: Sequence[float], factor: float
+    optimizer: Optimizer,
+    *,
+    total_steps: int,
+    milestones: Sequence[float],
+    factor: float,
+    warmup: float = 0.0,
 ) -> dict[str, Any]:
     """Multiply the rate at each milestone.
 
@@ -60,10 +121,15 @@ def step(
         total_steps: Optimiser steps of the whole training.
         milestones: Shares of the training, 0 … 1, after which the rate changes.
         factor: What it is multiplied by.
+        warmup: Share of the steps, 0 … 1, in which the rate rises linearly to the first.
     """
     for share in milestones:
         _check_share("milestones", share)
     at = [max(1, round(share * total_steps)) for share in milestones]
+    if warmup:
+        return _by_step(
+            optimizer, lambda step: factor ** sum(step >= one for one in at), total_steps, warmup
+        )
     return {"scheduler": MultiStepLR(optimizer, at, gamma=factor), "interval": "step"}
 
 
@@ -86,6 +152,23 @@ def plateau(
     return {"scheduler": scheduler, "interval": "epoch", "monitor": None, "strict": False}
 
 
+def _by_step(
+    optimizer: Optimizer, share: Callable[[int], float], total_steps: int, warmup: float
+) -> dict[str, Any]:
+    """Return the rates whose share of the highest is a function of the step, with a linear rise."""
+    _check_share("warmup", warmup)
+    rising = min(int(warmup * total_steps), total_steps - 1)
+
+    def rate(step: int) -> float:
+        return share(step) * min(1.0, (step + 1) / (rising + 1))
+
+    return {"scheduler": LambdaLR(optimizer, rate), "interval": "step"}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _check_share(key: str, value: float) -> None:
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
+    if not _is_number(value) or not 0 <= value <= 1:
         raise UserError(f"scheduler.{key}={value}: a share of the training, 0 … 1")

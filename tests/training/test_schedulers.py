@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, PolynomialLR
 
 from medcnn.errors import UserError
 from medcnn.training import schedulers
@@ -73,6 +74,44 @@ def test_step() -> None:
     assert found == pytest.approx([1.0, 0.5, 0.5])
 
 
+def test_a_step_after_a_rise() -> None:
+    found = rates(schedulers.step, 20, milestones=[0.5], factor=0.1, warmup=0.2)
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.8] + [1.0] * 6 + [0.1] * 10)
+
+
+@pytest.mark.parametrize(("cycles", "growth", "first"), [(4, 1, 5), (3, 2, 3), (1, 1, 20)])
+def test_cosine_with_warm_restarts_is_that_of_pytorch(cycles: int, growth: int, first: int) -> None:
+    steps = first * sum(growth**k for k in range(cycles))
+    found = rates(schedulers.cosine_restarts, steps, cycles=cycles, growth=growth, warmup=0.0)
+
+    def pytorch(made: Optimizer, total_steps: int) -> dict[str, Any]:
+        schedule = CosineAnnealingWarmRestarts(made, T_0=first, T_mult=growth)
+        return {"scheduler": schedule, "interval": "step"}
+
+    assert found == pytest.approx(rates(pytorch, steps), abs=1e-6)
+
+
+def test_cycles_end_with_the_training_and_rise_within_the_first() -> None:
+    found = rates(schedulers.cosine_restarts, 11, cycles=2, growth=1, warmup=0.2)
+    fall = [(1 + math.cos(math.pi * t / 6)) / 2 for t in range(6)]
+    second = [(1 + math.cos(math.pi * t / 5)) / 2 for t in range(5)]
+    assert found == pytest.approx([fall[0] / 3, fall[1] * 2 / 3, *fall[2:], *second])
+    found = rates(schedulers.cosine_restarts, 2, cycles=7, growth=1, warmup=0.0)
+    assert found == pytest.approx([1, 1])  # cycles of less than a step
+
+
+@pytest.mark.parametrize("power", [1.0, 0.9, 2.0])
+def test_polynomial(power: float) -> None:
+    def pytorch(made: Optimizer, total_steps: int) -> dict[str, Any]:
+        schedule = PolynomialLR(made, total_iters=total_steps, power=power)
+        return {"scheduler": schedule, "interval": "step"}
+
+    found = rates(schedulers.polynomial, 12, power=power, warmup=0.0)
+    assert found == pytest.approx(rates(pytorch, 12), abs=1e-6)
+    risen = rates(schedulers.polynomial, 16, power=power, warmup=0.25)
+    assert risen == pytest.approx([0.2, 0.4, 0.6, 0.8, *found], abs=1e-6)
+
+
 def test_plateau_waits_for_the_validation_auroc() -> None:
     made = optimizer()
     schedule = schedulers.plateau(made, total_steps=5, factor=0.3, patience=2)
@@ -87,6 +126,8 @@ def test_plateau_waits_for_the_validation_auroc() -> None:
 OPTIONS: dict[str, dict[str, Any]] = {
     "cosine": {"warmup": 0.2},
     "onecycle": {"warmup": 0.3},
+    "cosine_restarts": {"cycles": 3, "growth": 1, "warmup": 0.1},
+    "polynomial": {"power": 0.9, "warmup": 0.2},
     "step": {"milestones": [0.5], "factor": 0.1},
     "plateau": {"factor": 0.5, "patience": 0},
 }
@@ -123,6 +164,15 @@ def test_the_state_is_plain_and_goes_on_where_it_was(name: str) -> None:
         ("cosine", {"warmup": "long"}, r"scheduler\.warmup=long: a share"),
         ("onecycle", {"warmup": -0.1}, r"scheduler\.warmup=-0\.1: a share"),
         ("step", {"milestones": [0.5, 30], "factor": 0.1}, r"scheduler\.milestones=30: a share"),
+        (
+            "cosine_restarts",
+            {"cycles": 0, "growth": 1, "warmup": 0},
+            r"scheduler\.cycles=0: give a",
+        ),
+        ("cosine_restarts", {"cycles": 2, "growth": 0.5, "warmup": 0}, r"growth=0\.5: a multiple"),
+        ("cosine_restarts", {"cycles": 2, "growth": 1, "warmup": 2}, r"warmup=2: a share"),
+        ("polynomial", {"power": 0, "warmup": 0}, r"scheduler\.power=0: a number above 0"),
+        ("polynomial", {"power": 1, "warmup": True}, r"scheduler\.warmup=True: a share"),
         ("plateau", {"factor": 1.0, "patience": 1}, r"scheduler\.factor=1\.0: between 0 and 1"),
     ],
 )
