@@ -38,7 +38,8 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
      "tiles in PNG or TIFF, with the slide as patient, are read"),
     ("webdataset tfrecord zarr hdf5 dicomweb pacs", "reader of such stores",
      "dataset=csv and dataset=folder read files"),
-    ("lion lamb lars adafactor", "such optimiser", "optimizer= is adamw, adam, sgd or rmsprop"),
+    ("lamb lars adafactor", "such optimiser",
+     "optimizer= is adamw, adam, sgd, rmsprop, lion, sam or schedule_free"),
     ("clearml aim", "logger for it", "logger=tensorboard and csv write files"),
     ("conformal", "conformal prediction",
      "the page tells the accuracy on the images that it is surest of"),
@@ -81,7 +82,7 @@ LACKING: dict[str, tuple[str, str]] = {
     },
 }
 COMMON = (  # words that may be anything as the value of a key that there is not
-    *("aim", "detection", "export", "lime", "lion", "mosaic", "plan", "ray", "rise", "search"),
+    *("aim", "detection", "export", "lime", "mosaic", "plan", "ray", "rise", "search"),
     *("segmentation", "serve", "server", "survival", "tune"),
 )
 

@@ -13,10 +13,12 @@ from medcnn.data.batches import DataModule, unit_images
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
+from medcnn.jobs.hardware import resolve_precision
 from medcnn.jobs.instantiate import check_call, instantiate
 from medcnn.jobs.settings.commands import Train
 from medcnn.training.freezing import FeatureCache, Freezing
 from medcnn.training.module import TrainingModule
+from medcnn.training.optimizers import SharpnessAware
 from medcnn.training.regularisation import Regularisation
 from medcnn.training.trainer import check_trainer
 
@@ -68,7 +70,9 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     """Raise the UserError of options that can't be before data are read."""
     check_class_weights(cfg.objective.class_weights)
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
-    make_scheduler(cfg, trust, make_optimizer(cfg, trust, groups), total_steps=100)
+    optimizer = make_optimizer(cfg, trust, groups)
+    make_scheduler(cfg, trust, optimizer, total_steps=100)
+    check_optimizer(cfg, optimizer)
     check_model(cfg.model, trust)
     check_call(cfg.augment, "augment", trust, seed=cfg.seed)
     for name, node in cfg.callbacks.items():
@@ -76,6 +80,24 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     for name, node in cfg.logger.items():
         check_call(node, f"logger.{name}", trust, save_dir=cfg.paths.run)
     check_trainer(cfg)
+
+
+def check_optimizer(cfg: Train, optimizer: torch.optim.Optimizer) -> None:
+    """Raise UserError for a setting that doesn't go with an optimiser."""
+    if isinstance(optimizer, SharpnessAware):
+        if cfg.trainer.accumulate_grad_batches > 1:
+            raise UserError(
+                f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}: "
+                "optimizer=sam takes both its gradients on one batch; set it to 1"
+            )
+        if resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator) == "16-mixed":
+            raise UserError(
+                "trainer.precision=16-mixed: optimizer=sam takes two gradients a step, which its "
+                "scaling of the loss doesn't know; choose bf16-mixed or 32-true"
+            )
+    own_schedule = cfg.optimizer.get("_target_") == "medcnn.training.optimizers.schedule_free"
+    if own_schedule and cfg.scheduler.get("_target_") is not None:
+        raise UserError("optimizer=schedule_free goes without a schedule: add scheduler=none")
 
 
 def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:

@@ -16,6 +16,7 @@ from medcnn.evaluation.few_images import too_rare_to_rank
 from medcnn.inference.logits import Collector
 from medcnn.objective import known
 from medcnn.training.freezing import SCRATCH, FeatureCache, Freezing, parameter_groups
+from medcnn.training.optimizers import second_pass
 from medcnn.training.regularisation import NONE, Regularisation, mixed_loss
 
 MONITOR = "val/score"  # what the best checkpoint is chosen by: see medcnn.evaluation.score
@@ -85,7 +86,12 @@ class TrainingModule(Collector):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 0.4 ms without a GPU
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-        loss = self.training_loss(self.regularisation.mix(batch, key[:3]))
+        with second_pass(self.classifier, self.trainer.optimizers) as second:
+            loss = self.training_loss(self.regularisation.mix(batch, key[:3]))
+        penalty = self.regularisation.penalty(self.classifier.net)
+        whole = loss if penalty is None else loss + penalty
+        if second:
+            return whole
         self.log(
             "train/loss",
             loss,
@@ -97,12 +103,10 @@ class TrainingModule(Collector):
             batch_size=known(batch["label"]).sum().float(),  # type: ignore[arg-type]
             sync_dist=True,
         )
-        penalty = self.regularisation.penalty(self.classifier.net)
-        if penalty is None:
-            return loss
-        how = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": True}
-        self.log("train/penalty", penalty, **how)  # type: ignore[arg-type]
-        return loss + penalty
+        if penalty is not None:
+            how = {"on_step": False, "on_epoch": True, "batch_size": 1, "sync_dist": True}
+            self.log("train/penalty", penalty, **how)  # type: ignore[arg-type]
+        return whole
 
     def training_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Loss of a batch, with that of auxiliary heads where the net has any."""

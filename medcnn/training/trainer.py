@@ -22,6 +22,7 @@ from medcnn.training.callbacks import (
     EpochLines,
     History,
     LastCheckpoint,
+    OptimizerModes,
     OwnSignals,
     ProgressBar,
 )
@@ -95,7 +96,7 @@ def _callbacks(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Callback]:
     )
     shown: Callback = ProgressBar() if ProgressBar.useful() else EpochLines()
     ours = [LastCheckpoint(run.last), History(run / "metrics.csv"), OwnSignals(), shown]
-    return [BatchNormStatistics(), *chosen, best, *ours]
+    return [OptimizerModes(), BatchNormStatistics(), *chosen, best, *ours]
 
 
 def _profiler(name: str | None, run: RunDir) -> Profiler | None:

@@ -10,6 +10,12 @@ from medcnn.errors import UserError
     ("option", "words"),
     [
         ("optimizer.lr=-1", "AdamW refuses these options: Invalid learning rate: -1"),
+        ("optimizer=lion optimizer.betas=[0.9,1]", r"optimizer\.betas=\[0\.9, 1\]: two numbers"),
+        ("optimizer=sam optimizer.base=lion", "base=lion: choose one of sgd, adamw"),
+        ("optimizer=sam optimizer.rho=0", r"optimizer\.rho=0: give a number above 0"),
+        ("optimizer=sam optimizer.momentum=-1", "sgd refuses these options: Invalid momentum"),
+        ("optimizer=sam trainer.accumulate_grad_batches=2", "both its gradients on one batch"),
+        ("optimizer=sam trainer.precision=16-mixed", "choose bf16-mixed or 32-true"),
         ("scheduler.warmup=2", r"scheduler\.warmup=2: a share of the training"),
         ("model.depth=19", r"model\.depth=19: resnet comes in depths 18, 34"),
         ("augment.flip=1", r"augment\.flip=1: give a list of the axes"),

@@ -4,6 +4,7 @@ from medcnn.training.callbacks.batch_norm import BatchNormStatistics
 from medcnn.training.callbacks.history import History
 from medcnn.training.callbacks.last import LastCheckpoint
 from medcnn.training.callbacks.maps import MapsInTensorBoard
+from medcnn.training.callbacks.optimizer_modes import OptimizerModes
 from medcnn.training.callbacks.progress import EpochLines, ProgressBar
 from medcnn.training.callbacks.signals import OwnSignals
 
@@ -13,6 +14,7 @@ __all__ = [
     "History",
     "LastCheckpoint",
     "MapsInTensorBoard",
+    "OptimizerModes",
     "OwnSignals",
     "ProgressBar",
 ]
