@@ -20,6 +20,7 @@ from medcnn.jobs.settings.read import no_such_key
 from medcnn.training.callbacks import (
     BatchNormStatistics,
     EpochLines,
+    FiniteLoss,
     History,
     LastCheckpoint,
     OptimizerModes,
@@ -95,8 +96,8 @@ def _callbacks(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Callback]:
         enable_version_counter=False,
     )
     shown: Callback = ProgressBar() if ProgressBar.useful() else EpochLines()
-    ours = [LastCheckpoint(run.last), History(run / "metrics.csv"), OwnSignals(), shown]
-    return [OptimizerModes(), BatchNormStatistics(), *chosen, best, *ours]
+    ours = [LastCheckpoint(run.last), History(run / "metrics.csv"), OwnSignals(), FiniteLoss()]
+    return [OptimizerModes(), BatchNormStatistics(), *chosen, best, *ours, shown]
 
 
 def _profiler(name: str | None, run: RunDir) -> Profiler | None:

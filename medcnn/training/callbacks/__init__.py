@@ -1,6 +1,7 @@
 """Lightning callbacks, one a file."""
 
 from medcnn.training.callbacks.batch_norm import BatchNormStatistics
+from medcnn.training.callbacks.finite import FiniteLoss
 from medcnn.training.callbacks.history import History
 from medcnn.training.callbacks.last import LastCheckpoint
 from medcnn.training.callbacks.maps import MapsInTensorBoard
@@ -11,6 +12,7 @@ from medcnn.training.callbacks.signals import OwnSignals
 __all__ = [
     "BatchNormStatistics",
     "EpochLines",
+    "FiniteLoss",
     "History",
     "LastCheckpoint",
     "MapsInTensorBoard",

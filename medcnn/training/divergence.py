@@ -1,0 +1,63 @@
+"""The place at which a training is no longer finite: the images, a stage, the weights, the loss."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from medcnn.nets.base import stages_of
+from medcnn.training.module import TrainingModule
+
+SLOWER = "training has diverged; lower optimizer.lr, or clip with trainer.gradient_clip_val=1"
+
+
+class Place(NamedTuple):
+    """The first thing that isn't finite on the way from a batch to its loss.
+
+    Args:
+        what: Its name, as ``the output of stage layer2``.
+        rows: Of the sample table, whose part of it isn't finite; None for those of the step before.
+        way: What usually causes it, and what to do.
+    """
+
+    what: str
+    rows: list[int] | None
+    way: str
+
+
+@torch.no_grad()
+def first_not_finite(module: TrainingModule, batch: dict[str, Tensor]) -> Place:
+    """Return where a batch's loss stops being finite; its stages are passed once more.
+
+    Args:
+        module: With the weights that gave the loss.
+        batch: Images as the net gets them in training, labels, rows.
+    """
+    classifier, net = module.classifier, module.classifier.net
+    broken = [name for name, values in net.named_parameters() if not values.isfinite().all()]
+    if broken:  # a gradient that overflows goes on to all layers before the one that it began in
+        return Place(f"the weights {broken[-1]}, since the step before", None, SLOWER)
+    values = batch["image"]
+    if bad := _rows(values, batch):
+        return Place("the images", bad, "look at these files, and at augment")
+    values = classifier.normalise(values)
+    if bad := _rows(values, batch):
+        return Place("the normalised images", bad, "look at these files, and at normalise")
+    for name, stage in stages_of(net).items():
+        values = stage(values)
+        if bad := _rows(values, batch):
+            return Place(f"the output of stage {name}", bad, SLOWER)
+    logits = classifier.head(values)
+    if bad := _rows(logits, batch):
+        return Place("the logits", bad, SLOWER)
+    each = zip(logits.split(1), batch["label"].split(1), strict=True)
+    losses = [classifier.objective.loss(*one) for one in each]
+    bad = _rows(torch.stack(losses), batch) or batch["row"].tolist()
+    return Place("the loss, of logits that are", bad, "look at the labels of these")
+
+
+def _rows(values: Tensor, batch: dict[str, Tensor]) -> list[int]:
+    """Return the rows of a batch of which values (N, …) aren't all finite."""
+    finite = values.isfinite().flatten(1).all(1) if values.ndim > 1 else values.isfinite()
+    found: list[int] = batch["row"].to(finite.device)[~finite].tolist()
+    return found
