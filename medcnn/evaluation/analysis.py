@@ -226,6 +226,9 @@ def _selective(known: Predictions) -> dict[str, Any] | None:
     Several labels an image are no one decision; they have no such curve. ``aurc``, the mean risk
     over the coverages 1/N … 1, is low if the errors are the least confident decisions (Y. Geifman,
     G. Uziel, R. El-Yaniv, "Bias-reduced uncertainty estimation for deep neural classifiers", 2018).
+
+    Of several views ``auroc_of_errors`` has the AUROC, with its interval, by which low confidence
+    and each measure of `DOUBT` tell wrong decisions from right ones.
     """
     if known.task == "multilabel":
         return None
@@ -234,11 +237,13 @@ def _selective(known: Predictions) -> dict[str, Any] | None:
     coverage, risk = coverage_risk(confidence, right)
     thin = np.unique(np.linspace(0, len(risk) - 1, min(len(risk), 500)).round().astype(int))
     found = {"coverage": coverage[thin], "risk": risk[thin], "aurc": float(risk.mean())}
-    if all(name in known.table for name in DOUBT):
-        doubts = {"confidence": -confidence} | {name: known.table[name] for name in DOUBT}
+    doubts = {name: known.table[name].to_numpy() for name in DOUBT if name in known.table}
+    if doubts and all(
+        doubt.dtype.kind == "f" and np.isfinite(doubt).all() for doubt in doubts.values()
+    ):
         found["auroc_of_errors"] = {
-            name: auroc_interval(np.asarray(doubt, float), ~right, known.groups)._asdict()
-            for name, doubt in doubts.items()
+            name: auroc_interval(doubt, ~right, known.groups)._asdict()
+            for name, doubt in {"confidence": -confidence, **doubts}.items()
         }
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -287,3 +288,17 @@ def test_the_surest_are_those_whose_decision_is_likeliest() -> None:
     # well, wrong, 0.95; ill, right, 0.9; ill, right, 0.35; ill, wrong, 0.3
     assert level["selective"]["risk"] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 2])
     assert [error["row"] for error in level["errors"]] == [2, 0]
+
+
+def test_doubt_that_a_table_has_is_compared_with_the_errors() -> None:
+    ill = np.array([0.3, 0.9, 0.05, 0.35])
+    table = pd.DataFrame({"prob:well": 1 - ill, "prob:ill": ill, "label": ["well", *["ill"] * 3]})
+    meaning: dict[str, Any] = {"task": "binary", "class_names": ["well", "ill"], "positive": 1}
+    told = table.assign(row=range(4), entropy=[0.1, 0.2, 0.3, 0.4], mutual_information=0.5)
+    level = analyse_level(Predictions.of(told, **meaning), Settings(resamples=10))
+    areas = level["selective"]["auroc_of_errors"]  # at 0.5 the last two are wrong
+    assert [area["value"] for area in areas.values()] == [0.5, 1.0, 0.5]
+    assert areas["entropy"].keys() == {"value", "low", "high"}
+    for other in ("high", np.nan):  # a column of somebody else's
+        level = analyse_level(Predictions.of(told.assign(entropy=other), **meaning), QUICK)
+        assert "auroc_of_errors" not in level["selective"]

@@ -131,7 +131,7 @@ def test_a_split_passes_several_times(run: Path, tmp_path: Path) -> None:
     once, again = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("once", "again"))
     np.testing.assert_allclose(probs_of(once), probs_of(again), atol=1e-6)
     stored = np.load(run.parent / "data" / "breastmnist.npz")["test_images"][:, None]
-    images, rows = torch.from_numpy(stored).float() / 255, torch.from_numpy(once["row"].to_numpy())
+    images, rows = torch.from_numpy(stored) / 255, torch.tensor(once["row"].tolist())
     classifier = medcnn.load(run / "checkpoints" / "best.ckpt")
     views = []
     for number in range(PASSES):

@@ -157,3 +157,19 @@ class TestCoarseMaps:
         net = nets.build("lenet", in_channels=1, num_classes=2)
         with pytest.raises(UserError, match="at least 14 px"):
             nets.stage_shapes(net, (10, 10))
+
+
+@pytest.mark.parametrize("family", nets.FAMILIES)
+def test_every_family_has_dropout_or_says_that_it_has_none(family: str) -> None:
+    having = options_of(nets.FAMILIES[family])
+    small = {"width": 0.1} if "width" in having else {}
+    for key, where in (("dropout", "linear has no"), ("stochastic_depth", f"{family} has no")):
+        options = {"in_channels": 1, "num_classes": 2, "input_size": (32, 32), key: 0.25, **small}
+        if key not in having:
+            with pytest.raises(UserError, match=rf"model\.{key}: {where} such option"):
+                nets.build(family, **options)
+            continue
+        found = [
+            getattr(m, "p", getattr(m, "drop", 0)) for m in nets.build(family, **options).modules()
+        ]
+        assert max(found) == 0.25
