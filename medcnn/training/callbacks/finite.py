@@ -40,8 +40,7 @@ class FiniteLoss(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor
     ) -> None:
         """Look at the loss; on a GPU begin to copy it."""
-        losses = pl_module.all_gather(loss.detach())
-        assert isinstance(losses, Tensor)
+        losses = _of_each(loss.detach(), trainer.world_size)
         if losses.device.type == "cuda":
             self.losses = losses.to("cpu", non_blocking=True)
             self.copied = torch.cuda.Event()
@@ -71,6 +70,14 @@ class FiniteLoss(Callback):
         if place.rows is None:
             place = place._replace(rows=[] if self.before is None else self.before.tolist())
         raise UserError(_message(trainer, losses[bad[0]], _of_all(place, bad, len(losses))))
+
+
+def _of_each(loss: Tensor, world: int) -> Tensor:
+    """Return the losses (world,) of all processes."""
+    losses = [torch.empty_like(loss) for _ in range(world)]
+    if world > 1:
+        torch.distributed.all_gather(losses, loss)
+    return torch.stack(losses) if world > 1 else loss[None]
 
 
 def _of_all(place: Place, bad: list[int], world: int) -> Place:
