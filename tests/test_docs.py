@@ -37,6 +37,8 @@ def test_the_files_of_a_run_are_as_their_schemas_say(phantom_run: Path) -> None:
         check(name, json.loads((phantom_run / f"{name}.json").read_text()))
     for row in rows(pd.read_csv(phantom_run / "predictions.csv")):
         check("predictions", row)
+    for row in rows(pd.read_csv(phantom_run / "health.csv")):
+        check("health", row)
     figure = {"value": 0.5, "low": 0.4, "high": "0.6", "n": 3}
     with pytest.raises(jsonschema.ValidationError, match=r"'0\.6' is not of type"):
         check("metrics", {"test/auroc": figure})

@@ -45,10 +45,10 @@ def test_a_run_leaves_exactly_its_files(phantom_run: Path, predictions: pd.DataF
     assert len(layers) >= 8
     assert files - maps - layers == {
         "config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json",
-        "predictions.csv", "predictions_val.csv", "problems.csv", "curves.png", "status.json",
-        "diagnosis.json",
-        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "cams/gallery.png", "cams/scores.json",
-        "cams/layers.json", "evaluation.json", "report.html", "MODEL_CARD.md",
+        "health.csv", "predictions.csv", "predictions_val.csv", "problems.csv", "curves.png",
+        "status.json", "diagnosis.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "cams/gallery.png", "cams/scores.json", "cams/layers.json", "evaluation.json",
+        "report.html", "MODEL_CARD.md",
     }  # fmt: skip
     rows = [int(Path(name).stem) for name in maps]
     assert len(rows) == 4

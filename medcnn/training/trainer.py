@@ -21,6 +21,7 @@ from medcnn.training.callbacks import (
     BatchNormStatistics,
     EpochLines,
     FiniteLoss,
+    Health,
     History,
     LastCheckpoint,
     OptimizerModes,
@@ -96,8 +97,10 @@ def _callbacks(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Callback]:
         enable_version_counter=False,
     )
     shown: Callback = ProgressBar() if ProgressBar.useful() else EpochLines()
-    ours = [LastCheckpoint(run.last), History(run / "metrics.csv"), OwnSignals(), FiniteLoss()]
-    return [OptimizerModes(), BatchNormStatistics(), *chosen, best, *ours, shown]
+    history, every = History(run / "metrics.csv"), cfg.diagnosis.every_n_steps
+    ours = [LastCheckpoint(run.last), history, OwnSignals(), FiniteLoss()]
+    health = [Health(run / "health.csv", every, history)] if every else []
+    return [OptimizerModes(), BatchNormStatistics(), *chosen, best, *ours, shown, *health]
 
 
 def _profiler(name: str | None, run: RunDir) -> Profiler | None:

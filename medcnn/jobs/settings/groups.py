@@ -72,6 +72,7 @@ class Diagnosis(Settings):
     """The checks of a training, beside those that refuse it."""
 
     at_start: bool
+    every_n_steps: v.AtLeast0
 
 
 class Regularise(Settings):

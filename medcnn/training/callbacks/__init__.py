@@ -2,6 +2,7 @@
 
 from medcnn.training.callbacks.batch_norm import BatchNormStatistics
 from medcnn.training.callbacks.finite import FiniteLoss
+from medcnn.training.callbacks.health import Health
 from medcnn.training.callbacks.history import History
 from medcnn.training.callbacks.last import LastCheckpoint
 from medcnn.training.callbacks.maps import MapsInTensorBoard
@@ -13,6 +14,7 @@ __all__ = [
     "BatchNormStatistics",
     "EpochLines",
     "FiniteLoss",
+    "Health",
     "History",
     "LastCheckpoint",
     "MapsInTensorBoard",

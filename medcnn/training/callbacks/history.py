@@ -33,10 +33,7 @@ class History(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the rows of an interrupted run, up to where it goes on."""
-        if trainer.current_epoch > 0 and self.path.exists():
-            table = pd.read_csv(self.path)
-            table = table[table["epoch"] <= trainer.current_epoch]
-            self.rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+        self.rows = rows_before(self.path, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -52,3 +49,12 @@ class History(Callback):
         self.rows.append(row)
         if trainer.is_global_zero:
             write_csv(self.path, pd.DataFrame(self.rows))
+
+
+def rows_before(path: Path, epoch: int) -> list[dict[str, Any]]:
+    """Return the rows that a run wrote into a table of its epochs, up to one; from 0 on none."""
+    if epoch == 0 or not path.exists():
+        return []
+    table = pd.read_csv(path)
+    records = table[table["epoch"] <= epoch].to_dict("records")
+    return [{str(k): v for k, v in row.items()} for row in records]
