@@ -33,6 +33,7 @@ class Run:
     samples: pd.DataFrame | None  # of samples.csv
     problems: pd.DataFrame | None  # of problems.csv
     epochs: pd.DataFrame | None  # of metrics.csv, one row an epoch and indexed by it
+    health: pd.DataFrame | None  # of health.csv, a row every few steps
     environment: dict[str, Any]  # of environment.json; of a cross-validation of its first fold
     status: dict[str, Any]  # of status.json
     config: dict[str, Any]  # of config.yaml
@@ -111,6 +112,7 @@ def read_run(path: Path) -> Run:
         samples=_table(path / "samples.csv", read_sample_table),
         problems=_table(path / "problems.csv"),
         epochs=read_epochs(path / "metrics.csv"),
+        health=read_health(path / "health.csv"),
         environment=read_json(
             path / "environment.json", read_json(path / FIRST / "environment.json", {})
         ),
@@ -209,6 +211,15 @@ def read_epochs(path: Path) -> pd.DataFrame | None:
     table = table.apply(pd.to_numeric, errors="coerce").dropna(subset="epoch")
     table = table.groupby("epoch").last()
     table.index = table.index.astype(int)
+    return table if len(table) else None
+
+
+def read_health(path: Path) -> pd.DataFrame | None:
+    """Read a health.csv, a row every few steps; None where it is no such file."""
+    table = _table(path)
+    if table is None or not {"step", "lr", "waiting"} <= set(table):
+        return None
+    table = table.apply(pd.to_numeric, errors="coerce").dropna(subset="step")
     return table if len(table) else None
 
 

@@ -13,6 +13,7 @@ from medcnn.report.run import figures as charts
 from medcnn.report.run import maps, tables
 from medcnn.report.run.confusions import confusion_of, label_table
 from medcnn.report.run.forest import forests
+from medcnn.report.run.health import health_charts, sentences_on_training
 from medcnn.report.run.summary import (
     cards,
     doubt,
@@ -30,7 +31,7 @@ MOST_CLASSES = 12  # whose curves are drawn
 SECTIONS = {  # title, and what of the content or of a level it needs, any of them
     "summary": ("Summary", ("sentences",)),
     "data": ("Data", ("data", "problems")),
-    "training": ("Training", ("learning",)),
+    "training": ("Training", ("learning", "health", "judged")),
     "ranking": ("ROC and precision–recall", ("roc", "precision_recall")),
     "agreement": ("Agreement", ("agreement",)),
     "confusion": ("Confusion", ("confusion", "labels")),
@@ -51,10 +52,10 @@ def write_run_page(run: Path) -> Path:
     """Write ``report.html`` into a run directory, from what lies there.
 
     That is ``evaluation.json`` and, where they are there, samples.csv, problems.csv, metrics.csv,
-    environment.json, status.json, config.yaml and ``cams/layers.json`` with its pictures. The page
-    holds all it needs. It shows no path of a machine, and no column with a patient's or a person's
-    name; an image is named by its row of samples.csv and its file there, a pseudonym with
-    pseudonymise=true.
+    health.csv, environment.json, status.json, config.yaml and ``cams/layers.json`` with its
+    pictures. The page holds all it needs. It shows no path of a machine, and no column with a
+    patient's or a person's name; an image is named by its row of samples.csv and its file there, a
+    pseudonym with pseudonymise=true.
 
     Raises:
         UserError: No evaluation.json there, or one of another kind.
@@ -76,6 +77,8 @@ def _content(run: Run) -> dict[str, Any]:
         "problems": tables.problems_table(run),
         "audited": run.problems is not None,
         "learning": [] if run.epochs is None else charts.learning(run.epochs),
+        "judged": sentences_on_training(run),
+        "health": [] if run.health is None else health_charts(run.health),
         "samples": samples,
         "errors": errors,
         "lesions": any(layers.outlined for layers in [*samples, *errors]),
