@@ -53,6 +53,19 @@ def test_the_list_of_scripts_names_each() -> None:
 
 
 @pytest.mark.slow
+def test_the_cost_of_the_looks_at_a_training(tmp_path: Path) -> None:
+    tiny = ("--model", "lenet", "--size", "28", "--batch-size", "4", "--steps", "3", "--pairs", "2")
+    done = run("benchmark_diagnosis_cost.py", *tiny, "--output", "a.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert len(table) == 2
+    assert table["ratio"].tolist() == pytest.approx(
+        (table["with_ms"] / table["without_ms"]).tolist(), rel=0.02
+    )
+    assert "lenet, 28 px: a step takes" in done.stdout
+
+
+@pytest.mark.slow
 def test_training_is_compared_with_a_bare_loop(tmp_path: Path) -> None:
     tiny = ("--sizes", "28", "32", "--batch-size", "4", "--steps", "3", "--pairs", "2")
     done = run(
