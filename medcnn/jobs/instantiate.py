@@ -19,7 +19,11 @@ MAX_TEXT, MAX_NODES = 2**24, 10**6  # characters of a YAML file, and the values 
 # from a stranger, and to call what it names is to run a stranger's program.
 TARGETS = frozenset(
     {
+        "medcnn.training.callbacks.EMA",
         "medcnn.training.callbacks.MapsInTensorBoard",
+        "medcnn.training.callbacks.SWA",
+        "medcnn.training.callbacks.Snapshots",
+        "medcnn.training.callbacks.Soup",
         "medcnn.data.augment.Augment",
         "medcnn.data.sources.folder.folder",
         "medcnn.data.sources.medmnist.medmnist",

@@ -21,6 +21,7 @@ from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
 from medcnn.nets import Net, coarse_map_warning
 from medcnn.report.figure_files import lacking
+from medcnn.training.callbacks import Soup
 from medcnn.training.checks import check_smallest_batch
 from medcnn.training.diagnosis.at_start import look_at_start
 from medcnn.training.from_config import make_data, make_module
@@ -60,6 +61,11 @@ def fit_and_test(
             look_at_start(cfg, run, samples, module, data)
     resume_from = run.last if run.last.exists() else None
     _guarded(trainer.fit, module, data, ckpt_path=resume_from, weights_only=True)
+    mixed = [
+        callback.mix(trainer, module, data, run.best)
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        if isinstance(callback, Soup)
+    ]
     weights = run.weights
     classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
     # named, so that Lightning looks for no other
@@ -68,6 +74,7 @@ def fit_and_test(
         torch.distributed.destroy_process_group()
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     best = float("nan") if score is None else float(score)
+    best = next((figure for figure in mixed if figure is not None), best)
     return classifier, module.tested, best
 
 

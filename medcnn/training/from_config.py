@@ -73,6 +73,8 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     optimizer = make_optimizer(cfg, trust, groups)
     make_scheduler(cfg, trust, optimizer, total_steps=100)
     check_optimizer(cfg, optimizer)
+    check_call(cfg.average, "average", trust)
+    check_cycles(cfg)
     check_model(cfg.model, trust)
     check_call(cfg.augment, "augment", trust, seed=cfg.seed)
     for name, node in cfg.callbacks.items():
@@ -98,6 +100,25 @@ def check_optimizer(cfg: Train, optimizer: torch.optim.Optimizer) -> None:
     own_schedule = cfg.optimizer.get("_target_") == "medcnn.training.optimizers.schedule_free"
     if own_schedule and cfg.scheduler.get("_target_") is not None:
         raise UserError("optimizer=schedule_free goes without a schedule: add scheduler=none")
+    if own_schedule and cfg.average.get("_target_") is not None:
+        raise UserError("optimizer=schedule_free averages the weights itself: add average=none")
+
+
+def check_cycles(cfg: Train) -> None:
+    """Raise UserError where the cycles of a snapshot ensemble don't end with an epoch."""
+    if cfg.average.get("_target_") != "medcnn.training.callbacks.Snapshots":
+        return
+    epochs, cycles = cfg.trainer.max_epochs, cfg.average["cycles"]
+    if epochs % cycles:
+        raise UserError(
+            f"scheduler.cycles={cycles}: with average=snapshots a number that divides "
+            f"trainer.max_epochs={epochs}, so that each cycle ends with an epoch"
+        )
+    if cfg.scheduler["growth"] != 1:
+        raise UserError(
+            f"scheduler.growth={cfg.scheduler['growth']}: with average=snapshots 1, so that each "
+            "cycle ends with an epoch"
+        )
 
 
 def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:

@@ -1,6 +1,7 @@
 """The LightningModule that trains a classifier."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -146,16 +147,18 @@ class TrainingModule(Collector):
                 "lower optimizer.lr, or find the cause with trainer.detect_anomaly=true"
             )
         figures = self._figures(epoch)
+        curves = None if self.trainer.state.fn == "fit" else False  # of all loggers, or of none
+        log = partial(self.log, rank_zero_only=False, logger=curves)
         objective, monitor = self.classifier.objective, self.classifier.objective.monitor
         for name in (monitor, "accuracy" if monitor == "auroc" else "mae"):
             value = figures[name]["value"]
             shown = float("nan") if value is None else value
-            self.log(f"val/{name}", shown, prog_bar=name == monitor, rank_zero_only=False)
+            log(f"val/{name}", shown, prog_bar=name == monitor)
         loss = objective.loss(epoch["logits"], epoch["label"])
-        self.log("val/loss", loss, rank_zero_only=False)
+        log("val/loss", loss)
         few = too_rare_to_rank(epoch["label"], objective.task, self.classifier.class_names)
         chosen_by = evaluation.score(figures, monitor, float(loss), few)
-        self.log(MONITOR, chosen_by, rank_zero_only=False)
+        log(MONITOR, chosen_by)
 
     def _figures(self, epoch: dict[str, Tensor]) -> dict[str, Any]:
         """Figures of an epoch's rows, logits and labels; decisions are at 0.5."""
@@ -175,6 +178,7 @@ class TrainingModule(Collector):
         rate = self._config["optimizer"].get("lr")
         groups = parameter_groups(self.classifier.net, self.freezing, rate)
         optimizer = self.make_optimizer(groups)
+        self.highest_rates = [group["lr"] for group in optimizer.param_groups]
         if self.regularisation.max_norm is not None:
             limit, net = self.regularisation.limit, self.classifier.net
             optimizer.register_step_post_hook(lambda *_: limit(net))

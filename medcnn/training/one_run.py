@@ -23,6 +23,7 @@ from medcnn.training.checks import check_samples
 from medcnn.training.fit import fit_and_test
 from medcnn.training.from_config import check_config
 from medcnn.training.run import check_last, check_unchanged
+from medcnn.training.snapshots import finish_snapshots
 from medcnn.training.transfer import settle
 
 
@@ -45,6 +46,7 @@ def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
     with other_processes(run, world, trust):
         classifier, tested, best = fit_and_test(cfg, run, trust, samples)
     write_outcome(cfg, run, samples, classifier, tested)
+    finish_snapshots(cfg, run, data, trust)
     return best
 
 

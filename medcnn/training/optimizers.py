@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 
 from medcnn.errors import UserError
+from medcnn.jobs.settings.values import is_number
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -133,7 +134,7 @@ def sam(
     """
     if base not in ("sgd", "adamw"):
         raise UserError(f"optimizer.base={base}: choose one of sgd, adamw")
-    if not isinstance(rho, int | float) or isinstance(rho, bool) or not rho > 0:
+    if not is_number(rho) or rho <= 0:
         raise UserError(f"optimizer.rho={rho}: give a number above 0")
     made: SharpnessAware
     try:

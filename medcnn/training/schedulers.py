@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from medcnn.errors import UserError, check_whole_number
+from medcnn.jobs.settings.values import is_number
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def cosine_restarts(
         warmup: Share of the steps, 0 … 1, in which the rate rises linearly.
     """
     check_whole_number("scheduler.cycles", cycles, least=1)
-    if not _is_number(growth) or not 1 <= growth <= 10:
+    if not is_number(growth) or not 1 <= growth <= 10:
         raise UserError(f"scheduler.growth={growth}: a multiple, 1 … 10")
     lengths = [growth**k for k in range(cycles)]
     ends = [round(total_steps * sum(lengths[: k + 1]) / sum(lengths)) for k in range(cycles)]
@@ -77,7 +78,7 @@ def polynomial(
         power: 1 for a straight line.
         warmup: Share of the steps, 0 … 1, in which the rate rises.
     """
-    if not _is_number(power) or power <= 0:
+    if not is_number(power) or power <= 0:
         raise UserError(f"scheduler.power={power}: a number above 0")
     _check_share("warmup", warmup)
     rising = min(int(warmup * total_steps), total_steps - 1)
@@ -165,10 +166,6 @@ def _by_step(
     return {"scheduler": LambdaLR(optimizer, rate), "interval": "step"}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _check_share(key: str, value: float) -> None:
-    if not _is_number(value) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise UserError(f"scheduler.{key}={value}: a share of the training, 0 … 1")

@@ -100,7 +100,9 @@ def _callbacks(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Callback]:
     history, every = History(run / "metrics.csv"), cfg.diagnosis.every_n_steps
     ours = [LastCheckpoint(run.last), history, OwnSignals(), FiniteLoss()]
     health = [Health(run / "health.csv", every, history)] if every else []
-    return [OptimizerModes(), BatchNormStatistics(), *chosen, best, *ours, shown, *health]
+    average = instantiate(cfg.average, "average", trust)
+    averages = [OptimizerModes(), *([average] if average is not None else [])]
+    return [*averages, BatchNormStatistics(), *chosen, best, *ours, shown, *health]
 
 
 def _profiler(name: str | None, run: RunDir) -> Profiler | None:

@@ -174,6 +174,26 @@ def test_schedule_and_early_stopping_go_on(
     assert_same_run(run, whole)
 
 
+AVERAGED = {
+    "ema": ("average=ema", "average.start=1", "optimizer=sam", "scheduler=cosine_restarts"),
+    "soup": ("average=soup", "average.k=2", "average.how=uniform"),
+    "swa": ("average=swa", "average.start=0.4", "augment=standard"),
+}
+
+
+@pytest.mark.parametrize("options", AVERAGED.values(), ids=AVERAGED)
+def test_averages_go_on(options: tuple[str, ...], tmp_path: Path) -> None:
+    settings = (*STATEFUL, *options)
+    whole = jobs.train(tmp_path / "whole", *settings, trust=TRUST)
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, 2, 1)
+        with pytest.raises(KeyboardInterrupt, match="resume="):
+            jobs.train(run, *settings, trust=TRUST)
+    resume(run)
+    assert_same_run(run, whole)
+
+
 def test_resume_of_a_finished_run(phantom_run: Path) -> None:
     with pytest.raises(UserError, match="this run is finished"):
         resume(phantom_run)

@@ -100,6 +100,7 @@ class Train(OpenData):
     regularise: groups.Regularise
     optimizer: v.Node
     scheduler: v.Node
+    average: v.Node
     trainer: groups.Trainer
     diagnosis: groups.Diagnosis
     callbacks: v.Node

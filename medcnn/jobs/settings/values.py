@@ -49,12 +49,16 @@ def _check_choice(key: str, value: Any, *, known: Sequence[Any]) -> None:
         raise UserError(f"{key}={value}: {lacking(value) or f'choose one of {words}'}")
 
 
+def is_number(value: object) -> bool:
+    """Return True of a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
+
+
 def _number(way: str, fits: Callable[[float], bool] = lambda number: True) -> BeforeValidator:
     """Return what lets finite numbers through that fit."""
 
     def check(key: str, value: Any) -> None:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not abs(value) < inf or not fits(value):
+        if not is_number(value) or not fits(value):
             raise UserError(f"{key}={value}: give {way}")
 
     return checked(check)

@@ -163,8 +163,8 @@ def _details(run: Run, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         start = (shown.get("transfer") or {}).get("mode", "scratch")
         weights = "published weights" if model.get("pretrained") or model.get("weights") else start
         yield "Start of the training", str(weights)
-    for key in ("optimizer", "scheduler"):
-        if isinstance(shown.get(key), dict) and "_target_" in shown[key]:
+    for key in ("optimizer", "scheduler", "average"):
+        if isinstance(shown.get(key), dict) and shown[key].get("_target_"):
             yield key.capitalize(), _settings(shown[key])
     yield from _training(run, shown)
     libraries = run.environment.get("libraries") or {}

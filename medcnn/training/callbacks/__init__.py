@@ -1,5 +1,6 @@
 """Lightning callbacks, one a file."""
 
+from medcnn.training.callbacks.averages import EMA, SWA, Average
 from medcnn.training.callbacks.batch_norm import BatchNormStatistics
 from medcnn.training.callbacks.finite import FiniteLoss
 from medcnn.training.callbacks.health import Health
@@ -9,8 +10,13 @@ from medcnn.training.callbacks.maps import MapsInTensorBoard
 from medcnn.training.callbacks.optimizer_modes import OptimizerModes
 from medcnn.training.callbacks.progress import EpochLines, ProgressBar
 from medcnn.training.callbacks.signals import OwnSignals
+from medcnn.training.callbacks.snapshots import Snapshots
+from medcnn.training.callbacks.soup import Soup
 
 __all__ = [
+    "EMA",
+    "SWA",
+    "Average",
     "BatchNormStatistics",
     "EpochLines",
     "FiniteLoss",
@@ -21,4 +27,6 @@ __all__ = [
     "OptimizerModes",
     "OwnSignals",
     "ProgressBar",
+    "Snapshots",
+    "Soup",
 ]

@@ -30,7 +30,7 @@ class BatchNormStatistics(Callback):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Pass training images through the net, for the statistics alone."""
-        if trainer.state.fn != "fit":
+        if trainer.state.fn not in ("fit", "validate"):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, DataModule)

@@ -1,0 +1,34 @@
+"""Snapshots are the weights with which cycles end, and answer as an ensemble."""
+
+from pathlib import Path
+
+import jobs
+import numpy as np
+import pandas as pd
+import pytest
+
+import medcnn
+from medcnn.classifier.ensemble import Ensemble
+
+
+@pytest.mark.no_cover
+def test_snapshots_are_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("average=snapshots", "scheduler.cycles=2", "trainer.max_epochs=4")
+    run = jobs.train(tmp_path / "run", *jobs.QUICK, *options)
+    assert "2 snapshots together" in capsys.readouterr().out
+    snapshots = [jobs.checkpoint(run, f"snapshot-{k}") for k in (1, 2)]
+    assert [one["epoch"] for one in snapshots] == [1, 3]
+    last = jobs.checkpoint(run, "last")["state_dict"]
+    assert jobs.same_weights(snapshots[1]["state_dict"], last)
+    rates = pd.read_csv(run / "metrics.csv")["lr"]
+    assert rates[1] == pytest.approx(1e-3)  # of the step after the first cycle
+    assert rates[0] == pytest.approx(rates[2]) == pytest.approx(5e-4)
+    assert isinstance(medcnn.load(run / "checkpoints"), Ensemble)
+    members = [run / "checkpoints" / f"snapshot-{k}.ckpt" for k in (1, 2)]
+    listed = ",".join(f"'{path}'" for path in members)
+    jobs.evaluate(tmp_path / "again", f"ensemble=[{listed}]")
+    tables = [pd.read_csv(f / "predictions.csv") for f in (run / "ensemble", tmp_path / "again")]
+    probs = [table.filter(like="prob:").to_numpy() for table in tables]
+    np.testing.assert_allclose(*probs, atol=1e-6)
+    assert tables[0]["decision"].tolist() == tables[1]["decision"].tolist()
+    assert jobs.status(run / "ensemble")["state"] == "finished"
