@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from medcnn.classifier.classifier import Card, Classifier
 from medcnn.classifier.normalise import statistics
 from medcnn.data.samples import Samples, Task
+from medcnn.data.sampling import class_shares, sampling_of
 from medcnn.errors import UserError
 from medcnn.jobs.settings.commands import Train
 from medcnn.objective import balanced_weights, known, target_statistics
@@ -22,6 +25,7 @@ def make_card(cfg: Train, samples: Samples) -> Card:
         "positive": samples.positive,
         "class_weights": class_weights(cfg.objective.class_weights, samples, task),
         "targets": targets(samples, task),
+        "prior": prior(cfg, samples, task),
         "in_channels": samples.in_channels,
         "input_size": list(samples.input_size),
         "intensity_range": list(shared) if isinstance(shared, tuple) else None,
@@ -66,6 +70,20 @@ def check_class_weights(given: Any) -> None:
         raise UserError(
             f"objective.class_weights={given}: null, balanced or a list of numbers above 0"
         )
+
+
+def prior(cfg: Train, samples: Samples, task: Task) -> dict[str, list[float]] | None:
+    """Return the classes' shares in the training split and in what ``sampler`` draws of it.
+
+    None where probabilities aren't to be put right for them.
+    """
+    sampling = sampling_of(cfg.sampler)
+    if sampling is None or not cfg.sampler.correct_prior or task == "regression":
+        return None
+    rows, count = samples.rows("train"), len(samples.class_names)
+    labels, drawn = samples.labels[rows], sampling.draws(samples, rows, task).expected
+    draws = {"train": np.ones(len(rows)), "drawn": drawn}
+    return {key: class_shares(labels, often, task, count) for key, often in draws.items()}
 
 
 def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:

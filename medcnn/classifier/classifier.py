@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.normalise import Normalise, Statistics
+from medcnn.classifier.prior import PriorCorrection
 from medcnn.data.inputs import checked_images
 from medcnn.errors import UserError
 from medcnn.evaluation.recalibration import apply_isotonic
@@ -48,6 +49,8 @@ class Classifier(BaseClassifier):
             ``mean``, ``std`` and ``whitening`` are `medcnn.classifier.normalise.Statistics`,
             ``image_spec`` tells how files were prepared (`medcnn.data.image.ImageSpec`; None for
             arrays), ``targets`` by what the targets of a regression are standardised, else None.
+            ``prior``, which may be lacking, has the shares of the classes in the training split and
+            in what was drawn of it (`PriorCorrection`); None where they are the same, or stay.
         channels_last: Memory format of images and weights.
     """
 
@@ -62,6 +65,8 @@ class Classifier(BaseClassifier):
         self.net = net.to(memory_format=self.memory_format)
         known = Statistics(*(card[key] for key in Statistics._fields))
         self.normaliser = Normalise(card["normalise"], known, dims)
+        prior = card.get("prior")
+        self.prior = nn.Identity() if prior is None else PriorCorrection(objective, **prior)
 
     @property
     def members(self) -> list["Classifier"]:
@@ -83,11 +88,14 @@ class Classifier(BaseClassifier):
         return self.net.features(self.normalise(images))  # type: ignore[operator]
 
     def head(self, maps: Tensor) -> Tensor:
-        """Logits (N, outputs) float32 of feature maps; outside training in full precision."""
+        """Logits (N, outputs) float32 of feature maps.
+
+        Outside training in full precision, and put right for the shares of the classes.
+        """
         if self.training:
             return self.net.head(maps).float()  # type: ignore[operator]
         with torch.autocast(maps.device.type, enabled=False):
-            return self.net.head(maps.float())  # type: ignore[operator]
+            return self.prior(self.net.head(maps.float()))  # type: ignore[operator]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, outputs) float32 of images (N, C, *spatial) in 0 … 1."""

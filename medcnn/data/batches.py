@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.samples import Samples
+from medcnn.data.sampling import Draws
 from medcnn.errors import UserError, check_whole_number
 
 Batch = dict[str, Tensor]
@@ -54,6 +55,9 @@ class RowBatches(Sampler[Tensor]):
     dropped, other rows each time. Without a seed every row comes exactly once, in
     order and unpadded, so that figures gathered over processes are exact.
 
+    With `draws`, some rows come several times in an epoch and others not at all, in as many batches
+    as without. A batch is then (2, n): the rows, and which of its draws each is, from 0.
+
     Args:
         parts: Rows (n,) int64 of each part; a batch never holds rows of two parts.
         batch_size: Rows of a batch, over all processes together.
@@ -61,7 +65,8 @@ class RowBatches(Sampler[Tensor]):
         limit: Share (float) or number (int) of the shuffled batches of an epoch, at least one.
         rank: This process, 0 … world - 1.
         world: Number of processes.
-        ahead: Called with each batch of rows one batch before it comes.
+        ahead: Called with the rows of each batch one batch before it comes.
+        draws: How often each row of the one part comes in training; None for once.
         epoch: Number of the epoch.
     """
 
@@ -73,6 +78,7 @@ class RowBatches(Sampler[Tensor]):
     rank: int = 0
     world: int = 1
     ahead: Callable[[Tensor], None] | None = None
+    draws: Draws | None = None
     epoch: int = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -82,7 +88,7 @@ class RowBatches(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         for batch, coming in pairwise(chain([None], self._shares(), [None])):
             if coming is not None and self.ahead is not None:
-                self.ahead(coming)
+                self.ahead(coming if coming.ndim == 1 else coming[0])
             if batch is not None:
                 yield batch
 
@@ -91,25 +97,32 @@ class RowBatches(Sampler[Tensor]):
         for part in self.parts:
             rows = part
             if self.seed is not None:
-                order = np.random.default_rng([self.seed, self.epoch]).permutation(len(part))
-                rows = part[torch.from_numpy(order)]
+                generator = np.random.default_rng([self.seed, self.epoch])
+                if self.draws is None:
+                    rows = part[torch.from_numpy(generator.permutation(len(part)))]
+                else:
+                    order, times = self.draws.epoch(generator)
+                    rows = torch.stack([part[order], times])
             for batch in self._batches(rows):
-                yield batch[self.rank :: self.world]
+                yield batch[..., self.rank :: self.world]
 
     def __len__(self) -> int:
         return sum(len(self._batches(part)) for part in self.parts)
 
     def _batches(self, rows: Tensor) -> tuple[Tensor, ...]:
-        batches = rows.split(self.batch_size)
+        batches = rows.split(self.batch_size, dim=-1)
         if self.seed is None:
             return tuple(b for b in batches if len(b) > self.rank)
-        batches = tuple(b for b in batches if len(b) == self.batch_size) or batches
+        batches = tuple(b for b in batches if b.shape[-1] == self.batch_size) or batches
         share = self.limit if isinstance(self.limit, int) else self.limit * len(batches)
         return batches[: max(1, int(share))]
 
 
 class RowDataset(Dataset[Batch]):
-    """A batch for a batch of rows: images as stored, labels, rows, and ranges where they differ."""
+    """A batch for a batch of rows: images as stored, labels, rows, and ranges where they differ.
+
+    Of rows that come with their draws (2, n), as `RowBatches` gives them, these are its ``draw``.
+    """
 
     def __init__(self, samples: Samples) -> None:
         self.images, self.labels = samples.images, samples.labels
@@ -119,7 +132,10 @@ class RowDataset(Dataset[Batch]):
         return len(self.labels)
 
     def __getitem__(self, rows: Tensor) -> Batch:
-        batch = {"image": self.images[rows], "label": self.labels[rows], "row": rows}
+        draw = {}
+        if rows.ndim == 2:
+            rows, draw["draw"] = rows
+        batch = {"image": self.images[rows], "label": self.labels[rows], "row": rows} | draw
         if isinstance(self.ranges, Tensor):
             batch["range"] = self.ranges[rows]
         return batch
@@ -135,12 +151,15 @@ class DataModule(pl.LightningDataModule):
         samples: The data.
         batch_size: Images of a batch, over all processes together.
         seed: Of the order of training batches.
-        augment: Called with images, rows and the epoch in training; None for none.
+        augment: Called with images, rows and the epoch in training; None for none. The second draw
+            of a row in an epoch has, in the row's place, row + N of N rows, the third row + 2 N, so
+            that each is augmented in a way of its own.
         overfit_batches: Above 0, train and validate on just so many batches.
         test_splits: The splits that `test_dataloader` goes through.
         limits: For a split the share (float) or number (int) of its batches to use; at least one
             is. In training they are others each epoch; in validation and test the rows are spread
             evenly over the split.
+        draws: From the rows to train on to how often each is drawn; None for once an epoch.
 
     Raises:
         UserError: A batch size that the processes can't share or the data can't fill.
@@ -156,6 +175,7 @@ class DataModule(pl.LightningDataModule):
         overfit_batches: int = 0,
         test_splits: tuple[str, ...] = ("test",),
         limits: Mapping[str, float] | None = None,
+        draws: Callable[[Tensor], Draws] | None = None,
     ) -> None:
         super().__init__()
         check_whole_number("batch_size", batch_size, least=1)
@@ -166,10 +186,15 @@ class DataModule(pl.LightningDataModule):
         self.overfit_rows = overfit_batches * batch_size
         self.test_splits = test_splits
         self.limits = dict(limits or {})
+        self.draws = draws
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches of the training split."""
-        return self._loader([self._train_rows()], self.seed, self.limits.get("train", 1.0))
+        rows = self._train_rows()
+        options: dict[str, Any] = {"seed": self.seed, "limit": self.limits.get("train", 1.0)}
+        if self.draws is not None:
+            options["draws"] = self.draws(rows)
+        return self._loader([rows], **options)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation split in order, each row once."""
@@ -196,9 +221,7 @@ class DataModule(pl.LightningDataModule):
         rows = self.samples.rows("train")
         return rows[: self.overfit_rows] if self.overfit_rows else rows
 
-    def _loader(
-        self, parts: list[Tensor], seed: int | None = None, limit: float = 1.0
-    ) -> DataLoader[Batch]:
+    def _loader(self, parts: list[Tensor], **options: Any) -> DataLoader[Batch]:
         rank, world = 0, 1
         if self.trainer:
             rank, world = self.trainer.global_rank, self.trainer.world_size
@@ -210,19 +233,19 @@ class DataModule(pl.LightningDataModule):
         sampler = RowBatches(
             parts,
             self.batch_size,
-            seed=seed,
-            limit=limit,
             rank=rank,
             world=world,
             ahead=images.prefetch if isinstance(images, StoredImages) else None,
+            **options,
         )
         return DataLoader(RowDataset(self.samples), sampler=sampler, batch_size=None)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale the intensities and, in training, augment; on the batch's device."""
         batch = self.scaled(batch)
+        keys = batch["row"] + batch.pop("draw", 0) * len(self.samples)
         if self.augment is not None and self.trainer is not None and self.trainer.training:
-            images = self.augment(batch["image"], batch["row"], self.trainer.current_epoch)
+            images = self.augment(batch["image"], keys, self.trainer.current_epoch)
             return {**batch, "image": images}
         return batch
 

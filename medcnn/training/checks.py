@@ -5,6 +5,7 @@ import torch
 from medcnn.classifier.card import task_of
 from medcnn.data.batches import unit_images
 from medcnn.data.samples import Samples
+from medcnn.data.sampling import sampling_of
 from medcnn.errors import UserError
 from medcnn.evaluation.studies import check_aggregation, study_labels
 from medcnn.inference.tables import study_numbers
@@ -21,8 +22,11 @@ def check_samples(cfg: Train, samples: Samples) -> None:
         cfg: Of the training.
         samples: Its data.
     """
-    check_studies(samples, cfg.aggregate, task_of(cfg, samples))
+    task = task_of(cfg, samples)
+    check_studies(samples, cfg.aggregate, task)
     check_validation(samples)
+    if (sampling := sampling_of(cfg.sampler)) is not None:
+        sampling.draws(samples, samples.rows("train"), task)
 
 
 def check_validation(samples: Samples) -> None:

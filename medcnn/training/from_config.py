@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from medcnn.classifier.build import check_model
-from medcnn.classifier.card import check_class_weights
+from medcnn.classifier.card import check_class_weights, task_of
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule, unit_images
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
+from medcnn.data.sampling import sampling_of
 from medcnn.errors import UserError
 from medcnn.jobs.hardware import resolve_precision
 from medcnn.jobs.instantiate import check_call, instantiate
@@ -69,6 +70,7 @@ def make_scheduler(
 def check_config(cfg: Train, trust: Iterable[str]) -> None:
     """Raise the UserError of options that can't be before data are read."""
     check_class_weights(cfg.objective.class_weights)
+    sampling_of(cfg.sampler)
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
     optimizer = make_optimizer(cfg, trust, groups)
     make_scheduler(cfg, trust, optimizer, total_steps=100)
@@ -129,6 +131,7 @@ def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:
     """
     for split in SPLITS:
         samples.rows(split)
+    sampling, task = sampling_of(cfg.sampler), task_of(cfg, samples)
     return DataModule(
         samples,
         cfg.batch_size,
@@ -137,4 +140,5 @@ def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:
         overfit_batches=cfg.overfit_batches,
         test_splits=("val", "test"),
         limits={split: getattr(cfg.trainer, f"limit_{split}_batches") for split in SPLITS},
+        draws=None if sampling is None else partial(sampling.draws, samples, task=task),
     )

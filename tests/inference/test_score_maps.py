@@ -18,9 +18,10 @@ from medcnn.nets import convolutionalise
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small ResNet trained on phantoms of 28 px."""
+    """A small ResNet trained on phantoms of 28 px, of whose classes it saw other shares."""
     folder = tmp_path_factory.mktemp("score maps") / "run"
-    return jobs.train(folder, *jobs.QUICK, "model=resnet", "model.width=0.125")
+    sampler = ("sampler=weights", "sampler.weights=[1,2,6]")
+    return jobs.train(folder, *jobs.QUICK, "model=resnet", "model.width=0.125", *sampler)
 
 
 def picture(path: Path, *shape: int) -> np.ndarray:
@@ -47,7 +48,7 @@ def test_maps_of_images_of_their_own_sizes(run: Path, tmp_path: Path) -> None:
     x = classifier.normalise(torch.from_numpy(pixels)[None, None].float() / 255)
     with torch.inference_mode():
         logits = convolutionalise(classifier.net, (28, 28)).eval()(x)  # type: ignore[arg-type]
-    expected = torch.softmax(logits[0], 0)
+        expected = torch.softmax(logits[0] + classifier.prior.log_ratio[:, None, None], 0)
     saved = np.load(tmp_path / "out_maps" / "0000_a.npy")
     assert saved.shape == (3, 5, 3)
     np.testing.assert_allclose(saved, expected.numpy(), rtol=1e-4, atol=1e-6)

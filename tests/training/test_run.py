@@ -194,6 +194,17 @@ def test_averages_go_on(options: tuple[str, ...], tmp_path: Path) -> None:
     assert_same_run(run, whole)
 
 
+def test_images_drawn_by_class_are_drawn_again(tmp_path: Path) -> None:
+    options = (*STATEFUL, "sampler=weights", "sampler.weights=[1,2,6]", "sampler.per_patient=2")
+    whole = jobs.train(tmp_path / "whole", *options, trust=TRUST)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt(patch, 1, 2)
+        with pytest.raises(KeyboardInterrupt):
+            jobs.train(tmp_path / "run", *options, trust=TRUST)
+    resume(tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)
+
+
 def test_resume_of_a_finished_run(phantom_run: Path) -> None:
     with pytest.raises(UserError, match="this run is finished"):
         resume(phantom_run)

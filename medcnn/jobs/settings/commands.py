@@ -96,6 +96,7 @@ class Train(OpenData):
     model: v.Node
     transfer: groups.Transfer
     objective: groups.Objective
+    sampler: groups.Sampler
     augment: v.Node
     regularise: groups.Regularise
     optimizer: v.Node

@@ -85,6 +85,15 @@ class Regularise(Settings):
     cutmix: v.NotNegative
 
 
+class Sampler(Settings):
+    """How often images of each class, and of each patient, are drawn in training."""
+
+    draw: Literal["natural", "balanced", "weights"]
+    weights: Any  # `medcnn.data.sampling.sampling_of`
+    per_patient: v.Multiple | None
+    correct_prior: bool
+
+
 class Trainer(Settings):
     """The options of a training; further ones are those of Lightning's Trainer."""
 

@@ -103,6 +103,7 @@ NotNegative = Annotated[int | float, _number("a number, at least 0", lambda x: x
 AboveZero = Annotated[int | float, _number("a number above 0", lambda x: x > 0)]
 Clip = Annotated[int | float, _number("a number above 0, or null", lambda x: x > 0)]
 Share = Annotated[int | float, _number("a share, above 0 and up to 1", lambda x: 0 < x <= 1)]
+Multiple = Annotated[int | float, _number("a number, at least 1, or null", lambda x: x >= 1)]
 Prevalence = Annotated[float, _number("a share between 0 and 1, or null", lambda x: 0 < x < 1)]
 Batches = Annotated[
     int | float,
