@@ -53,6 +53,24 @@ def test_the_list_of_scripts_names_each() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("average=swa", "model=lenet"),
+        ("average=soup", "optimizer=lion"),
+        ("average=ema", "trainer=ddp", "trainer.devices=2"),
+    ],
+)
+def test_a_killed_training_ends_as_one_left_alone(
+    tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    done = run("kill_and_resume.py", "--kills", "4", *overrides, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "4 of 4 ended as the run left alone" in done.stdout
+
+
+@pytest.mark.slow
 def test_the_cost_of_the_looks_at_a_training(tmp_path: Path) -> None:
     tiny = ("--model", "lenet", "--size", "28", "--batch-size", "4", "--steps", "3", "--pairs", "2")
     done = run("benchmark_diagnosis_cost.py", *tiny, "--output", "a.csv", cwd=tmp_path)
