@@ -201,34 +201,61 @@ def test_another_objective_than_the_data_set_states(name: str, tmp_path: Path) -
     [
         ("objective=binary", "binary needs 2 classes, got 3; use multiclass"),
         ("objective=multilabel", "objective=multilabel doesn't fit data set phantom"),
+        ("loss=huber", "loss=huber is for regression tasks, and this one is multiclass"),
         ("objective.task=guess", "objective.task=guess: choose one of"),
         (
             "objective.class_weights=heavy",
-            "objective.class_weights=heavy: null, balanced or a list",
+            "objective.class_weights=heavy: null, balanced, effective or a list",
         ),
         ("objective.class_weights=[1,2]", "class_weights holds 2 numbers for 3 classes"),
-        ("objective.class_weights=3", r"objective\.class_weights=3: null, balanced or a list"),
+        (
+            "objective.class_weights=3",
+            r"objective\.class_weights=3: null, balanced, effective or a list",
+        ),
         (
             "objective.class_weights=[1,x,2]",
-            r"objective\.class_weights=.*x.*: null, balanced or a list",
+            r"objective\.class_weights=.*x.*: null, balanced, effective or a list",
         ),
         (
             "objective.class_weights=[1,-1,2]",
-            r"objective\.class_weights=.*-1.*: null, balanced or a list",
+            r"objective\.class_weights=.*-1.*: null, balanced, effective or a list",
         ),
         (
             "objective.class_weights=[0,0,0]",
-            r"objective\.class_weights=.*: null, balanced or a list",
+            r"objective\.class_weights=.*: null, balanced, effective or a list",
         ),
         (
             "objective.class_weights=[1,.nan,2]",
-            r"objective\.class_weights=.*: null, balanced or a list",
+            r"objective\.class_weights=.*: null, balanced, effective or a list",
         ),
     ],
 )
 def test_objectives_that_do_not_fit(override: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         jobs.train(tmp_path / "run", *jobs.QUICK, override)
+
+
+def test_a_loss_that_the_objective_is_not_meant_for_is_refused_before_data_are_read(
+    tmp_path: Path,
+) -> None:
+    options = (*jobs.QUICK, "objective=ordinal", "loss=focal", "++dataset.patients=nowhere")
+    with pytest.raises(UserError, match="loss=focal is for binary and multiclass and multilabel"):
+        jobs.train(tmp_path / "run", *options)
+
+
+def test_a_loss_of_the_shares_of_the_classes(tmp_path: Path) -> None:
+    uneven = "dataset.class_shares={normal: 2, nodule: 1, effusion: 1}"
+    options = (*jobs.QUICK, f"++{uneven}", "trainer.max_epochs=1", "loss=logit_adjusted")
+    run = jobs.train(tmp_path / "run", *options, "objective.class_weights=effective")
+    table = pd.read_csv(run / "samples.csv")
+    shares = table["label"][table["split"] == "train"].value_counts(normalize=True).sort_index()
+    card = jobs.checkpoint(run)["medcnn"]
+    assert card["loss_prior"] == pytest.approx(shares.tolist())
+    assert card["class_weights"][0] < 1 < card["class_weights"][1]
+    objective = medcnn.load(run / "checkpoints" / "best.ckpt").objective
+    assert objective.prior.tolist() == pytest.approx(shares.tolist())
+    z = torch.tensor([[1.0, 2.0, 3.0]])
+    assert torch.equal(objective.probs(z), z.softmax(1))  # nothing is added to what predicts
 
 
 def test_balanced_class_weights(tmp_path: Path) -> None:

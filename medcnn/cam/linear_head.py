@@ -19,7 +19,7 @@ def class_weights(
     """Return the weights (N, K) of the K channels for the target class of each image.
 
     They are the class's row of the linear layer; in a binary task, where one logit serves both
-    classes, that row with the sign of the class.
+    classes, that row with the sign of the class; of a target's quantiles that of the median.
 
     Args:
         head: Global average pooling and one linear layer (dropout and flattening may lie between).
@@ -36,6 +36,8 @@ def class_weights(
     if objective is not None and objective.task == "binary":
         sign = torch.where(targets == objective.positive, 1.0, -1.0)
         return sign[:, None] * weight
+    if objective is not None and objective.levels:
+        targets = targets * len(objective.levels) + objective.levels.index(0.5)
     return weight[targets]
 
 

@@ -32,6 +32,8 @@ def make_classifier(card: Card, trust: Iterable[str] = (), *, fresh: bool = Fals
         class_weights=card["class_weights"],
         target_mean=standard["mean"],
         target_std=standard["std"],
+        loss=config.get("loss"),
+        prior=card.get("loss_prior"),
     )
     node = _call_of(config["model"], fresh)
     net = instantiate(

@@ -10,7 +10,17 @@ from medcnn.data.samples import Samples, Task
 from medcnn.data.sampling import class_shares, sampling_of
 from medcnn.errors import UserError
 from medcnn.jobs.settings.commands import Train
-from medcnn.objective import balanced_weights, known, target_statistics
+from medcnn.objective import (
+    OF_PRIOR,
+    balanced_weights,
+    choose_loss,
+    class_prior,
+    effective_weights,
+    known,
+    target_statistics,
+)
+
+WEIGHTS = {"balanced": balanced_weights, "effective": effective_weights}
 
 
 def make_card(cfg: Train, samples: Samples) -> Card:
@@ -24,6 +34,7 @@ def make_card(cfg: Train, samples: Samples) -> Card:
         "class_names": list(samples.class_names),
         "positive": samples.positive,
         "class_weights": class_weights(cfg.objective.class_weights, samples, task),
+        **loss_prior(cfg.loss.name, samples, task),
         "targets": targets(samples, task),
         "prior": prior(cfg, samples, task),
         "in_channels": samples.in_channels,
@@ -42,11 +53,12 @@ def task_of(cfg: Train, samples: Samples) -> Task:
     """Return the task: that of ``objective.task``, else that of the data set.
 
     Raises:
-        UserError: The data set's labels can't be those of that task.
+        UserError: The data set's labels can't be those of that task, or the loss is for others.
     """
     task: Task = cfg.objective.task or samples.task
     if task != samples.task and {task, samples.task} & {"multilabel", "regression"}:
         raise UserError(f"objective={task} doesn't fit data set {samples.name} ({samples.task})")
+    choose_loss(cfg.loss.plain(), task)
     return task
 
 
@@ -55,20 +67,21 @@ def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | Non
     check_class_weights(given)
     if given is None:
         return None
-    if given == "balanced":
+    if isinstance(given, str):
         labels = samples.labels[samples.rows("train")]
-        return balanced_weights(labels, task, len(samples.class_names))
+        return WEIGHTS[given](labels, task, len(samples.class_names))
     return [float(weight) for weight in given]
 
 
 def check_class_weights(given: Any) -> None:
-    """Raise UserError unless class weights are null, balanced, or numbers above 0."""
+    """Raise UserError unless class weights are null, of `WEIGHTS`, or numbers above 0."""
     numbers = isinstance(given, list) and all(
         isinstance(weight, int | float) and 0 < weight < float("inf") for weight in given
     )
-    if given not in (None, "balanced") and not numbers:
+    if given not in (None, *WEIGHTS) and not numbers:
         raise UserError(
-            f"objective.class_weights={given}: null, balanced or a list of numbers above 0"
+            f"objective.class_weights={given}: null, {', '.join(WEIGHTS)} or a list of numbers "
+            "above 0"
         )
 
 
@@ -84,6 +97,14 @@ def prior(cfg: Train, samples: Samples, task: Task) -> dict[str, list[float]] | 
     labels, drawn = samples.labels[rows], sampling.draws(samples, rows, task).expected
     draws = {"train": np.ones(len(rows)), "drawn": drawn}
     return {key: class_shares(labels, often, task, count) for key, often in draws.items()}
+
+
+def loss_prior(loss: str | None, samples: Samples, task: Task) -> dict[str, list[float]]:
+    """``loss_prior``, the share of each class in the training split, where a loss takes it."""
+    if loss not in OF_PRIOR:
+        return {}
+    labels = samples.labels[samples.rows("train")]
+    return {"loss_prior": class_prior(labels, task, len(samples.class_names))}
 
 
 def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:

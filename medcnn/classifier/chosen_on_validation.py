@@ -14,6 +14,7 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation.few_images import operating_point_lines
 from medcnn.evaluation.operating_point import choose_threshold, parse_rule
+from medcnn.evaluation.platt import apply_platt, fit_platt
 from medcnn.evaluation.recalibration import fit_isotonic, fit_temperature
 from medcnn.jobs.rundir import RunDir
 from medcnn.objective import Objective, known
@@ -41,14 +42,21 @@ def choose(
         Plain values: ``chosen_on``, ``n``, ``operating_point`` (rule, threshold, sensitivity,
         specificity; of several labels rule and ``labels``, the last three for each name, None for
         one that lacks a class that the rule needs; None of other tasks), ``temperature``,
-        ``isotonic``, and ``reasons``: why one of them is None though the task could have it.
+        ``isotonic``, and ``reasons``: why one of them is None though the task could have it. Of a
+        loss that learns margins ``platt`` comes first, by which their scores become the logits of
+        all others.
     """
     there = known(labels)
     there = there if there.ndim == 1 else there.any(1)
     logits, labels = logits[there].double(), labels[there]
     found: dict[str, Any] = {"chosen_on": split, "n": len(labels), "reasons": {}}
-    probs = objective.probs(logits).numpy()
     options: dict[str, Any] = {"task": objective.task, "positive": objective.positive}
+    if objective.gives_margins:
+        found["platt"] = fit_platt(logits.numpy(), labels.numpy(), **options)
+        logits = apply_platt(logits, found["platt"])
+    probs = objective.probs(logits).numpy()
+    if objective.task == "ordinal":
+        logits = objective.continuation_logits(logits)
     steps = {
         "operating_point": lambda: operating_point(
             objective, torch.from_numpy(probs), labels, rule, class_names
@@ -105,7 +113,7 @@ def choose_and_keep(
     """`choose` on the validation split that was tested, for the classifier and its checkpoint.
 
     `tested` has ``row``, ``logits`` and ``label`` of the validation and test split. Sentences about
-    what was chosen on few images come back.
+    what was chosen on few images, or in the place of probabilities, come back.
     """
     chosen = (samples.table["split"] == "val").to_numpy()[tested["row"].numpy()]
     logits, labels = tested["logits"][chosen], tested["label"][chosen]
@@ -115,8 +123,14 @@ def choose_and_keep(
     content = read_checkpoint(run.weights)
     content["medcnn"]["choices"] = choices
     save(content, run.weights)
-    point = choices["operating_point"]
-    return operating_point_lines(point, labels, classifier.objective.task, names)
+    point, objective = choices["operating_point"], classifier.objective
+    lines = operating_point_lines(point, labels, objective.task, names)
+    if objective.gives_margins:
+        lines.append(
+            f"loss={objective.loss_name} learns no probabilities: they are its scores, "
+            "Platt-scaled on the validation split"
+        )
+    return lines
 
 
 def chosen_anew(

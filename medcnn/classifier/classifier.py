@@ -11,6 +11,7 @@ from medcnn.classifier.normalise import Normalise, Statistics
 from medcnn.classifier.prior import PriorCorrection
 from medcnn.data.inputs import checked_images
 from medcnn.errors import UserError
+from medcnn.evaluation.platt import apply_platt
 from medcnn.evaluation.recalibration import apply_isotonic
 from medcnn.nets.base import evaluating
 from medcnn.objective import Objective
@@ -51,6 +52,7 @@ class Classifier(BaseClassifier):
             arrays), ``targets`` by what the targets of a regression are standardised, else None.
             ``prior``, which may be lacking, has the shares of the classes in the training split and
             in what was drawn of it (`PriorCorrection`); None where they are the same, or stay.
+            Where the loss takes them there is ``loss_prior``, too: the shares of the classes.
         channels_last: Memory format of images and weights.
     """
 
@@ -125,10 +127,20 @@ class Classifier(BaseClassifier):
 
         In float64, which tells two large logits apart, but on Apple's GPUs, which lack it.
         """
+        return self._calibrated_probs(self.rescaled(logits))
+
+    def rescaled(self, logits: Tensor) -> Tensor:
+        """Return logits (N, outputs); of a loss that learns margins, the scores Platt-scaled.
+
+        By the slope and offset that `medcnn.classifier.chosen_on_validation.choose` found.
+        """
+        fitted = self.choices.get("platt")
+        return logits if fitted is None else apply_platt(logits, fitted)
+
+    def _calibrated_probs(self, logits: Tensor) -> Tensor:
         logits = logits if logits.device.type == "mps" else logits.double()
-        if self.calibration == "temperature":
-            logits = logits / self.choices["temperature"]
-        probs = self.objective.probs(logits)
+        temperature = self.choices["temperature"] if self.calibration == "temperature" else 1.0
+        probs = self.objective.probs(logits, temperature)
         if self.calibration == "isotonic":
             fitted = apply_isotonic(probs.cpu().double().numpy(), self.choices["isotonic"])
             probs = torch.from_numpy(fitted.copy()).to(probs)
@@ -172,6 +184,6 @@ class Classifier(BaseClassifier):
     def _calibrated(self, thresholds: list[float]) -> list[float]:
         """Return thresholds, of the positive class or of each label, calibrated up to 1."""
         logits = torch.tensor([thresholds]).double().clamp(max=1).logit()
-        probs = self.probs(logits)[0].tolist()
+        probs = self._calibrated_probs(logits)[0].tolist()
         moved = [probs[self.objective.positive]] if self.objective.task == "binary" else probs
         return [old if old > 1 else new for old, new in zip(thresholds, moved, strict=True)]

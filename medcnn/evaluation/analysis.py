@@ -11,6 +11,7 @@ from medcnn.evaluation.calibration_figures import calibration_figures
 from medcnn.evaluation.class_curves import CURVES_AT_MOST, curves_by_class
 from medcnn.evaluation.delong import auroc_interval
 from medcnn.evaluation.figures_with_intervals import MANY, figures_with_intervals
+from medcnn.evaluation.interval_coverage import coverage_figures
 from medcnn.evaluation.predictions import Predictions
 from medcnn.evaluation.selective import coverage_risk
 from medcnn.evaluation.subgroups import subgroups
@@ -103,6 +104,7 @@ def analyse_level(predictions: Predictions, settings: Settings) -> dict[str, Any
         ),
     }
     if known.task == "regression":
+        level["figures"] = figures | coverage_figures(known)
         return level | {"scatter": _scatter(known)}
     level["figures"] = figures | calibration_figures(
         known, resamples=settings.resamples, seed=settings.seed

@@ -182,6 +182,7 @@ class Predictions:
         probs = aggregate(self.probs, numbers, how, task=self.task, positive=self.positive)
         first = np.unique(numbers, return_index=True)[1]
         table = self.table.iloc[first].reset_index(drop=True)
+        table = table.drop(columns=[c for c in table if str(c).startswith("quantile:")])
         pooled = replace(self, probs=probs, labels=labels, patients=names, table=table)
         return replace(pooled, decisions=pooled._decided())
 

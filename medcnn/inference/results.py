@@ -114,7 +114,7 @@ def _loss(objective: Objective, part: dict[str, Tensor]) -> Figure:
     """Return the mean loss; None where no label is known."""
     n = int(known(part["label"]).reshape(len(part["label"]), -1).any(1).sum())
     there = n > 0 and "logits" in part  # several views have no common logits
-    value = float(objective.loss(part["logits"], part["label"])) if there else None
+    value = objective.loss(part["logits"], part["label"]).item() if there else None
     return {"value": value, "low": None, "high": None, "n": n}
 
 

@@ -109,7 +109,8 @@ def one_map(member: Classifier, net: Net, whole: Input) -> Tensor:
         maps = net.features(member.normalise(images.to(member.device)))
     logits = net.head(maps.float()).cpu()
     places = logits.movedim(1, -1)
-    probs = member.objective.probs(member.prior(places.reshape(-1, places.shape[-1])))
+    logits = member.rescaled(member.prior(places.reshape(-1, places.shape[-1])))
+    probs = member.objective.probs(logits)
     return probs.view(*places.shape[:-1], -1).movedim(-1, 1)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medcnn.data.samples import Samples
+from medcnn.evaluation.interval_coverage import quantile_column
 from medcnn.evaluation.operating_point import thresholds_of
 from medcnn.evaluation.selective import mutual_information, predictive_entropy
 from medcnn.evaluation.studies import aggregate as aggregate_slices
@@ -33,7 +34,8 @@ def predictions_table(
 
     Label and decision are class names; in multi-label data ``label:<class>`` and
     ``decision:<class>`` are 0 or 1. In regression there are ``label`` and ``prediction``, or with
-    several targets ``label:<target>`` and ``prediction:<target>``. An unknown label is empty.
+    several targets ``label:<target>`` and ``prediction:<target>``; and the columns of
+    `quantile_table` where those were learnt and one net saw one view. An unknown label is empty.
     """
     rows = collected["row"].numpy()
     table = samples.table.iloc[rows][["image", "patient", "split"]].reset_index(drop=True)
@@ -41,6 +43,8 @@ def predictions_table(
     names = samples.class_names
     labels = named_columns("label", collected["label"], names)
     parts = [table, labels, decision_table(objective, collected["probs"], names, point)]
+    if objective.levels and "logits" in collected:
+        parts.append(quantile_table(objective, collected["logits"], names))
     if "views" in collected:
         parts.append(doubt_table(objective, collected["views"].double().numpy()))
     return pd.concat(parts, axis=1)
@@ -59,6 +63,21 @@ def doubt_table(objective: Objective, views: np.ndarray) -> pd.DataFrame:
             "mutual_information": mutual_information(views),
         }
     )
+
+
+def quantile_table(objective: Objective, logits: Tensor, names: Sequence[str]) -> pd.DataFrame:
+    """Return ``quantile:<level>``, or of several targets ``quantile:<level>:<target>``, of logits.
+
+    All levels but the median, which is the prediction.
+    """
+    found = objective.quantiles(logits.double()).numpy()
+    columns = {
+        quantile_column(level, name, names): found[:, k, q]
+        for k, name in enumerate(names)
+        for q, level in enumerate(objective.levels)
+        if level != 0.5
+    }
+    return pd.DataFrame(columns)
 
 
 def studies_table(

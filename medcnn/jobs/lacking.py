@@ -7,8 +7,8 @@ from difflib import get_close_matches
 
 # fmt: off
 ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest that there is
-    ("focal ldam asl asymmetric labelsmoothing supcon", "such loss",
-     "objective.class_weights=balanced gives rare classes their share"),
+    ("ldam supcon dice", "such loss",
+     "loss= is cross_entropy, focal, asymmetric, logit_adjusted or another of conf/loss"),
     ("mosaic", "putting together of four training images",
      "regularise=mixup blends two, regularise=cutmix puts a box of one into the other"),
     ("randaugment autoaugment trivialaugment augmix", "random choice among augmentations",

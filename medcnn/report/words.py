@@ -100,12 +100,17 @@ FIGURES = {
     "mae": Words("MAE", "mean absolute error, in the unit of the label; lower is better", "lower"),
     "rmse": Words("RMSE", "root of the mean squared error, in the unit of the label", "lower"),
     "r2": Words("R²", "share of the variance that is explained; 1 is perfect, 0 the mean alone"),
+    "coverage": Words(
+        "coverage of the interval", "share of the labels that lie in the predicted interval, which "
+        "is to hold that percentage of them", None,
+    ),
     "bias": Words("bias", "mean of prediction − truth, in the unit of the label", None),
     "limit_low": Words("lower limit of agreement", "bias − 1.96 standard deviations", None),
     "limit_high": Words("upper limit of agreement", "bias + 1.96 standard deviations", None),
 }  # fmt: skip
 PERCENT = {
-    "accuracy", "balanced_accuracy", "npv", "ppv", "prevalence", "sensitivity", "specificity",
+    "accuracy", "balanced_accuracy", "coverage", "npv", "ppv", "prevalence", "sensitivity",
+    "specificity",
 }  # fmt: skip
 RULES = {
     "youden": "Youden's index",
@@ -120,8 +125,13 @@ def words_of(key: str) -> Words:
 
     >>> words_of("auroc/benign").title, words_of("some_new_one").title
     ('AUROC', 'some new one')
+    >>> words_of("coverage/90").title
+    'coverage of the interval of 90 %'
     """
-    name = key.split("/")[0]
+    name, *rest = key.split("/")
+    if name == "coverage" and rest:
+        title = f"{FIGURES[name].title} of {rest[0]} %"
+        return FIGURES[name]._replace(title=title)
     return FIGURES.get(name, Words(name.replace("_", " ")))
 
 

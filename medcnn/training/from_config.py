@@ -17,6 +17,7 @@ from medcnn.errors import UserError
 from medcnn.jobs.hardware import resolve_precision
 from medcnn.jobs.instantiate import check_call, instantiate
 from medcnn.jobs.settings.commands import Train
+from medcnn.objective import choose_loss
 from medcnn.training.freezing import FeatureCache, Freezing
 from medcnn.training.module import TrainingModule
 from medcnn.training.optimizers import SharpnessAware
@@ -71,6 +72,8 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     """Raise the UserError of options that can't be before data are read."""
     check_class_weights(cfg.objective.class_weights)
     sampling_of(cfg.sampler)
+    if cfg.objective.task is not None:
+        choose_loss(cfg.loss.plain(), cfg.objective.task)
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
     optimizer = make_optimizer(cfg, trust, groups)
     make_scheduler(cfg, trust, optimizer, total_steps=100)

@@ -88,6 +88,8 @@ class TrainingModule(Collector):
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
         with second_pass(self.classifier, self.trainer.optimizers) as second:
+            if not second:
+                self.classifier.objective.keep_within_bounds()
             loss = self.training_loss(self.regularisation.mix(batch, key[:3]))
         penalty = self.regularisation.penalty(self.classifier.net)
         whole = loss if penalty is None else loss + penalty
@@ -177,6 +179,8 @@ class TrainingModule(Collector):
         """The optimiser, with a learning rate for each stage, and its schedule."""
         rate = self._config["optimizer"].get("lr")
         groups = parameter_groups(self.classifier.net, self.freezing, rate)
+        if learnt := list(self.classifier.objective.parameters()):
+            groups.append({"params": learnt, "weight_decay": 0.0})
         optimizer = self.make_optimizer(groups)
         self.highest_rates = [group["lr"] for group in optimizer.param_groups]
         if self.regularisation.max_norm is not None:

@@ -53,6 +53,15 @@ def test_every_objective(method: str, task: str) -> None:
     assert maps.isfinite().all()
 
 
+def test_of_quantiles_the_median_is_explained() -> None:
+    loss = {"name": "quantile", "levels": [0.1, 0.5, 0.9]}
+    objective = Objective("regression", 2, loss=loss)
+    net, images = toy(outputs=6), batch()
+    second = torch.ones(4, dtype=torch.int64)
+    maps = explain(net, images, second, method="cam", objective=objective)
+    torch.testing.assert_close(maps, explain(net, images, 4 * second, method="cam"))
+
+
 def test_binary_sign_of_every_method() -> None:
     """What speaks for one class speaks against the other."""
     objective = Objective("binary", 2, positive=0)

@@ -100,7 +100,8 @@ def refused(result: Result, *words: str) -> None:
         ("zzzzqq=1", ("there is no key zzzzqq",)),
         ("+zzzzqq=1", ("there is no key zzzzqq",)),
         ("cam.method=gradcamm", ("cam.method=gradcamm: choose one of",)),
-        ("objective.loss=focal", ("no key objective.loss: there is no such loss yet (focal)",)),
+        ("objective.loss=focal", ("no key objective.loss (did you mean loss?)",)),
+        ("loss=ldam", ("loss=ldam: there is no such loss yet (ldam)",)),
         ("augment=mosaic", ("augment=mosaic: there is no putting together of four training im",)),
         ("augment=mixup", ("augment=mixup: no such augment (did you mean regularise=mixup?)",)),
         ("trainer=slurm", ("trainer=slurm: there is no job on several machines yet",)),
@@ -213,7 +214,8 @@ def test_help_lists_groups_choices_and_commands(command: Command, task: Recorder
     commands = [line for line in lines if line.startswith("  python ")]
     assert len(commands) == 12
     assert sum("medcnn.train" in line for line in commands) == 4
-    assert max(len(line) for line in lines if "mnist" not in line) <= 100
+    hand_made = [line for line in lines if "mnist" not in line and not line.startswith("loss:")]
+    assert max(map(len, hand_made)) <= 100
 
 
 @pytest.mark.parametrize("root", ["evaluate", "predict", "explain", "features"])

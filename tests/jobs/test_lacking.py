@@ -16,7 +16,7 @@ from medcnn.nets import FAMILIES
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("objective.loss", "focal"), "no such loss yet (focal); objective.class_weights=balanced"),
+        (("loss", "LDAM"), "no such loss yet (ldam); loss= is cross_entropy, focal"),
         (("Mo-Saic",), "no putting together of four training images yet (mosaic); reg"),
         (("hydra/sweeper/optuna",), "no search for hyperparameters yet (optuna); -m with"),
         (("vit_b_16",), "model=timm model.name=vit_small_patch16_224"),

@@ -5,6 +5,7 @@ from typing import get_args
 
 import jobs
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from medcnn.cam import METHODS
@@ -12,9 +13,13 @@ from medcnn.classifier.classifier import CALIBRATIONS
 from medcnn.classifier.normalise import KINDS
 from medcnn.errors import UserError
 from medcnn.evidence.plan import GROUPS
+from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.groups import PARAMETERS
 from medcnn.jobs.settings.read import ROOTS, check, read, read_stored
 from medcnn.jobs.settings.values import Calibration, Method, Normalisation, ScoreGroup
+from medcnn.objective import Objective
+from medcnn.objective.choice import FUNCTIONS, tasks_of
 
 pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
 
@@ -96,6 +101,8 @@ def test_the_config_of_an_older_run() -> None:
         ("train", "transfer.first_lr=0", "transfer.first_lr=0: give a share, above 0 and up to 1"),
         ("train", "transfer.head_lr=0", "transfer.head_lr=0: give a number above 0"),
         ("train", "objective.task=ranking", "objective.task=ranking: choose one of binary, multi"),
+        ("train", "loss.name=focall", "loss.name=focall: choose one of none, cross_entropy, focal"),
+        ("train", "loss.name=focal", "loss.name=focal: write loss=focal, which sets its param"),
         ("train", "evaluation.prevalence=2", "evaluation.prevalence=2: give a share between 0"),
         ("train", "evaluation.subgroups=sex", "evaluation.subgroups=sex: give names in br"),
     ],
@@ -119,6 +126,50 @@ def test_a_value_that_cannot_be(root: str, override: str, message: str) -> None:
 def test_a_key_that_there_is_not(root: str, override: str, key: str) -> None:
     with pytest.raises(UserError, match=f"^there is no key {key}"):
         check(jobs.composed(root, override), root)
+
+
+@pytest.mark.parametrize(
+    ("choice", "override", "message"),
+    [
+        ("focal", "loss.gamma=-1", "loss.gamma=-1: give a number, at least 0"),
+        ("focal", "loss.gamma=null", "loss.name=focal: write loss=focal"),
+        ("focal", "+loss.tau=1", "loss.name=focal: write loss=focal"),
+        ("cross_entropy", "loss.label_smoothing=1", "loss.label_smoothing=1: give a share, at le"),
+        ("generalised_cross_entropy", "loss.q=0", "loss.q=0: give a share, above 0 and up to 1"),
+        ("auc_margin", "loss.margin=0", "loss.margin=0: give a number above 0"),
+        ("quantile", "loss.levels=[0.9,0.5]", "loss.levels=.*: give rising shares between 0 and 1"),
+        ("quantile", "loss.levels=[0.1,0.9]", "loss.levels=.*: give rising shares between 0 and 1"),
+        ("quantile", "loss.levels=0.5", "loss.levels=0.5: give rising shares between 0 and 1"),
+        ("huber", "loss.delta=wide", "loss.delta=wide: give a number above 0"),
+        ("focal", "+loss.gama=1", r"there is no key loss.gama \(did you mean loss.gamma"),
+    ],
+)
+def test_parameters_of_a_loss(choice: str, override: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"^{message}"):
+        check(jobs.composed("train", f"loss={choice}", override), "train")
+
+
+def test_a_loss_keeps_its_own_parameters_alone() -> None:
+    settings = jobs.compose("train", "loss=focal", "loss.gamma=3")
+    assert settings.plain()["loss"] == {"name": "focal", "gamma": 3}
+    stored = settings.plain()
+    assert read_stored(Train, stored, "config.yaml").plain() == stored
+    del stored["loss"]
+    assert read_stored(Train, stored, "config.yaml").plain()["loss"] == {"name": None}
+
+
+def test_the_losses_of_the_config_are_those_of_the_objective() -> None:
+    files = {path.stem for path in (conf_dir() / "loss").glob("*.yaml")} - {"auto"}
+    assert files == {*FUNCTIONS} == {*PARAMETERS} - {None}
+    for name in files:
+        node = jobs.compose("train", f"loss={name}").plain()["loss"]
+        assert node["name"] == name
+        for task in tasks_of(name):
+            classes = 2 if task == "binary" else 3
+            objective = Objective(task, classes, loss=node, prior=[0.4] * classes)
+            labels = torch.full((2, classes), 1.0 if task == "regression" else 1)
+            chosen = labels if task in ("multilabel", "regression") else labels[:, 0]
+            assert objective.loss(torch.zeros(2, objective.num_outputs), chosen).isfinite()
 
 
 def test_options_of_a_call_are_its_own_to_refuse() -> None:

@@ -97,6 +97,7 @@ class Train(OpenData):
     transfer: groups.Transfer
     objective: groups.Objective
     sampler: groups.Sampler
+    loss: groups.Loss
     augment: v.Node
     regularise: groups.Regularise
     optimizer: v.Node

@@ -1,9 +1,16 @@
 """The settings of each config group whose keys medcnn itself reads; conf/ says what they mean."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from medcnn.errors import UserError
 from medcnn.jobs.settings import values as v
 
 
@@ -66,6 +73,56 @@ class Objective(Settings):
 
     task: Literal["binary", "multiclass", "multilabel", "ordinal", "regression"] | None
     class_weights: Any
+
+
+PARAMETERS: dict[str | None, tuple[str, ...]] = {  # of each loss: conf/loss/ has them all
+    None: (),
+    "cross_entropy": ("label_smoothing",),
+    "focal": ("gamma",),
+    "asymmetric": ("gamma_positive", "gamma_negative", "clip"),
+    "hinge": (),
+    "squared_hinge": (),
+    "auc_margin": ("margin",),
+    "logit_adjusted": ("tau",),
+    "generalised_cross_entropy": ("q",),
+    "corn": (),
+    "coral": (),
+    "cumulative": (),
+    "mse": (),
+    "l1": (),
+    "huber": ("delta",),
+    "quantile": ("levels",),
+}
+
+
+class Loss(Settings):
+    """The loss, and the parameters that it has; `medcnn.objective.losses` has the equations."""
+
+    name: Annotated[str | None, v.checked(v.check_choice, known=(*PARAMETERS,))]
+    label_smoothing: v.Below1 | None = None
+    gamma: v.NotNegative | None = None
+    gamma_positive: v.NotNegative | None = None
+    gamma_negative: v.NotNegative | None = None
+    clip: v.Below1 | None = None
+    margin: v.AboveZero | None = None
+    tau: v.NotNegative | None = None
+    q: v.Share | None = None
+    delta: v.AboveZero | None = None
+    levels: v.Levels | None = None
+
+    @model_validator(mode="after")
+    def _check_parameters(self) -> Self:
+        """Refuse a loss without its parameters, or with those of another."""
+        given = {key for key, value in self if value is not None} - {"name"}
+        if given != {*PARAMETERS[self.name]}:
+            word = "auto" if self.name is None else self.name
+            raise UserError(f".name={self.name}: write loss={word}, which sets its parameters, too")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_was_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = dump(self)
+        return {key: content[key] for key in content if key in self.model_fields_set}
 
 
 class Diagnosis(Settings):

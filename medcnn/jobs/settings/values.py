@@ -33,7 +33,7 @@ def several(words: Sequence[str]) -> BeforeValidator:
     def validate(value: Any) -> Any:
         known = words if isinstance(value, list) else ("all", *words)
         for one in value if isinstance(value, list) else [value]:
-            _check_choice("", one, known=known)
+            check_choice("", one, known=known)
         return value if value == "all" else _listed(value)
 
     return BeforeValidator(validate)
@@ -43,7 +43,8 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _check_choice(key: str, value: Any, *, known: Sequence[Any]) -> None:
+def check_choice(key: str, value: Any, *, known: Sequence[Any]) -> None:
+    """Raise UserError unless a value is one of those that are known."""
     if not any(value == word and type(value) is type(word) for word in known):  # True == 1
         words = ", ".join(str(word).lower() for word in known)
         raise UserError(f"{key}={value}: {lacking(value) or f'choose one of {words}'}")
@@ -62,6 +63,14 @@ def _number(way: str, fits: Callable[[float], bool] = lambda number: True) -> Be
             raise UserError(f"{key}={value}: give {way}")
 
     return checked(check)
+
+
+def _check_levels(key: str, value: Any) -> None:
+    inside = isinstance(value, list) and all(isinstance(x, float) and 0 < x < 1 for x in value)
+    if not inside or 0.5 not in value or value != sorted(set(value)):
+        raise UserError(
+            f"{key}={value}: give rising shares between 0 and 1, 0.5 among them: [0.05,0.5,0.95]"
+        )
 
 
 def parse_bytes(key: str, value: str | float) -> int:
@@ -91,7 +100,7 @@ Calibration = Literal["none", "temperature", "isotonic"]
 Normalisation = Literal["zscore", "mean", "pixel_mean", "whiten", "image", "none"]
 OnError = Literal["stop", "skip"]
 Split = Literal["train", "val", "test", "holdout", "new"]
-YesOrWarn = Annotated[bool | Literal["warn"], checked(_check_choice, known=(True, False, "warn"))]
+YesOrWarn = Annotated[bool | Literal["warn"], checked(check_choice, known=(True, False, "warn"))]
 Place = Annotated[str, checked(check_path)]
 Places = Annotated[list[str], BeforeValidator(_listed)]
 Seed = Annotated[int, checked(check_whole_number, least=0, most=2**32 - 1)]
@@ -103,6 +112,8 @@ NotNegative = Annotated[int | float, _number("a number, at least 0", lambda x: x
 AboveZero = Annotated[int | float, _number("a number above 0", lambda x: x > 0)]
 Clip = Annotated[int | float, _number("a number above 0, or null", lambda x: x > 0)]
 Share = Annotated[int | float, _number("a share, above 0 and up to 1", lambda x: 0 < x <= 1)]
+Below1 = Annotated[int | float, _number("a share, at least 0 and below 1", lambda x: 0 <= x < 1)]
+Levels = Annotated[list[float], checked(_check_levels)]
 Multiple = Annotated[int | float, _number("a number, at least 1, or null", lambda x: x >= 1)]
 Prevalence = Annotated[float, _number("a share between 0 and 1, or null", lambda x: 0 < x < 1)]
 Batches = Annotated[

@@ -54,7 +54,8 @@ def folds_of(run: Run, name: str) -> dict[str, list[float | None]]:
 def cards(task: str, level: Record) -> list[tuple[Words, Cell]]:
     """Return the headline figures that a level has."""
     figures = figures_of(level)
-    return [(words_of(k), figure_cell(k, figures[k])) for k in HEADLINES[task] if k in figures]
+    keys = [*HEADLINES[task], *(key for key in figures if key.startswith("coverage/"))]
+    return [(words_of(k), figure_cell(k, figures[k])) for k in keys if k in figures]
 
 
 def doubt(areas: Record) -> str:

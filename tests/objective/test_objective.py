@@ -8,7 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medcnn.errors import UserError
-from medcnn.objective import TASKS, UNKNOWN, Objective, balanced_weights, target_statistics
+from medcnn.objective import (
+    TASKS,
+    UNKNOWN,
+    Objective,
+    balanced_weights,
+    class_prior,
+    effective_weights,
+    target_statistics,
+)
 
 
 def logits(count: int = 6, outputs: int = 3) -> Tensor:
@@ -288,3 +296,28 @@ def test_a_regression_has_no_class_weights() -> None:
         Objective("regression", 2, class_weights=[1.0, 2.0])
     with pytest.raises(UserError, match="a regression has no classes to weigh"):
         balanced_weights(torch.zeros(3, 1), "regression", 1)
+
+
+def test_effective_weights_are_those_of_the_paper() -> None:
+    """Cui et al. (2019), eq. 2: E = (1 - β^n) / (1 - β), here as a sum of β^i, i < n."""
+    labels = torch.tensor([0] * 300 + [2] * 5 + [UNKNOWN])
+    numbers = [sum(0.999**i for i in range(n)) for n in (300, 5)]
+    inverse = np.array([1 / number for number in numbers])
+    expected = 2 * inverse / inverse.sum()  # of the classes that are there
+    weights = effective_weights(labels, "multiclass", 3)
+    assert weights == pytest.approx([expected[0], 1.0, expected[1]])
+    several = torch.tensor([[1, 0]] * 5 + [[0, 0]] * 300 + [[UNKNOWN, 0]])
+    assert effective_weights(several, "multilabel", 2) == pytest.approx(
+        [numbers[0] / numbers[1], 1]
+    )
+    with pytest.raises(UserError, match="a regression has no classes to weigh"):
+        effective_weights(torch.zeros(3, 1), "regression", 1)
+
+
+def test_prior_counts_what_is_known() -> None:
+    labels = torch.tensor([0, 0, 0, 1, UNKNOWN])
+    assert class_prior(labels, "multiclass", 2) == [0.75, 0.25]
+    absent = class_prior(labels, "multiclass", 3)
+    assert absent == pytest.approx([0.75, 0.25, 0.5 / 4.5])  # as half a sample
+    several = torch.tensor([[1, UNKNOWN], [0, 1], [0, 1]])
+    assert class_prior(several, "multilabel", 2) == pytest.approx([1 / 3, 2 / 2.5])
