@@ -95,6 +95,11 @@ def test_a_rate_that_is_still_to_rise_is_not_too_low() -> None:
     assert judge(None, low, over=False) == []
 
 
+def test_the_head_of_a_frozen_trunk_may_take_long_steps() -> None:
+    alone = health(update__head=0.2).drop(columns=["update/conv1", "update/conv2"])
+    assert judge(None, alone) == []
+
+
 def test_the_worst_stages_are_named() -> None:
     many = health(**{f"update__stage{k}": 0.02 for k in range(6)})
     (verdict,) = judge(None, many)
