@@ -150,3 +150,14 @@ def test_half_precision_is_a_cause_of_its_own() -> None:
     assert "the logits (row 1): training has diverged" in line
     assert "16-mixed ends at 65,504" in line
     assert line.endswith("the checkpoints hold nothing of it")
+
+
+def test_the_loss_on_a_gpu_is_looked_at_once_the_backward_pass_is_queued() -> None:
+    nothing: Any = None
+    callback, done = finite.FiniteLoss(), []
+    callback._check = lambda *_: done.append("looked")  # type: ignore[method-assign]
+    waiting: Any = SimpleNamespace(synchronize=lambda: done.append("waited"))
+    callback.copied = waiting
+    callback.on_after_backward(nothing, nothing)
+    callback.on_after_backward(nothing, nothing)  # of a step whose loss was on the processor
+    assert done == ["waited", "looked"]
