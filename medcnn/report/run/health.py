@@ -7,7 +7,7 @@ from medcnn.report.judge import SOUND, judge
 from medcnn.report.privacy import without_paths
 from medcnn.report.runs import Run
 from medcnn.report.svg import Chart, Plot, span
-from medcnn.report.words import number, percent
+from medcnn.report.words import percent
 
 SIZE = (420, 280)
 
@@ -51,9 +51,8 @@ def _by_stage(
     if logarithmic:
         plot.line(plot.x, [np.log10(SOUND)] * 2, "c")
         legend.append(("c", f"sound: about {SOUND:g}"))
-    show = number if logarithmic else percent
     last = columns.iloc[-1].dropna()
-    words = [f"{name} {show(float(value))}" for name, value in last.items()]
+    words = [f"{name} {_words(value, logarithmic)}" for name, value in last.items()]
     label = f"{title[0].upper()}{title[1:]} by stage; at the end {', '.join(words)}"
     return Chart(title, plot.svg(label), tuple(legend))
 
@@ -69,10 +68,15 @@ def _over_steps(
         _ends(table["step"]), span(shown) if logarithmic else (0.0, 1.0), "step", ylabel, size=SIZE
     )
     plot.line(table["step"], shown, "a")
-    show = number if logarithmic else percent
-    known = [show(float(value)) for value in (values.min(), values.median(), values.max())]
+    three = (values.min(), values.median(), values.max())
+    known = [_words(value, logarithmic) for value in three]
     label = f"{title[0].upper()}{title[1:]} over the steps: " + "lowest {}, median {}, highest {}"
     return Chart(title, plot.svg(label.format(*known)), (("a", "each row of health.csv"),))
+
+
+def _words(value: float, small: bool) -> str:
+    """Return a share in percent, or two digits of a number that may be very small."""
+    return f"{value:.1e}" if small else percent(value)
 
 
 def _ends(steps: pd.Series) -> tuple[float, float]:

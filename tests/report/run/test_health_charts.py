@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import page_runs
 import pandas as pd
 import pytest
+from fixture_runs import write_run
 from html_page import Page
 
 from medcnn.report.run.health import health_charts
@@ -27,8 +27,8 @@ def test_charts_say_in_words_what_they_show() -> None:
     assert [chart.title for chart in charts] == [
         "step size", "gradient", "dead channels", "waiting for images",
     ]  # fmt: skip
-    assert "Step size by stage; at the end conv1 0.001" in charts[0].svg
-    assert "lowest 1.100, median 1.550, highest 2.000" in charts[1].svg
+    assert "Step size by stage; at the end conv1 1.0e-03" in charts[0].svg
+    assert "lowest 1.1e+00, median 1.6e+00, highest 2.0e+00" in charts[1].svg
     assert "at the end conv1 25.0 %, conv2 0.0 %" in charts[2].svg
     assert ("c", "sound: about 0.001") in charts[0].legend
 
@@ -41,7 +41,7 @@ def test_what_is_not_known_is_not_drawn() -> None:
 
 @pytest.mark.parametrize("waiting", [0.05, 0.8])
 def test_the_page_draws_it_and_says_what_is_wrong(tmp_path: Path, waiting: float) -> None:
-    run = page_runs.make_run(tmp_path / "run", page_runs.binary())
+    run = write_run(tmp_path / "run", "binary")
     table(waiting).to_csv(run / "health.csv", index=False)
     page = Page(write_run_page(run).read_text(encoding="utf-8"))
     assert "Step by step" in page.text
