@@ -43,7 +43,7 @@ from medcnn.errors import UserError
         ),
         ("logger=csv +logger.csv.nam=x", r"keyword argument 'nam' \(did you mean name\?\)"),
         ("+trainer.max_epoch=1", r"no key trainer\.max_epoch \(did you mean trainer.max_epochs\?"),
-        ("objective.class_weights=heavy", "class_weights=heavy: null, balanced or a list"),
+        ("objective.class_weights=heavy", "class_weights=heavy: null, balanced, effective or"),
     ],
 )
 def test_wrong_options_are_refused_before_data_are_read(

@@ -86,9 +86,7 @@ def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
     """Train on one batch, until all of it is learnt, or steps or time are over."""
     without_dropout(parts.module)
-    optimizer = make(_groups(parts))
-    if (to_training := getattr(optimizer, "train", None)) is not None:  # schedule-free ones
-        to_training()
+    optimizer = _ready(parts, make)
     weights = [p for p in _weights(optimizer) if p.ndim > 1 and p.requires_grad]
     highest = [group["lr"] for group in optimizer.param_groups]
     found, end = Course(), time.perf_counter() + SECONDS
@@ -112,9 +110,13 @@ def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
     return found
 
 
-def _groups(parts: Parts) -> list[dict[str, Any]]:
+def _ready(parts: Parts, make: Maker) -> torch.optim.Optimizer:
+    """Return an optimiser of what learns, ready for a step."""
     rate = parts.cfg.optimizer.get("lr")
-    return parameter_groups(parts.classifier.net, parts.module.freezing, rate)
+    optimizer = make(parameter_groups(parts.classifier.net, parts.module.freezing, rate))
+    if (to_training := getattr(optimizer, "train", None)) is not None:  # schedule-free ones
+        to_training()
+    return optimizer
 
 
 def _weights(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
@@ -242,7 +244,7 @@ def _decay(parts: Parts) -> float | None:
     """Return what a step without gradient leaves of the weights; None without weight decay."""
     if not parts.cfg.optimizer.get("weight_decay"):
         return None
-    optimizer = parts.module.make_optimizer(_groups(parts))
+    optimizer = _ready(parts, parts.module.make_optimizer)
     weights = [p for p in _weights(optimizer) if p.ndim > 1]
 
     def closure() -> float:
