@@ -99,18 +99,20 @@ def _overfitting(epochs: pd.DataFrame) -> Verdict | None:
     """Return a sentence where the validation loss rises while that of training falls on."""
     if not {"train/loss", "val/loss"} <= set(epochs) or epochs["val/loss"].isna().all():
         return None
-    best = int(np.nanargmin(epochs["val/loss"]))
+    calm = epochs.rolling(LATE, center=True, min_periods=1).median()  # few images: a ragged loss
+    best = int(np.nanargmin(calm["val/loss"]))
     if len(epochs) - best - 1 < LATE:
         return None
-    at, end = epochs.iloc[best], epochs.iloc[-LATE:].median()
+    first = int(epochs["epoch"].iloc[best])
+    at, end = calm.iloc[best], epochs.iloc[-LATE:].median()
     lowest, now = float(at["val/loss"]), float(end["val/loss"])
     then, train = float(at["train/loss"]), float(end["train/loss"])
     if not (lowest > 0 and now > PARTED * lowest and train < then and train < now):
         return None
     return Verdict(
         "overfitting",
-        f"training and validation part: since epoch {int(at['epoch'])} the validation "
-        f"loss has risen from {lowest:.3g} to {now:.3g} while that of training fell from "
+        f"training and validation part: since epoch {first} the validation loss "
+        f"has risen from {lowest:.3g} to {now:.3g} while that of training fell from "
         f"{then:.3g} to {train:.3g}, which is learning by heart: more data or augmentation, a "
         "smaller net, more optimizer.weight_decay, or callbacks=early_stopping",
     )
