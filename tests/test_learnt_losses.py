@@ -40,7 +40,7 @@ def test_auc_margin_goes_on_to_the_same_bits(auc_margin: Path, tmp_path: Path) -
     whole, cut = (jobs.checkpoint(run, "last") for run in (auc_margin, tmp_path / "cut"))
     assert jobs.same_weights(whole["state_dict"], cut["state_dict"])
     learnt = {name: whole["state_dict"][f"objective.learnt.{name}"] for name in ("a", "b", "alpha")}
-    assert all(value != 0 for value in learnt.values())
+    assert all(learnt[name] != value for name, value in (("a", 0.5), ("b", 0.5), ("alpha", 1)))
 
 
 def test_scores_of_a_margin_become_probabilities(auc_margin: Path, tmp_path: Path) -> None:
@@ -74,6 +74,7 @@ def test_thresholds_are_learnt_beside_the_net(name: str, tmp_path: Path) -> None
     content = jobs.checkpoint(run)
     learnt = {k: v for k, v in content["state_dict"].items() if k.startswith("objective.")}
     classifier = medcnn.load(run / "checkpoints" / "best.ckpt")
+    assert content["medcnn"]["loss_prior"] == pytest.approx([1 / 3] * 3)
     start = type(classifier.objective)("ordinal", 3, loss={"name": name}).state_dict()
     assert {key.removeprefix("objective."): 0 for key in learnt} == dict.fromkeys(start, 0)
     for key, value in start.items():

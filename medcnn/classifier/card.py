@@ -11,7 +11,7 @@ from medcnn.data.sampling import class_shares, sampling_of
 from medcnn.errors import UserError
 from medcnn.jobs.settings.commands import Train
 from medcnn.objective import (
-    OF_PRIOR,
+    TAKE_PRIOR,
     balanced_weights,
     choose_loss,
     class_prior,
@@ -101,7 +101,7 @@ def prior(cfg: Train, samples: Samples, task: Task) -> dict[str, list[float]] | 
 
 def loss_prior(loss: str | None, samples: Samples, task: Task) -> dict[str, list[float]]:
     """``loss_prior``, the share of each class in the training split, where a loss takes it."""
-    if loss not in OF_PRIOR:
+    if loss not in TAKE_PRIOR:
         return {}
     labels = samples.labels[samples.rows("train")]
     return {"loss_prior": class_prior(labels, task, len(samples.class_names))}

@@ -1,6 +1,6 @@
 """The meaning of a label: loss, probabilities, decision, and the score that a map explains."""
 
-from medcnn.objective.choice import OF_PRIOR, choose_loss
+from medcnn.objective.choice import TAKE_PRIOR, choose_loss
 from medcnn.objective.label_statistics import (
     balanced_weights,
     class_prior,
@@ -11,7 +11,7 @@ from medcnn.objective.labels import TASKS, UNKNOWN, Task, decide, known
 from medcnn.objective.objective import Objective
 
 __all__ = [
-    "OF_PRIOR",
+    "TAKE_PRIOR",
     "TASKS",
     "UNKNOWN",
     "Objective",

@@ -27,9 +27,10 @@ FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "huber": losses.huber,
     "quantile": losses.quantile,
 }
-OF_PRIOR = ("logit_adjusted", "auc_margin")  # take the shares of the classes in the training split
+OF_PRIOR = ("logit_adjusted", "auc_margin")  # need the shares of the classes in the training split
 MARGINS = ("hinge", "squared_hinge", "auc_margin")  # their logits are no log odds of probabilities
 OF_THRESHOLDS = ("coral", "cumulative")  # one score of the net, and thresholds that are learnt
+TAKE_PRIOR = (*OF_PRIOR, *OF_THRESHOLDS)  # and those that begin with them
 OWN: dict[Task, str] = {  # each task's own loss
     "binary": "cross_entropy",
     "multiclass": "cross_entropy",

@@ -44,7 +44,8 @@ class Objective(nn.Module):
         target_std: Standard deviation of each, above 0; None for ones.
         loss: The name of a loss of `medcnn.objective.losses` and its parameters, as in
             ``{"name": "focal", "gamma": 2.0}``; without a name, or None, the task's own.
-        prior: Share of each class in the training split (`class_prior`), for losses that take it.
+        prior: Share of each class in the training split (`class_prior`), for losses that take it;
+            None where the loss can do without.
 
     Raises:
         UserError: Unknown task, a count of classes or weights that doesn't fit it, or a loss that
@@ -81,7 +82,7 @@ class Objective(nn.Module):
         self.task: Task = task
         self.num_classes = num_classes
         self.positive = 1 if positive is None else positive
-        self.learnt = nn.ParameterDict(self._first_values())
+        self.learnt = nn.ParameterDict(self._first_values(prior or [1.0] * num_classes))
         given = {
             "class_weights": class_weights or [1.0] * num_classes,
             "target_mean": target_mean or [0.0] * num_classes,
@@ -114,13 +115,20 @@ class Objective(nn.Module):
         """True if its logits are scores of a margin, of which calibration makes probabilities."""
         return self.loss_name in MARGINS
 
-    def _first_values(self) -> dict[str, Tensor]:
-        """Return what the loss learns beside the net, as it is at the start."""
+    def _first_values(self, prior: Sequence[float]) -> dict[str, Tensor]:
+        """Return what the loss learns beside the net, as it is at the start.
+
+        Of AUC margin the saddle point for a net that gives each sample the score 0 (so that the
+        mean scores σ(0) are 0.5, and α is the margin); of ordinal tasks the thresholds by which the
+        score 0 gives the shares of the grades.
+        """
         if self.loss_name == "auc_margin":
             shape = [self.num_classes] if self.task == "multilabel" else []
-            return {name: torch.zeros(shape) for name in ("a", "b", "alpha")}
-        if self.loss_name in OF_THRESHOLDS:  # all grades the same share, at a score of 0
-            thresholds = (torch.arange(1, self.num_classes) / self.num_classes).logit()
+            first = {"a": 0.5, "b": 0.5, "alpha": float(self.loss_options["margin"])}
+            return {name: torch.full(shape, value) for name, value in first.items()}
+        if self.loss_name in OF_THRESHOLDS:
+            shares = torch.tensor(prior).float().cumsum(0)
+            thresholds = (shares[:-1] / shares[-1]).logit()
             if self.loss_name == "coral":
                 return {"thresholds": thresholds}
             return {"first": thresholds[:1], "gaps": thresholds.diff().expm1().log()}

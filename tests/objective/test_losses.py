@@ -239,6 +239,8 @@ def test_the_saddle_point_of_auc_margin() -> None:
     """Of scores that stay, a and b become the mean scores, α = m + b − a (Yuan et al. 2021)."""
     scores, truth = torch.tensor([0.9, 0.6, 0.3, 0.2]), torch.tensor([1, 1, 0, 0])
     objective = Objective("binary", 2, loss={"name": "auc_margin", "margin": 1.0}, prior=[0.5, 0.5])
+    for parameter in objective.parameters():
+        parameter.data.zero_()
     optimizer = torch.optim.SGD(objective.parameters(), lr=0.5)
     for _ in range(200):
         objective.keep_within_bounds()
@@ -247,6 +249,21 @@ def test_the_saddle_point_of_auc_margin() -> None:
         optimizer.step()
     learnt = {name: value.item() for name, value in objective.learnt.items()}
     assert learnt == pytest.approx({"a": 0.75, "b": 0.25, "alpha": 0.5}, abs=1e-4)
+
+
+def test_what_is_learnt_begins_where_a_net_that_knows_nothing_belongs() -> None:
+    """At the saddle point, with no gradient, and at the shares of the grades."""
+    loss = {"name": "auc_margin", "margin": 0.7}
+    objective = Objective("multilabel", 3, loss=loss, prior=[0.5, 0.5, 0.5])
+    gradients = torch.autograd.grad(
+        objective.loss(torch.zeros(6, 3), SEVERAL), [*objective.parameters()]
+    )
+    for gradient in gradients:
+        torch.testing.assert_close(gradient, torch.zeros(3))
+    for name in ("coral", "cumulative"):
+        graded = Objective("ordinal", 4, loss={"name": name}, prior=[0.6, 0.1, 0.05, 0.25])
+        expected = torch.tensor([[0.6, 0.1, 0.05, 0.25]])
+        torch.testing.assert_close(graded.probs(torch.zeros(1, 1)), expected)
 
 
 def test_coral() -> None:
