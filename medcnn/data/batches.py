@@ -205,8 +205,15 @@ class DataModule(pl.LightningDataModule):
         return self._loader([self._limited(split) for split in self.test_splits])
 
     def statistics_batches(self, images: int) -> Iterator[Batch]:
-        """Yield at most so many training images, evenly spread, in stored batches of like size."""
-        rows = evenly_spread(self._train_rows(), images)
+        """Yield at most so many training images, evenly spread, in stored batches of like size.
+
+        Where images are drawn, so are these: of classes in the shares that training batches have.
+        """
+        rows = self._train_rows()
+        if self.draws is not None:
+            order, _ = self.draws(rows).epoch(np.random.default_rng(self.seed))
+            rows = rows[order]
+        rows = evenly_spread(rows, images)
         dataset = RowDataset(self.samples)
         for part in rows.tensor_split(-(-len(rows) // self.batch_size)):
             yield dataset[part]

@@ -182,6 +182,15 @@ def test_each_draw_of_an_image_is_augmented_in_a_way_of_its_own() -> None:
     assert torch.equal(given % len(toy), rows)
 
 
+def test_statistics_of_batch_norms_are_of_images_as_they_are_drawn() -> None:
+    toy, sampling = samples(), Sampling("balanced")
+    data = DataModule(toy, 50, draws=lambda rows: sampling.draws(toy, rows, "multiclass"))
+    batches = list(data.statistics_batches(100))
+    counts = torch.bincount(torch.cat([batch["label"] for batch in batches]), minlength=3)
+    assert ((counts - 100 / 3).abs() < 1).all()
+    assert all(set(batch["label"].tolist()) == {0, 1, 2} for batch in batches)
+
+
 NONE = {"draw": "natural", "weights": None, "per_patient": None, "correct_prior": True}
 
 
