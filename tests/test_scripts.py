@@ -185,3 +185,32 @@ def test_the_transfer_experiment_draws_fair_samples_and_sums_up(
     # Student's t of one degree of freedom at 97.5 %: 12.706; standard error 0.1
     assert row["head"] == "0.800 ± 1.271"
     assert row["auto chose"] == "head"
+
+
+def test_the_training_experiment_thins_a_class_and_measures_where_it_is_as_rare(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import training_experiment as experiment
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    labels = np.repeat([0, 1], [200, 300])
+    rows = experiment.thinned(labels, 50, seed=0)
+    assert np.bincount(labels[rows]).tolist() == [200, 4]
+    truth = labels == 1
+    scores = np.random.default_rng(0).beta(2 + truth, 3).round(2)
+    found = experiment.figures(truth, scores, share=0.02)
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, scores))
+    alarms, hits, _ = roc_curve(truth, scores, drop_intermediate=False)
+    assert found["sensitivity_at_95"] == hits[alarms <= 0.05].max()
+    weights = np.where(truth, 0.02 / 300, 0.98 / 200)
+    assert found["mean_probability"] == pytest.approx((weights * scores).sum())
+    assert found["calibration_error"] == pytest.approx(found["mean_probability"] - 0.02, abs=0.02)
+    both = experiment.with_intervals(
+        np.stack([truth, ~truth], 1), np.stack([scores, 1 - scores], 1), np.array([0.02, 0.98])
+    )
+    assert both["auroc_low"] < both["auroc"] < both["auroc_high"]
+    assert both["auroc"] == pytest.approx(found["auroc"])
+    assert experiment.there_is("sampler", ["sampler=balanced"], say=True)
+    assert not experiment.there_is("magic", ["loss=magic"], say=True)
+    assert "magic: left out, there is no loss=magic" in capsys.readouterr().out
