@@ -23,7 +23,8 @@ OURS = (
     "predictions.csv", "predictions_val.csv", "predictions_study.csv", "predictions_study_val.csv",
     "evaluation.json", "problems.csv", "diagnosis.json", "health.csv", "curves.png", "report.html",
     "MODEL_CARD.md", "status.json", "checkpoints", "cams", "tensorboard", "csv", "logs",
-    "folds.csv", "ensemble.json", "ensemble", *(f"fold-{fold}" for fold in range(100)),
+    "folds.csv", "label_issues.csv", "ensemble.json", "ensemble",
+    *(f"fold-{fold}" for fold in range(100)),
 )  # fmt: skip
 FAILED_START = "problems_failed_start.csv"  # beside a run that is kept, which has its problems.csv
 

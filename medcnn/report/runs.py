@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
+from pandas.api.types import is_numeric_dtype
 
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import read_csv, read_sample_table
@@ -21,6 +23,7 @@ from medcnn.report.words import Record, words_of
 FORMAT = 1
 FIRST = "fold-0"  # of a cross-validation
 SAMPLES = 16  # of all folds, whose maps are shown
+DOUBTFUL = 12  # labels that are likeliest wrong
 MONITORED = {"val/auroc": "AUROC", "val/r2": "R²"}  # columns of metrics.csv, of one task each
 
 
@@ -37,6 +40,7 @@ class Run:
     environment: dict[str, Any]  # of environment.json; of a cross-validation of its first fold
     status: dict[str, Any]  # of status.json
     config: dict[str, Any]  # of config.yaml
+    label_issues: pd.DataFrame | None  # the first rows of label_issues.csv
     # Of cams/layers.json, of a cross-validation of its folds, with the ``folder`` of the pictures.
     layers: list[dict[str, Any]]
 
@@ -106,6 +110,7 @@ def read_run(path: Path) -> Run:
         UserError: No evaluation.json there, or one of another kind.
     """
     evaluation = _evaluation(path / "evaluation.json")
+    issues = _label_issues(path / "label_issues.csv")
     return Run(
         path=path,
         evaluation=evaluation,
@@ -118,7 +123,8 @@ def read_run(path: Path) -> Run:
         ),
         status=read_json(path / "status.json", {}),
         config=_yaml(path / "config.yaml"),
-        layers=_layers(path, "cams") or _layers_of_folds(path, evaluation),
+        label_issues=issues,
+        layers=_layers(path, "cams") or _layers_of_folds(path, evaluation, issues),
     )
 
 
@@ -127,8 +133,13 @@ def _layers(run: Path, folder: str) -> list[dict[str, Any]]:
     return [{**record, "folder": folder} for record in records if isinstance(record, dict)]
 
 
-def _layers_of_folds(run: Path, evaluation: Record) -> list[dict[str, Any]]:
-    """Return samples of every fold, evenly, and the worst errors of all, each of its test fold."""
+def _layers_of_folds(
+    run: Path, evaluation: Record, issues: pd.DataFrame | None
+) -> list[dict[str, Any]]:
+    """Return samples of every fold, evenly, and the worst errors of all, each of its test fold.
+
+    Errors whose labels are likeliest wrong are there again, of the kind ``label``.
+    """
     found: list[list[dict[str, Any]]] = []
     while (run / f"fold-{len(found)}").is_dir():
         found.append(_layers(run, f"fold-{len(found)}/cams"))
@@ -137,12 +148,23 @@ def _layers_of_folds(run: Path, evaluation: Record) -> list[dict[str, Any]]:
     }
     worst = evaluation["levels"].get("image", {}).get("errors") or []
     chosen = [errors[one["row"]] for one in worst if one.get("row") in errors]
+    doubtful: list[int] = [] if issues is None else issues["row"].drop_duplicates().tolist()
+    chosen += [{**errors[row], "kind": "label"} for row in doubtful if row in errors]
     for each in found:
         samples = [record for record in each if record.get("kind") == "sample"]
         share = min(len(samples), max(1, SAMPLES // len(found)))
         at = np.linspace(0, len(samples) - 1, share).round().astype(int)
         chosen += [samples[k] for k in at]
     return chosen
+
+
+def _label_issues(path: Path) -> pd.DataFrame | None:
+    """Read the first rows of a label_issues.csv, classes as text; None where it has none."""
+    table = _table(path, partial(read_csv, text=["of", "label", "suggested"]))
+    if table is None or not {"row", "label", "suggested", "score"} <= set(table):
+        return None
+    numeric = all(is_numeric_dtype(table[name]) for name in ("row", "score"))
+    return table[:DOUBTFUL] if len(table) and numeric else None
 
 
 def _evaluation(path: Path) -> dict[str, Any]:

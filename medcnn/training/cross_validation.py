@@ -15,6 +15,7 @@ from medcnn.data.batches import DataModule
 from medcnn.data.samples import HOLDOUT
 from medcnn.evaluation.columns import TEXT
 from medcnn.evaluation.few_images import one_class_lines
+from medcnn.evaluation.label_issues import label_issues
 from medcnn.evaluation.of_tables import analysis_of, flat, predictions_of
 from medcnn.evaluation.operating_point import parse_rule
 from medcnn.evaluation.pooled import auroc_within_folds
@@ -39,7 +40,8 @@ def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
 
     The folder then holds, beside ``fold-<k>/``: ``predictions.csv``, in which every sample is
     predicted by the one fold that never saw it; ``metrics.json`` of these pooled predictions;
-    ``folds.csv``, a row a fold; ``samples.csv`` with the fold that each sample is tested in; and
+    ``folds.csv``, a row a fold; ``label_issues.csv``, the labels that are likeliest wrong;
+    ``samples.csv`` with the fold that each sample is tested in; and
     ``ensemble.json``, with which `medcnn.load` and ``medcnn.predict`` take all members as one.
 
     Folds that are finished are left as they are; one that was interrupted goes on.
@@ -131,6 +133,8 @@ def _pool_predictions(
             pooled_levels[level] = _pooled(parts, name)
             write_csv(run / name, pooled_levels[level])
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
+    issues = label_issues(predictions_of(pooled_levels["image"], card))
+    write_csv(run / "label_issues.csv", issues)
     samples = read_sample_table(run / "samples.csv").set_index("row")
     evaluation, aggregate, point = cfg.evaluation.plain(), cfg.aggregate, _points(parts)
     content = analysis_of(

@@ -123,6 +123,18 @@ def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None
     assert f"{told} {values.min():.3f} … {values.max():.3f}" in card
 
 
+def test_labels_that_may_be_wrong_are_listed(run: Path) -> None:
+    table = pd.read_csv(run / "predictions.csv").set_index("row")
+    found = pd.read_csv(run / "label_issues.csv")
+    assert found.columns.tolist()[-3:] == ["label", "suggested", "score"]
+    own = table.loc[found["row"]]
+    assert own["label"].tolist() == found["label"].tolist()
+    assert [own.iloc[k][f"prob:{name}"] for k, name in enumerate(found["label"])] == pytest.approx(
+        found["score"].tolist()
+    )
+    assert ("may be wrong" in (run / "report.html").read_text()) == (len(found) > 0)
+
+
 def test_names_are_pooled_as_the_text_that_they_are(tmp_path: Path) -> None:
     whole = RunDir(tmp_path)
     parts = [RunDir(tmp_path / f"fold-{k}") for k in range(2)]

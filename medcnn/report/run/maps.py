@@ -75,7 +75,7 @@ def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Laye
     Args:
         records: Of ``layers.json``; a ``folder`` in one is where its paths start.
         folder: The start of those.
-        kind: sample or error.
+        kind: sample, error or label.
     """
     of_kind = (record for record in records if record.get("kind", "sample") == kind)
     found = (layers for record in of_kind if (layers := _layers(record, folder)))

@@ -43,6 +43,7 @@ SECTIONS = {  # title, and what of the content or of a level it needs, any of th
     "figures": ("All figures", ("overall",)),
     "maps": ("Maps", ("samples",)),
     "errors": ("Worst errors", ("errors",)),
+    "labels": ("Are the labels right?", ("doubtful",)),
     "reproduce": ("How to reproduce", ("command", "environment", "config")),
 }
 
@@ -52,10 +53,10 @@ def write_run_page(run: Path) -> Path:
     """Write ``report.html`` into a run directory, from what lies there.
 
     That is ``evaluation.json`` and, where they are there, samples.csv, problems.csv, metrics.csv,
-    health.csv, environment.json, status.json, config.yaml and ``cams/layers.json`` with its
-    pictures. The page holds all it needs. It shows no path of a machine, and no column with a
-    patient's or a person's name; an image is named by its row of samples.csv and its file there, a
-    pseudonym with pseudonymise=true.
+    health.csv, label_issues.csv, environment.json, status.json, config.yaml and
+    ``cams/layers.json`` with its pictures. The page holds all it needs. It shows no path of a
+    machine, and no column with a patient's or a person's name; an image is named by its row of
+    samples.csv and its file there, a pseudonym with pseudonymise=true.
 
     Raises:
         UserError: No evaluation.json there, or one of another kind.
@@ -64,7 +65,9 @@ def write_run_page(run: Path) -> Path:
 
 
 def _content(run: Run) -> dict[str, Any]:
-    samples, errors = (maps.read_layers(run.layers, run.path, k) for k in ("sample", "error"))
+    samples, errors, doubtful = (
+        maps.read_layers(run.layers, run.path, kind) for kind in ("sample", "error", "label")
+    )
     content: dict[str, Any] = {
         "title": f"Test report: {run.data}",
         "subtitle": _subtitle(run),
@@ -81,6 +84,8 @@ def _content(run: Run) -> dict[str, Any]:
         "health": [] if run.health is None else health_charts(run.health),
         "samples": samples,
         "errors": errors,
+        "doubtful": tables.label_issues_table(run),
+        "doubtful_maps": doubtful,
         "lesions": any(layers.outlined for layers in [*samples, *errors]),
         "wrong": any(layers.wrong for layers in [*samples, *errors]),
         "methods": _methods(run),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from medcnn.data.row_names import names_of_rows
 from medcnn.report.runs import Run
 from medcnn.report.tables import Cell, Column, Row, Table, figure_cell, headed
 from medcnn.report.words import (
@@ -186,6 +187,26 @@ def errors_table(errors: Sequence[Record], level: str, names: Mapping[int, str])
     columns = headed("true", "predicted", "confidence")
     head = "image" if level == "image" else "number"
     return Table(caption, columns, rows, head) if rows else None
+
+
+def label_issues_table(run: Run) -> Table | None:
+    """Return the labels that are likeliest wrong, of a cross-validation; none of another run."""
+    issues, samples = run.label_issues, run.samples
+    if issues is None:
+        return None
+    rows = issues["row"].tolist()
+    names = [f"row {row}" for row in rows]
+    if samples is not None and "image" in samples and max(rows) < len(samples):
+        names = names_of_rows(samples, rows)
+    shown = [name for name in ("of", "label", "suggested", "score", "fold") if name in issues]
+    numeric = ("label", "suggested", "score") if run.task == "regression" else ("score",)
+    cells = [
+        [Cell(number(float(one[k])) if k in numeric else str(one[k])) for k in shown]
+        for one in issues[shown].to_dict("records")
+    ]
+    caption = f"{plural(len(rows), 'label')} that may be wrong"
+    lines = [Row(name, line) for name, line in zip(names, cells, strict=True)]
+    return Table(caption, headed(*shown), lines, "image")
 
 
 def subgroup_table(level: Record) -> Table | None:

@@ -354,6 +354,20 @@ def test_regression(tmp_path: Path) -> None:
     assert "label, median" in page.of("th")
 
 
+def test_labels_that_may_be_wrong_have_their_pictures(tmp_path: Path) -> None:
+    run = run_of(tmp_path, whole_evaluation())
+    make_maps(run / "fold-0" / "cams", 5)  # the last, row 14, is an error
+    rows = {"row": [14, 11], "fold": 0, "label": "benign", "suggested": "malignant"}
+    pd.DataFrame({**rows, "score": [0.01, 0.2]}).to_csv(run / "label_issues.csv", index=False)
+    page = Page(write_run_page(run).read_text(encoding="utf-8"))
+    assert "Are the labels right?" in page.of("h2")
+    section = page.source.partition('<section id="labels">')[2].partition("</section>")[0]
+    assert section.count("<figcaption>") == 1
+    assert "Row 14" in section
+    assert "2 labels that may be wrong" in section
+    assert re.findall(r"<td>(0\.\d+)</td>", section) == ["0.010", "0.200"]
+
+
 def test_pooled_folds_have_a_point_each_on_its_own_curve(tmp_path: Path) -> None:
     """Thresholds are those that were applied; no dot lies beside a curve."""
     content = whole_evaluation()
