@@ -43,12 +43,18 @@ def test_a_healthy_training(
     assert sorted(path.name for path in out.iterdir()) == ["diagnosis.html", "diagnosis.json"]
     content = json.loads((out / "diagnosis.json").read_text())
     assert (content["data"], content["model"], content["passed"]) == ("phantom", "lenet", True)
+    for start, override in (
+        ("learning-rate range", "optimizer.lr="),
+        ("largest batch", "batch_size="),
+    ):
+        (line,) = [one for one in lines if one.startswith(f"ok    {start}: ")]
+        assert override in line
     page = Page((out / "diagnosis.html").read_text())
     assert page.of("h1") == ["Diagnosis: phantom"]
     assert "found a fault" in page.text
     assert page.of("h2") == [
         "Checks", "Inputs", "Activations by stage", "Gradients by stage",
-        "A few images learnt by heart",
+        "A few images learnt by heart", "Loss by learning rate",
     ]  # fmt: skip
     assert len(page.of("dt")) >= len(content["findings"])
     drawn = [label.split(",")[0] for label in page.labels("svg")]

@@ -249,12 +249,16 @@ class DataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale the intensities and, in training, augment; on the batch's device."""
+        training = self.trainer is not None and self.trainer.training
+        return self.prepared(batch, self.trainer.current_epoch if training else None)  # type: ignore[union-attr]
+
+    def prepared(self, batch: Batch, epoch: int | None) -> Batch:
+        """Return a stored batch as the net takes it: scaled and, in an epoch, augmented."""
         batch = self.scaled(batch)
         keys = batch["row"] + batch.pop("draw", 0) * len(self.samples)
-        if self.augment is not None and self.trainer is not None and self.trainer.training:
-            images = self.augment(batch["image"], keys, self.trainer.current_epoch)
-            return {**batch, "image": images}
-        return batch
+        if self.augment is None or epoch is None:
+            return batch
+        return {**batch, "image": self.augment(batch["image"], keys, epoch)}
 
     def scaled(self, batch: Batch) -> Batch:
         """Return a stored batch with its images in 0 … 1."""

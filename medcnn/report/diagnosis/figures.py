@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from medcnn.report.svg import Chart, Plot, span
+from medcnn.report.svg import Chart, Plot, floats, span
 from medcnn.report.words import Record, digits
 
 SHARE = "share of the highest bin"
@@ -73,6 +73,25 @@ def learning(figures: Record, chance: float | None) -> list[Chart]:
         words.append(f"{name}: from {_of(one[0])} to {_of(one[-1])} in {len(one)} steps")
     note = "; ".join(words)
     return [Chart("", plot.svg(f"Loss by step; {note}"), tuple(legend), note)]
+
+
+def rates(figures: Record) -> list[Chart]:
+    """Draw the loss by learning rate, with the rate that it suggests and the one that is set."""
+    if not figures.get("rates"):
+        return []
+    x, smoothed = np.log10(figures["rates"]), floats(figures["smoothed"])
+    x_range, y_range = (float(x[0]), float(x[-1])), span(smoothed)
+    plot = Plot(x_range, y_range, "log₁₀ of the learning rate", "loss")
+    legend = [("c", "loss"), ("a", "smoothed"), ("b", "optimizer.lr as it is")]
+    plot.line(x, floats(figures["losses"]), "c")
+    plot.line(x, smoothed, "a")
+    plot.line([np.log10(figures["rate"])] * 2, y_range, "b")
+    words = f"lowest {_of(smoothed.min())}, first {_of(smoothed[0])}"
+    if (rate := figures["suggested"]) is not None:
+        plot.dots(np.log10(rate), np.interp(np.log10(rate), x, smoothed))
+        legend.append(("dot", "suggested"))
+        words += f"; suggested: {rate:.1g}"
+    return [Chart("", plot.svg(f"Loss by learning rate; {words}"), tuple(legend), words)]
 
 
 def _histogram(name: str, bins: Record, xlabel: str, words: str) -> Chart:

@@ -14,6 +14,7 @@ SECTIONS = {
     "activations": "Activations by stage",
     "gradients": "Gradients by stage",
     "learning": "A few images learnt by heart",
+    "rates": "Loss by learning rate",
 }
 SIGNS = {True: ("✓", "passed"), False: ("✗", "failed"), None: ("–", "can't tell")}
 
@@ -36,6 +37,7 @@ def _content(diagnosis: Record) -> dict[str, Any]:
         "learning": charts.learning(
             figures.get("overfitting", {}), figures.get("loss at the start", {}).get("chance")
         ),
+        "rates": charts.rates(figures.get("learning-rate range", {})),
     }
     failed = [one for one in findings if one["passed"] is False]
     done = sum(one["passed"] is not None for one in findings)

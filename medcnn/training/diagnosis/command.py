@@ -14,7 +14,7 @@ from medcnn.training.checks import check_samples
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, make_parts
 from medcnn.training.diagnosis.record import write_findings
-from medcnn.training.diagnosis.run import findings
+from medcnn.training.diagnosis.run import CHECKS, SUGGESTIONS, findings
 from medcnn.training.from_config import check_config
 from medcnn.training.transfer import settle
 
@@ -29,7 +29,7 @@ def diagnose_in(cfg: Diagnose, folder: Path, trust: list[str]) -> bool:
     """
     parts = open_parts(cfg, trust)
     found: list[Finding] = []
-    for finding in findings(parts):
+    for finding in findings(parts, (*CHECKS, *SUGGESTIONS)):
         found.append(finding)
         print(visible(f"{WORDS[finding.passed]:5} {finding.check}: {finding.text}"), flush=True)
     write_findings(folder / "diagnosis.json", parts, found)

@@ -11,7 +11,7 @@ class Finding:
     """What a check found.
 
     Args:
-        check: Its name, as in `medcnn.training.diagnosis.run.CHECKS`.
+        check: Its name, as in `medcnn.training.diagnosis.run`.
         passed: True or False; None where it can't tell, and `line` says why.
         line: What was seen, with its numbers.
         cause: What usually causes it and what to do; empty unless it failed.

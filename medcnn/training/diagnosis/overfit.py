@@ -1,7 +1,6 @@
 """A few images learnt by heart: whether net and learning rate can, and what regularisation does."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import Any
@@ -14,7 +13,7 @@ from medcnn.objective import known
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, without_dropout
 from medcnn.training.diagnosis.start import chance_losses, how_many
-from medcnn.training.freezing import parameter_groups
+from medcnn.training.diagnosis.steps import Maker, do_step, new_optimizer, weights_of
 
 IMAGES = 8
 STEPS = 100
@@ -50,9 +49,6 @@ class Course:
     out_of_time: bool = False
 
 
-Maker = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-
-
 def overfit(parts: Parts) -> list[Finding]:
     """Check that the net learns a few images by heart, with its own optimiser and learning rate.
 
@@ -86,15 +82,15 @@ def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
 def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
     """Train on one batch, until all of it is learnt, or steps or time are over."""
     without_dropout(parts.module)
-    optimizer = _ready(parts, make)
-    weights = [p for p in _weights(optimizer) if p.ndim > 1 and p.requires_grad]
+    optimizer = new_optimizer(parts, make)
+    weights = [p for p in weights_of(optimizer) if p.ndim > 1 and p.requires_grad]
     highest = [group["lr"] for group in optimizer.param_groups]
     found, end = Course(), time.perf_counter() + SECONDS
     for number in range(STEPS):
         for group, rate in zip(optimizer.param_groups, highest, strict=True):
             group["lr"] = rate * min(1.0, (number + 1) / WARM_UP)
         before = [p.detach().clone() for p in weights] if number == 0 else []
-        found.losses.append(_do_step(parts, batch, optimizer))
+        found.losses.append(do_step(parts, batch, optimizer))
         if number == 0:
             found.step = _change(before, weights) * WARM_UP
         if not found.losses[-1] < 1e6:  # nor NaN
@@ -108,33 +104,6 @@ def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
             found.out_of_time = True
             break
     return found
-
-
-def _ready(parts: Parts, make: Maker) -> torch.optim.Optimizer:
-    """Return an optimiser of what learns, ready for a step."""
-    rate = parts.cfg.optimizer.get("lr")
-    optimizer = make(parameter_groups(parts.classifier.net, parts.module.freezing, rate))
-    if (to_training := getattr(optimizer, "train", None)) is not None:  # schedule-free ones
-        to_training()
-    return optimizer
-
-
-def _weights(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def _do_step(parts: Parts, batch: Batch, optimizer: torch.optim.Optimizer) -> float:
-    """Do a step as the training does, and return the loss before it."""
-
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = parts.module.training_loss(batch)
-        loss.backward()
-        if clip := parts.cfg.trainer.gradient_clip_val:
-            nn.utils.clip_grad_norm_(_weights(optimizer), clip)
-        return float(loss.detach())
-
-    return float(optimizer.step(closure))
 
 
 @torch.no_grad()
@@ -244,8 +213,8 @@ def _decay(parts: Parts) -> float | None:
     """Return what a step without gradient leaves of the weights; None without weight decay."""
     if not parts.cfg.optimizer.get("weight_decay"):
         return None
-    optimizer = _ready(parts, parts.module.make_optimizer)
-    weights = [p for p in _weights(optimizer) if p.ndim > 1]
+    optimizer = new_optimizer(parts, parts.module.make_optimizer)
+    weights = [p for p in weights_of(optimizer) if p.ndim > 1]
 
     def closure() -> float:
         for p in weights:

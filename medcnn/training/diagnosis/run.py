@@ -10,8 +10,10 @@ from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.frozen import frozen_parts
 from medcnn.training.diagnosis.gradients import finite_differences
 from medcnn.training.diagnosis.inputs import augmentation, inputs, validation_images
+from medcnn.training.diagnosis.largest_batch import largest_batch
 from medcnn.training.diagnosis.overfit import overfit
 from medcnn.training.diagnosis.parts import Parts, preserved
+from medcnn.training.diagnosis.rate_test import rate_test
 from medcnn.training.diagnosis.signal import signal
 
 Check = Callable[[Parts], Finding | list[Finding]]
@@ -30,6 +32,7 @@ CHECKS: dict[str, Check] = {
     "overfitting": overfit,
     "shuffled labels": of_labels.shuffled,
 }
+SUGGESTIONS: dict[str, Check] = {"learning-rate range": rate_test, "largest batch": largest_batch}
 AT_START = ("inputs", "labels", "class weights", "loss at the start", "frozen parts")
 
 
@@ -57,7 +60,7 @@ def findings(
 
 def _done(name: str, parts: Parts) -> list[Finding]:
     try:
-        found = CHECKS[name](parts)
+        found = (CHECKS | SUGGESTIONS)[name](parts)
     except Exception as error:  # of a net or data set that isn't ours
         text = " ".join(str(error).split())
         return [Finding(name, None, f"can't be checked: {type(error).__name__}: {text}")]
