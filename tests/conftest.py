@@ -74,4 +74,6 @@ def phantom_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import jobs
 
     folder = tmp_path_factory.mktemp("shared") / "run"
-    return jobs.train(folder, *jobs.QUICK, "cam.n=4", "trainer.max_epochs=3")
+    return jobs.train(
+        folder, *jobs.QUICK, "cam.n=4", "trainer.max_epochs=3", "diagnosis.at_start=true"
+    )

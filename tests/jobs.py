@@ -40,6 +40,7 @@ PLAIN = (
     "batch_size=16",
     "logger=none",
     "evaluation.resamples=50",
+    "diagnosis.at_start=false",
 )
 QUICK = (*PHANTOM, *PLAIN, "model=lenet", "cam.n=0")  # the smallest job that does everything
 SIZES = (32, 16, 13)  # images of the splits of a small MedMNIST-like file

@@ -13,8 +13,6 @@ from html_page import Page
 from medcnn import diagnose
 from medcnn.training.diagnosis.run import CHECKS
 
-pytestmark = pytest.mark.no_cover
-
 SMALL = (*jobs.PHANTOM, *jobs.PLAIN, "model=lenet", "model.version=modern")
 
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 # fmt: off
 ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest that there is
-    ("ldam supcon dice", "such loss",
+    ("ldam supcon", "such loss",
      "loss= is cross_entropy, focal, asymmetric, logit_adjusted or another of conf/loss"),
     ("mosaic", "putting together of four training images",
      "regularise=mixup blends two, regularise=cutmix puts a box of one into the other"),

@@ -13,8 +13,6 @@ from medcnn.errors import UserError
 from medcnn.nets.heads import LinearHead, LogSumExpHead
 from medcnn.training.freezing import FeatureCache, Freezing, mean, only_mean, parameter_groups
 
-pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
-
 
 def resnet(**options: Any) -> nets.Net:
     torch.manual_seed(0)

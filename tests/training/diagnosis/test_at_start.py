@@ -16,9 +16,9 @@ DROPS = ("model=vgg", "model.width=0.1", "cam.n=0")  # with batch norm and dropo
 def test_a_training_is_the_same_with_and_without(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = (*jobs.PHANTOM, *jobs.PLAIN, *DROPS)
+    options = (*jobs.PHANTOM, *jobs.PLAIN, *DROPS, "diagnosis.at_start=true")
     one = jobs.train(tmp_path / "with", *options)
-    other = jobs.train(tmp_path / "without", *options, "diagnosis=none")
+    other = jobs.train(tmp_path / "without", *options, "diagnosis.at_start=false")
     assert not (other / "diagnosis.json").exists()
     for name in ("best", "last"):
         first, second = (jobs.checkpoint(run, name)["state_dict"] for run in (one, other))
@@ -34,7 +34,10 @@ def test_a_training_is_the_same_with_and_without(
 
 
 def test_a_fault_is_said_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run = jobs.train(tmp_path / "run", *jobs.QUICK, "normalise=none", "trainer.max_epochs=1")
+    run = jobs.train(
+        tmp_path / "run", *jobs.QUICK, "normalise=none", "trainer.max_epochs=1",
+        "diagnosis.at_start=true",
+    )  # fmt: skip
     (line,) = [text for text in caplog.messages if "inputs" in text]
     assert line.startswith("note: inputs: the net sees values of mean 0.")
     assert line.endswith("normalise=zscore makes them so")
@@ -46,4 +49,4 @@ def test_a_fault_is_said_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_a_run_of_before_has_the_default() -> None:
     stored = jobs.compose("train").plain()
     del stored["diagnosis"]
-    assert read_stored(Train, stored).diagnosis.at_start
+    assert read_stored(Train, stored, "config.yaml").diagnosis.at_start

@@ -14,8 +14,6 @@ from medcnn.training.diagnosis.parts import make_parts
 from medcnn.training.diagnosis.run import CHECKS, findings
 from medcnn.training.transfer import settle
 
-pytestmark = pytest.mark.no_cover  # steps of training
-
 MODERN = ("model=lenet", "model.version=modern")
 FAULTS = (
     "labels shuffled", "inputs not normalised", "images all white", "wrong class weights",
