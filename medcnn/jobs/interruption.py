@@ -16,18 +16,23 @@ _received: list[int] = []
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the first of `SIGNALS` raise KeyboardInterrupt inside the block; further ones do nothing.
+    """Let the first of `SIGNALS`, and each Ctrl-C, raise KeyboardInterrupt inside the block.
 
-    Signals that this process was started to ignore, as SIGHUP by nohup, stay ignored.
+    What was raised may go unheard, as in a callback of a weak reference, where Python prints it and
+    goes on: so each is noted for `raise_if_received`. Signals that this process was started to
+    ignore, as SIGHUP by nohup, stay ignored.
     """
 
     def interrupt(number: int, _: FrameType | None) -> None:
-        if not _received:
+        first = not _received
+        if first:
             _received.append(number)
+        if first or number == signal.SIGINT:
             raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    heeded = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    heeded = [number for number, handler in before.items() if handler in usual]
     for number in heeded:
         signal.signal(number, interrupt)
     try:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import weakref
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,27 @@ def test_a_signal_interrupts_once(number: int) -> None:
             raise_if_received()  # had a library swallowed the first
     raise_if_received()
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_raised_again_where_nobody_heard_it() -> None:
+    class Thing:
+        pass
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with interruptible():
+            thing = Thing()
+            reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
+            del thing  # Python prints what a callback raises, and goes on
+            assert reference() is None
+            with pytest.raises(KeyboardInterrupt):
+                raise_if_received()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)  # a second one is heard, too
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_was_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
