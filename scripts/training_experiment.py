@@ -71,11 +71,31 @@ CRAFT = {
     "soup": ["average=soup"],
     "snapshots": ["average=snapshots"],
     "lion": ["optimizer=lion"],
-    "muon": ["optimizer=muon"],
     "schedule-free": ["optimizer=schedule_free", "scheduler=none"],
     "SAM": ["optimizer=sam"],
     "cosine restarts": ["scheduler=cosine_restarts"],
     "polynomial": ["scheduler=polynomial"],
+}
+FINDINGS = {
+    "sampler": ["sampler=balanced"],
+    "asymmetric": ["loss=asymmetric"],
+    "logit-adjusted": ["loss=logit_adjusted"],
+    "AUC margin": ["loss=auc_margin"],
+    "effective class weights": ["objective.class_weights=effective"],
+} | {
+    name: CRAFT[name]
+    for name in (
+        "focal",
+        "mixup",
+        "cutmix",
+        "L1",
+        "max norm",
+        "erasing",
+        "EMA",
+        "SWA",
+        "soup",
+        "SAM",
+    )
 }
 
 
@@ -123,8 +143,8 @@ def chest(data: Path, folder: Path) -> list[str]:
 
 CASES = {
     "rare": Case(15, 3, IMBALANCE, rare),
-    "breast": Case(20, 3, CRAFT, breast),
-    "chest": Case(15, 2, {"sampler": ["sampler=balanced"]} | CRAFT, chest),
+    "breast": Case(20, 2, CRAFT, breast),
+    "chest": Case(15, 2, FINDINGS, chest),
 }
 BY_DEFAULT = ("rare", "breast")
 
