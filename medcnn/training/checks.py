@@ -29,6 +29,24 @@ def check_samples(cfg: Train, samples: Samples) -> None:
         sampling.draws(samples, samples.rows("train"), task)
 
 
+def counted_twice(cfg: Train) -> str | None:
+    """Return a line where a training makes up for rare classes in several ways; else None."""
+    draw, loss, weights = cfg.sampler.draw, cfg.loss.name, cfg.objective.class_weights
+    instead = {}
+    if draw != "natural":
+        instead[f"sampler={draw}"] = "sampler=none"
+    if loss == "logit_adjusted":
+        instead[f"loss={loss}"] = "loss=auto"
+    if weights is not None:
+        instead[f"objective.class_weights={weights}"] = "objective.class_weights=null"
+    if len(instead) < 2:
+        return None
+    return (
+        f"{' and '.join(instead)} each make up for rare classes, which so count more than once: "
+        f"keep one of them (without the others: {', '.join(instead.values())})"
+    )
+
+
 def check_validation(samples: Samples) -> None:
     """Raise UserError where no epoch could be chosen, as no label of the validation is known."""
     if not known(samples.labels[samples.rows("val")]).any():

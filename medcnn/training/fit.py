@@ -22,7 +22,7 @@ from medcnn.jobs.settings.commands import Train
 from medcnn.nets import Net, coarse_map_warning
 from medcnn.report.figure_files import lacking
 from medcnn.training.callbacks import Soup
-from medcnn.training.checks import check_smallest_batch
+from medcnn.training.checks import check_smallest_batch, counted_twice
 from medcnn.training.diagnosis.at_start import look_at_start
 from medcnn.training.from_config import make_data, make_module
 from medcnn.training.module import TrainingModule
@@ -57,6 +57,8 @@ def fit_and_test(
         precision = str(trainer.precision)
         write_json(run / "environment.json", environment(precision=precision))
         _introduce(run, samples, module, precision)
+        if line := counted_twice(cfg):
+            note(line)
         if not run.last.exists():
             look_at_start(cfg, run, samples, module, data)
     resume_from = run.last if run.last.exists() else None
