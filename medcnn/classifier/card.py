@@ -34,7 +34,7 @@ def make_card(cfg: Train, samples: Samples) -> Card:
         "class_names": list(samples.class_names),
         "positive": samples.positive,
         "class_weights": class_weights(cfg.objective.class_weights, samples, task),
-        **loss_prior(cfg.loss.name, samples, task),
+        **loss_prior(cfg, samples, task),
         "targets": targets(samples, task),
         "prior": prior(cfg, samples, task),
         "in_channels": samples.in_channels,
@@ -99,12 +99,21 @@ def prior(cfg: Train, samples: Samples, task: Task) -> dict[str, list[float]] | 
     return {key: class_shares(labels, often, task, count) for key, often in draws.items()}
 
 
-def loss_prior(loss: str | None, samples: Samples, task: Task) -> dict[str, list[float]]:
-    """``loss_prior``, the share of each class in the training split, where a loss takes it."""
-    if loss not in TAKE_PRIOR:
+def loss_prior(cfg: Train, samples: Samples, task: Task) -> dict[str, list[float]]:
+    """``loss_prior``, the share of each class in the training split, where a loss takes it.
+
+    Of ``auc_margin`` it is the share in what ``sampler`` draws, as a factor of means over batches:
+    with another one all images get the same score.
+    """
+    if cfg.loss.name not in TAKE_PRIOR:
         return {}
-    labels = samples.labels[samples.rows("train")]
-    return {"loss_prior": class_prior(labels, task, len(samples.class_names))}
+    rows, count = samples.rows("train"), len(samples.class_names)
+    labels, sampling = samples.labels[rows], sampling_of(cfg.sampler)
+    if sampling is None or cfg.loss.name != "auc_margin":
+        return {"loss_prior": class_prior(labels, task, count)}
+    shares = class_shares(labels, sampling.draws(samples, rows, task).expected, task, count)
+    least = 0.5 / len(rows)  # as in `class_prior`
+    return {"loss_prior": [min(max(share, least), 1 - least) for share in shares]}
 
 
 def targets(samples: Samples, task: Task) -> dict[str, list[float]] | None:

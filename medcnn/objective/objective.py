@@ -44,7 +44,7 @@ class Objective(nn.Module):
         target_std: Standard deviation of each, above 0; None for ones.
         loss: The name of a loss of `medcnn.objective.losses` and its parameters, as in
             ``{"name": "focal", "gamma": 2.0}``; without a name, or None, the task's own.
-        prior: Share of each class in the training split (`class_prior`), for losses that take it;
+        prior: Share of each class in training (`class_prior`), for losses that take it;
             None where the loss can do without.
 
     Raises:

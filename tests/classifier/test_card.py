@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medcnn.classifier.build import make_classifier
-from medcnn.classifier.card import class_weights
+from medcnn.classifier.card import class_weights, loss_prior
 from medcnn.data.open_data import make_source
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
@@ -30,6 +30,17 @@ def test_class_weights() -> None:
     assert class_weights(None, toy, "binary") is None
     assert class_weights([1, 2.5], toy, "binary") == [1.0, 2.5]
     assert class_weights("balanced", toy, "binary") == pytest.approx([3 / 2, 3 / 4])
+
+
+def test_the_shares_that_a_loss_takes_with_a_sampler() -> None:
+    """Those of the draws where the mean over a batch is to be free of them, of AUC margin."""
+    toy = samples(torch.zeros(9, 1, 4, 4))
+    for loss, shares in {"auc_margin": [0.5, 0.5], "logit_adjusted": [1 / 3, 2 / 3]}.items():
+        cfg = jobs.compose("train", f"loss={loss}", "sampler=balanced")
+        assert loss_prior(cfg, toy, "binary")["loss_prior"] == pytest.approx(shares)
+    toy.table["label"] = 1
+    cfg = jobs.compose("train", "loss=auc_margin", "sampler=balanced")
+    assert loss_prior(cfg, toy, "binary")["loss_prior"] == pytest.approx([1 / 6, 5 / 6])
 
 
 def test_user_data_set() -> None:
