@@ -192,9 +192,13 @@ class DataModule(pl.LightningDataModule):
         """Return shuffled batches of the training split."""
         rows = self._train_rows()
         options: dict[str, Any] = {"seed": self.seed, "limit": self.limits.get("train", 1.0)}
-        if self.draws is not None:
-            options["draws"] = self.draws(rows)
+        if (draws := self.train_draws()) is not None:
+            options["draws"] = draws
         return self._loader([rows], **options)
+
+    def train_draws(self) -> Draws | None:
+        """Return how often each training image is drawn; None where each comes once an epoch."""
+        return None if self.draws is None else self.draws(self._train_rows())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation split in order, each row once."""
@@ -210,8 +214,8 @@ class DataModule(pl.LightningDataModule):
         Where images are drawn, so are these: of classes in the shares that training batches have.
         """
         rows = self._train_rows()
-        if self.draws is not None:
-            order, _ = self.draws(rows).epoch(np.random.default_rng(self.seed))
+        if (draws := self.train_draws()) is not None:
+            order, _ = draws.epoch(np.random.default_rng(self.seed))
             rows = rows[order]
         rows = evenly_spread(rows, images)
         dataset = RowDataset(self.samples)

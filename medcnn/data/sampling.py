@@ -1,5 +1,6 @@
 """How often each training image is drawn in an epoch: by class, with a bound for each patient."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
+from medcnn.jobs.notes import shortened
 from medcnn.jobs.settings.groups import Sampler
 from medcnn.objective import Task, known
 
@@ -130,6 +132,26 @@ class Draws:
         times = np.arange(size) - np.repeat(counts.cumsum() - counts, counts)
         mixed = generator.permutation(size)
         return torch.from_numpy(drawn[mixed]), torch.from_numpy(times[mixed])
+
+
+def drawn_line(draws: Draws, class_names: Sequence[str], task: Task) -> str:
+    """Return a line that says how many images of each class an epoch draws, and from how many.
+
+    Args:
+        draws: Of the training images.
+        class_names: K names.
+        task: One of `medcnn.objective.TASKS`, but for regression.
+    """
+    names = [*class_names, "with none of them", "of unknown label"]  # the last one is `REST`
+    counts = np.bincount(draws.classes % len(names), minlength=len(names))
+    drawn = np.bincount(draws.classes % len(names), draws.expected, len(names))
+    parts = [
+        f"{often:,.0f} {name} (there are {count:,})"
+        for name, often, count in zip(names, drawn, counts, strict=True)
+        if count
+    ]
+    by = "by its rarest label, " * (task == "multilabel")
+    return f"sampler: {by}an epoch draws {shortened(parts)}"
 
 
 def drawn_classes(labels: Tensor, task: Task) -> Places:

@@ -11,7 +11,9 @@ from medcnn.classifier.build import make_classifier
 from medcnn.classifier.card import make_card
 from medcnn.classifier.checkpoint import read_checkpoint
 from medcnn.classifier.classifier import Classifier
+from medcnn.data.batches import DataModule
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
+from medcnn.data.sampling import drawn_line
 from medcnn.evaluation.few_images import validation_lines
 from medcnn.jobs.atomic_files import write_csv, write_json
 from medcnn.jobs.environment import environment
@@ -56,9 +58,7 @@ def fit_and_test(
         write_csv(run / "samples.csv", samples.table, index_label="row")
         precision = str(trainer.precision)
         write_json(run / "environment.json", environment(precision=precision))
-        _introduce(run, samples, module, precision)
-        if line := counted_twice(cfg):
-            note(line)
+        _introduce(cfg, run, data, module, precision)
         if not run.last.exists():
             look_at_start(cfg, run, samples, module, data)
     resume_from = run.last if run.last.exists() else None
@@ -88,16 +88,22 @@ def _guarded(step: Any, *args: Any, **options: Any) -> None:
         raise KeyboardInterrupt from stop
 
 
-def _introduce(run: RunDir, samples: Samples, module: TrainingModule, precision: str) -> None:
+def _introduce(
+    cfg: Train, run: RunDir, data: DataModule, module: TrainingModule, precision: str
+) -> None:
     """Say what is about to be trained, on what, and what its maps will lack."""
+    samples, task, net = data.samples, module.classifier.objective.task, module.classifier.net
     _introduce_data(samples)
+    if (draws := data.train_draws()) is not None and task != "regression":
+        print(drawn_line(draws, samples.class_names, task))
+    if line := counted_twice(cfg):
+        note(line)
     _introduce_net(run, module, precision)
-    classifier, net = module.classifier, module.classifier.net
     warning = coarse_map_warning(net, samples.input_size) if isinstance(net, Net) else None
     if warning:
         print(f"note: {warning}", flush=True)
     labels = samples.labels[samples.rows("val")]
-    for line in validation_lines(labels, classifier.objective.task, samples.class_names):
+    for line in validation_lines(labels, task, samples.class_names):
         note(line)
 
 

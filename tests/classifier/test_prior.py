@@ -68,7 +68,9 @@ def test_a_logistic_model_of_balanced_draws_tells_the_true_probability() -> None
     np.testing.assert_allclose(corrected[:, 1], true, atol=0.01)
 
 
-def test_a_training_keeps_the_shares_in_its_checkpoint(tmp_path: Path) -> None:
+def test_a_training_keeps_the_shares_in_its_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = [0, 0, 0, 0, 0, 0, 0, 1]
     root = jobs.write_medmnist(tmp_path, "pneumoniamnist", labels)
     data = ("dataset=pneumoniamnist", f"dataset.root='{root}'", "sampler=balanced")
@@ -77,6 +79,8 @@ def test_a_training_keeps_the_shares_in_its_checkpoint(tmp_path: Path) -> None:
         name: jobs.train(tmp_path / name, *options, f"sampler.correct_prior={name}")
         for name in ("true", "false")
     }
+    said = "sampler: an epoch draws 16 normal (there are 28) | 16 pneumonia (there are 4)\n"
+    assert capsys.readouterr().out.count(said) == 2
     cards = {name: jobs.checkpoint(run)["medcnn"] for name, run in runs.items()}
     assert cards["true"]["prior"]["train"] == pytest.approx([7 / 8, 1 / 8])
     assert cards["true"]["prior"]["drawn"] == pytest.approx([1 / 2, 1 / 2])

@@ -18,10 +18,12 @@ from medcnn.data.sampling import (
     bounded,
     class_shares,
     drawn_classes,
+    drawn_line,
     sampling_of,
 )
 from medcnn.errors import UserError
 from medcnn.jobs.settings.groups import Sampler
+from medcnn.objective import UNKNOWN
 
 LABELS = torch.tensor([0] * 80 + [1] * 15 + [2] * 5)
 PATIENTS = np.arange(100) // 2
@@ -43,6 +45,25 @@ def samples(labels: Tensor = LABELS, task: Any = "multiclass", **columns: Any) -
 
 def drawn(draws: Draws, seed: int = 0) -> tuple[Tensor, Tensor]:
     return draws.epoch(np.random.default_rng(seed))
+
+
+def test_a_line_says_how_many_of_each_class_are_drawn() -> None:
+    labels = torch.tensor([0] * 70 + [1] * 29 + [UNKNOWN])
+    draws = Sampling((1.0, 2.0, 1.0)).draws(samples(labels), torch.arange(100), "multiclass")
+    counts = torch.bincount(labels[drawn(draws)[0]] + 1).tolist()
+    assert counts == [1, 33, 66]
+    assert drawn_line(draws, ("a", "b", "c"), "multiclass") == (
+        "sampler: an epoch draws 33 a (there are 70) | 66 b (there are 29) | "
+        "1 of unknown label (there are 1)"
+    )
+    several = torch.tensor([[1, 0, 0]] * 6 + [[1, 1, 0]] * 2 + [[0, 0, 0]] * 2)
+    draws = Sampling("balanced").draws(
+        samples(several, "multilabel"), torch.arange(10), "multilabel"
+    )
+    assert drawn_line(draws, ("a", "b", "c"), "multilabel") == (
+        "sampler: by its rarest label, an epoch draws 3 a (there are 6) | 3 b (there are 2) | "
+        "3 with none of them (there are 2)"
+    )
 
 
 @pytest.mark.parametrize(
