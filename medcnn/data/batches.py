@@ -211,13 +211,17 @@ class DataModule(pl.LightningDataModule):
     def statistics_batches(self, images: int) -> Iterator[Batch]:
         """Yield at most so many training images, evenly spread, in stored batches of like size.
 
-        Where images are drawn, so are these: of classes in the shares that training batches have.
+        They are the same each time, and mixed: in the order of a table that is sorted by class each
+        batch would have one class alone, and a smaller deviation than those of training. Where
+        images are drawn, so are these: of classes in the shares that training batches have.
         """
-        rows = self._train_rows()
+        rows, generator = self._train_rows(), np.random.default_rng(self.seed)
         if (draws := self.train_draws()) is not None:
-            order, _ = draws.epoch(np.random.default_rng(self.seed))
-            rows = rows[order]
-        rows = evenly_spread(rows, images)
+            order, _ = draws.epoch(generator)
+            rows = evenly_spread(rows[order], images)
+        else:
+            rows = evenly_spread(rows, images)
+            rows = rows[torch.from_numpy(generator.permutation(len(rows)))]
         dataset = RowDataset(self.samples)
         for part in rows.tensor_split(-(-len(rows) // self.batch_size)):
             yield dataset[part]

@@ -144,6 +144,16 @@ def test_loaders_give_batches_by_index() -> None:
     assert rows == [[10, 11, 12, 13], [14], [15, 16, 17, 18], [19, 20, 21]]
 
 
+def test_statistics_are_of_mixed_batches_though_a_table_is_sorted_by_class() -> None:
+    toy = samples()
+    toy.table["label"] = (toy.table.index % 10 >= 5).astype(int)
+    data = DataModule(toy, 5)
+    batches = [batch["row"].tolist() for batch in data.statistics_batches(99)]
+    assert sorted(row for rows in batches for row in rows) == list(range(10))
+    assert all(0 < sum(row >= 5 for row in rows) < 5 for rows in batches)
+    assert [batch["row"].tolist() for batch in data.statistics_batches(99)] == batches
+
+
 def test_overfitting_validates_on_the_rows_it_trains_on() -> None:
     data = DataModule(samples(), 3, overfit_batches=2)
     trained = torch.cat([batch["row"] for batch in data.train_dataloader()])
