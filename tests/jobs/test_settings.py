@@ -97,6 +97,7 @@ def test_the_config_of_an_older_run() -> None:
         ("data", "pseudonymise=maybe", "pseudonymise=maybe: choose one of true, false"),
         ("data", "near_duplicates=2", "near_duplicates=2: choose one of true, false"),
         ("data", "cache.folder=null", "cache.folder=None: give a path"),
+        ("data", "splits.shares.val=0", "splits.shares.val=0: give a number above 0"),
         ("data", "fold=5", "fold=5: give a whole number, 0 … 4"),
         ("train", "transfer.first_lr=0", "transfer.first_lr=0: give a share, above 0 and up to 1"),
         ("train", "transfer.head_lr=0", "transfer.head_lr=0: give a number above 0"),

@@ -44,9 +44,9 @@ class Cache(Settings):
 class Shares(Settings):
     """The sizes of the splits, in any unit."""
 
-    train: v.Number
-    val: v.Number
-    test: v.Number
+    train: v.AboveZero
+    val: v.AboveZero
+    test: v.AboveZero
 
 
 class Splits(Settings):

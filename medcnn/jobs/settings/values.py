@@ -55,7 +55,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
 
 
-def _number(way: str, fits: Callable[[float], bool] = lambda number: True) -> BeforeValidator:
+def _number(way: str, fits: Callable[[float], bool]) -> BeforeValidator:
     """Return what lets finite numbers through that fit."""
 
     def check(key: str, value: Any) -> None:
@@ -107,7 +107,6 @@ Seed = Annotated[int, checked(check_whole_number, least=0, most=2**32 - 1)]
 Folds = Annotated[int, checked(check_whole_number, least=2, most=100)]
 AtLeast0 = Annotated[int, checked(check_whole_number, least=0)]
 AtLeast1 = Annotated[int, checked(check_whole_number, least=1)]
-Number = Annotated[int | float, _number("a number")]
 NotNegative = Annotated[int | float, _number("a number, at least 0", lambda x: x >= 0)]
 AboveZero = Annotated[int | float, _number("a number above 0", lambda x: x > 0)]
 Clip = Annotated[int | float, _number("a number above 0, or null", lambda x: x > 0)]
