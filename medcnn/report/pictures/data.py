@@ -14,7 +14,7 @@ from medcnn.report.words import shorten
 
 LESION = "#ffd400"
 PER_ROW = 2  # samples side by side
-COLOURS = {"train": "#0072b2", "val": "#d55e00", "test": "#009e73"}
+COLOURS = {"train": "#c14f00", "val": "#0072b2", "test": "#009e73"}  # as in `training_curves`
 
 
 def contact_sheet(

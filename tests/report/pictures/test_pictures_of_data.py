@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from medcnn.report.pictures.data import COLOURS, contact_sheet, intensity_histogram
+from medcnn.report.pictures.training_curves import STYLES
 
 LEVELS = (40, 70, 100, 130, 160, 190)
 
@@ -123,6 +124,7 @@ def test_each_split_has_its_colour(tmp_path: Path) -> None:
     picture = np.asarray(Image.open(out).convert("RGB")).astype(int)
     assert picture.shape == (400, 700, 3)
     pixels = {}
+    assert [COLOURS["train"], COLOURS["val"]] == [colour for _, colour in STYLES.values()]
     for split, colour in COLOURS.items():
         wanted = [int(colour[k : k + 2], 16) for k in (1, 3, 5)]
         pixels[split] = np.nonzero((abs(picture - wanted) < 8).all(-1))
