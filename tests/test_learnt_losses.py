@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import medcnn
 from medcnn.train import train
@@ -89,10 +90,19 @@ def test_thresholds_are_learnt_beside_the_net(name: str, tmp_path: Path) -> None
         )
 
 
-def test_quantiles_make_an_interval(tmp_path: Path) -> None:
-    run = trained(tmp_path / "run", jobs.NUMBERS, "loss=quantile", "loss.levels=[0.1,0.5,0.9]")
+LEVELS = ("loss=quantile", "loss.levels=[0.1,0.5,0.9]")
+PREDICTED = ["prediction", "quantile:0.1", "quantile:0.9"]
+
+
+@pytest.fixture(scope="module")
+def quantiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("quantiles") / "run", jobs.NUMBERS, *LEVELS)
+
+
+def test_quantiles_make_an_interval(quantiles: Path) -> None:
+    run = quantiles
     table = pd.read_csv(run / "predictions.csv")
-    assert list(table.columns[-3:]) == ["prediction", "quantile:0.1", "quantile:0.9"]
+    assert list(table.columns[-3:]) == PREDICTED
     assert (table["quantile:0.1"] <= table["prediction"]).all()
     assert (table["prediction"] <= table["quantile:0.9"]).all()
     known = table[table["label"].notna() & (table["split"] == "test")]
@@ -105,3 +115,27 @@ def test_quantiles_make_an_interval(tmp_path: Path) -> None:
     )
     assert predicted.shape == (3, 1)
     assert "Coverage of the interval of 80 %" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_quantiles_of_files_and_of_an_ensemble(quantiles: Path, tmp_path: Path) -> None:
+    """Those of several members are the means of theirs."""
+    other = trained(tmp_path / "other", jobs.NUMBERS, *LEVELS, "seed=1")
+    samples = jobs.numbers(SIZES)
+    rows = samples.rows("test").tolist()
+    for row in rows:
+        Image.fromarray(samples.images[row, 0].numpy()).save(tmp_path / f"{row:03d}.png")
+    members = [quantiles, other]
+    told = [pd.read_csv(run / "predictions.csv") for run in members]
+    one, mean = tmp_path / "one.csv", tmp_path / "mean.csv"
+    where = f"images='{tmp_path}/*.png'"
+    jobs.predict(f"checkpoint='{quantiles}/checkpoints/best.ckpt'", where, f"output='{one}'")
+    several = f"ensemble=['{quantiles}','{other}']"
+    jobs.predict(several, where, f"output='{mean}'")
+    jobs.evaluate(tmp_path / "mean", several, trust=[jobs.NUMBERS])
+    expected = (told[0][PREDICTED] + told[1][PREDICTED]) / 2
+    assert told[0]["row"].tolist() == rows
+    assert list(pd.read_csv(mean).columns) == ["image", *PREDICTED]
+    np.testing.assert_allclose(pd.read_csv(one)[PREDICTED], told[0][PREDICTED], rtol=1e-6)
+    np.testing.assert_allclose(pd.read_csv(mean)[PREDICTED], expected, rtol=1e-6)
+    tested = pd.read_csv(tmp_path / "mean" / "predictions.csv")
+    np.testing.assert_allclose(tested[PREDICTED], expected, rtol=1e-6)

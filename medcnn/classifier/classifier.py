@@ -119,8 +119,14 @@ class Classifier(BaseClassifier):
     @torch.inference_mode()
     def answer(self, images: Tensor) -> Tensor:
         """Return `classify` of images that may leave 0 … 1, such as noisy copies."""
+        return self.probs(self.logits(images))
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (N, outputs) of images, which may leave 0 … 1, in evaluation mode."""
         with evaluating(self):
-            return self.probs(self(images.to(self.device, torch.float32)))
+            logits: Tensor = self(images.to(self.device, torch.float32))
+        return logits
 
     def probs(self, logits: Tensor) -> Tensor:
         """Return probabilities (N, K) of logits, calibrated if that was asked for.

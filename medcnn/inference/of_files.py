@@ -20,8 +20,8 @@ from medcnn.errors import UserError
 from medcnn.evaluation.few_images import isotonic_lines
 from medcnn.evaluation.studies import aggregate
 from medcnn.inference.mc_dropout import check_mc_dropout, dropping
-from medcnn.inference.tables import decision_table, doubt_table
-from medcnn.inference.tta import looks, mirrored_axes
+from medcnn.inference.tables import decision_table, doubt_table, quantile_table
+from medcnn.inference.tta import looks, mean_quantiles, mirrored_axes
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv
 from medcnn.jobs.hardware import device_of
 from medcnn.jobs.notes import note
@@ -71,16 +71,7 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
         raise UserError(
             f"images={cfg.images}: none of {len(paths)} files could be read or classified"
         )
-    table = decision_table(
-        classifier.objective,
-        torch.from_numpy(_one_each([answer.probs for answer in found.values()], classifier)),
-        card["class_names"],
-        classifier.operating_point,
-    )
-    if cfg.mc_dropout:
-        views = zip(*(answer.views for answer in found.values()), strict=True)
-        each = np.stack([_one_each(list(view), classifier) for view in views])
-        table = pd.concat([table, doubt_table(classifier.objective, each)], axis=1)
+    table = _table(classifier, list(found.values()), bool(cfg.mc_dropout))
     table.insert(0, "image", [str(path) for path in found])
     write_csv(output, table)
     report(output, len(found), len(paths))
@@ -125,6 +116,23 @@ def _calibrate(classifier: Classifier | Ensemble, how: str) -> None:
         note("no operating point was chosen: decisions are made at 0.5")
 
 
+def _table(
+    classifier: Classifier | Ensemble, answers: list["Answer"], doubts: bool
+) -> pd.DataFrame:
+    """Return a row a file: what is predicted, and where files are single images the quantiles."""
+    objective, names = classifier.objective, classifier.class_names
+    probs = torch.from_numpy(_one_each([answer.probs for answer in answers], classifier))
+    parts = [decision_table(objective, probs, names, classifier.operating_point)]
+    quantiles = [answer.quantiles for answer in answers if answer.quantiles is not None]
+    if quantiles and all(len(of_file) == 1 for of_file in quantiles):
+        parts.append(quantile_table(objective, torch.cat(quantiles), names))
+    if doubts:
+        views = zip(*(answer.views for answer in answers), strict=True)
+        each = np.stack([_one_each(list(view), classifier) for view in views])
+        parts.append(doubt_table(objective, each))
+    return pd.concat(parts, axis=1)
+
+
 def _one_each(probs: list[np.ndarray], classifier: Classifier | Ensemble) -> np.ndarray:
     """Return probabilities (N, K) of files, each of which has (S, K): slices are put together."""
     files = np.repeat(np.arange(len(probs)), [len(part) for part in probs])
@@ -163,10 +171,12 @@ class Answer(NamedTuple):
     Attributes:
         probs: (S, K) probabilities, the mean over all looks.
         views: (V, S, K) those of each look.
+        quantiles: (S, K, Q) of a regression, `mean_quantiles` over all looks; None without.
     """
 
     probs: np.ndarray
     views: np.ndarray
+    quantiles: Tensor | None
 
 
 def classify_all(
@@ -185,18 +195,18 @@ def classify_all(
     inputs, counts = list(items.values()), [len(item.stored) for item in items.values()]
     rows = torch.cat([row_numbers(path, n) for path, n in zip(items, counts, strict=True)])
     with classifier.autocast():
-        views = torch.stack(
-            [
-                _probs(member, inputs, rows, batch_size, *look)
-                for member in classifier.members
-                for look in looks(member, axes, passes)  # type: ignore[arg-type]
-            ]
-        )
-    parts = views.mean(0).split(counts), views.split(counts, 1)
+        said: Any = [
+            (member, _logits(member, inputs, rows, batch_size, *look))
+            for member in classifier.members
+            for look in looks(member, axes, passes)  # type: ignore[arg-type]
+        ]
+    views, quantiles = torch.stack([m.probs(logits) for m, logits in said]), mean_quantiles(said)
+    of_files = [None] * len(counts) if quantiles is None else quantiles.split(counts)
+    parts = views.mean(0).split(counts), views.split(counts, 1), of_files
     found = {}
-    for path, probs, own in zip(items, *parts, strict=True):
+    for path, probs, own, spread in zip(items, *parts, strict=True):
         if probs.isfinite().all():
-            found[path] = Answer(probs.numpy(), own.numpy())
+            found[path] = Answer(probs.numpy(), own.numpy(), spread)
         else:
             say(f"{path} {NAN}")
     return found
@@ -210,7 +220,7 @@ def row_numbers(path: Path, images: int) -> Tensor:
     return (zlib.crc32(path.name.encode()) << 20) + torch.arange(images)
 
 
-def _probs(
+def _logits(
     member: Any,
     items: list[Input],
     rows: Tensor,
@@ -218,7 +228,7 @@ def _probs(
     mirrored: tuple[int, ...],
     number: int | None,
 ) -> Tensor:
-    """Return probabilities (N, K) that one classifier gives the images of all items at a look."""
+    """Return logits (N, outputs) that one classifier gives the images of all items at a look."""
     own = member.card["intensity_range"]  # of the images that it was trained on
     images = [
         unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
@@ -228,5 +238,5 @@ def _probs(
     found = []
     for part, own_rows in zip(parts, rows.split(batch_size), strict=True):
         with dropping(member, number, own_rows):
-            found.append(member.answer(part).cpu())
+            found.append(member.logits(part).cpu())
     return torch.cat(found)

@@ -35,7 +35,7 @@ def predictions_table(
     Label and decision are class names; in multi-label data ``label:<class>`` and
     ``decision:<class>`` are 0 or 1. In regression there are ``label`` and ``prediction``, or with
     several targets ``label:<target>`` and ``prediction:<target>``; and the columns of
-    `quantile_table` where those were learnt and one net saw one view. An unknown label is empty.
+    `quantile_table` where there are ``quantiles``. An unknown label is empty.
     """
     rows = collected["row"].numpy()
     table = samples.table.iloc[rows][["image", "patient", "split"]].reset_index(drop=True)
@@ -43,8 +43,8 @@ def predictions_table(
     names = samples.class_names
     labels = named_columns("label", collected["label"], names)
     parts = [table, labels, decision_table(objective, collected["probs"], names, point)]
-    if objective.levels and "logits" in collected:
-        parts.append(quantile_table(objective, collected["logits"], names))
+    if "quantiles" in collected:
+        parts.append(quantile_table(objective, collected["quantiles"], names))
     if "views" in collected:
         parts.append(doubt_table(objective, collected["views"].double().numpy()))
     return pd.concat(parts, axis=1)
@@ -65,14 +65,13 @@ def doubt_table(objective: Objective, views: np.ndarray) -> pd.DataFrame:
     )
 
 
-def quantile_table(objective: Objective, logits: Tensor, names: Sequence[str]) -> pd.DataFrame:
-    """Return ``quantile:<level>``, or of several targets ``quantile:<level>:<target>``, of logits.
+def quantile_table(objective: Objective, quantiles: Tensor, names: Sequence[str]) -> pd.DataFrame:
+    """Return ``quantile:<level>``, or of several targets ``quantile:<level>:<target>``.
 
-    All levels but the median, which is the prediction.
+    All levels of the quantiles (n, K, Q) but the median, which is the prediction.
     """
-    found = objective.quantiles(logits.double()).numpy()
     columns = {
-        quantile_column(level, name, names): found[:, k, q]
+        quantile_column(level, name, names): quantiles[:, k, q].numpy()
         for k, name in enumerate(names)
         for q, level in enumerate(objective.levels)
         if level != 0.5

@@ -39,9 +39,10 @@ def collect(
 
     Returns:
         ``row`` (n,), ``label``, ``probs`` (n, K) the mean over the views; of one view ``logits``
-        (n, outputs), of several ``views`` (V, n, K).
+        (n, outputs), of several ``views`` (V, n, K); and ``quantiles`` where `mean_quantiles` has
+        some.
     """
-    views, tested = [], {}
+    answers, tested = [], {}
     with Progress(
         "passes over the images", sum(len(looks(m, axes, passes)) for m in members)
     ) as bar:
@@ -49,11 +50,34 @@ def collect(
             own_range(data.samples, member.card)
             for mirrored, number in looks(member, axes, passes):
                 tested = collect_logits(trainer, member, data, mirrored, number)
-                views.append(member.probs(tested["logits"]))
+                answers.append((member, tested["logits"]))
                 bar.advance()
-    stacked = torch.stack(views)
+    stacked = torch.stack([member.probs(logits) for member, logits in answers])
     found = {"row": tested["row"], "label": tested["label"], "probs": stacked.mean(0)}
-    return found | ({"logits": tested["logits"]} if len(views) == 1 else {"views": stacked})
+    if (quantiles := mean_quantiles(answers)) is not None:
+        found["quantiles"] = quantiles
+    return found | ({"logits": tested["logits"]} if len(answers) == 1 else {"views": stacked})
+
+
+def mean_quantiles(answers: Sequence[tuple[Classifier, Tensor]]) -> Tensor | None:
+    """Return the predicted quantiles (n, K, Q) of a regression, the mean over views.
+
+    The quantiles of several distributions are averaged, not the distributions: so the mean of the
+    medians is the median, and the interval is as wide as the views' are on average (S. B. Vincent,
+    "The functions of the vibrissae in the behavior of the white rat", 1912; R. Ratcliff, "Group
+    reaction time distributions and an analysis of distribution statistics", Psychological Bulletin
+    1979).
+
+    Args:
+        answers: Of each view the classifier and its logits (n, outputs).
+
+    Returns:
+        None where no quantiles were learnt, or not the same ones by all.
+    """
+    levels = {tuple(member.objective.levels) for member, _ in answers}
+    if len(levels) > 1 or () in levels:
+        return None
+    return torch.stack([m.objective.quantiles(logits.double()) for m, logits in answers]).mean(0)
 
 
 def looks(
