@@ -27,8 +27,7 @@ def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[str
         total_steps: Optimiser steps of the whole training.
         warmup: Share of the steps, 0 … 1, in which the rate rises.
     """
-    _check_share("warmup", warmup)
-    rising = min(int(warmup * total_steps), total_steps - 1)
+    rising = _rising(total_steps, warmup)
     falling = CosineAnnealingLR(optimizer, T_max=max(1, total_steps - rising))
     if rising < 1:
         return {"scheduler": falling, "interval": "step"}
@@ -80,8 +79,7 @@ def polynomial(
     """
     if not is_number(power) or power <= 0:
         raise UserError(f"scheduler.power={power}: a number above 0")
-    _check_share("warmup", warmup)
-    rising = min(int(warmup * total_steps), total_steps - 1)
+    rising = _rising(total_steps, warmup)
 
     def share(step: int) -> float:
         left = (total_steps - max(step, rising)) / (total_steps - rising)
@@ -134,8 +132,30 @@ def step(
     return {"scheduler": MultiStepLR(optimizer, at, gamma=factor), "interval": "step"}
 
 
+class Plateau(ReduceLROnPlateau):
+    """PyTorch's schedule, with a linear rise of the rate over the first steps of the optimiser.
+
+    The rise multiplies the rate, as a plateau does, so that neither has to know of the other.
+    """
+
+    def __init__(self, optimizer: Optimizer, rising: int, **options: Any) -> None:
+        super().__init__(optimizer, **options)
+        self.rising, self.risen = rising, 0
+        self._multiply(1 / (rising + 1))
+        optimizer.register_step_post_hook(lambda *_: self._rise())
+
+    def _rise(self) -> None:
+        if self.risen < self.rising:
+            self.risen += 1
+            self._multiply((self.risen + 1) / self.risen)
+
+    def _multiply(self, factor: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+
+
 def plateau(
-    optimizer: Optimizer, *, total_steps: int, factor: float, patience: int
+    optimizer: Optimizer, *, total_steps: int, factor: float, patience: int, warmup: float = 0.0
 ) -> dict[str, Any]:
     """Multiply the rate when the validation AUROC (of a regression R²) has stopped rising.
 
@@ -143,13 +163,15 @@ def plateau(
 
     Args:
         optimizer: Its learning rate is the first.
-        total_steps: Not used; every schedule is called with it.
+        total_steps: Optimiser steps of the whole training.
         factor: What it is multiplied by.
         patience: Epochs without a better value before that.
+        warmup: Share of the steps, 0 … 1, in which the rate rises linearly to the first.
     """
     if not 0 < factor < 1:
         raise UserError(f"scheduler.factor={factor}: between 0 and 1")
-    scheduler = ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience)
+    rising = _rising(total_steps, warmup)
+    scheduler = Plateau(optimizer, rising, mode="max", factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": None, "strict": False}
 
 
@@ -157,13 +179,18 @@ def _by_step(
     optimizer: Optimizer, share: Callable[[int], float], total_steps: int, warmup: float
 ) -> dict[str, Any]:
     """Return the rates whose share of the highest is a function of the step, with a linear rise."""
-    _check_share("warmup", warmup)
-    rising = min(int(warmup * total_steps), total_steps - 1)
+    rising = _rising(total_steps, warmup)
 
     def rate(step: int) -> float:
         return share(step) * min(1.0, (step + 1) / (rising + 1))
 
     return {"scheduler": LambdaLR(optimizer, rate), "interval": "step"}
+
+
+def _rising(total_steps: int, warmup: float) -> int:
+    """Return the steps of a rise, at most all but the last; raise UserError for no share."""
+    _check_share("warmup", warmup)
+    return min(int(warmup * total_steps), total_steps - 1)
 
 
 def _check_share(key: str, value: float) -> None:

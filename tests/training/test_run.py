@@ -35,7 +35,9 @@ STATEFUL = (
     "trainer.max_epochs=3",
 )
 TRUST = [jobs.SMALL_NET]
-PLATEAU = ("scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5")
+PLATEAU = (
+    "scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5", "scheduler.warmup=0.4",
+)  # fmt: skip
 STOPS_EARLY = (
     "callbacks=early_stopping",
     "callbacks.early_stopping.patience=2",

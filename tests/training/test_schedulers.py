@@ -123,13 +123,27 @@ def test_plateau_waits_for_the_validation_auroc() -> None:
     assert found == pytest.approx([1, 1, 1, 1, 0.3, 0.3, 0.3, 0.3, 0.09])
 
 
+def test_plateau_after_a_rise() -> None:
+    """A plateau in the midst of the rise is one afterwards, too."""
+    made, found = optimizer(), []
+    schedule = schedulers.plateau(made, total_steps=10, factor=0.5, patience=0, warmup=0.4)
+    for step in range(10):
+        first, second = (group["lr"] for group in made.param_groups)
+        assert first == pytest.approx(2 * second)
+        found.append(first / BASE)
+        made.step()
+        if step in (0, 2, 6):  # the end of an epoch
+            schedule["scheduler"].step(0.7)
+    assert found == pytest.approx([0.2, 0.4, 0.6, 0.4, *[0.5] * 3, *[0.25] * 3])
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "cosine": {"warmup": 0.2},
     "onecycle": {"warmup": 0.3},
     "cosine_restarts": {"cycles": 3, "growth": 1, "warmup": 0.1},
     "polynomial": {"power": 0.9, "warmup": 0.2},
     "step": {"milestones": [0.5], "factor": 0.1},
-    "plateau": {"factor": 0.5, "patience": 0},
+    "plateau": {"factor": 0.5, "patience": 0, "warmup": 0.6},
 }
 
 
@@ -174,6 +188,7 @@ def test_the_state_is_plain_and_goes_on_where_it_was(name: str) -> None:
         ("polynomial", {"power": 0, "warmup": 0}, r"scheduler\.power=0: a number above 0"),
         ("polynomial", {"power": 1, "warmup": True}, r"scheduler\.warmup=True: a share"),
         ("plateau", {"factor": 1.0, "patience": 1}, r"scheduler\.factor=1\.0: between 0 and 1"),
+        ("plateau", {"factor": 0.1, "patience": 1, "warmup": 2}, r"warmup=2: a share"),
     ],
 )
 def test_options_out_of_range(name: str, options: dict[str, Any], words: str) -> None:
