@@ -20,6 +20,7 @@ from medcnn.errors import UserError
         ("average=ema average.start=0.5", r"average\.start=0\.5: give a whole number"),
         ("average=ema average.warmup=1", r"average\.warmup=1: choose one of true, false"),
         ("average=swa average.rate=0", r"average\.rate=0: give a share"),
+        ("average=swa average.anneal=2", r"average\.anneal=2: give a share, 0 … 1"),
         ("average=soup average.k=1", r"average\.k=1: give a whole number, at least 2"),
         ("average=soup average.how=all", r"average\.how=all: choose one of greedy, uniform"),
         (

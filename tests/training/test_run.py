@@ -179,7 +179,7 @@ def test_schedule_and_early_stopping_go_on(
 AVERAGED = {
     "ema": ("average=ema", "average.start=1", "optimizer=sam", "scheduler=cosine_restarts"),
     "soup": ("average=soup", "average.k=2", "average.how=uniform"),
-    "swa": ("average=swa", "average.start=0.4", "augment=standard"),
+    "swa": ("average=swa", "average.start=0.4", "average.anneal=0.5", "augment=standard"),
 }
 
 

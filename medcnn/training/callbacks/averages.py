@@ -1,5 +1,6 @@
 """Averages of the weights over the steps or the epochs of a training."""
 
+from math import cos, pi
 from typing import Any
 
 import pytorch_lightning as pl
@@ -124,40 +125,60 @@ class SWA(Average):
     """Stochastic weight averaging: the mean over the last epochs, at a rate that stays high.
 
     P. Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018,
-    algorithm 1, with a constant rate.
+    algorithm 1, with a constant rate, to which a cosine may lead as in PyTorch's `SWALR`.
 
     Args:
         start: Share of the epochs after which it begins.
         rate: Learning rate from then on, as a share of the highest.
+        anneal: Share of the epochs in which the rate goes there from that of the schedule.
 
     Raises:
         UserError: A value that can't be.
     """
 
-    def __init__(self, start: float, rate: float) -> None:
+    def __init__(self, start: float, rate: float, anneal: float = 0.0) -> None:
         super().__init__()
         for key, value in (("start", start), ("rate", rate)):
             if not is_number(value) or not 0 < value <= 1:
                 raise UserError(f"average.{key}={value}: give a share, above 0 and up to 1")
-        self.start, self.rate = start, rate
+        if not is_number(anneal) or not 0 <= anneal <= 1:
+            raise UserError(f"average.anneal={anneal}: give a share, 0 … 1")
+        self.start, self.rate, self.anneal = start, rate, anneal
+        self.before: list[float] = []  # the rates of the schedule as it begins
 
-    def _begun(self, trainer: pl.Trainer) -> bool:
+    def state_dict(self) -> dict[str, Any]:
+        """Return that of `Average`, with the rates before it."""
+        return {**super().state_dict(), "before": self.before}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what the checkpoint says."""
+        super().load_state_dict(state_dict)
+        self.before = state_dict.get("before", [])  # last.ckpt of an older version has none
+
+    def _epochs(self, trainer: pl.Trainer) -> int:
+        """Return the epochs since it began, negative before."""
         epochs = trainer.max_epochs or 1
-        return trainer.current_epoch >= min(int(self.start * epochs), epochs - 1)
+        return trainer.current_epoch - min(int(self.start * epochs), epochs - 1)
 
-    def _set_rates(self, trainer: pl.Trainer, module: Any) -> None:
-        """Keep the learning rates at the constant one, whatever the schedule says."""
-        if self._begun(trainer):
-            groups = trainer.optimizers[0].param_groups
-            for group, highest in zip(groups, module.highest_rates, strict=True):
-                group["lr"] = self.rate * highest
+    def _set_rates(self, trainer: pl.Trainer, module: Any, batches: int) -> None:
+        """Set the learning rates after so many batches of an epoch, whatever the schedule says."""
+        if self._epochs(trainer) < 0:
+            return
+        groups = trainer.optimizers[0].param_groups
+        self.before = self.before or [group["lr"] for group in groups]
+        done = self._epochs(trainer) + batches / trainer.num_training_batches
+        length = self.anneal * (trainer.max_epochs or 1)
+        old = (1 + cos(pi * done / length)) / 2 if done < length else 0.0
+        rates = zip(groups, self.before, module.highest_rates, strict=True)
+        for group, before, highest in rates:
+            group["lr"] = old * before + (1 - old) * self.rate * highest
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Put the weights that learn into the net, and set their rate."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-        self._set_rates(trainer, pl_module)
+        self._set_rates(trainer, pl_module, batch_idx)
 
     def on_train_batch_end(
         self,
@@ -168,6 +189,6 @@ class SWA(Average):
         batch_idx: int,
     ) -> None:
         """Add the weights at the end of an epoch."""
-        self._set_rates(trainer, pl_module)
-        if self._begun(trainer) and batch_idx + 1 == trainer.num_training_batches:
+        self._set_rates(trainer, pl_module, batch_idx + 1)
+        if self._epochs(trainer) >= 0 and batch_idx + 1 == trainer.num_training_batches:
             self._add(pl_module, get_swa_multi_avg_fn())

@@ -1,6 +1,8 @@
 """Averages of the weights against what they are by definition."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jobs
 import numpy as np
@@ -8,9 +10,11 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import SWALR
 
 from medcnn.classifier.checkpoint import load
 from medcnn.data.phantom.dataset import phantom
+from medcnn.training.callbacks.averages import SWA
 from medcnn.training.module import TrainingModule
 
 Weights = list[dict[str, np.ndarray]]
@@ -78,6 +82,28 @@ def test_swa_is_the_mean_over_epochs_at_a_constant_rate(tmp_path: Path, steps: W
     rates = pd.read_csv(run / "metrics.csv")["lr"].tolist()
     assert rates[2:] == pytest.approx([0.003, 0.003])
     assert rates[0] > 0.005
+
+
+def test_the_rate_of_swa_is_annealed_as_by_pytorch() -> None:
+    """From what the schedule left, over a quarter of eight epochs of three batches."""
+    swa, pytorch = (
+        torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in rates])
+        for rates in ((0.02, 0.01), (0.02, 0.01))
+    )
+    expected = SWALR(pytorch, swa_lr=[0.05, 0.025], anneal_epochs=6)
+    average = SWA(start=0.5, rate=0.5, anneal=0.25)
+    module = SimpleNamespace(highest_rates=[0.1, 0.05])
+    for step in range(9):
+        now: Any = SimpleNamespace(
+            max_epochs=8, current_epoch=4 + step // 3, num_training_batches=3, optimizers=[swa]
+        )
+        average._set_rates(now, module, step % 3)
+        for mine, theirs in zip(swa.param_groups, pytorch.param_groups, strict=True):
+            assert mine["lr"] == pytest.approx(theirs["lr"])
+            mine["lr"] *= 0.9  # the schedule goes on
+        pytorch.step()
+        expected.step()
+    assert theirs["lr"] == 0.025
 
 
 @pytest.mark.no_cover
