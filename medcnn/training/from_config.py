@@ -1,6 +1,6 @@
 """From a config to the parts of a training: optimiser, scheduler, freezing, loaders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,8 +15,9 @@ from medcnn.data.samples import SPLITS, Samples
 from medcnn.data.sampling import sampling_of
 from medcnn.errors import UserError
 from medcnn.jobs.hardware import resolve_precision
-from medcnn.jobs.instantiate import check_call, instantiate
+from medcnn.jobs.instantiate import TARGETS, check_call, instantiate
 from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.values import is_number
 from medcnn.objective import choose_loss
 from medcnn.training.freezing import FeatureCache, Freezing
 from medcnn.training.module import TrainingModule
@@ -51,10 +52,21 @@ def make_optimizer(
     cfg: Train, trust: Iterable[str], groups: list[dict[str, Any]]
 ) -> torch.optim.Optimizer:
     """Return the optimiser of a config for groups of parameters."""
+    if cfg.optimizer.get("_target_") in TARGETS:  # others may take None, and more
+        check_numbers(cfg.optimizer)
     made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
     if not isinstance(made, torch.optim.Optimizer):
         raise UserError(f"optimizer._target_={cfg.optimizer.get('_target_')} is no optimiser")
     return made
+
+
+def check_numbers(optimizer: Mapping[str, Any]) -> None:
+    """Raise UserError for a number of an optimiser of medcnn's that can't be."""
+    for key in ("lr", "weight_decay", "momentum", "alpha"):
+        value, share = optimizer.get(key, 0), key in ("momentum", "alpha")
+        if not is_number(value) or value < 0 or (share and value >= 1):
+            limits = "at least 0 and below 1" if share else "at least 0"
+            raise UserError(f"optimizer.{key}={value}: give a number, {limits}")
 
 
 def make_scheduler(
@@ -79,7 +91,7 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     make_scheduler(cfg, trust, optimizer, total_steps=100)
     check_optimizer(cfg, optimizer)
     check_call(cfg.average, "average", trust)
-    check_cycles(cfg)
+    check_average(cfg)
     check_model(cfg.model, trust)
     check_call(cfg.augment, "augment", trust, seed=cfg.seed)
     for name, node in cfg.callbacks.items():
@@ -109,11 +121,25 @@ def check_optimizer(cfg: Train, optimizer: torch.optim.Optimizer) -> None:
         raise UserError("optimizer=schedule_free averages the weights itself: add average=none")
 
 
+def check_average(cfg: Train) -> None:
+    """Raise UserError for an average that doesn't go with the epochs, or with the schedule."""
+    target, epochs = cfg.average.get("_target_"), cfg.trainer.max_epochs
+    if target == "medcnn.training.callbacks.EMA" and cfg.average["start"] >= epochs:
+        raise UserError(
+            f"average.start={cfg.average['start']}: it never begins; choose less than "
+            f"trainer.max_epochs={epochs}"
+        )
+    if target == "medcnn.training.callbacks.Snapshots":
+        check_cycles(cfg)
+
+
 def check_cycles(cfg: Train) -> None:
     """Raise UserError where the cycles of a snapshot ensemble don't end with an epoch."""
-    if cfg.average.get("_target_") != "medcnn.training.callbacks.Snapshots":
-        return
     epochs, cycles = cfg.trainer.max_epochs, cfg.average["cycles"]
+    if cycles != cfg.scheduler.get("cycles"):
+        raise UserError(
+            f"average.cycles={cycles}: take those of scheduler=cosine_restarts: scheduler.cycles"
+        )
     if epochs % cycles:
         raise UserError(
             f"scheduler.cycles={cycles}: with average=snapshots a number that divides "

@@ -1,6 +1,6 @@
 """Optimisers that PyTorch doesn't have."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.jobs.settings.values import is_number
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
@@ -36,12 +36,9 @@ class Lion(Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
     ) -> None:
-        if not lr >= 0:
-            raise UserError(f"optimizer.lr={lr}: at least 0")
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise UserError(f"optimizer.betas={list(betas)}: two numbers, at least 0 and below 1")
-        if not weight_decay >= 0:
-            raise UserError(f"optimizer.weight_decay={weight_decay}: at least 0")
+        pair = isinstance(betas, Sequence) and len(betas) == 2
+        if not pair or not all(is_number(beta) and 0 <= beta < 1 for beta in betas):
+            raise UserError(f"optimizer.betas={betas}: give two numbers, at least 0 and below 1")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -137,14 +134,11 @@ def sam(
     if not is_number(rho) or rho <= 0:
         raise UserError(f"optimizer.rho={rho}: give a number above 0")
     made: SharpnessAware
-    try:
-        if base == "sgd":
-            more = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": weight_decay}
-            made = _SAMofSGD(params, lr=lr, **more)  # type: ignore[arg-type]
-        else:
-            made = _SAMofAdamW(params, lr=lr, weight_decay=weight_decay)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer: {base} refuses these options: {error}") from error
+    if base == "sgd":
+        more = {"momentum": momentum, "nesterov": momentum > 0, "weight_decay": weight_decay}
+        made = _SAMofSGD(params, lr=lr, **more)  # type: ignore[arg-type]
+    else:
+        made = _SAMofAdamW(params, lr=lr, weight_decay=weight_decay)
     made.rho = rho
     return made
 
@@ -184,9 +178,10 @@ def schedule_free(
         warmup_steps: Steps in which the rate rises linearly.
 
     Raises:
-        UserError: The package isn't installed, another base, or options that it refuses.
+        UserError: The package isn't installed, another base, or warmup_steps that can't be.
     """
     kinds = {"adamw": "AdamWScheduleFree", "sgd": "SGDScheduleFree"}
+    check_whole_number("optimizer.warmup_steps", warmup_steps, least=0)
     if base not in kinds:
         raise UserError(f"optimizer.base={base}: choose one of {', '.join(kinds)}")
     try:
@@ -196,8 +191,5 @@ def schedule_free(
             'optimizer=schedule_free needs a further package: pip install "medcnn[schedulefree]"'
         ) from error
     options = {"lr": lr, "weight_decay": weight_decay, "warmup_steps": warmup_steps}
-    try:
-        made: Optimizer = getattr(schedulefree, kinds[base])(params, **options)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer: {kinds[base]} refuses these options: {error}") from error
+    made: Optimizer = getattr(schedulefree, kinds[base])(params, **options)
     return made

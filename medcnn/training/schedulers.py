@@ -101,7 +101,7 @@ def onecycle(optimizer: Optimizer, *, total_steps: int, warmup: float) -> dict[s
     total = total_steps + 1
     if abs(warmup * total - 1) < 1e-6:  # PyTorch's class divides by zero at a rise of no step
         warmup = 0.0
-    cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=total, pct_start=warmup)
+    cycle = OneCycleLR(optimizer, max_lr=rates, total_steps=total, pct_start=float(warmup))
     return {"scheduler": cycle, "interval": "step"}
 
 
@@ -122,8 +122,15 @@ def step(
         factor: What it is multiplied by.
         warmup: Share of the steps, 0 … 1, in which the rate rises linearly to the first.
     """
+    if not isinstance(milestones, Sequence) or isinstance(milestones, str):
+        raise UserError(
+            f"scheduler.milestones={milestones}: give shares of the training in brackets"
+        )
     for share in milestones:
         _check_share("milestones", share)
+    if not is_number(factor) or factor <= 0:
+        raise UserError(f"scheduler.factor={factor}: give a number above 0")
+    _check_share("warmup", warmup)
     at = [max(1, round(share * total_steps)) for share in milestones]
     if warmup:
         return _by_step(
@@ -168,8 +175,9 @@ def plateau(
         patience: Epochs without a better value before that.
         warmup: Share of the steps, 0 … 1, in which the rate rises linearly to the first.
     """
-    if not 0 < factor < 1:
-        raise UserError(f"scheduler.factor={factor}: between 0 and 1")
+    if not is_number(factor) or not 0 < factor < 1:
+        raise UserError(f"scheduler.factor={factor}: give a number between 0 and 1")
+    check_whole_number("scheduler.patience", patience, least=0)
     rising = _rising(total_steps, warmup)
     scheduler = Plateau(optimizer, rising, mode="max", factor=factor, patience=patience)
     return {"scheduler": scheduler, "interval": "epoch", "monitor": None, "strict": False}

@@ -187,8 +187,14 @@ def test_the_state_is_plain_and_goes_on_where_it_was(name: str) -> None:
         ("cosine_restarts", {"cycles": 2, "growth": 1, "warmup": 2}, r"warmup=2: a share"),
         ("polynomial", {"power": 0, "warmup": 0}, r"scheduler\.power=0: a number above 0"),
         ("polynomial", {"power": 1, "warmup": True}, r"scheduler\.warmup=True: a share"),
-        ("plateau", {"factor": 1.0, "patience": 1}, r"scheduler\.factor=1\.0: between 0 and 1"),
         ("plateau", {"factor": 0.1, "patience": 1, "warmup": 2}, r"warmup=2: a share"),
+        ("plateau", {"factor": 1.0, "patience": 1}, r"factor=1\.0: give a number between 0 and 1"),
+        ("plateau", {"factor": "low", "patience": 1}, r"scheduler\.factor=low: give a number"),
+        ("plateau", {"factor": 0.1, "patience": None}, r"scheduler\.patience=None: give a whole"),
+        ("step", {"milestones": 0.5, "factor": 0.1}, r"milestones=0\.5: give .* in brackets"),
+        ("step", {"milestones": "0.5", "factor": 0.1}, r"milestones=0\.5: give shares"),
+        ("step", {"milestones": [0.5], "factor": None}, r"scheduler\.factor=None: give a number"),
+        ("step", {"milestones": [0.5], "factor": -1}, r"scheduler\.factor=-1: give a number above"),
     ],
 )
 def test_options_out_of_range(name: str, options: dict[str, Any], words: str) -> None:
@@ -197,7 +203,7 @@ def test_options_out_of_range(name: str, options: dict[str, Any], words: str) ->
 
 
 @pytest.mark.parametrize("total_steps", range(1, 12))
-@pytest.mark.parametrize("warmup", [0.0, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("warmup", [0, 0.0, 0.1, 0.2, 0.5])
 def test_onecycle_takes_any_number_of_steps(total_steps: int, warmup: float) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
     scheduler = schedulers.onecycle(optimizer, total_steps=total_steps, warmup=warmup)["scheduler"]
