@@ -54,10 +54,17 @@ def make_optimizer(
     """Return the optimiser of a config for groups of parameters."""
     if cfg.optimizer.get("_target_") in TARGETS:  # others may take None, and more
         check_numbers(cfg.optimizer)
-    made = instantiate(cfg.optimizer, "optimizer", trust, params=groups)
+    node = dict(cfg.optimizer)
+    if node.get("fused") and _precision(cfg) == "16-mixed":
+        node["fused"] = False  # its gradients stay scaled where they are clipped and measured
+    made = instantiate(node, "optimizer", trust, params=groups)
     if not isinstance(made, torch.optim.Optimizer):
         raise UserError(f"optimizer._target_={cfg.optimizer.get('_target_')} is no optimiser")
     return made
+
+
+def _precision(cfg: Train) -> str:
+    return resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator)
 
 
 def check_numbers(optimizer: Mapping[str, Any]) -> None:
@@ -109,7 +116,7 @@ def check_optimizer(cfg: Train, optimizer: torch.optim.Optimizer) -> None:
                 f"trainer.accumulate_grad_batches={cfg.trainer.accumulate_grad_batches}: "
                 "optimizer=sam takes both its gradients on one batch; set it to 1"
             )
-        if resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator) == "16-mixed":
+        if _precision(cfg) == "16-mixed":
             raise UserError(
                 "trainer.precision=16-mixed: optimizer=sam takes two gradients a step, which its "
                 "scaling of the loss doesn't know; choose bf16-mixed or 32-true"

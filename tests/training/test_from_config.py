@@ -2,8 +2,11 @@ from pathlib import Path
 
 import jobs
 import pytest
+import torch
+from pytorch_lightning.plugins import MixedPrecision
 
 from medcnn.errors import UserError
+from medcnn.training.from_config import make_optimizer
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,13 @@ def test_wrong_options_are_refused_before_data_are_read(
 ) -> None:
     with pytest.raises(UserError, match=words):
         jobs.train(tmp_path / "run", "dataset=csv", "dataset.path=none.csv", *option.split())
+
+
+def test_gradients_can_be_clipped_in_half_precision() -> None:
+    cfg = jobs.compose("train", "dataset=phantom", "trainer.precision=16-mixed")
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([3.0, 4.0])
+    scaler = torch.amp.GradScaler("cuda", enabled=False)
+    precision = MixedPrecision("16-mixed", "cuda", scaler)
+    precision.clip_gradients(make_optimizer(cfg, [], [{"params": [weight]}]), 1.0)
+    torch.testing.assert_close(weight.grad, torch.tensor([0.6, 0.8]))
