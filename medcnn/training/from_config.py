@@ -126,6 +126,11 @@ def check_optimizer(cfg: Train, optimizer: torch.optim.Optimizer) -> None:
         raise UserError("optimizer=schedule_free goes without a schedule: add scheduler=none")
     if own_schedule and cfg.average.get("_target_") is not None:
         raise UserError("optimizer=schedule_free averages the weights itself: add average=none")
+    if own_schedule and cfg.regularise.max_norm is not None:
+        raise UserError(
+            f"regularise.max_norm={cfg.regularise.max_norm}: optimizer=schedule_free tests other "
+            "weights than those that it would keep short; set it to null"
+        )
 
 
 def check_average(cfg: Train) -> None:

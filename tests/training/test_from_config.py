@@ -27,6 +27,10 @@ from medcnn.training.from_config import make_optimizer
         ),
         ("optimizer=sam trainer.accumulate_grad_batches=2", "both its gradients on one batch"),
         ("optimizer=sam trainer.precision=16-mixed", "choose bf16-mixed or 32-true"),
+        (
+            "optimizer=schedule_free scheduler=none regularise.max_norm=3",
+            r"max_norm=3: optimizer=schedule_free tests other weights",
+        ),
         ("average=ema average.decay=1", r"average\.decay=1: a number between 0 and 1"),
         ("average=ema average.start=0.5", r"average\.start=0\.5: give a whole number"),
         ("average=ema average.warmup=1", r"average\.warmup=1: choose one of true, false"),
