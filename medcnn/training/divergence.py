@@ -16,7 +16,8 @@ class Place(NamedTuple):
 
     Args:
         what: Its name, as ``the output of stage layer2``.
-        rows: Of the sample table, whose part of it isn't finite; None for those of the step before.
+        rows: Of the sample table, whose part of it isn't finite; None for those of the step before;
+            none of what all images have in common.
         way: What usually causes it, and what to do.
     """
 
@@ -50,6 +51,9 @@ def first_not_finite(module: TrainingModule, batch: dict[str, Tensor]) -> Place:
     logits = classifier.head(values)
     if bad := _rows(logits, batch):
         return Place("the logits", bad, SLOWER)
+    penalty = module.regularisation.penalty(net)
+    if penalty is not None and not penalty.isfinite():
+        return Place("the penalty of the weights", [], "lower regularise.l1 and regularise.l2")
     each = zip(logits.split(1), batch["label"].split(1), strict=True)
     losses = [classifier.objective.loss(*one) for one in each]
     bad = _rows(torch.stack(losses), batch) or batch["row"].tolist()

@@ -133,7 +133,7 @@ def test_a_key_that_there_is_not(root: str, override: str, key: str) -> None:
     ("choice", "override", "message"),
     [
         ("focal", "loss.gamma=-1", "loss.gamma=-1: give a number, at least 0"),
-        ("focal", "loss.gamma=null", "loss.name=focal: write loss=focal"),
+        ("focal", "loss.gamma=null", "loss.gamma=null: loss=focal needs a value"),
         ("focal", "+loss.tau=1", "loss.name=focal: write loss=focal"),
         ("cross_entropy", "loss.label_smoothing=1", "loss.label_smoothing=1: give a share, at le"),
         ("generalised_cross_entropy", "loss.q=0", "loss.q=0: give a share, above 0 and up to 1"),

@@ -128,6 +128,11 @@ def test_a_rate_that_is_too_high(tmp_path: Path) -> None:
     assert jobs.checkpoint(tmp_path / "run", "last")["epoch"] == 0
 
 
+def test_a_penalty_that_overflows(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the penalty of the weights: lower regularise\.l1"):
+        jobs.train(tmp_path / "run", *OPTIONS, "regularise.l2=1.0e+38")
+
+
 def test_processes_put_their_rows_together(monkeypatch: pytest.MonkeyPatch) -> None:
     other, sound = Place("the images", [3], "look"), Place("the loss", [1], "")
 

@@ -114,8 +114,11 @@ class Loss(Settings):
     def _check_parameters(self) -> Self:
         """Refuse a loss without its parameters, or with those of another."""
         given = {key for key, value in self if value is not None} - {"name"}
+        word = "auto" if self.name is None else self.name
+        for key in PARAMETERS[self.name]:
+            if key in self.model_fields_set and key not in given:
+                raise UserError(f".{key}=null: loss={word} needs a value; leave it out for its own")
         if given != {*PARAMETERS[self.name]}:
-            word = "auto" if self.name is None else self.name
             raise UserError(f".name={self.name}: write loss={word}, which sets its parameters, too")
         return self
 
