@@ -14,7 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from medcnn.evaluation import evaluate
 from medcnn.evaluation.analysis import Settings, analyse
 from medcnn.evaluation.predictions import Predictions
-from medcnn.evidence.layers import write_pictures
+from medcnn.evidence.layers import item_record, write_pictures
 from medcnn.report.maps.item import GalleryItem
 
 CLASSES = {
@@ -342,8 +342,25 @@ def add_volume_and_colour(cams: Path) -> None:
     records = json.loads((cams / "layers.json").read_text())
     for row, item in ((90, volume), (91, red)):
         facts = {"row": row, "kind": "sample", "method": "gradcam", "empty": False}
-        records.append(facts | write_pictures(item, cams, row) | {"name": f"row {row} · x"} | words)
+        records.append(
+            facts | write_pictures(item, cams, str(row)) | {"name": f"row {row} · x"} | words
+        )
     write_json(cams / "layers.json", records)
+
+
+def add_label_issues(run: Path) -> None:
+    """Two labels that may be wrong: row 14 with two maps, row 11 without a picture."""
+    rows = {"row": [14, 11], "fold": 0, "label": "benign", "suggested": "malignant"}
+    pd.DataFrame({**rows, "score": [0.01, 0.2]}).to_csv(run / "label_issues.csv", index=False)
+    map_ = np.eye(40)[::-1] * np.arange(40)
+    words = {"true": "benign", "predicted": "malignant", "probability": None, "correct": None}
+    item = GalleryItem(np.full((40, 40), 0.5), map_, None, **words)
+    facts = {"row": 14, "kind": "label", "issue": 0, "method": "gradcam", "empty": False}
+    layers = run / "cams" / "layers.json"
+    records = json.loads(layers.read_text()) if layers.exists() else []
+    for name, stem in (("malignant", "label-1"), ("benign", "label-1-as-labelled")):
+        records.append(item_record(item, run / "cams", stem, facts | {"explained": name}))
+    write_json(layers, records)
 
 
 def write_json(path: Path, content: Any) -> None:

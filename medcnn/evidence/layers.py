@@ -42,8 +42,7 @@ def write_layers(
             items = items_of(explainer, batch, probs, decided, shown)
             for row, item, nothing in zip(batch.rows.tolist(), items, empty, strict=True):
                 facts = {"row": row, "kind": kind, "method": method, "empty": nothing}
-                words = {key: getattr(item, key) for key in WORDS}
-                records.append(facts | write_pictures(item, folder, row) | words)
+                records.append(item_record(item, folder, str(row), facts))
     write_json(folder / FILE, records)
 
 
@@ -55,16 +54,25 @@ def worst_rows(evaluation: Path) -> Tensor:
     return torch.tensor([error["row"] for error in image.get("errors", [])], dtype=torch.int64)
 
 
-def write_pictures(item: GalleryItem, folder: Path, row: int) -> dict[str, Any]:
+def item_record(
+    item: GalleryItem, folder: Path, stem: str, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Write the pictures of one image; return its record in ``layers.json``, with these facts."""
+    words = {key: getattr(item, key) for key in WORDS}
+    return facts | write_pictures(item, folder, stem) | words
+
+
+def write_pictures(item: GalleryItem, folder: Path, stem: str) -> dict[str, Any]:
     """Write the pictures of one image; return what `medcnn.report.run.maps.Pane` tells of them.
 
-    That is ``image``, ``map``, ``mask`` (names within the folder) and ``ratio``; of a volume a list
-    of such, ``planes``.
+    That is ``image``, ``map``, ``mask`` (names within the folder, of an empty map none) and
+    ``ratio``; of a volume a list of such, ``planes``. The names of the files begin with `stem`.
     """
+    mapped = bool(item.map.any())
     if item.map.ndim == 2:
         down, right = item.steps
         panel = Panel(item.image, item.map, item.mask, None, "", down / right)
-        return _write([panel], folder / "layers", str(row))
+        return _write([panel], folder / "layers", stem, mapped)
     main, at = main_view(item.orientation), peak(item.map)
     planes = sorted(views(item.orientation), key=lambda view: view.across != main.across)
     found = []
@@ -72,11 +80,11 @@ def write_pictures(item: GalleryItem, folder: Path, row: int) -> dict[str, Any]:
         depth, middle = item.map.shape[view.across], at[view.across]
         numbers = _spread(depth, middle) if view == main else [middle]
         panels = [slice_panel(item, view, number, None) for number in numbers]
-        stem = f"{row}-{view.name.replace(' ', '-')}"
+        name = f"{stem}-{view.name.replace(' ', '-')}"
         place = {"name": view.name, "ends": list(view.ends), "depth": depth, "slices": numbers}
         place |= {"shown": numbers.index(middle), "up": view.up}
         place["width"] = item.map.shape[view.columns] * item.steps[view.columns]
-        found.append(place | _write(panels, folder / "layers", stem))
+        found.append(place | _write(panels, folder / "layers", name, mapped))
     return {"planes": found}
 
 
@@ -87,14 +95,16 @@ def _spread(depth: int, through: int) -> list[int]:
     return list(numbers.tolist())
 
 
-def _write(panels: list[Panel], folder: Path, stem: str) -> dict[str, Any]:
+def _write(panels: list[Panel], folder: Path, stem: str, mapped: bool) -> dict[str, Any]:
     """Write image, map and mask of slices, below each other; see `write_pictures`."""
     first = panels[0]
     size = _size(first.map.shape, first.ratio)
-    layers = {"image": [panel.image for panel in panels], "map": [panel.map for panel in panels]}
+    layers = {"image": [panel.image for panel in panels]}
+    if mapped:
+        layers["map"] = [panel.map for panel in panels]
     if first.mask is not None and any(np.any(panel.mask) for panel in panels):
         layers["mask"] = [np.asarray(panel.mask, np.float32) for panel in panels]
-    files: dict[str, Any] = {"ratio": 1 / first.ratio, "mask": None}
+    files: dict[str, Any] = {"ratio": 1 / first.ratio, "map": None, "mask": None}
     for name, slices in layers.items():
         file = folder / (f"{stem}.png" if name == "image" else f"{stem}-{name}.png")
         strip = np.concatenate([_bytes(one, size) for one in slices])

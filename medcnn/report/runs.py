@@ -41,7 +41,7 @@ class Run:
     status: dict[str, Any]  # of status.json
     config: dict[str, Any]  # of config.yaml
     label_issues: pd.DataFrame | None  # the first rows of label_issues.csv
-    # Of cams/layers.json, of a cross-validation of its folds, with the ``folder`` of the pictures.
+    # Of cams/layers.json, and those of the folds, each with the ``folder`` of its pictures.
     layers: list[dict[str, Any]]
 
     @property
@@ -110,7 +110,6 @@ def read_run(path: Path) -> Run:
         UserError: No evaluation.json there, or one of another kind.
     """
     evaluation = _evaluation(path / "evaluation.json")
-    issues = _label_issues(path / "label_issues.csv")
     return Run(
         path=path,
         evaluation=evaluation,
@@ -123,8 +122,8 @@ def read_run(path: Path) -> Run:
         ),
         status=read_json(path / "status.json", {}),
         config=_yaml(path / "config.yaml"),
-        label_issues=issues,
-        layers=_layers(path, "cams") or _layers_of_folds(path, evaluation, issues),
+        label_issues=_label_issues(path / "label_issues.csv"),
+        layers=[*_layers(path, "cams"), *_layers_of_folds(path, evaluation)],
     )
 
 
@@ -133,13 +132,8 @@ def _layers(run: Path, folder: str) -> list[dict[str, Any]]:
     return [{**record, "folder": folder} for record in records if isinstance(record, dict)]
 
 
-def _layers_of_folds(
-    run: Path, evaluation: Record, issues: pd.DataFrame | None
-) -> list[dict[str, Any]]:
-    """Return samples of every fold, evenly, and the worst errors of all, each of its test fold.
-
-    Errors whose labels are likeliest wrong are there again, of the kind ``label``.
-    """
+def _layers_of_folds(run: Path, evaluation: Record) -> list[dict[str, Any]]:
+    """Return samples of every fold, evenly, and the worst errors of all, each of its test fold."""
     found: list[list[dict[str, Any]]] = []
     while (run / f"fold-{len(found)}").is_dir():
         found.append(_layers(run, f"fold-{len(found)}/cams"))
@@ -148,8 +142,6 @@ def _layers_of_folds(
     }
     worst = evaluation["levels"].get("image", {}).get("errors") or []
     chosen = [errors[one["row"]] for one in worst if one.get("row") in errors]
-    doubtful: list[int] = [] if issues is None else issues["row"].drop_duplicates().tolist()
-    chosen += [{**errors[row], "kind": "label"} for row in doubtful if row in errors]
     for each in found:
         samples = [record for record in each if record.get("kind") == "sample"]
         share = min(len(samples), max(1, SAMPLES // len(found)))

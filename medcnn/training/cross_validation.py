@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from medcnn.classifier.checkpoint import read_checkpoint
-from medcnn.classifier.classifier import Card
+from medcnn.classifier.classifier import Card, Classifier
 from medcnn.classifier.ensemble import load_members, write_ensemble
 from medcnn.data.batches import DataModule
-from medcnn.data.samples import HOLDOUT
+from medcnn.data.checks.dataset import DataSet
+from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.evaluation.columns import TEXT
 from medcnn.evaluation.few_images import one_class_lines
 from medcnn.evaluation.label_issues import label_issues
@@ -25,7 +26,7 @@ from medcnn.inference.results import headline
 from medcnn.inference.seen import open_tested
 from medcnn.inference.tta import bare_trainer, collect
 from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json, write_text
-from medcnn.jobs.hardware import set_threads
+from medcnn.jobs.hardware import device, set_threads
 from medcnn.jobs.notes import once
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import OfficialTest, Train
@@ -40,7 +41,8 @@ def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
 
     The folder then holds, beside ``fold-<k>/``: ``predictions.csv``, in which every sample is
     predicted by the one fold that never saw it; ``metrics.json`` of these pooled predictions;
-    ``folds.csv``, a row a fold; ``label_issues.csv``, the labels that are likeliest wrong;
+    ``folds.csv``, a row a fold; ``label_issues.csv``, the labels that are likeliest wrong, the
+    first of them with images and maps in ``cams/``;
     ``samples.csv`` with the fold that each sample is tested in; and
     ``ensemble.json``, with which `medcnn.load` and ``medcnn.predict`` take all members as one.
 
@@ -59,8 +61,10 @@ def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
     with once():  # what is said of the data holds for all folds
         scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
     _pool_samples(run, parts)
-    official = _finish_ensemble(cfg, run, [part.weights for part in parts], trust)
+    members, data, notes = _opened(cfg, run, parts, trust)
+    official = _finish_ensemble(cfg, run, members, [part.weights for part in parts], data, notes)
     metrics = _pool_predictions(cfg, run, parts, official)
+    _list_label_issues(cfg, run, members, data.samples)
     write_run_page(run.path)
     write_model_card(run.path)
     print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
@@ -69,28 +73,45 @@ def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
     return sum(scores) / len(scores)
 
 
+def _opened(
+    cfg: Train, run: RunDir, parts: list[RunDir], trust: list[str]
+) -> tuple[list[Classifier], DataSet, list[str]]:
+    """Return the networks of the folds, and the data, in which official test images are test."""
+    write_ensemble(run.path, [part.weights for part in parts])
+    paths, members, _ = load_members(run.path, [], trust)
+    set_threads(cfg.trainer.threads, 1)
+    return members, *open_tested(members, paths, _official(cfg), trust)
+
+
+def _official(cfg: Train) -> OfficialTest:
+    """Return the settings of the test on the official test images."""
+    return OfficialTest.model_validate(cfg.plain() | {"split": HOLDOUT, "dataset": None})
+
+
 def _finish_ensemble(
-    cfg: Train, run: RunDir, checkpoints: list[Path], trust: list[str]
+    cfg: Train,
+    run: RunDir,
+    members: list[Classifier],
+    checkpoints: list[Path],
+    data: DataSet,
+    notes: list[str],
 ) -> dict[str, Any]:
     """Choose the ensemble's operating point, and test it on the official test images.
+
+    Of members and their checkpoints, and what `open_tested` returns.
 
     Returns:
         The figures of that test, which lies in ``ensemble/``; empty without such images.
     """
     start = time.perf_counter()
-    write_ensemble(run.path, checkpoints)
-    paths, members, _ = load_members(run.path, [], trust)
-    settings = OfficialTest.model_validate(cfg.plain() | {"split": HOLDOUT, "dataset": None})
-    set_threads(cfg.trainer.threads, 1)
-    data, notes = open_tested(members, paths, settings, trust)
     trainer = bare_trainer(cfg.trainer.accelerator, cfg.trainer.precision)
     rule = cfg.evaluation.operating_point
-    choices = out_of_fold.choose(trainer, members, paths, data.samples, cfg.batch_size, rule)
+    choices = out_of_fold.choose(trainer, members, checkpoints, data.samples, cfg.batch_size, rule)
     write_ensemble(run.path, checkpoints, choices)
-    settings.split = "test"
     if not (data.samples.table["split"] == "test").any():
         return {}
-    own = RunDir(run / "ensemble")
+    settings, own = _official(cfg), RunDir(run / "ensemble")
+    settings.split = "test"
     with own.claimed(overwrite=True):
         module = DataModule(data.samples, cfg.batch_size)
         collected = collect(trainer, members, module, [])
@@ -98,6 +119,22 @@ def _finish_ensemble(
         metrics = write_tested(own, settings, trainer, members[0], data, collected, notes)
         own.set_status("finished", seconds=time.perf_counter() - start)
     return metrics
+
+
+def _list_label_issues(
+    cfg: Train, run: RunDir, members: list[Classifier], samples: Samples
+) -> None:
+    """Write label_issues.csv, and unless cam.n=0 images and maps of the first labels."""
+    table = read_csv(run / "predictions.csv", TEXT)
+    issues = label_issues(predictions_of(table, members[0].card))
+    if cfg.cam.n > 0:
+        from medcnn.evidence.of_label_issues import explain_label_issues
+
+        for member in members:
+            member.to(device(cfg.trainer))
+        how = {"method": cfg.cam.method, "stage": cfg.cam.stage}
+        issues = explain_label_issues(issues, run.path, members, samples, **how)
+    write_csv(run / "label_issues.csv", issues)
 
 
 def _train_fold(cfg: Train, part: RunDir, fold: int, trust: list[str]) -> float:
@@ -133,8 +170,6 @@ def _pool_predictions(
             pooled_levels[level] = _pooled(parts, name)
             write_csv(run / name, pooled_levels[level])
     write_csv(run / "folds.csv", pd.DataFrame(by_fold))
-    issues = label_issues(predictions_of(pooled_levels["image"], card))
-    write_csv(run / "label_issues.csv", issues)
     samples = read_sample_table(run / "samples.csv").set_index("row")
     evaluation, aggregate, point = cfg.evaluation.plain(), cfg.aggregate, _points(parts)
     content = analysis_of(

@@ -42,6 +42,7 @@ class Pane(NamedTuple):
     ends: tuple[str, str]  # the patient's sides at the top and at the left; empty if unknown
     up: bool  # the index of the first plane's slices grows upwards here
     colour: bool
+    bare: bool  # an image alone, of which no map was made
 
     @property
     def note(self) -> str:
@@ -59,9 +60,14 @@ class Layers(NamedTuple):
 
     row: int  # of the sample table
     panes: list[Pane]  # one of a picture, of a volume one a plane
-    captions: Sequence[str]  # lines with the name, the truth and the decision
+    captions: Sequence[str]  # lines: the name, the truth and the decision; of a label whose map
     wrong: bool  # known to be
     label: str  # all of it in words
+
+    @property
+    def mapped(self) -> bool:
+        """True unless it is an image alone."""
+        return not all(pane.bare for pane in self.panes)
 
     @property
     def outlined(self) -> bool:
@@ -85,27 +91,39 @@ def read_layers(records: Sequence[Record], folder: Path, kind: str) -> list[Laye
 def _layers(record: Record, folder: Path) -> Layers | None:
     """Read an image and its map; None where a picture is missing."""
     parts, folder = record.get("planes") or [record], folder / record.get("folder", "")
-    read = [_pane(part, folder, bool(record.get("empty"))) for part in parts]
+    read = [_pane(part, folder, record) for part in parts]
     panes = [pane for pane in read if pane]
     if "row" not in record or len(panes) < len(parts):
         return None
-    lines = captions(
+    lines: Sequence[str] = captions(
         str(record.get("name") or f"row {record['row']}"),
         str(record.get("true", "?")),
         str(record.get("predicted", "?")),
         record.get("probability"),
     )
+    decision = lines[1:]
+    if record.get("kind") == "label":
+        decision = [f"label: {record.get('true')}", f"suggested: {record.get('predicted')}"]
+        lines = _of_map(record)
     return Layers(
         row=int(record["row"]),
         panes=panes,
         captions=lines,
         wrong=record.get("correct") is False,
-        label=_label(record, lines[1:], panes[0].where if len(panes) == 1 else ""),
+        label=_label(record, decision, panes[0].where if len(panes) == 1 else ""),
     )
 
 
-def _pane(part: Record, folder: Path, empty: bool) -> Pane | None:
-    """Read a pane; None where the picture is missing."""
+def _of_map(record: Record) -> list[str]:
+    """Return a line that says whose map it is, of a label that may be wrong."""
+    name = record.get("explained")
+    roles = {record.get("true"): " (label)", record.get("predicted"): " (suggested)"}
+    return [f"map of {name}{roles.get(name, '')}"] if name else []
+
+
+def _pane(part: Record, folder: Path, record: Record) -> Pane | None:
+    """Read a pane of a record; None where the picture is missing."""
+    empty, bare = bool(record.get("empty")), not (record.get("method") or part.get("map"))
     image, map_, mask = (_open(folder, part.get(key)) for key in ("image", "map", "mask"))
     if image is None:
         return None
@@ -130,7 +148,8 @@ def _pane(part: Record, folder: Path, empty: bool) -> Pane | None:
         shown=int(part.get("shown") or 0),
         ends=tuple(part.get("ends") or ("", "")),
         up=bool(part.get("up")),
-        colour=image.mode == "RGB",
+        colour=image.mode == "RGB" and not bare,
+        bare=bare,
     )
 
 
@@ -161,9 +180,10 @@ def _label(record: Record, decision: Sequence[str], where: str) -> str:
     words = ", ".join(line.replace(": ", " ", 1) for line in decision)
     text = f"Row {record['row']}: {words}{verdict}."
     name = METHODS.get(method, method)
+    of = f" of {record['explained']}" if record.get("explained") else ""
     if not where:
-        return f"{text} The map is empty." if record.get("empty") else text
-    return f"{text} {name} map over it, {where}.".replace("  ", " ")
+        return f"{text} The map{of} is empty." if record.get("empty") else text
+    return f"{text} {name} map{of} over it, {where}.".replace("  ", " ")
 
 
 def _on_map(grey: Image.Image, lesion: NDArray[np.bool_] | None) -> str:

@@ -65,9 +65,9 @@ def write_run_page(run: Path) -> Path:
 
 
 def _content(run: Run) -> dict[str, Any]:
-    samples, errors, doubtful = (
-        maps.read_layers(run.layers, run.path, kind) for kind in ("sample", "error", "label")
-    )
+    samples, errors = (maps.read_layers(run.layers, run.path, kind) for kind in ("sample", "error"))
+    doubtful = _doubtful(run)
+    mapped = [*samples, *errors, *(layers for each in doubtful for layers in each if layers.mapped)]
     content: dict[str, Any] = {
         "title": f"Test report: {run.data}",
         "subtitle": _subtitle(run),
@@ -86,7 +86,8 @@ def _content(run: Run) -> dict[str, Any]:
         "errors": errors,
         "doubtful": tables.label_issues_table(run),
         "doubtful_maps": doubtful,
-        "lesions": any(layers.outlined for layers in [*samples, *errors]),
+        "mapped": bool(mapped),
+        "lesions": any(layers.outlined for layers in mapped),
         "wrong": any(layers.wrong for layers in [*samples, *errors]),
         "methods": _methods(run),
         "decided": _decided(run.evaluation),
@@ -97,6 +98,18 @@ def _content(run: Run) -> dict[str, Any]:
         "config": _config(run),
     }
     return content | {"sections": _sections(content)}
+
+
+def _doubtful(run: Run) -> list[list[maps.Layers]]:
+    """Return the maps of each label that is shown as one that may be wrong; empty without any."""
+    if run.label_issues is None:
+        return []
+    found = [
+        [one for one in run.layers if (one.get("issue"), one.get("row")) == (number, row)]
+        for number, row in enumerate(run.label_issues["row"].tolist())
+    ]
+    read = [maps.read_layers(records, run.path, "label") for records in found]
+    return read if any(read) else []
 
 
 def _sections(content: dict[str, Any]) -> dict[str, str]:

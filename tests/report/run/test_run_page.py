@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fixture_runs import HOME, PERSON, make_maps, whole_evaluation, write_json, write_run
+from fixture_runs import (
+    HOME,
+    PERSON,
+    add_label_issues,
+    make_maps,
+    whole_evaluation,
+    write_json,
+    write_run,
+)
 from html_page import Page
 from PIL import Image
 from sklearn import metrics
@@ -356,16 +364,37 @@ def test_regression(tmp_path: Path) -> None:
 
 def test_labels_that_may_be_wrong_have_their_pictures(tmp_path: Path) -> None:
     run = run_of(tmp_path, whole_evaluation())
-    make_maps(run / "fold-0" / "cams", 5)  # the last, row 14, is an error
-    rows = {"row": [14, 11], "fold": 0, "label": "benign", "suggested": "malignant"}
-    pd.DataFrame({**rows, "score": [0.01, 0.2]}).to_csv(run / "label_issues.csv", index=False)
+    add_label_issues(run)
     page = Page(write_run_page(run).read_text(encoding="utf-8"))
     assert "Are the labels right?" in page.of("h2")
     section = page.source.partition('<section id="labels">')[2].partition("</section>")[0]
-    assert section.count("<figcaption>") == 1
-    assert "Row 14" in section
-    assert "2 labels that may be wrong" in section
-    assert re.findall(r"<td>(0\.\d+)</td>", section) == ["0.010", "0.200"]
+    first, second = section.split("<li>")[1:]
+    assert re.findall(r"<figcaption>(.*)</figcaption>", first) == [
+        "map of malignant (suggested)",
+        "map of benign (label)",
+    ]
+    words = "Row 14: label benign, suggested malignant. Grad-CAM map of"
+    assert f'alt="{words} malignant over it, highest at the upper right."' in first
+    assert "no picture" in second
+    assert re.findall(r"<dd>(0\.\d+)</dd>", section) == ["0.010", "0.200"]
+    assert "opacity" in [a.get("id") for _, a in page.tags]  # there is no other map
+
+
+def test_images_alone_of_labels_that_may_be_wrong(tmp_path: Path) -> None:
+    run = run_of(tmp_path, whole_evaluation())
+    add_label_issues(run)
+    layers = run / "cams" / "layers.json"
+    (record, _) = json.loads(layers.read_text())
+    write_json(layers, [record | {"method": None, "map": None, "explained": None}])
+    page = Page(write_run_page(run).read_text(encoding="utf-8"))
+    (image,) = (a for tag, a in page.tags if tag == "img")
+    assert image["alt"] == "Row 14: label benign, suggested malignant."
+    assert "no map" not in page.text
+    assert "The maps are by that network" not in page.text
+    assert "opacity" not in [a.get("id") for _, a in page.tags]
+    (run / "cams" / record["image"]).unlink()
+    page = Page(write_run_page(run).read_text(encoding="utf-8"))
+    assert "2 labels that may be wrong" in page.of("caption")
 
 
 def test_pooled_folds_have_a_point_each_on_its_own_curve(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from fixture_runs import add_volume_and_colour, whole_evaluation, write_run
+from fixture_runs import add_label_issues, add_volume_and_colour, whole_evaluation, write_run
 from PIL import Image
 
 from medcnn.report.maps.scale import colours
@@ -33,7 +33,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two levels, maps and errors; the first picture is black, its map a row of grey steps."""
+    """Two levels, maps, errors, doubtful labels; the first picture is black, its map grey steps."""
     run = tmp_path_factory.mktemp("page") / "run"
     write_run(run, patients=156, images=2, evaluation=whole_evaluation(), maps=10)
     layers = run / "cams" / "layers"
@@ -42,6 +42,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     steps = np.tile(np.array([0, 32, 64, 102, 128, 153, 204, 255], np.uint8), (8, 1))
     Image.fromarray(steps).save(layers / "0-map.png")
     add_volume_and_colour(run / "cams")
+    add_label_issues(run)
     return write_run_page(run)
 
 
