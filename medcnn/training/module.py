@@ -177,11 +177,7 @@ class TrainingModule(Collector):
 
     def configure_optimizers(self) -> Any:
         """The optimiser, with a learning rate for each stage, and its schedule."""
-        rate = self._config["optimizer"].get("lr")
-        groups = parameter_groups(self.classifier.net, self.freezing, rate)
-        if learnt := list(self.classifier.objective.parameters()):
-            groups.append({"params": learnt, "weight_decay": 0.0})
-        optimizer = self.make_optimizer(groups)
+        optimizer = self.make_optimizer(self.groups())
         self.highest_rates = [group["lr"] for group in optimizer.param_groups]
         if self.regularisation.max_norm is not None:
             limit, net = self.regularisation.limit, self.classifier.net
@@ -191,6 +187,13 @@ class TrainingModule(Collector):
         if schedule is not None and schedule.get("monitor", "") is None:
             schedule["monitor"] = MONITOR
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Return the parameter groups of the optimiser, those that the loss learns among them."""
+        rate = self._config["optimizer"].get("lr")
+        groups = parameter_groups(self.classifier.net, self.freezing, rate)
+        learnt = list(self.classifier.objective.parameters())
+        return [*groups, *([{"params": learnt, "weight_decay": 0.0}] if learnt else [])]
 
     @property
     def _config(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from medcnn.jobs.notes import shortened
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, without_dropout
 from medcnn.training.diagnosis.start import how_many
-from medcnn.training.freezing import parameter_groups
 
 IMAGES = 4
 STEP = 0.01  # of a parameter's norm
@@ -17,15 +16,19 @@ STEP = 0.01  # of a parameter's norm
 def frozen_parts(parts: Parts) -> Finding:
     """Check which parameters get a gradient, and which the optimiser has.
 
-    A parameter may have none at first because another one is zero, as in a block that starts as the
-    identity; so a step is made, and the gradient taken once more.
+    A parameter may have none at first because classes of like number cancel out, as in the bias of
+    a hinge loss, or because another one is zero, as in a block that starts as the identity. So the
+    gradient is taken of one image less, too, and once more after a step.
     """
     batch = parts.batch(parts.rows("train", how_many(parts, IMAGES)))
     named = dict(parts.classifier.net.named_parameters())
     still = meant_to_be_frozen(parts)
     without_dropout(parts.module)
-    reached = _reached(parts, batch, named)
-    if len(reached) < len(named) - len(still):
+    fewer = {name: values[: max(2, len(values) - 1)] for name, values in batch.items()}
+    reached, wanted = _reached(parts, batch, named), len(named) - len(still)
+    if len(reached) < wanted:
+        reached |= _reached(parts, fewer, named)
+    if len(reached) < wanted:
         _step(named)
         reached |= _reached(parts, batch, named)
     faults = _faults(parts, named, still, reached)
@@ -106,7 +109,4 @@ def _step(named: dict[str, nn.Parameter]) -> None:
 
 def _held(parts: Parts) -> set[int]:
     """Return what the optimiser has, or will have once all stages learn."""
-    groups = parameter_groups(
-        parts.classifier.net, parts.module.freezing, parts.cfg.optimizer.get("lr")
-    )
-    return {id(p) for group in groups for p in group["params"]}
+    return {id(p) for group in parts.module.groups() for p in group["params"]}

@@ -12,7 +12,7 @@ from medcnn.data.batches import Batch
 from medcnn.objective import known
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, without_dropout
-from medcnn.training.diagnosis.start import chance_losses, how_many
+from medcnn.training.diagnosis.start import KnownLosses, how_many, known_losses
 from medcnn.training.diagnosis.steps import Maker, do_step, new_optimizer, weights_of
 
 IMAGES = 8
@@ -57,17 +57,17 @@ def overfit(parts: Parts) -> list[Finding]:
     """
     module = parts.module
     batch = parts.batch(parts.rows("train", how_many(parts, IMAGES)))
-    chance, _ = chance_losses(parts, parts.objective.num_outputs, batch["label"])
+    losses = known_losses(parts, batch["label"])
     start = [(one, one.detach().clone()) for one in (*module.parameters(), *module.buffers())]
-    own = course(parts, batch, module.make_optimizer, chance)
+    own = course(parts, batch, module.make_optimizer, losses)
     reference = None
     if not own.learnt:
         with torch.no_grad():
             for one, before in start:
                 one.copy_(before)
-        reference = course(parts, batch, _adam, chance)
+        reference = course(parts, batch, _adam, losses)
     can = _can_overfit(batch, own, reference)
-    found = [can, _rate(parts, own, reference, chance)]
+    found = [can, _rate(parts, own, reference, losses)]
     if can.passed:
         found.append(regularisation(parts, batch))
     else:
@@ -79,7 +79,7 @@ def _adam(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     return torch.optim.Adam([p for group in groups for p in group["params"]], lr=REFERENCE)
 
 
-def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
+def course(parts: Parts, batch: Batch, make: Maker, losses: KnownLosses) -> Course:
     """Train on one batch, until all of it is learnt, or steps or time are over."""
     without_dropout(parts.module)
     optimizer = new_optimizer(parts, make)
@@ -97,7 +97,7 @@ def course(parts: Parts, batch: Batch, make: Maker, chance: float) -> Course:
             break
         if number % EVERY == EVERY - 1:
             found.share, loss = learnt(parts, batch)
-            found.learnt = found.share == 1 and loss < SURE * chance
+            found.learnt = found.share == 1 and loss < losses.part(SURE, losses.chance)
             if found.learnt:
                 break
         if time.perf_counter() > end:
@@ -147,19 +147,20 @@ def _can_overfit(batch: Batch, own: Course, reference: Course | None) -> Finding
     return Finding(
         "overfitting",
         False,
-        f"of {count} images {best.share:.0%} are learnt by heart in {STEPS} steps, not all",
+        f"in {STEPS} steps {best.share:.0%} of {count} images are learnt by heart"
+        + (", but none surely" if best.share == 1 else ""),
         "net, loss and labels don't go together: a softmax before the loss, a part that gets no "
         "signal, like images with unlike labels; or the net is too small",
         figures,
     )
 
 
-def _rate(parts: Parts, own: Course, reference: Course | None, chance: float) -> Finding:
+def _rate(parts: Parts, own: Course, reference: Course | None, losses: KnownLosses) -> Finding:
     rate = parts.cfg.optimizer.get("lr")
     highest = max(loss if isfinite(loss) else inf for loss in own.losses)
     figures = {"first step": own.step, "highest loss": highest, "rate": rate}
     line = f"the first step changes weights by {own.step:.1g} of their size"
-    if highest > RISES * chance or own.step > LARGE_STEP:
+    if highest > losses.part(RISES, losses.chance) or own.step > LARGE_STEP:
         return Finding(
             "learning rate",
             False,
@@ -203,7 +204,7 @@ def regularisation(parts: Parts, batch: Batch) -> Finding:
     if not lines:
         return Finding("regularisation", None, "none is switched on", figures=figures)
     line = f"with regularisation {' and '.join(lines)}"
-    if full < plain * 0.95 or (shrinks is not None and shrinks > 1 + ROUNDING):
+    if full < plain - 0.05 * abs(plain) or (shrinks is not None and shrinks > 1 + ROUNDING):
         cause = "it has to cost something: look at the sign of penalties and of weight decay"
         return Finding("regularisation", False, line, cause, figures)
     return Finding("regularisation", True, line, figures=figures)

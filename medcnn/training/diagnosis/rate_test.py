@@ -38,6 +38,8 @@ def rate_test(parts: Parts) -> Finding:
     name, rate = "learning-rate range", parts.cfg.optimizer.get("lr")
     if not isinstance(rate, int | float) or not rate > 0:
         return Finding(name, None, f"optimizer.lr={rate} is no rate to compare with")
+    if parts.objective.loss_name == "auc_margin":
+        return Finding(name, None, "loss=auc_margin passes 0, so that no share of it tells a fall")
     parts.module.train()
     optimizer = new_optimizer(parts, parts.module.make_optimizer)
     shares = [group["lr"] / rate for group in optimizer.param_groups]

@@ -1,5 +1,9 @@
 """The first logits and the first loss, before anything is learnt."""
 
+from collections.abc import Callable
+from math import inf, isfinite
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -58,7 +62,8 @@ def loss_at_start(parts: Parts) -> Finding:
     """Check that the first loss is near that of chance.
 
     Chance is the loss of equal logits for all classes, ln C of a cross-entropy over C classes; or
-    that of the constant that fits the classes' shares best, which is lower.
+    that of the constant that fits the classes' shares best, which is lower. All losses are counted
+    from the least that there can be.
     """
     rows = parts.rows("train", how_many(parts))
     batch = parts.batch(rows)
@@ -66,10 +71,10 @@ def loss_at_start(parts: Parts) -> Finding:
     with torch.no_grad():
         logits = parts.module.logits(batch)
         loss = float(parts.objective.loss(logits, batch["label"]))
-    chance, shares = chance_losses(parts, logits.shape[1], batch["label"])
-    figures = {"loss": loss, "chance": chance, "shares": shares}
-    line = f"the first loss is {loss:.3g}; that of chance is {chance:.3g}"
-    if not loss <= FAR * chance:  # nor NaN
+    known = known_losses(parts, batch["label"])
+    figures = {"loss": loss, **known._asdict()}
+    line = f"the first loss is {loss:.3g}; that of chance is {known.chance:.3g}"
+    if not loss <= known.part(FAR, known.chance):  # nor NaN
         return Finding(
             "loss at the start",
             False,
@@ -78,7 +83,7 @@ def loss_at_start(parts: Parts) -> Finding:
             "range of the inputs",
             figures,
         )
-    if loss < NEAR * shares and not parts.starts_trained:
+    if loss < known.part(NEAR, known.shares) and not parts.starts_trained:
         return Finding(
             "loss at the start",
             False,
@@ -89,28 +94,49 @@ def loss_at_start(parts: Parts) -> Finding:
     return Finding("loss at the start", True, line, figures=figures)
 
 
-def chance_losses(parts: Parts, outputs: int, truth: Tensor) -> tuple[float, float]:
-    """Return the loss of logits that are all zero, and that of the best constant logits.
+class KnownLosses(NamedTuple):
+    """What the loss of some labels is without a net.
 
     Args:
-        parts: With the loss.
-        outputs: Number of logits.
-        truth: The labels.
+        chance: Of logits that are all zero.
+        shares: Of the best constant logits.
+        least: Of the best logits of each image: near 0, but above it where labels are smoothed, and
+            below it of AUC margin.
     """
-    constant = torch.zeros(outputs, device=truth.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS([constant], line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
-        return parts.objective.loss(constant.expand(len(truth), -1), truth)
+    chance: float
+    shares: float
+    least: float
+
+    def part(self, share: float, of: float) -> float:
+        """Return the loss that is a share of the way from the least one to another."""
+        return self.least + share * (of - self.least)
+
+
+def known_losses(parts: Parts, truth: Tensor) -> KnownLosses:
+    """Return what the loss of labels is by chance, by the classes' shares, and at best."""
+    zero = torch.zeros(len(truth), parts.objective.num_outputs, device=truth.device)
+
+    def loss(logits: Tensor) -> Tensor:
+        return parts.objective.loss(logits.expand_as(zero), truth)
+
+    chance = float(loss(zero).detach())
+    shares = min(chance, _lowest(loss, zero[:1]))
+    return KnownLosses(chance, shares, min(shares, _lowest(loss, zero)))
+
+
+def _lowest(loss: Callable[[Tensor], Tensor], start: Tensor) -> float:
+    """Return the lowest loss that is reached from some logits on."""
+    logits = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        value = loss()
+        value = loss(logits)
         value.backward()
         return value
 
     with torch.enable_grad():
-        chance = float(loss().detach())
         optimizer.step(closure)
-    best = float(loss().detach())
-    return chance, min(chance, best)
+    lowest = float(loss(logits).detach())
+    return lowest if isfinite(lowest) else inf

@@ -8,17 +8,13 @@ from torch import nn
 
 from medcnn.data.batches import Batch
 from medcnn.training.diagnosis.parts import Parts
-from medcnn.training.freezing import parameter_groups
 
 Maker = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
 def new_optimizer(parts: Parts, make: Maker) -> torch.optim.Optimizer:
     """Return an optimiser of the weights that a training would change."""
-    groups = parameter_groups(
-        parts.classifier.net, parts.module.freezing, parts.cfg.optimizer.get("lr")
-    )
-    optimizer = make(groups)
+    optimizer = make(parts.module.groups())
     if (to_training := getattr(optimizer, "train", None)) is not None:  # schedule-free ones
         to_training()
     return optimizer
@@ -40,4 +36,5 @@ def do_step(parts: Parts, batch: Batch, optimizer: torch.optim.Optimizer) -> flo
             nn.utils.clip_grad_norm_(weights_of(optimizer), clip)
         return float(loss.detach())
 
+    parts.objective.keep_within_bounds()
     return float(optimizer.step(closure))

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from medcnn.training.diagnosis.parts import Parts, make_parts, preserved
 from medcnn.training.diagnosis.probe import answered, correlation, pooled, told
-from medcnn.training.diagnosis.start import chance_losses
+from medcnn.training.diagnosis.start import known_losses
 
 
 def parts_of(*overrides: str) -> Parts:
@@ -73,9 +73,17 @@ def test_images_are_pooled_with_their_spread_and_extremes() -> None:
 def test_chance_is_its_closed_form(task: str) -> None:
     parts = parts_of(f"objective={task}")
     truth = torch.tensor([0, 0, 0, 1])
-    chance, best = chance_losses(parts, parts.objective.num_outputs, truth)
-    assert chance == pytest.approx(np.log(2), rel=1e-5)
-    assert best == pytest.approx(stats.entropy([0.75, 0.25]), rel=1e-3)
+    losses = known_losses(parts, truth)
+    assert losses.chance == pytest.approx(np.log(2), rel=1e-5)
+    assert losses.shares == pytest.approx(stats.entropy([0.75, 0.25]), rel=1e-3)
+    assert losses.least == pytest.approx(0, abs=0.01)
+
+
+def test_the_least_loss_of_smoothed_labels() -> None:
+    parts = parts_of("objective=binary", "loss=cross_entropy")
+    losses = known_losses(parts, torch.tensor([0, 0, 0, 1]))
+    assert losses.least == pytest.approx(stats.entropy([0.95, 0.05]), rel=1e-3)
+    assert losses.part(0.5, of=losses.chance) == (losses.chance + losses.least) / 2
 
 
 def test_all_is_put_back() -> None:
