@@ -15,7 +15,7 @@ from medcnn.report.words import Record, bounds_of, digits
 
 Floats = NDArray[np.float64]
 Span = tuple[float, float]
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 10, 40  # margins in pixels, as all lengths here
+LEFT, RIGHT, TOP, BOTTOM = 60, 14, 10, 40  # margins in pixels, as all lengths here
 
 
 class Chart(NamedTuple):

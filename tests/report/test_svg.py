@@ -1,10 +1,12 @@
+import re
+
 import numpy as np
 
 from medcnn.report import svg
 
 
 def test_lines_without_what_changes_nothing() -> None:
-    plot = svg.Plot((0, 10), (0, 10), "x", "y", size=(50 + 14 + 100, 10 + 40 + 100))
+    plot = svg.Plot((0, 10), (0, 10), "x", "y", size=(svg.LEFT + 14 + 100, 10 + 40 + 100))
     plot.line([0, 0, 0, 5, 5, 10], [0, 5, 10, 10, 10, 10], "a")
     assert plot.marks == ['<path class="a" d="M0 100L0 0L100 0"/>']
     plot.line([0, 1, np.nan, 2, 3], [0, 1, 1, 2, 5], "a")
@@ -19,6 +21,13 @@ def test_lines_without_what_changes_nothing() -> None:
     plot.bars([1, np.nan, 2], [0.5, 0.5, 0], 1)
     assert [mark.split()[0] for mark in plot.marks[4:]] == ["<circle", "<path", "<rect"]
     assert plot.marks[6] == '<rect class="bar" x="5.0" y="50.0" width="10.0" height="50.0"/>'
+
+
+def test_numbers_of_an_axis_leave_room_for_its_name() -> None:
+    drawn = svg.Plot((0, 1), (-0.79, -0.6), "x", "y").svg("")
+    right = float(re.findall(r'x="(\d+)"[^>]*>−0\.75<', drawn)[0])
+    name = float(re.findall(r'x="(\d+)"[^>]*>y<', drawn)[0])
+    assert right - 5 * 6.6 > name + 12.5 / 2  # digits of 11.5 px, and half a line of 12.5 px
 
 
 def test_spans_and_ticks() -> None:
