@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,6 @@ from medcnn.evaluation.few_images import operating_point_lines
 from medcnn.evaluation.operating_point import choose_threshold, parse_rule
 from medcnn.evaluation.platt import apply_platt, fit_platt
 from medcnn.evaluation.recalibration import fit_isotonic, fit_temperature
-from medcnn.jobs.rundir import RunDir
 from medcnn.objective import Objective, known
 
 
@@ -108,9 +108,9 @@ def _point(scores: Tensor, labels: Tensor, positive: int, rule: str) -> dict[str
 
 
 def choose_and_keep(
-    run: RunDir, classifier: Classifier, samples: Samples, tested: dict[str, Tensor], rule: str
+    checkpoint: Path, classifier: Classifier, samples: Samples, tested: dict[str, Tensor], rule: str
 ) -> list[str]:
-    """`choose` on the validation split that was tested, for the classifier and its checkpoint.
+    """`choose` on the validation split that was tested, for a classifier and its checkpoint.
 
     `tested` has ``row``, ``logits`` and ``label`` of the validation and test split. Sentences about
     what was chosen on few images, or in the place of probabilities, come back.
@@ -120,9 +120,9 @@ def choose_and_keep(
     names = classifier.card["class_names"]
     choices = choose(classifier.objective, logits, labels, rule, names)
     classifier.card["choices"] = choices
-    content = read_checkpoint(run.weights)
+    content = read_checkpoint(checkpoint)
     content["medcnn"]["choices"] = choices
-    save(content, run.weights)
+    save(content, checkpoint)
     point, objective = choices["operating_point"], classifier.objective
     lines = operating_point_lines(point, labels, objective.task, names)
     if objective.gives_margins:

@@ -63,7 +63,7 @@ def write_outcome(
         tested: Of `medcnn.inference.logits.collect_logits`, validation and test.
     """
     rule = cfg.evaluation.operating_point
-    notes = choose_and_keep(run, classifier, samples, tested, rule)
+    notes = choose_and_keep(run.weights, classifier, samples, tested, rule)
     how = cfg.evaluation.plain()
     metrics = write_results(
         run, samples, classifier, tested, cfg.aggregate, evaluation=how, notes=notes

@@ -32,3 +32,17 @@ def test_snapshots_are_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture
     np.testing.assert_allclose(*probs, atol=1e-6)
     assert tables[0]["decision"].tolist() == tables[1]["decision"].tolist()
     assert jobs.status(run / "ensemble")["state"] == "finished"
+
+
+@pytest.mark.no_cover
+def test_scores_of_margins_are_platt_scaled_and_probabilities_calibrated(tmp_path: Path) -> None:
+    options = ("average=snapshots", "scheduler.cycles=2", "loss=hinge")
+    run = jobs.train(tmp_path / "run", *jobs.QUICK, *options)
+    choices = [jobs.checkpoint(run, f"snapshot-{k}")["medcnn"]["choices"] for k in (1, 2)]
+    assert choices[0]["platt"] != choices[1]["platt"]
+    classifier = medcnn.load(run / "checkpoints")
+    for how in ("none", "temperature"):
+        classifier.calibrate(how)
+        assert [member.calibration for member in classifier.members] == [how] * 2  # type: ignore[union-attr]
+    again = jobs.evaluate(tmp_path / "again", f"checkpoint='{run / 'checkpoints'}'")
+    assert again["test/log_loss"] == jobs.metrics(run / "ensemble")["test/log_loss"]
