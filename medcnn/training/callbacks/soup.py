@@ -84,8 +84,7 @@ class Soup(Callback):
         """
         if len(self.best) < 2:
             return None
-        parts = [torch.load(_file(trainer, epoch), weights_only=True) for _, epoch in self.best]
-        weights = [part["state_dict"] for part in parts]
+        weights = [_weights(_file(trainer, epoch)) for _, epoch in self.best]
         highest = self.best[0][0]
         chosen, reached = weights[: 1 if self.how == "greedy" else None], highest
         for part in weights[len(chosen) :]:
@@ -112,6 +111,11 @@ class Soup(Callback):
 def _file(trainer: pl.Trainer, epoch: int) -> Path:
     folder = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr]
     return folder / "soup" / f"epoch-{epoch + 1}.ckpt"
+
+
+def _weights(path: Path) -> Weights:
+    weights: Weights = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    return weights
 
 
 def mean_of(parts: list[Weights]) -> Weights:

@@ -1,6 +1,7 @@
 """The soup is the mean of epochs, and takes their place only where it is no worse."""
 
 from pathlib import Path
+from typing import Any
 
 import jobs
 import pandas as pd
@@ -19,7 +20,8 @@ def parts(run: Path) -> list[dict[str, torch.Tensor]]:
     folder = run / "checkpoints" / "soup"
     assert {path.name for path in folder.iterdir()} >= {f"epoch-{k}.ckpt" for k in epochs}
     files = [folder / f"epoch-{k}.ckpt" for k in epochs]
-    return [torch.load(file, weights_only=True)["state_dict"] for file in files]
+    loaded = [torch.load(file, map_location="cpu", weights_only=True) for file in files]
+    return [one["state_dict"] for one in loaded]
 
 
 @pytest.mark.parametrize("how", ["greedy", "uniform"])
@@ -51,6 +53,14 @@ def test_a_worse_soup_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(soup, "_figure", lambda *_: -9.0)
+    save = soup.save
+
+    def save_as_on_a_gpu(content: dict[str, Any], path: Path) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+            save(content, path)
+
+    monkeypatch.setattr(soup, "save", save_as_on_a_gpu)
     run = jobs.train(tmp_path / "run", *RUN, "average.how=uniform")
     assert "the best epoch is tested" in capsys.readouterr().out
     assert jobs.same_weights(jobs.checkpoint(run)["state_dict"], parts(run)[0])
