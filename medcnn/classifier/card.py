@@ -102,8 +102,8 @@ def prior(cfg: Train, samples: Samples, task: Task) -> dict[str, list[float]] | 
 def loss_prior(cfg: Train, samples: Samples, task: Task) -> dict[str, list[float]]:
     """``loss_prior``, the share of each class in the training split, where a loss takes it.
 
-    Of ``auc_margin`` it is the share in what ``sampler`` draws, as a factor of means over batches:
-    with another one all images get the same score.
+    Of ``auc_margin`` it is the share in what ``sampler`` draws, as its means over batches are:
+    with another one the saddle point is the same score for all images.
     """
     if cfg.loss.name not in TAKE_PRIOR:
         return {}

@@ -150,8 +150,8 @@ def drawn_line(draws: Draws, class_names: Sequence[str], task: Task) -> str:
         for name, often, count in zip(names, drawn, counts, strict=True)
         if count
     ]
-    by = "by its rarest label, " * (task == "multilabel")
-    return f"sampler: {by}an epoch draws {shortened(parts)}"
+    how = " (an image by its rarest label)" * (task == "multilabel")
+    return f"sampler: an epoch draws {shortened(parts)}{how}"
 
 
 def drawn_classes(labels: Tensor, task: Task) -> Places:

@@ -61,8 +61,8 @@ def test_a_line_says_how_many_of_each_class_are_drawn() -> None:
         samples(several, "multilabel"), torch.arange(10), "multilabel"
     )
     assert drawn_line(draws, ("a", "b", "c"), "multilabel") == (
-        "sampler: by its rarest label, an epoch draws 3 a (there are 6) | 3 b (there are 2) | "
-        "3 with none of them (there are 2)"
+        "sampler: an epoch draws 3 a (there are 6) | 3 b (there are 2) | "
+        "3 with none of them (there are 2) (an image by its rarest label)"
     )
 
 
