@@ -40,7 +40,10 @@ class PriorCorrection(nn.Module):
     ) -> None:
         super().__init__()
         if objective.task == "ordinal" and objective.num_outputs != len(train) - 1:
-            raise UserError("sampler.correct_prior: not of grades with this loss; set it to false")
+            raise UserError(
+                f"sampler.correct_prior=true: loss={objective.loss_name} has one score for all "
+                "grades, which their shares can't put right; set it to false"
+            )
         self.task, self.positive = objective.task, objective.positive
         of_data, of_draws = torch.tensor([list(train), list(drawn)], dtype=torch.float64)
         change = of_data.log() - of_draws.log()

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 import medcnn
 from medcnn.classifier.prior import PriorCorrection
+from medcnn.errors import UserError
 from medcnn.objective import Objective
 
 TRAIN, DRAWN = [0.7, 0.2, 0.1], [0.2, 0.3, 0.5]
@@ -91,3 +92,10 @@ def test_a_training_keeps_the_shares_in_its_checkpoint(
     with torch.no_grad():
         torch.testing.assert_close(right(images), drawn(images) - np.log(7))
         torch.testing.assert_close(right.train()(images), drawn.train()(images))
+
+
+def test_one_score_for_all_grades_is_refused() -> None:
+    shares = [0.6, 0.3, 0.1]
+    objective = Objective("ordinal", 3, loss={"name": "coral"}, prior=shares)
+    with pytest.raises(UserError, match="loss=coral has one score for all grades"):
+        PriorCorrection(objective, shares, [1 / 3] * 3)
