@@ -10,6 +10,7 @@ from medcnn.data.samples import Samples, Task
 from medcnn.data.sampling import class_shares, sampling_of
 from medcnn.errors import UserError
 from medcnn.jobs.settings.commands import Train
+from medcnn.jobs.settings.values import is_number
 from medcnn.objective import (
     TAKE_PRIOR,
     balanced_weights,
@@ -75,9 +76,7 @@ def class_weights(given: Any, samples: Samples, task: Task) -> list[float] | Non
 
 def check_class_weights(given: Any) -> None:
     """Raise UserError unless class weights are null, of `WEIGHTS`, or numbers above 0."""
-    numbers = isinstance(given, list) and all(
-        isinstance(weight, int | float) and 0 < weight < float("inf") for weight in given
-    )
+    numbers = isinstance(given, list) and all(is_number(one) and one > 0 for one in given)
     if given not in (None, *WEIGHTS) and not numbers:
         raise UserError(
             f"objective.class_weights={given}: null, {', '.join(WEIGHTS)} or a list of numbers "

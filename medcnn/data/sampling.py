@@ -13,6 +13,7 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.jobs.notes import shortened
 from medcnn.jobs.settings.groups import Sampler
+from medcnn.jobs.settings.values import is_number
 from medcnn.objective import Task, known
 
 Array = NDArray[np.float64]
@@ -88,11 +89,7 @@ def sampling_of(node: Sampler) -> Sampling | None:
         if node.draw == "natural" and node.per_patient is None:
             return None
         return Sampling("balanced" if node.draw == "balanced" else None, node.per_patient)
-    numbers = isinstance(given, list) and all(
-        isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < float("inf")
-        for one in given
-    )
-    if not numbers:
+    if not isinstance(given, list) or not all(is_number(one) and one > 0 for one in given):
         shown = "null" if given is None else given
         raise UserError(f"sampler.weights={shown}: give numbers above 0, one a class, in brackets")
     return Sampling(tuple(float(one) for one in given), node.per_patient)

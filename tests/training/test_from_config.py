@@ -64,6 +64,7 @@ from medcnn.training.from_config import make_optimizer
         ),
         ("logger=csv +logger.csv.nam=x", r"keyword argument 'nam' \(did you mean name\?\)"),
         ("+trainer.max_epoch=1", r"no key trainer\.max_epoch \(did you mean trainer.max_epochs\?"),
+        ("objective.class_weights=[1,true]", r"class_weights=\[1, True\]: null, balanced"),
         ("objective.class_weights=heavy", "class_weights=heavy: null, balanced, effective or"),
     ],
 )
