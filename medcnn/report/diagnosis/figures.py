@@ -82,10 +82,12 @@ def rates(figures: Record) -> list[Chart]:
     x, smoothed = np.log10(figures["rates"]), floats(figures["smoothed"])
     x_range, y_range = (float(x[0]), float(x[-1])), span(smoothed)
     plot = Plot(x_range, y_range, "log₁₀ of the learning rate", "loss")
-    legend = [("c", "loss"), ("a", "smoothed"), ("b", "optimizer.lr as it is")]
+    legend = [("c", "loss"), ("a", "smoothed")]
     plot.line(x, floats(figures["losses"]), "c")
     plot.line(x, smoothed, "a")
-    plot.line([np.log10(figures["rate"])] * 2, y_range, "b")
+    if x_range[0] <= (now := float(np.log10(figures["rate"]))) <= x_range[1]:
+        plot.line([now] * 2, y_range, "b")
+        legend.append(("b", "optimizer.lr as it is"))
     words = f"lowest {_of(smoothed.min())}, first {_of(smoothed[0])}"
     if (rate := figures["suggested"]) is not None:
         plot.dots(np.log10(rate), np.interp(np.log10(rate), x, smoothed))

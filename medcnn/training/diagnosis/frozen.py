@@ -62,7 +62,7 @@ def _faults(
     return {
         "frozen": (
             [name for name, p in free.items() if not p.requires_grad],
-            f"{mode} trains them: something has set requires_grad to false",
+            f"with {mode} they learn: something has set requires_grad to false",
         ),
         "not frozen": (
             [
@@ -70,7 +70,7 @@ def _faults(
                 for name, p in named.items()
                 if name not in free and p.requires_grad and not name.startswith("aux.")
             ],
-            f"{mode} freezes them: something has set requires_grad to true",
+            f"with {mode} they are frozen: something has set requires_grad to true",
         ),
         "without a gradient": (
             [name for name in wanted if name not in reached],

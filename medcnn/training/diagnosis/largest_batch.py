@@ -46,9 +46,9 @@ def largest_batch(parts: Parts) -> Finding:
         f"{free / 1e9:.3g} GB that are free"
     )
     if fixed + each * cfg.batch_size / number > free:
-        split = f"batch_size={fits} and trainer.accumulate_grad_batches" if fits > 0 else "model"
-        cause = f"batch_size={cfg.batch_size} doesn't fit: take {split}, or smaller images"
-        return Finding(name, False, line, cause, figures)
+        split = f"batch_size={fits} and trainer.accumulate_grad_batches" if fits > 0 else "a smaller net"
+        cause = f"a step of batch_size={cfg.batch_size} doesn't fit: take {split}, "
+        return Finding(name, False, line, f"{cause}or smaller images", figures)
     largest = f"all {images} training images fit" if fits >= images else "the largest that fits"
     line = f"{line}: {largest}, batch_size={min(fits, images // number * number)}"
     return Finding(name, True, f"{line} (now {cfg.batch_size})", figures=figures)

@@ -159,13 +159,13 @@ def _rate(parts: Parts, own: Course, reference: Course | None, losses: KnownLoss
     rate = parts.cfg.optimizer.get("lr")
     highest = max(loss if isfinite(loss) else inf for loss in own.losses)
     figures = {"first step": own.step, "highest loss": highest, "rate": rate}
-    line = f"the first step changes weights by {own.step:.1g} of their size"
+    line = f"the first step changes weights by {own.step:.3g} of their size"
     if highest > losses.part(RISES, losses.chance) or own.step > LARGE_STEP:
         return Finding(
             "learning rate",
             False,
             f"{line}, and the loss rises to {highest:.3g}",
-            f"optimizer.lr={rate} is too high: try a hundredth of it",
+            f"the highest rate, optimizer.lr={rate}, is too high: try a hundredth of it",
             figures,
         )
     if own.learnt:
@@ -181,7 +181,7 @@ def _rate(parts: Parts, own: Course, reference: Course | None, losses: KnownLoss
         False,
         f"{line}; {len(own.losses)} steps learn less than {len(reference.losses)} of Adam at "
         f"{REFERENCE:g}",
-        f"optimizer.lr={rate} seems too {way}",
+        f"the highest rate, optimizer.lr={rate}, seems too {way}",
         figures,
     )
 

@@ -71,6 +71,7 @@ def test_a_fault_is_found(fault: str) -> None:
     wrong = [one for one in findings(parts, names) if one.passed is False]
     assert set(plant.checks) & {one.check for one in wrong}
     assert all(one.cause for one in wrong)
+    assert not any("=" in one.cause.split()[0] for one in wrong)  # pages begin it with a capital
 
 
 @pytest.mark.parametrize(
