@@ -11,6 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "medcnn"
 ENTRY = {
     "train",
+    "plan",
     "diagnose",
     "evaluate",
     "predict",
@@ -21,6 +22,7 @@ ENTRY = {
 }
 # From the top down: each may use what stands below it.
 FLOORS = [
+    "planning",
     *("training", "evidence", "inference", "report", "classifier", "data", "evaluation"),
     *("cam", "nets", "objective", "jobs", "errors", "_version", "__init__"),
 ]

@@ -1,5 +1,6 @@
 """The words of a command line, before Hydra reads them."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -61,6 +62,26 @@ def quote_text(argument: str) -> str:
     if several is None or Path(value).is_dir():
         return f"{key}={_quoted(value)}"
     return f"{key}=[{','.join(_quoted(path.strip()) for path in several[1].split(','))}]"
+
+
+def recipe_file(argument: str) -> str:
+    """Name an experiment that is a file as Hydra finds it: by its place beside conf/experiment/.
+
+    >>> recipe_file("experiment=shortcut")
+    'experiment=shortcut'
+
+    Raises:
+        UserError: There is no such file.
+    """
+    key, _, value = argument.partition("=")
+    text = value.strip("'\"")
+    if key.lstrip("+") != "experiment" or not text.endswith((".yaml", ".yml")):
+        return argument
+    file = Path(text).expanduser()
+    if not file.is_file():
+        raise UserError(f"experiment={text}: there is no such file")
+    place = os.path.relpath(file.resolve(), (conf_dir() / "experiment").resolve())
+    return f"{key}={_quoted(place.removesuffix('.yaml'))}"
 
 
 def _quoted(value: str) -> str:

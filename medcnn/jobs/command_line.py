@@ -18,7 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from medcnn.errors import UserError, system_error
-from medcnn.jobs.arguments import check_options, full_key, places_of_jobs, quote_text
+from medcnn.jobs.arguments import (
+    check_options,
+    full_key,
+    places_of_jobs,
+    quote_text,
+    recipe_file,
+)
 from medcnn.jobs.hydra_guard import guard_environment, guarded_loader
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.interruption import interruptible
@@ -54,6 +60,7 @@ def _exit_code(task: Task, config_name: str) -> int:
     """Run the task; what goes wrong is said in one line."""
     failures: list[str] = []
     try:
+        sys.argv[1:] = [recipe_file(argument) for argument in sys.argv[1:]]
         check_options(sys.argv[1:])
         sys.argv[1:] = places_of_jobs(sys.argv[1:], config_name)
         decorate = hydra.main(

@@ -43,8 +43,6 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
     ("clearml aim", "logger for it", "logger=tensorboard and csv write files"),
     ("conformal", "conformal prediction",
      "the page tells the accuracy on the images that it is surest of"),
-    ("plan", "planning of a training",
-     "python -m medcnn.diagnose says whether one can work"),
     ("federated", "federated learning",
      "python -m medcnn.evaluate tests a checkpoint at another place"),
 )

@@ -82,6 +82,8 @@ class Train(OpenData):
     """``python -m medcnn.train``."""
 
     seed: v.Seed
+    budget: v.Budget
+    plan: groups.Plan | None = None
     folds: v.Folds
     normalise: v.Normalisation
     aggregate: v.Aggregation
@@ -113,6 +115,12 @@ class Train(OpenData):
 
 class Diagnose(Train):
     """``python -m medcnn.diagnose``."""
+
+    output: v.Place
+
+
+class Plan(Train):
+    """``python -m medcnn.plan``."""
 
     output: v.Place
 

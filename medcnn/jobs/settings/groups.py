@@ -135,6 +135,12 @@ class Diagnosis(Settings):
     every_n_steps: v.AtLeast0
 
 
+class Plan(Settings):
+    """A training that configures itself."""
+
+    without: v.Places  # rules of `medcnn.planning.auto.rules`
+
+
 class Regularise(Settings):
     """The penalties and limits of the weights, and the mixing of training images."""
 

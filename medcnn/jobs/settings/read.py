@@ -22,6 +22,7 @@ ROOTS: dict[str, type[Command]] = {
     for name in (
         "train",
         "diagnose",
+        "plan",
         "evaluate",
         "predict",
         "explain",

@@ -14,6 +14,8 @@ from pydantic import BeforeValidator
 from medcnn.errors import UserError, check_path, check_whole_number
 from medcnn.jobs.lacking import lacking
 
+SECONDS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+LEAST_BUDGET = 180  # seconds of a planned training: below, what isn't training takes most of them
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -63,6 +65,26 @@ def _number(way: str, fits: Callable[[float], bool]) -> BeforeValidator:
             raise UserError(f"{key}={value}: give {way}")
 
     return checked(check)
+
+
+def parse_duration(key: str, value: Any) -> float:
+    """Return the seconds of a time such as 90s, 10min, 2h or 1.5h.
+
+    >>> parse_duration("budget", "10min")
+    600.0
+
+    Raises:
+        UserError: Anything else; a number without a unit is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", str(value).strip().lower())
+    if match is None or match[2] not in SECONDS:
+        raise UserError(f"{key}={value}: give a time with its unit, such as 10min, 90s or 2h")
+    return float(match[1]) * SECONDS[match[2]]
+
+
+def _check_budget(key: str, value: Any) -> None:
+    if value is not None and parse_duration(key, value) < LEAST_BUDGET:
+        raise UserError(f"{key}={value}: a plan needs at least {LEAST_BUDGET // 60}min")
 
 
 def _check_levels(key: str, value: Any) -> None:
@@ -125,5 +147,6 @@ Batches = Annotated[
 Memory = Annotated[
     str | int | float, checked(lambda key, value: value == "auto" or parse_bytes(key, value))
 ]
+Budget = Annotated[Any, checked(_check_budget)]
 Disk = Annotated[str | int | float, checked(parse_bytes)]
 Node = dict[str, Any]  # a class or function, and its options: looked at where it is called

@@ -1,0 +1,1 @@
+"""Trainings that are chosen: a plan from the data and the machine, and searches."""

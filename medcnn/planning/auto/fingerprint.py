@@ -1,0 +1,194 @@
+"""The facts of a data set that a plan rests on; nothing is read of images or labels to test on."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medcnn.data.listing import BOX, Listing, boxes_of
+from medcnn.data.open_data import make_source
+from medcnn.data.prepared.one_file import read_file
+from medcnn.data.samples import Samples
+from medcnn.data.splits import SPLIT_NAMES
+from medcnn.errors import UserError
+from medcnn.jobs.settings.commands import Train
+from medcnn.objective import Task
+
+LOOKED_AT = 24  # files, whose sizes, spacings and modalities stand for all
+LONGEST = 4.0  # seconds of that, from the second file on
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The facts of a data set, without the images to test on.
+
+    Args:
+        name: Of the data set.
+        kind: MedMNIST's name of the set, else the modality of most files, or empty.
+        task: What the labels mean.
+        outputs: Classes, labels or targets.
+        images: To train and to validate on.
+        patients: Of these.
+        official: Images that a column ``split`` keeps for the test.
+        rarest: Images of the rarest class, or with the rarest label; of a regression all.
+        dims: 2 or 3.
+        channels: Of an image.
+        size: Of the images as they are stored; None where files are made into what is asked for.
+        own: Median size of the files, px along each axis; of stored images theirs.
+        spacing: Median mm along each axis; None where unknown.
+        lesion: Median of the longer sides of boxes and masks, as a share of the image's shorter
+            edge; None where unknown.
+        intensities: Lowest and highest stored value that was seen.
+        reading: Seconds that a file takes to be read.
+        opening: Seconds that the source takes to be opened, without its files.
+    """
+
+    name: str
+    kind: str
+    task: Task
+    outputs: int
+    images: int
+    patients: int
+    official: int
+    rarest: int
+    dims: int
+    channels: int
+    size: tuple[int, ...] | None
+    own: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    lesion: float | None
+    intensities: tuple[float, float]
+    reading: float
+    opening: float
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return the facts in words, by their names."""
+        size = "×".join(map(str, self.own))
+        what = "targets" if self.task == "regression" else "classes"
+        facts = {
+            "images": f"{self.images} of {self.patients} patients to train and validate on"
+            + (f", {self.official} to test on" if self.official else ""),
+            "task": f"{self.task}, {self.outputs} {what}",
+            "rarest": f"{self.rarest} images",
+            "size": f"{size} px, {self.channels} channel{'s' * (self.channels > 1)}",
+            "spacing": self.spacing and " × ".join(f"{one:.3g}" for one in self.spacing) + " mm",
+            "kind": self.kind,
+            "lesions": self.lesion and f"{self.lesion:.0%} of the shorter edge",
+            "values": "{:g} … {:g}".format(*self.intensities),
+        }
+        return [(name, str(text)) for name, text in facts.items() if text]
+
+
+def fingerprint(cfg: Train, trust: list[str]) -> Fingerprint:
+    """Return the facts of the data set that a config describes.
+
+    Raises:
+        UserError: Data that can't be used, or none to train on.
+    """
+    start = time.perf_counter()
+    source = make_source(cfg.dataset, trust)
+    opening = time.perf_counter() - start
+    table, official = _known(source.table, cfg)
+    if table.empty:
+        raise UserError(f"data set {source.name}: there is nothing to train on")
+    columns = [str(one) for one in table if one == "label" or str(one).startswith("label:")]
+    facts: dict[str, Any] = {
+        "name": source.name,
+        "task": cfg.objective.task or source.task,
+        "outputs": len(source.class_names),
+        "images": len(table),
+        "patients": int(table["patient"].nunique()),
+        "official": official,
+        "rarest": _rarest(table[columns], source.task),
+        "opening": opening,
+    }
+    if isinstance(source, Samples):
+        return Fingerprint(**facts, **_of_arrays(source, table, cfg.dataset))
+    return Fingerprint(**facts, **_of_files(source, table))
+
+
+def _known(table: pd.DataFrame, cfg: Train) -> tuple[pd.DataFrame, int]:
+    """Return the rows that aren't an official test, and how many are."""
+    if "split" not in table or cfg.splits.method not in ("auto", "column"):
+        return table, 0
+    names = table["split"].fillna("").astype(str).str.strip().str.lower()
+    test = names.map(lambda name: SPLIT_NAMES.get(name, name)) == "test"
+    return table[~test], int(test.sum())
+
+
+def _rarest(labels: pd.DataFrame, task: Task) -> int:
+    if task == "regression":
+        return int(labels.notna().any(axis=1).sum())
+    if task == "multilabel":
+        return int((labels == 1).sum().min())
+    known = labels["label"][labels["label"] >= 0]
+    return int(known.value_counts().min()) if len(known) else 0
+
+
+def _of_arrays(source: Samples, table: pd.DataFrame, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    seen = source.images[torch.from_numpy(table.index.to_numpy()[:LOOKED_AT].copy())]
+    return {
+        "kind": str(dataset.get("flag") or ""),
+        "dims": len(source.input_size),
+        "channels": source.in_channels,
+        "size": source.input_size,
+        "own": source.input_size,
+        "spacing": None,
+        "lesion": None,
+        "intensities": (float(seen.min()), float(seen.max())),
+        "reading": 0.0,
+    }
+
+
+def _of_files(source: Listing, table: pd.DataFrame) -> dict[str, Any]:
+    """Return the facts of some files, evenly from the table."""
+    at = np.linspace(0, len(table) - 1, min(LOOKED_AT, len(table))).round().astype(int)
+    facts, shapes, start = [], {}, time.perf_counter()
+    for row in np.unique(at):
+        try:
+            _, one = read_file(source.root / str(table["image"].iloc[row]), source.spec)
+        except (UserError, OSError):
+            continue  # training says which, and why
+        facts.append(one)
+        shapes[int(row)] = one["shape"]
+        if time.perf_counter() - start > LONGEST:
+            break
+    if not facts:
+        raise UserError(f"data set {source.name}: of {len(at)} files none can be read")
+    spacings = [one["spacing"] for one in facts if one["spacing"] is not None]
+    modalities = [one["modality"] for one in facts if one["modality"]]
+    lengths = len(facts[0]["shape"])
+    own = np.median([one["shape"] for one in facts if len(one["shape"]) == lengths], axis=0)
+    extremes = np.array([one["extremes"] for one in facts])
+    return {
+        "kind": max(modalities, key=modalities.count) if modalities else "",
+        "dims": source.spec.spatial_dims,
+        "channels": source.spec.channels or max(one["channels"] for one in facts),
+        "size": None,
+        "own": tuple(int(side) for side in own),
+        "spacing": tuple(np.median(spacings, axis=0).tolist()) if spacings else None,
+        "lesion": _lesion(source, table, shapes),
+        "intensities": (float(extremes.min()), float(extremes.max())),
+        "reading": (time.perf_counter() - start) / len(facts),
+    }
+
+
+def _lesion(source: Listing, table: pd.DataFrame, shapes: dict[int, list[int]]) -> float | None:
+    """Return the median of the lesions' longer sides, as a share of the image's shorter edge."""
+    if BOX[0] not in table:
+        return None
+    shares = []
+    for row, box in enumerate(boxes_of(table)):
+        sides = box[:, 2:] - box[:, :2]  # height, width
+        if np.isnan(sides).any(1).all():
+            continue
+        longest = float(np.nanmax(sides))
+        if source.box_unit == "fraction":
+            shares.append(longest)
+        elif row in shapes:
+            shares.append(longest / min(shapes[row]))
+    return float(np.median(shares)) if shares else None

@@ -1,0 +1,210 @@
+"""What this machine can train in a second, by a few steps on noise of the data's kind."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pytorch_lightning.utilities.seed import isolate_rng
+from scipy.optimize import nnls
+from torch import Tensor
+
+from medcnn.data.memory import available_memory
+from medcnn.data.samples import Samples
+from medcnn.jobs.hardware import autocast, device, processes, resolve_precision, set_threads
+from medcnn.jobs.settings.commands import Train
+from medcnn.nets.describe import build_on_meta, count_macs, count_parameters
+from medcnn.planning.auto.fingerprint import Fingerprint
+from medcnn.training.diagnosis.largest_batch import free_memory
+from medcnn.training.diagnosis.parts import Parts, make_parts
+from medcnn.training.diagnosis.rate_test import batches
+from medcnn.training.diagnosis.steps import new_optimizer
+from medcnn.training.transfer import is_own
+
+WIDTHS = (0.25, 1.0)  # that are measured; others follow from their multiply-accumulates
+WARM_UP = 2  # steps that aren't counted: the first ones of a shape are slow
+LONGEST, STEPS = 1.0, 8  # seconds and steps of a measurement
+WORK = 2e10  # multiply-accumulates of a step that is measured, at most: a second or so of slow CPUs
+NO_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
+NOT_BUILT = ("_target_", *NO_WEIGHTS)
+FORWARD = (
+    0.35  # a forward pass takes about so much of a step of training (forward, backward, update)
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The speed of a machine.
+
+    Args:
+        device: cpu or cuda.
+        threads: Of the CPU.
+        precision: As Lightning names it.
+        memory: Bytes that are free on the device.
+        measured: (width, size, images a second in training), in words' order.
+        a_value: Seconds that an image takes for each of its values.
+        a_mac: Seconds that an image takes for each multiply-accumulate of the net.
+    """
+
+    device: str
+    threads: int
+    precision: str
+    memory: int
+    measured: tuple[tuple[float, tuple[int, ...], float], ...]
+    a_value: float
+    a_mac: float
+
+    def training(self, work: "Work") -> float:
+        """Return the seconds that an image takes in training."""
+        return self.a_value * work.values + self.a_mac * work.macs
+
+    def testing(self, work: "Work") -> float:
+        """Return the seconds that an image takes in validation and test."""
+        return FORWARD * self.training(work)
+
+    def line(self) -> str:
+        """Return it in words."""
+        speeds = ", ".join(
+            f"{speed:.0f} images/s at width {width:g} and {size[-1]} px"
+            for width, size, speed in self.measured
+        )
+        return f"{self.device}, {self.threads} threads, {self.precision}: {speeds}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a net does for an image."""
+
+    values: int  # of the image
+    macs: int
+    parameters: int
+
+
+def noise(f: Fingerprint, size: Sequence[int], images: int) -> Samples:
+    """Return random images of a data set's kind, with labels that mean nothing."""
+    generator = torch.Generator().manual_seed(0)
+    count = images + 4
+    shape = (count, f.channels, *size)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    names = tuple(f"class {k}" for k in range(f.outputs))
+    table = pd.DataFrame({"image": range(count), "patient": range(count)})
+    table["split"] = ["train"] * images + ["val"] * 2 + ["test"] * 2
+    kind = "binary" if f.task == "ordinal" and f.outputs == 2 else f.task
+    if kind in ("multilabel", "regression"):
+        columns = [f"label:{name}" for name in names]
+        columns = ["label"] if kind == "regression" and len(names) == 1 else columns
+        for k, column in enumerate(columns):
+            table[column] = (np.arange(count) + k) % 2
+    else:
+        table["label"] = np.arange(count) % f.outputs
+    positive = 1 if kind == "binary" else None
+    return Samples("noise", table, pixels, kind, names, positive)
+
+
+def work_of(cfg: Train, f: Fingerprint, size: Sequence[int]) -> Work:
+    """Return what the net of a config does for an image of a size; of foreign nets, nothing."""
+    shape = (f.channels, *size)
+    values = int(np.prod(shape))
+    if not is_own(cfg) or cfg.model.get("library"):
+        return Work(values, 0, 0)
+    options = {key: value for key, value in cfg.model.items() if key not in NOT_BUILT}
+    net = build_on_meta(options.pop("name"), shape, f.outputs, **options)
+    return Work(values, count_macs(net, shape), count_parameters(net))
+
+
+def with_width(cfg: Train, width: float) -> Train:
+    """Return a config whose net has a width."""
+    changed = cfg.model_copy(deep=True)
+    changed.model["width"] = width
+    return changed
+
+
+def measure(cfg: Train, f: Fingerprint, sizes: list[tuple[int, ...]], trust: list[str]) -> Machine:
+    """Measure some steps of training of a config's net on images of some sizes.
+
+    Random states are as they were afterwards; the nets are thrown away.
+
+    Args:
+        cfg: Of the training; its width is left as it is where its net has none.
+        f: Of the data.
+        sizes: Of images, small ones first.
+        trust: Names that the config may hold beside medcnn's own.
+    """
+    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    widths = WIDTHS if cfg.model.get("width") is not None else (1.0,)
+    points, measured = [], []
+    with isolate_rng(include_cuda=device(cfg.trainer).type == "cuda"):
+        for width, size in [(w, sizes[0]) for w in widths] + [(widths[0], s) for s in sizes[1:]]:
+            changed = with_width(cfg, width) if len(widths) > 1 else cfg
+            work = work_of(changed, f, size)
+            seconds = _seconds(changed, f, size, work, trust)
+            points.append((work.values, work.macs, seconds))
+            measured.append((width, tuple(size), 1 / seconds))
+    a_value, a_mac = _line(points)
+    first = device(cfg.trainer)
+    return Machine(
+        first.type,
+        torch.get_num_threads(),
+        resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+        free_memory(first) if first.type == "cuda" else available_memory(),
+        tuple(measured),
+        a_value,
+        a_mac,
+    )
+
+
+def _line(points: list[tuple[int, int, float]]) -> tuple[float, float]:
+    """Return seconds a value and a multiply-accumulate, by least squares of relative errors."""
+    table = np.array(points, float)
+    relative = table[:, :2] / table[:, 2:]
+    scale = np.maximum(relative.max(0), 1e-300)
+    found, _ = nnls(relative / scale, np.ones(len(table)))
+    a_value, a_mac = (found / scale).tolist()
+    return a_value, a_mac
+
+
+def _parts(cfg: Train, f: Fingerprint, size: Sequence[int], images: int, trust: list[str]) -> Parts:
+    """Return the parts of a training from random weights, on noise."""
+    own = cfg.model_copy(deep=True)
+    own.transfer.mode = "scratch"
+    own.model |= {key: value for key, value in NO_WEIGHTS.items() if key in own.model}
+    parts = make_parts(own, noise(f, size, images), trust)
+    parts.module.to(device(cfg.trainer))
+    return parts
+
+
+def _seconds(
+    cfg: Train, f: Fingerprint, size: Sequence[int], work: Work, trust: list[str]
+) -> float:
+    """Return the seconds that an image takes in training, by the median step."""
+    batch = max(2, min(cfg.batch_size, int(WORK / max(1, work.macs))))
+    own = cfg.model_copy(deep=True, update={"batch_size": batch})
+    parts = _parts(own, f, size, batch, trust)
+    parts.module.train()
+    optimizer = new_optimizer(parts, parts.module.make_optimizer)
+    taken: list[float] = []
+    start = time.perf_counter()
+    for stored in batches(parts):
+        begun = time.perf_counter()
+        _step(parts, stored, optimizer)
+        if parts.module.device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begun)
+        counted = len(taken) - WARM_UP
+        if counted >= STEPS or (counted > 0 and time.perf_counter() - start > LONGEST):
+            break
+    return float(np.median(taken[WARM_UP:])) / batch
+
+
+def _step(parts: Parts, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    def closure() -> float:
+        optimizer.zero_grad()
+        with autocast(parts.cfg.trainer.precision, parts.module.device):
+            loss = parts.module.training_loss(batch)
+        loss.backward()
+        return float(loss.detach())
+
+    optimizer.step(closure)

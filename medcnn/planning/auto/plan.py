@@ -1,0 +1,182 @@
+"""A plan: the rules applied round what is set by hand, with the reason of each choice."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from medcnn.jobs.atomic_files import write_json, write_text
+from medcnn.jobs.by_hand import Settings
+from medcnn.jobs.notes import visible
+from medcnn.jobs.settings.commands import Train
+from medcnn.planning.auto.budget import Budget, words
+from medcnn.planning.auto.choices import (
+    ELSEWHERE,
+    KEPT,
+    changed,
+    check_names,
+    experiment,
+    fixed,
+    is_group,
+    value_of,
+)
+from medcnn.planning.auto.fingerprint import Fingerprint, fingerprint
+from medcnn.planning.auto.machine import Machine, Work, measure, work_of
+from medcnn.planning.auto.rules import RULES, SIZES
+from medcnn.planning.auto.time_needed import Needs
+
+Made = TypeVar("Made", bound=Train)
+SECOND_SIZE = {2: 64, 3: 0}  # px that speed is measured at, too, where files can be made so large
+
+
+@dataclass(frozen=True)
+class Line:
+    """One choice: a key, its value, and why."""
+
+    key: str
+    value: Any
+    reason: str
+    rule: str  # its name; empty of what is set by hand
+
+
+@dataclass(frozen=True)
+class Plan(Generic[Made]):
+    """Settings that were chosen, with the reasons.
+
+    Args:
+        cfg: The settings of the training, ready.
+        lines: Each choice, and what is set by hand.
+        data: Facts of the data.
+        machine: Facts of the machine.
+        budget: Seconds.
+        needs: What the rules saw last.
+    """
+
+    cfg: Made
+    lines: list[Line]
+    data: Fingerprint
+    machine: Machine
+    budget: float
+    needs: Needs
+
+    def table(self) -> list[str]:
+        """Return the plan as lines to print."""
+        facts = [f"{name}: {text}" for name, text in self.data.lines()]
+        shown = [(line.key, _shown(line.value), line.reason) for line in self.lines]
+        widths = [max(len(one[k]) for one in shown) for k in (0, 1)]
+        rows = [f"  {k:{widths[0]}}  {v:{widths[1]}}  {why}" for k, v, why in shown]
+        head = f"plan of {self.data.name} in {words(self.budget)}"
+        return [visible(one) for one in (head, *facts, f"machine: {self.machine.line()}", *rows)]
+
+    def write(self, path: Path) -> None:
+        """Write it as an experiment config, which a training takes by ``experiment=PATH``."""
+        values = {line.key: (line.value, line.reason) for line in self.lines}
+        facts = [f"{name}: {text}" for name, text in self.data.lines()]
+        head = [
+            f"Planned for {self.data.name} and a budget of {words(self.budget)}.",
+            *facts,
+            f"machine: {self.machine.line()}",
+        ]
+        write_text(path, experiment(values, [visible(line) for line in head]))
+
+    def record(self, path: Path) -> None:
+        """Write what the page of the run shows."""
+        choices = [
+            {"key": line.key, "value": line.value, "reason": line.reason, "rule": line.rule}
+            for line in self.lines
+        ]
+        content = {
+            "budget": self.budget,
+            "data": dict(self.data.lines()),
+            "machine": self.machine.line(),
+            "choices": choices,
+            "notes": [],
+        }
+        write_json(path, content)
+
+
+def make_plan(cfg: Made, by_hand: Settings, budget: Budget, trust: list[str]) -> Plan[Made]:
+    """Look at the data and the machine, and choose.
+
+    Args:
+        cfg: With what is set by hand, and defaults.
+        by_hand: Which keys are; see `medcnn.jobs.by_hand`.
+        budget: Of which the planning takes a part.
+        trust: Names that the config may hold beside medcnn's own.
+
+    Raises:
+        UserError: Data or a budget with which it can't be done.
+    """
+    assert cfg.plan is not None
+    check_names(cfg.plan.without, [one.name for one in RULES])
+    data = fingerprint(cfg, trust)
+    there = fixed(by_hand)
+    first = cfg if "model" in there else changed(cfg, {"model": "resnet"} | _WIDTH, by_hand)
+    first = first if "augment" in there else changed(first, {"augment": "standard"}, by_hand)
+    sizes = [data.size or _size(cfg, data, there)]
+    if data.size is None and "dataset.size" not in there and (second := SECOND_SIZE[data.dims]):
+        sizes.append((second,) * data.dims)
+    machine = measure(first, data, sizes, trust)
+    needs = Needs(data, machine, budget.seconds, budget.left, cfg, _works(cfg, data), _cpus())
+    lines = _set_by_hand(cfg, by_hand)
+    for one in RULES:
+        if one.name in cfg.plan.without or one.main in there:
+            continue
+        needs.work = _works(needs.cfg, data)
+        if (choice := one.ask(needs)) is None:
+            continue
+        values = {k: v for k, v in choice.values.items() if k not in there}
+        needs.cfg = changed(needs.cfg, values, by_hand)
+        for k, (key, value) in enumerate(values.items()):
+            lines.append(Line(key, value, choice.reason if k == 0 else "", one.name))
+    planned: Any = needs.cfg
+    return Plan(planned, lines, data, machine, budget.seconds, needs)
+
+
+_WIDTH = {"model.width": 1.0}
+
+
+def _size(cfg: Train, data: Fingerprint, there: dict[str, str]) -> tuple[int, ...]:
+    """Return the size that speed is measured at of files: that which is set, else the smallest."""
+    if "dataset.size" not in there:
+        return (SIZES[0],) * data.dims
+    given = cfg.dataset["size"]
+    return tuple(given) if isinstance(given, list) else (given,) * data.dims
+
+
+def _works(cfg: Train, data: Fingerprint) -> Any:
+    """Return the function from changed values to what the net of a config does for an image."""
+
+    @cache
+    def at(width: float | None, size: tuple[int, ...]) -> Work:
+        own = cfg if width is None else changed(cfg, {"model.width": width})
+        return work_of(own, data, size)
+
+    def work(values: dict[str, Any]) -> Work:
+        given = values.get("dataset.size", cfg.dataset.get("size"))
+        side = tuple(given) if isinstance(given, list) else (given,) * data.dims
+        return at(values.get("model.width"), data.size or side)
+
+    return work
+
+
+def _set_by_hand(cfg: Train, by_hand: Settings) -> list[Line]:
+    """Return the lines of what is set by hand and belongs to how a training is done."""
+    lines = []
+    for key, (where, choice) in by_hand.items():
+        if key.split(".")[0] in ELSEWHERE and key not in KEPT:
+            continue
+        value = choice if is_group(key) else value_of(cfg, key)
+        lines.append(Line(key, value, f"set by hand ({where})", ""))
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,215 @@
+"""The rules of a plan, in the order in which they are asked.
+
+Each rule sees the facts of the data, the machine, the time, and what the rules before it have
+chosen, and gives values with the reason in words; None where it has nothing to say. It names the
+measurement that it rests on. A rule whose first key is set by hand isn't asked; of the other keys
+those that are set by hand stay as they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from medcnn.errors import UserError
+from medcnn.planning.auto.budget import words
+from medcnn.planning.auto.time_needed import Needs
+
+FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
+FOLDS = 5
+FEWEST = 12  # images of the rarest class, or of all of a regression, with which folds make sense
+SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
+LESION = 8  # px that a lesion is to be long, at least
+WIDTHS = (1.0, 0.5, 0.25)  # shares of the published numbers of channels, the widest first
+PASSES = 30  # over the training images that a net has to have to learn them
+MOST_PASSES = 100
+LEAST_PASSES = 3  # below, a run is no training
+LEAST_SEEN = 1500  # images, passes counted: below that, no net learns
+MARGIN = 0.9  # share of the time left that is planned with
+SMALL, MANY, LARGE = 300, 5000, 20000  # images, for the batch size
+# Side has a meaning: the heart lies left, the liver right.
+SIDED = ("chestmnist", "pneumoniamnist", "organ", "nodule", "CR", "DX", "CT", "MR", "PT")
+MIRRORED = (
+    "breastmnist",
+    "US",
+    "MG",
+    "retinamnist",
+    "OP",
+    "octmnist",
+    "OPT",
+)  # left or right alike
+TURNED = ("pathmnist", "bloodmnist", "tissuemnist", "dermamnist", "SM", "XC", "GM")  # no way up
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a rule chooses: values by their keys (a group by its name), and why."""
+
+    values: dict[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One of `RULES`, by its name; `main` is the key without which it isn't asked."""
+
+    name: str
+    main: str
+    ask: Callable[[Needs], Choice | None]
+
+
+RULES: list[Rule] = []
+
+
+def rule(main: str) -> Callable[[Callable[[Needs], Choice | None]], Callable[..., Choice | None]]:
+    """Put a function into `RULES`, under its own name."""
+
+    def register(ask: Callable[[Needs], Choice | None]) -> Callable[..., Choice | None]:
+        RULES.append(Rule(ask.__name__, main, ask))
+        return ask
+
+    return register
+
+
+@rule("fold")
+def folds(n: Needs) -> Choice | None:
+    """Few images: k-fold cross-validation, whose networks are averaged.
+
+    Each network trains on other images, so that all are used; the mean of several networks errs
+    less than one (the members' own mean against the ensemble: docs/training.csv, averages).
+    """
+    f = n.data
+    if f.images >= FEW:
+        return Choice({"fold": None}, f"{f.images} images are enough for one validation split")
+    count = min(FOLDS, f.patients, f.rarest // 3 if f.task != "regression" else f.patients // 3)
+    if f.rarest < FEWEST or count < 2:
+        return Choice({"fold": None}, f"the rarest class has {f.rarest} images, too few for folds")
+    return Choice(
+        {"fold": "all", "folds": count},
+        f"{f.images} images are few: {count} networks, each trained without another part of them, "
+        "choose the threshold on what they haven't seen, and are averaged",
+    )
+
+
+@rule("dataset.size")
+def size(n: Needs) -> Choice | None:
+    """The smallest size at which a lesion is seen, and in which there is time to train."""
+    f = n.data
+    if f.size is not None:
+        return None
+    edge = min(f.own)
+    known = [s for s in SIZES if s <= edge] or [SIZES[0]]
+    fits = [s for s in known if n.passes({"dataset.size": s, "model.width": WIDTHS[-1]}) >= PASSES]
+    most = max(fits, default=known[0])
+    if f.lesion is None:
+        return Choice(
+            {"dataset.size": most},
+            f"the largest of {', '.join(map(str, SIZES))} px for which there is time; the files "
+            f"have {'×'.join(map(str, f.own))}",
+        )
+    seen = next((s for s in known if f.lesion * s >= LESION), known[-1])
+    chosen = min(max(seen, 64 if 64 in known else known[0]), most)
+    return Choice(
+        {"dataset.size": chosen},
+        f"a lesion, {f.lesion:.0%} of the edge long, is {f.lesion * chosen:.0f} px of it"
+        + ("" if chosen >= seen else ", for which there is time"),
+    )
+
+
+@rule("model")
+def net(n: Needs) -> Choice | None:
+    """A ResNet-18: of the classic nets it learns fastest from scratch (docs/benchmark_nets.csv)."""
+    return Choice(
+        {"model": "resnet", "model.depth": 18}, "learns well from few and from many images"
+    )
+
+
+@rule("model.width")
+def width(n: Needs) -> Choice | None:
+    """The widest net that the time allows enough passes over the images."""
+    if n.cfg.model.get("width") is None:
+        return None
+    allowed = [w for w in WIDTHS if n.data.dims == 2 or w <= 0.5]
+    for w in allowed:
+        passes = n.passes({"model.width": w})
+        if passes >= PASSES:
+            break
+    return Choice(
+        {"model.width": w},
+        f"time for {passes:.0f} passes over the images"
+        + ("" if passes >= PASSES else ", fewer than a net wants")
+        + (
+            ""
+            if w == allowed[0]
+            else f"; a wider one would have {n.passes({'model.width': 2 * w}):.0f}"
+        ),
+    )
+
+
+@rule("batch_size")
+def batch(n: Needs) -> Choice | None:
+    """Small batches take more steps of few images (docs/training.csv)."""
+    images = n.data.images
+    size = 16 if images < SMALL else 32 if images < MANY else 64 if images < LARGE else 128
+    return Choice({"batch_size": size}, f"{images} images give {images // size} steps a pass")
+
+
+@rule("augment")
+def augment(n: Needs) -> Choice | None:
+    """Moves and exposures that few images lack; flips only where side carries no meaning."""
+    kind, few = n.data.kind, n.data.images < FEW
+    flips = [-1, -2] if _is(kind, TURNED) else [-1] if _is(kind, MIRRORED) else []
+    what = f"of {kind}" if kind else "of what kind nobody says"
+    why = {
+        2: "there is no way up: mirrored both ways",
+        1: "left and right are alike: mirrored",
+        0: "side may carry a meaning: not mirrored"
+        if not _is(kind, SIDED)
+        else "side carries a meaning: not mirrored",
+    }[len(flips)]
+    strength = "standard" if few else "light"
+    many = "few images are varied" if few else "many images vary by themselves"
+    return Choice({"augment": strength, "augment.flip": flips}, f"{many}; images {what}, {why}")
+
+
+def _is(kind: str, names: tuple[str, ...]) -> bool:
+    return any(kind == name or (name.islower() and kind.startswith(name)) for name in names)
+
+
+@rule("loss")
+def loss(n: Needs) -> Choice | None:
+    """The task's own; at 1:50 neither weights nor a sampler raise the AUROC (docs/training.csv)."""
+    return Choice(
+        {"loss": "auto", "sampler": "none", "objective.class_weights": None},
+        "the task's own; weights of rare classes don't raise the AUROC",
+    )
+
+
+@rule("optimizer")
+def optimizer(n: Needs) -> Choice | None:
+    """AdamW at 1e-3, one cycle: docs/training.csv."""
+    return Choice(
+        {"optimizer": "adamw", "optimizer.lr": 1e-3, "scheduler": "onecycle"},
+        "from random weights; the rate rises and falls once within the passes",
+    )
+
+
+@rule("trainer.max_epochs")
+def epochs(n: Needs) -> Choice | None:
+    """As many passes as there is time for, up to a limit; part of one where there is less."""
+    passes = n.passes({}) * MARGIN
+    if passes * n.train_images < LEAST_SEEN and passes < LEAST_PASSES:
+        raise UserError(
+            f"budget={words(n.budget)}: in that time this machine trains on "
+            f"{max(0, passes * n.train_images):.0f} images only, too few to learn from; take at "
+            f"least {words(n.seconds_for(LEAST_PASSES))}"
+            + (", or smaller volumes (dataset.size)" if n.data.dims == 3 else "")
+        )
+    if passes < 1:
+        return Choice(
+            {"trainer.max_epochs": 1, "trainer.limit_train_batches": round(passes, 3)},
+            f"there is time for {passes:.0%} of the images once",
+        )
+    most = int(min(MOST_PASSES, passes))
+    reason = "fill the time" if most < MOST_PASSES else "more would learn by heart"
+    each = " each" if n.folds > 1 else ""
+    return Choice({"trainer.max_epochs": most}, f"so many passes{each} {reason}")

@@ -1,0 +1,87 @@
+"""The time that a training takes, from the facts of data and machine and what is chosen so far."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from medcnn.jobs.settings.commands import Train
+from medcnn.planning.auto.fingerprint import Fingerprint
+from medcnn.planning.auto.machine import Machine, Work
+
+# Measured on BreastMNIST, two busy cores: what a fold takes beside its epochs, and the whole at the
+# end (ensemble, pooled figures, pages).
+FOLD, END = 3.5, 5.0  # seconds
+AUDIT = 0.001  # seconds an image: duplicates are looked for
+EPOCH = 0.1  # seconds between two epochs, without the weights
+DISK = 3e8  # bytes a second at which weights are written; last.ckpt holds three times theirs
+LOADING = 1.1  # times a measured step: a trainer's own work
+SCORED = 3.0  # forward passes that the map of an image costs
+
+
+@dataclass
+class Needs:
+    """What the rules see: facts, time, and what is chosen so far.
+
+    Args:
+        data: Facts of the data.
+        machine: Facts of the machine.
+        budget: Seconds of all.
+        left: Seconds from now on.
+        cfg: With what is set by hand and what was chosen so far.
+        work: From settings, changed by some values, to what the net does for an image.
+    """
+
+    data: Fingerprint
+    machine: Machine
+    budget: float
+    left: float
+    cfg: Train
+    work: Callable[[dict[str, Any]], Work]
+    cpus: int = 1
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def folds(self) -> int:
+        """Trainings to do."""
+        return self.cfg.folds if self.cfg.fold == "all" else 1
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Shares of the images that a training trains, validates and tests on, about."""
+        given = self.cfg.splits.shares
+        if self.cfg.fold is None:
+            whole = given.train + given.val + (0 if self.data.official else given.test)
+            return given.train / whole, given.val / whole, 1 - (given.train + given.val) / whole
+        train = given.train / (given.train + given.val) * (1 - 1 / self.cfg.folds)
+        return train, 1 - 1 / self.cfg.folds - train, 1 / self.cfg.folds
+
+    @property
+    def train_images(self) -> float:
+        """Images of a pass."""
+        return max(1.0, self.shares[0] * self.data.images)
+
+    def beside(self, values: dict[str, Any]) -> float:
+        """Return the seconds that all but the epochs takes."""
+        f, image = self.data, self.machine.testing(self.work(values))
+        files = f.reading * (f.images + f.official) / self.cpus
+        tests = self.shares[1] + self.shares[2]
+        once = f.images * tests + self.cfg.cam.n * SCORED
+        each = FOLD + f.opening + AUDIT * (f.images + f.official) + once * image
+        official = f.official * image * self.folds * (2 if self.folds > 1 else 1)
+        return files + self.folds * each + END * (self.folds > 1) + official
+
+    def epoch(self, values: dict[str, Any]) -> float:
+        """Return the seconds of a pass over the training images and its validation."""
+        work = self.work(values)
+        train, val = (share * self.data.images for share in self.shares[:2])
+        seconds = train * self.machine.training(work) * LOADING + val * self.machine.testing(work)
+        return seconds + EPOCH + 4 * 4 * work.parameters / DISK
+
+    def passes(self, values: dict[str, Any]) -> float:
+        """Return how many passes there is time for, in each of the trainings."""
+        return (self.left - self.beside(values)) / (self.folds * self.epoch(values))
+
+    def seconds_for(self, passes: float) -> float:
+        """Return the budget with which there would be time for so many passes."""
+        spent = self.budget - self.left
+        return spent + self.beside({}) + 1.2 * passes * self.folds * self.epoch({})
