@@ -23,6 +23,8 @@ def train(cfg: Train, trust: list[str]) -> float:
     from medcnn.jobs.processes import refuse_launchers
 
     refuse_launchers()
+    if cfg.budget is not None and cfg.plan is None:
+        raise UserError(f"budget={cfg.budget}: the time of plan=auto; add that, or leave it out")
     cfg, run, undo = open_run(cfg)
     try:
         return recorded(run, partial(_job, cfg, run, trust), undo)
@@ -38,6 +40,10 @@ def train(cfg: Train, trust: list[str]) -> float:
 
 def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:
     for_spreadsheets(cfg.spreadsheet)
+    if cfg.plan is not None:
+        from medcnn.planning.auto.run import carry_out
+
+        return carry_out(cfg, run, trust)
     if cfg.fold == "all":
         from medcnn.training.cross_validation import cross_validate
 

@@ -40,6 +40,7 @@ class Run:
     environment: dict[str, Any]  # of environment.json; of a cross-validation of its first fold
     status: dict[str, Any]  # of status.json
     config: dict[str, Any]  # of config.yaml
+    plan: dict[str, Any]  # of plan.json
     label_issues: pd.DataFrame | None  # the first rows of label_issues.csv
     # Of cams/layers.json, and those of the folds, each with the ``folder`` of its pictures.
     layers: list[dict[str, Any]]
@@ -122,6 +123,7 @@ def read_run(path: Path) -> Run:
         ),
         status=read_json(path / "status.json", {}),
         config=_yaml(path / "config.yaml"),
+        plan=read_json(path / "plan.json", {}),
         label_issues=_label_issues(path / "label_issues.csv"),
         layers=[*_layers(path, "cams"), *_layers_of_folds(path, evaluation)],
     )

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,12 @@ from medcnn.report.run.page import write_run_page
 from medcnn.training.one_run import train_in
 from medcnn.training.run import recorded
 
+Before = Callable[[Train], None]
 
-def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
+
+def cross_validate(
+    cfg: Train, run: RunDir, trust: list[str], before: Before = lambda cfg: None
+) -> float:
     """Train and test each fold in a run directory of its own, then pool what they say.
 
     The folder then holds, beside ``fold-<k>/``: ``predictions.csv``, in which every sample is
@@ -52,6 +57,8 @@ def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
         cfg: With ``folds``; its ``fold`` is taken to be each of them in turn.
         run: Where.
         trust: Names that the config may hold beside medcnn's own.
+        before: Called with the settings of each fold that is still to be trained, and may change
+            them.
 
     Returns:
         Mean over the folds of the highest validation figure.
@@ -59,7 +66,7 @@ def cross_validate(cfg: Train, run: RunDir, trust: list[str]) -> float:
     parse_rule(cfg.evaluation.operating_point)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
     with once():  # what is said of the data holds for all folds
-        scores = [_train_fold(cfg, part, fold, trust) for fold, part in enumerate(parts)]
+        scores = [_train_fold(cfg, part, fold, trust, before) for fold, part in enumerate(parts)]
     _pool_samples(run, parts)
     members, data, notes = _opened(cfg, run, parts, trust)
     official = _finish_ensemble(cfg, run, members, [part.weights for part in parts], data, notes)
@@ -137,11 +144,11 @@ def _list_label_issues(
     write_csv(run / "label_issues.csv", issues)
 
 
-def _train_fold(cfg: Train, part: RunDir, fold: int, trust: list[str]) -> float:
-
+def _train_fold(cfg: Train, part: RunDir, fold: int, trust: list[str], before: Before) -> float:
     if not part.finished:
         own = cfg.model_copy(deep=True, update={"fold": fold, "resume": None})
         own.paths.run = str(part.path)
+        before(own)
         if not part.last.exists():
             part.claim(overwrite=True)
         write_text(part / "config.yaml", own.yaml())

@@ -19,6 +19,7 @@ from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.read import no_such_key
 from medcnn.training.callbacks import (
     BatchNormStatistics,
+    Deadline,
     EpochLines,
     FiniteLoss,
     Health,
@@ -100,6 +101,8 @@ def _callbacks(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Callback]:
     history, every = History(run / "metrics.csv"), cfg.diagnosis.every_n_steps
     ours = [LastCheckpoint(run.last), history, OwnSignals(), FiniteLoss()]
     health = [Health(run / "health.csv", every, history)] if every else []
+    if cfg.plan is not None and cfg.plan.deadline is not None:
+        chosen.append(Deadline(cfg.plan.deadline))
     average = instantiate(cfg.average, "average", trust)
     averages = [OptimizerModes(), *([average] if average is not None else [])]
     return [*averages, BatchNormStatistics(), *chosen, best, *ours, shown, *health]

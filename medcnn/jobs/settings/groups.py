@@ -139,6 +139,7 @@ class Plan(Settings):
     """A training that configures itself."""
 
     without: v.Places  # rules of `medcnn.planning.auto.rules`
+    deadline: float | None = None  # of one training of a plan, in seconds since 1970
 
 
 class Regularise(Settings):

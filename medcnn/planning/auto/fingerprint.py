@@ -15,6 +15,7 @@ from medcnn.data.prepared.one_file import read_file
 from medcnn.data.samples import Samples
 from medcnn.data.splits import SPLIT_NAMES
 from medcnn.errors import UserError
+from medcnn.jobs.private import revealed
 from medcnn.jobs.settings.commands import Train
 from medcnn.objective import Task
 
@@ -90,7 +91,7 @@ def fingerprint(cfg: Train, trust: list[str]) -> Fingerprint:
         UserError: Data that can't be used, or none to train on.
     """
     start = time.perf_counter()
-    source = make_source(cfg.dataset, trust)
+    source = make_source(revealed(cfg).dataset, trust)
     opening = time.perf_counter() - start
     table, official = _known(source.table, cfg)
     if table.empty:

@@ -91,6 +91,7 @@ class Plan(Generic[Made]):
             "data": dict(self.data.lines()),
             "machine": self.machine.line(),
             "choices": choices,
+            "seconds": {"fold": self.needs.fold({}), "end": self.needs.end({})},
             "notes": [],
         }
         write_json(path, content)

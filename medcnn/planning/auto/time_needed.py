@@ -60,15 +60,27 @@ class Needs:
         """Images of a pass."""
         return max(1.0, self.shares[0] * self.data.images)
 
+    def files(self) -> float:
+        """Return the seconds in which files are made into images, once."""
+        return self.data.reading * (self.data.images + self.data.official) / self.cpus
+
+    def fold(self, values: dict[str, Any]) -> float:
+        """Return the seconds that a training takes beside its epochs."""
+        f, image = self.data, self.machine.testing(self.work(values))
+        tested = f.images * sum(self.shares[1:]) + (f.official if self.folds == 1 else 0)
+        opened = f.opening + AUDIT * (f.images + f.official)
+        return FOLD + opened + (tested + self.cfg.cam.n * SCORED) * image
+
+    def end(self, values: dict[str, Any]) -> float:
+        """Return the seconds that an ensemble takes after the last training."""
+        if self.folds == 1:
+            return 1.0
+        f, image = self.data, self.machine.testing(self.work(values))
+        return END + f.opening + self.folds * (f.images / self.folds + f.official) * image
+
     def beside(self, values: dict[str, Any]) -> float:
         """Return the seconds that all but the epochs takes."""
-        f, image = self.data, self.machine.testing(self.work(values))
-        files = f.reading * (f.images + f.official) / self.cpus
-        tests = self.shares[1] + self.shares[2]
-        once = f.images * tests + self.cfg.cam.n * SCORED
-        each = FOLD + f.opening + AUDIT * (f.images + f.official) + once * image
-        official = f.official * image * self.folds * (2 if self.folds > 1 else 1)
-        return files + self.folds * each + END * (self.folds > 1) + official
+        return self.files() + self.folds * self.fold(values) + self.end(values)
 
     def epoch(self, values: dict[str, Any]) -> float:
         """Return the seconds of a pass over the training images and its validation."""

@@ -14,6 +14,7 @@ from medcnn.report.run import maps, tables
 from medcnn.report.run.confusions import confusion_of, label_table
 from medcnn.report.run.forest import forests
 from medcnn.report.run.health import health_charts, sentences_on_training
+from medcnn.report.run.plan import plan_facts, plan_table
 from medcnn.report.run.summary import (
     cards,
     doubt,
@@ -31,6 +32,7 @@ MOST_CLASSES = 12  # whose curves are drawn
 SECTIONS = {  # title, and what of the content or of a level it needs, any of them
     "summary": ("Summary", ("sentences",)),
     "data": ("Data", ("data", "problems")),
+    "plan": ("How it configured itself", ("plan_table",)),
     "training": ("Training", ("learning", "health", "judged")),
     "ranking": ("ROC and precision–recall", ("roc", "precision_recall")),
     "agreement": ("Agreement", ("agreement",)),
@@ -79,6 +81,8 @@ def _content(run: Run) -> dict[str, Any]:
         "audit": "No patient is in more than one split." if shared_patients(run) == 0 else "",
         "problems": tables.problems_table(run),
         "audited": run.problems is not None,
+        "plan_facts": plan_facts(run),
+        "plan_table": plan_table(run),
         "learning": [] if run.epochs is None else charts.learning(run.epochs),
         "judged": sentences_on_training(run),
         "health": [] if run.health is None else health_charts(run.health),

@@ -2,6 +2,7 @@
 
 from medcnn.training.callbacks.averages import EMA, SWA, Average
 from medcnn.training.callbacks.batch_norm import BatchNormStatistics
+from medcnn.training.callbacks.deadline import Deadline
 from medcnn.training.callbacks.finite import FiniteLoss
 from medcnn.training.callbacks.health import Health
 from medcnn.training.callbacks.history import History
@@ -18,6 +19,7 @@ __all__ = [
     "SWA",
     "Average",
     "BatchNormStatistics",
+    "Deadline",
     "EpochLines",
     "FiniteLoss",
     "Health",
