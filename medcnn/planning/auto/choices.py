@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 import yaml
+from omegaconf import OmegaConf
 
 from medcnn.errors import UserError
 from medcnn.jobs.by_hand import Settings
@@ -39,7 +40,7 @@ def group_node(group: str, choice: str) -> dict[str, Any]:
     node: dict[str, Any] = {}
     for one in content.pop("defaults", ["_self_"]):
         node |= content if one == "_self_" else group_node(group, one)
-    return node
+    return OmegaConf.to_container(OmegaConf.create(node), resolve=True)  # type: ignore[return-value]
 
 
 def changed(cfg: Made, values: dict[str, Any], by_hand: Settings | None = None) -> Made:

@@ -109,33 +109,42 @@ def make_plan(cfg: Made, by_hand: Settings, budget: Budget, trust: list[str]) ->
     Raises:
         UserError: Data or a budget with which it can't be done.
     """
-    assert cfg.plan is not None
-    check_names(cfg.plan.without, [one.name for one in RULES])
     data = fingerprint(cfg, trust)
     there = fixed(by_hand)
-    first = cfg if "model" in there else changed(cfg, {"model": "resnet"} | _WIDTH, by_hand)
+    first = cfg if "model" in there else changed(cfg, {"model": "resnet"}, by_hand)
     first = first if "augment" in there else changed(first, {"augment": "standard"}, by_hand)
     sizes = [data.size or _size(cfg, data, there)]
     if data.size is None and "dataset.size" not in there and (second := SECOND_SIZE[data.dims]):
         sizes.append((second,) * data.dims)
-    machine = measure(first, data, sizes, trust)
+    return apply(cfg, by_hand, data, measure(first, data, sizes, trust), budget)
+
+
+def apply(
+    cfg: Made, by_hand: Settings, data: Fingerprint, machine: Machine, budget: Budget
+) -> Plan[Made]:
+    """Choose by the rules, of settings, facts of data and machine, and time.
+
+    Raises:
+        UserError: A rule to leave out that there is not; data or a budget with which it can't be
+            done.
+    """
+    assert cfg.plan is not None
+    check_names(cfg.plan.without, [one.name for one in RULES])
+    there = fixed(by_hand)
     needs = Needs(data, machine, budget.seconds, budget.left, cfg, _works(cfg, data), _cpus())
     lines = _set_by_hand(cfg, by_hand)
     for one in RULES:
         if one.name in cfg.plan.without or one.main in there:
             continue
-        needs.work = _works(needs.cfg, data)
         if (choice := one.ask(needs)) is None:
             continue
         values = {k: v for k, v in choice.values.items() if k not in there}
         needs.cfg = changed(needs.cfg, values, by_hand)
+        needs.work = _works(needs.cfg, data)
         for k, (key, value) in enumerate(values.items()):
             lines.append(Line(key, value, choice.reason if k == 0 else "", one.name))
     planned: Any = needs.cfg
     return Plan(planned, lines, data, machine, budget.seconds, needs)
-
-
-_WIDTH = {"model.width": 1.0}
 
 
 def _size(cfg: Train, data: Fingerprint, there: dict[str, str]) -> tuple[int, ...]:

@@ -1,0 +1,118 @@
+"""What the rules say of data that are made up."""
+
+from typing import Any
+
+import jobs
+import pytest
+
+from medcnn.errors import UserError
+from medcnn.planning.auto.budget import Budget
+from medcnn.planning.auto.fingerprint import Fingerprint
+from medcnn.planning.auto.machine import Machine
+from medcnn.planning.auto.plan import Plan, apply
+
+SLOW = Machine("cpu", 1, "32-true", 8 * 10**9, (), 1.8e-6, 4.3e-11)  # of one core
+FACTS: dict[str, Any] = {
+    "name": "made up",
+    "kind": "US",
+    "task": "binary",
+    "outputs": 2,
+    "images": 624,
+    "patients": 624,
+    "official": 156,
+    "rarest": 168,
+    "dims": 2,
+    "channels": 1,
+    "size": (28, 28),
+    "own": (28, 28),
+    "spacing": None,
+    "lesion": None,
+    "intensities": (0.0, 255.0),
+    "reading": 0.0,
+    "opening": 0.1,
+}
+
+
+def planned(seconds: float, *overrides: str, by_hand: Any = (), **facts: Any) -> Plan[Any]:
+    cfg = jobs.compose("train", "plan=auto", *overrides)
+    budget = Budget(seconds, now=lambda: 0.0)
+    there = {key: ("command line", choice) for key, choice in dict(by_hand).items()}
+    return apply(cfg, there, Fingerprint(**FACTS | facts), SLOW, budget)
+
+
+def test_few_images_train_in_folds_with_as_wide_a_net_as_there_is_time_for() -> None:
+    short, long = planned(180).cfg, planned(7200).cfg
+    assert (short.fold, short.folds, long.fold) == ("all", 5, "all")
+    assert short.model["width"] < long.model["width"] == 1.0
+    assert short.trainer.max_epochs < long.trainer.max_epochs
+    assert (short.batch_size, short.augment["rotate"]) == (32, 10.0)
+
+
+def test_the_time_that_is_planned_is_the_budget() -> None:
+    for seconds in (180, 600, 3600):
+        plan = planned(seconds)
+        needs, epochs = plan.needs, plan.cfg.trainer.max_epochs
+        whole = needs.beside({}) + needs.folds * epochs * needs.epoch({})
+        assert whole <= seconds
+        assert whole > 0.75 * seconds or epochs == 100
+
+
+def test_what_is_set_by_hand_stays() -> None:
+    options = ("model=densenet", "augment.flip=[]", "trainer.max_epochs=7")
+    by_hand = {"model": "densenet", "augment.flip": None, "trainer.max_epochs": None}
+    plan = planned(600, *options, by_hand=by_hand)
+    cfg = plan.cfg
+    assert (cfg.model["name"], cfg.augment["flip"], cfg.trainer.max_epochs) == ("densenet", [], 7)
+    assert cfg.augment["rotate"] == 10.0
+    reasons = {line.key: line.reason for line in plan.lines}
+    assert reasons["model"] == "set by hand (command line)"
+    assert list(reasons).count("trainer.max_epochs") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "flips"),
+    [("US", [-1]), ("CT", []), ("", []), ("pathmnist", [-1, -2]), ("organamnist", [])],
+)
+def test_flips_where_side_carries_no_meaning(kind: str, flips: list[int]) -> None:
+    plan = planned(600, kind=kind)
+    assert plan.cfg.augment["flip"] == flips
+    (reason,) = [line.reason for line in plan.lines if line.key == "augment"]
+    assert ("not mirrored" in reason) == (not flips)
+
+
+def test_a_rule_left_out() -> None:
+    plan = planned(600, "plan.without=[width,augment]")
+    assert plan.cfg.model["width"] == 1.0
+    assert plan.cfg.augment["flip"] == [-1]
+    assert {line.rule for line in plan.lines}.isdisjoint({"width", "augment"})
+
+
+def test_lesions_choose_the_size_of_files() -> None:
+    files: dict[str, Any] = {"size": None, "own": (512, 512), "images": 400, "patients": 200}
+    assert planned(36000, **files, lesion=0.1).cfg.dataset["size"] == 128  # 12 px
+    assert planned(36000, **files, lesion=0.5).cfg.dataset["size"] == 64
+    assert planned(36000, **files).cfg.dataset["size"] == 224
+    assert planned(180, **files).cfg.dataset["size"] == 28
+
+
+def test_too_few_images_for_folds_train_once() -> None:
+    plan = planned(600, images=40, patients=40, rarest=8)
+    assert plan.cfg.fold is None
+    assert any("too few for folds" in line.reason for line in plan.lines)
+
+
+def test_many_images_are_trained_on_in_part() -> None:
+    cfg = planned(600, images=200_000, rarest=10_000).cfg
+    assert (cfg.fold, cfg.trainer.max_epochs) == (None, 1)
+    assert 0 < cfg.trainer.limit_train_batches < 1
+
+
+def test_volumes_for_which_there_is_no_time() -> None:
+    with pytest.raises(UserError, match=r"budget=3 min: .* take at least .* or smaller volumes"):
+        planned(180, dims=3, size=(128, 128, 128), own=(128, 128, 128))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "ordinal", "regression"])
+def test_every_task(task: str) -> None:
+    cfg = planned(600, task=task, outputs=3).cfg
+    assert (cfg.fold, cfg.loss.name) == ("all", None)
