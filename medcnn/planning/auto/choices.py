@@ -14,15 +14,8 @@ Made = TypeVar("Made", bound=Train)
 # Keys that say where and on what a training runs, not how: a plan is of any machine and data of the
 # kind, but for the size to which files are brought.
 ELSEWHERE = (
-    "dataset",
-    "paths",
-    "cache",
-    "plan",
-    "budget",
-    "resume",
-    "overwrite",
-    "trust",
-    "output",
+    *("dataset", "paths", "cache", "logger", "pseudonymise"),
+    *("plan", "budget", "resume", "overwrite", "trust", "output"),
 )
 KEPT = ("dataset.size",)
 FILE_KEYS = {"dataset.epochs": "trainer.max_epochs", "dataset.net_width": "model.width"}

@@ -18,6 +18,7 @@ FEW = 5000  # images, below which all of them are worth to be trained on in turn
 FOLDS = 5
 FEWEST = 12  # images of the rarest class, or of all of a regression, with which folds make sense
 SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
+MAPS = 4  # in the gallery of one of several networks
 LESION = 8  # px that a lesion is to be long, at least
 WIDTHS = (1.0, 0.5, 0.25)  # shares of the published numbers of channels, the widest first
 PASSES = 30  # over the training images that a net has to have to learn them
@@ -113,6 +114,14 @@ def size(n: Needs) -> Choice | None:
         f"a lesion, {f.lesion:.0%} of the edge long, is {f.lesion * chosen:.0f} px of it"
         + ("" if chosen >= seen else ", for which there is time"),
     )
+
+
+@rule("cam.n")
+def maps(n: Needs) -> Choice | None:
+    """Fewer maps a training where there are several: the page shows some of each."""
+    if n.folds == 1:
+        return None
+    return Choice({"cam.n": MAPS}, f"{n.folds} networks have {MAPS} each in the gallery")
 
 
 @rule("model")

@@ -4,6 +4,7 @@ import json
 from functools import partial
 from typing import Any
 
+from medcnn.data.open_data import open_data
 from medcnn.jobs.atomic_files import read_csv, write_json, write_text
 from medcnn.jobs.by_hand import Settings, set_by_hand
 from medcnn.jobs.rundir import RunDir
@@ -33,6 +34,7 @@ def carry_out(cfg: Train, run: RunDir, trust: list[str]) -> float:
         print(f"plan=auto without a budget: it takes {words(budget.seconds)}", flush=True)
     with budget.kept(run / "budget.json"):
         cfg = _planned(cfg, run, budget, trust)
+        _read_files(cfg, trust)
         if cfg.fold == "all":
             parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
             best = cross_validate(cfg, run, trust, partial(give_time, run, parts, budget))
@@ -64,11 +66,18 @@ def _planned(cfg: Train, run: RunDir, budget: Budget, trust: list[str]) -> Train
     return plan.cfg
 
 
+def _read_files(cfg: Train, trust: list[str]) -> None:
+    """Make the files of a data set into images, so that the first training needn't."""
+    if "path" in cfg.dataset:
+        first = {"fold": 0} if cfg.fold == "all" else {}
+        open_data(cfg.model_copy(update=first), trust, checked=False, quiet=True)
+
+
 def give_time(run: RunDir, parts: list[RunDir], budget: Budget, cfg: Train) -> None:
     """Give a training its share of the time that is left, as its deadline.
 
-    What it takes beside its epochs is taken to be what the trainings before took, or else what was
-    planned; and so is what comes after all of them.
+    What it takes beside its epochs is taken to be what the one before took, or else what was
+    planned; and what comes after all of them to be as much slower than planned.
 
     Args:
         run: Of the plan.
@@ -79,7 +88,7 @@ def give_time(run: RunDir, parts: list[RunDir], budget: Budget, cfg: Train) -> N
     assert cfg.plan is not None
     planned = json.loads((run / "plan.json").read_text(encoding="utf-8"))["seconds"]
     taken = [seconds for part in parts if (seconds := _beside(part)) is not None]
-    each = max(taken) if taken else planned["fold"]
+    each = taken[-1] if taken else planned["fold"]
     slower = max(1.0, each / planned["fold"])
     to_do = sum(not part.finished for part in parts)
     share = (budget.left - slower * planned["end"]) / to_do - each

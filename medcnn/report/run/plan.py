@@ -24,7 +24,8 @@ def plan_facts(run: Run) -> list[tuple[str, str]]:
 
 def plan_table(run: Run) -> Table | None:
     """Return the choices of a plan, with value and reason; None without a plan."""
-    rows = [_row(one) for one in run.plan.get("choices", [])]
+    shown = [one for one in run.plan.get("choices", []) if config({one["key"].split(".")[0]: 0})]
+    rows = [_row(one) for one in shown]
     return Table("Choices", headed("value", "reason"), rows) if rows else None
 
 
