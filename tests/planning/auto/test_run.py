@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jobs
+import jsonschema
 import pandas as pd
 import pytest
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +18,7 @@ from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.run import give_time
 from medcnn.train import train
 
+SCHEMA = jobs.ROOT / "docs" / "reference" / "schemas" / "plan.schema.json"
 SMALL = (*jobs.PHANTOM, *jobs.PLAIN, "model=lenet", "cam.n=0")
 
 
@@ -67,6 +69,7 @@ def test_a_plan_trains_the_same_again_without_the_planner(tmp_path: Path, comman
     assert (code, err) == (0, "") or "note:" in err
     assert "set by hand (command line)" in out
     record = json.loads((run / "plan.json").read_text())
+    jsonschema.validate(record, json.loads(SCHEMA.read_text()))
     assert {"fold", "batch_size", "augment"} <= {one["key"] for one in record["choices"]}
     assert json.loads((run / "budget.json").read_text())["seconds"] == 600
     assert "How it configured itself" in (run / "report.html").read_text()
