@@ -62,7 +62,7 @@ def fit_and_test(
         if not run.last.exists():
             look_at_start(cfg, run, samples, module, data)
     resume_from = run.last if run.last.exists() else None
-    _guarded(trainer.fit, module, data, ckpt_path=resume_from, weights_only=True)
+    guarded(trainer.fit, module, data, ckpt_path=resume_from, weights_only=True)
     mixed = [
         callback.mix(trainer, module, data, run.best)
         for callback in trainer.callbacks  # type: ignore[attr-defined]
@@ -71,7 +71,7 @@ def fit_and_test(
     weights = run.weights
     classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
     # named, so that Lightning looks for no other
-    _guarded(trainer.test, module, data, ckpt_path=weights, weights_only=True, verbose=False)
+    guarded(trainer.test, module, data, ckpt_path=weights, weights_only=True, verbose=False)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
@@ -80,7 +80,7 @@ def fit_and_test(
     return classifier, module.tested, best
 
 
-def _guarded(step: Any, *args: Any, **options: Any) -> None:
+def guarded(step: Any, *args: Any, **options: Any) -> None:
     """Call fit or test; Lightning turns Ctrl-C into SystemExit, and this turns it back."""
     try:
         step(*args, **options)

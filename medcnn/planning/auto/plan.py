@@ -1,9 +1,11 @@
 """A plan: the rules applied round what is set by hand, with the reason of each choice."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from medcnn.jobs.atomic_files import write_json, write_text
@@ -120,9 +122,23 @@ def make_plan(cfg: Made, by_hand: Settings, budget: Budget, trust: list[str]) ->
 
 
 def apply(
-    cfg: Made, by_hand: Settings, data: Fingerprint, machine: Machine, budget: Budget
+    cfg: Made,
+    by_hand: Settings,
+    data: Fingerprint,
+    machine: Machine,
+    budget: Budget,
+    raced: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
 ) -> Plan[Made]:
-    """Choose by the rules, of settings, facts of data and machine, and time.
+    """Choose by the rules.
+
+    Args:
+        cfg: With what is set by hand, and defaults.
+        by_hand: Which keys are.
+        data: Facts of the data.
+        machine: Facts of the machine.
+        budget: The time.
+        raced: Values that a race has told, by their keys, each with the reason, which stand in the
+            place of what a rule says.
 
     Raises:
         UserError: A rule to leave out that there is not; data or a budget with which it can't be
@@ -139,10 +155,13 @@ def apply(
         if (choice := one.ask(needs)) is None:
             continue
         values = {k: v for k, v in choice.values.items() if k not in there}
+        values |= {k: raced[k][0] for k in values if k in raced}
         needs.cfg = changed(needs.cfg, values, by_hand)
         needs.work = _works(needs.cfg, data)
+        needs.chosen |= values
         for k, (key, value) in enumerate(values.items()):
-            lines.append(Line(key, value, choice.reason if k == 0 else "", one.name))
+            reason = raced[key][1] if key in raced else choice.reason if k == 0 else ""
+            lines.append(Line(key, value, reason, one.name))
     planned: Any = needs.cfg
     return Plan(planned, lines, data, machine, budget.seconds, needs)
 

@@ -15,7 +15,8 @@ from medcnn.planning.auto.budget import words
 from medcnn.planning.auto.time_needed import Needs
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
-FOLDS = 5
+FOLDS = (5, 3)  # networks, the more the better
+PASSES_FOLDED = 12  # that each of them has to have
 FEWEST = 12  # images of the rarest class, or of all of a regression, with which folds make sense
 SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
 MAPS = 4  # in the gallery of one of several networks
@@ -39,6 +40,13 @@ MIRRORED = (
     "OPT",
 )  # left or right alike
 TURNED = ("pathmnist", "bloodmnist", "tissuemnist", "dermamnist", "SM", "XC", "GM")  # no way up
+
+
+# A plan is raced against its rivals in longer budgets only: in a short one each second of training
+# is worth more than the choice.
+RACED_FROM, SHARE_RACED = 1200, 0.15  # seconds of the budget; share of what is left for the race
+FEWEST_RACED = 5  # epochs of the first round
+MARGIN_RACED = 0.01  # of the validation figure, by which a rival has to be better
 
 
 @dataclass(frozen=True)
@@ -81,14 +89,26 @@ def folds(n: Needs) -> Choice | None:
     f = n.data
     if f.images >= FEW:
         return Choice({"fold": None}, f"{f.images} images are enough for one validation split")
-    count = min(FOLDS, f.patients, f.rarest // 3 if f.task != "regression" else f.patients // 3)
-    if f.rarest < FEWEST or count < 2:
+    most = min(f.patients, f.rarest if f.task != "regression" else f.patients) // 3
+    if f.rarest < FEWEST or most < FOLDS[-1]:
         return Choice({"fold": None}, f"the rarest class has {f.rarest} images, too few for folds")
+    for count in FOLDS:
+        passes = n.in_folds(count, MAPS).passes(_least(n))
+        if count <= most and passes >= PASSES_FOLDED:
+            return Choice(
+                {"fold": "all", "folds": count},
+                f"{f.images} images are few: {count} networks, each trained without another part "
+                "of them, choose the threshold on what they haven't seen, and are averaged",
+            )
     return Choice(
-        {"fold": "all", "folds": count},
-        f"{f.images} images are few: {count} networks, each trained without another part of them, "
-        "choose the threshold on what they haven't seen, and are averaged",
+        {"fold": None}, f"there is no time for {FOLDS[-1]} networks: {passes:.0f} passes each"
     )
+
+
+def _least(n: Needs) -> dict[str, Any]:
+    """Return the values with which a pass takes the least time."""
+    size = {"dataset.size": SIZES[0]} if n.data.size is None else {}
+    return size if n.cfg.model.get("width") is None else size | {"model.width": WIDTHS[-1]}
 
 
 @rule("dataset.size")
@@ -222,3 +242,19 @@ def epochs(n: Needs) -> Choice | None:
     reason = "fill the time" if most < MOST_PASSES else "more would learn by heart"
     each = " each" if n.folds > 1 else ""
     return Choice({"trainer.max_epochs": most}, f"so many passes{each} {reason}")
+
+
+def lighter(n: Needs) -> dict[str, Any]:
+    """The same with less augmentation."""
+    if n.chosen.get("augment") != "standard":
+        return {}
+    return {"augment": "light"} | {k: v for k, v in n.chosen.items() if k == "augment.flip"}
+
+
+def narrower(n: Needs) -> dict[str, Any]:
+    """The same with a narrower net."""
+    width = n.chosen.get("model.width")
+    return {"model.width": width / 2} if width is not None and width > WIDTHS[-1] else {}
+
+
+RIVALS: tuple[Callable[[Needs], dict[str, Any]], ...] = (lighter, narrower)

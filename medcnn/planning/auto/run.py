@@ -11,9 +11,12 @@ from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.values import parse_duration
 from medcnn.planning.auto.budget import DEFAULT, Budget, open_budget, words
-from medcnn.planning.auto.plan import make_plan
+from medcnn.planning.auto.plan import apply, make_plan
+from medcnn.planning.auto.race import race
 from medcnn.training.cross_validation import cross_validate
 from medcnn.training.one_run import train_in
+
+KEPT = ("dataset.size", "model.width")  # that a race doesn't change by the time that it took
 
 
 def carry_out(cfg: Train, run: RunDir, trust: list[str]) -> float:
@@ -34,7 +37,6 @@ def carry_out(cfg: Train, run: RunDir, trust: list[str]) -> float:
         print(f"plan=auto without a budget: it takes {words(budget.seconds)}", flush=True)
     with budget.kept(run / "budget.json"):
         cfg = _planned(cfg, run, budget, trust)
-        _read_files(cfg, trust)
         if cfg.fold == "all":
             parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
             best = cross_validate(cfg, run, trust, partial(give_time, run, parts, budget))
@@ -60,6 +62,12 @@ def _planned(cfg: Train, run: RunDir, budget: Budget, trust: list[str]) -> Train
     plan = make_plan(cfg, by_hand, budget, trust)
     for line in plan.table():
         print(line, flush=True)
+    _read_files(plan.cfg, trust)
+    if (told := race(plan, by_hand, run, budget, trust)) is not None:
+        kept = {line.key: (line.value, line.reason) for line in plan.lines if line.key in KEPT}
+        raced = {key: (value, told.reason) for key, value in told.values.items()}
+        plan = apply(cfg, by_hand, plan.data, plan.machine, budget, kept | raced)
+        print(told.reason, flush=True)
     plan.write(run / "plan.yaml")
     write_text(run / "config.yaml", plan.cfg.yaml())
     plan.record(path)

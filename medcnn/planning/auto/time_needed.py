@@ -1,11 +1,12 @@
 """The time that a training takes, from the facts of data and machine and what is chosen so far."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 from medcnn.jobs.settings.commands import Train
+from medcnn.planning.auto.choices import changed
 from medcnn.planning.auto.fingerprint import Fingerprint
 from medcnn.planning.auto.machine import Machine, Work
 
@@ -32,6 +33,8 @@ class Needs:
         left: Seconds from now on.
         cfg: With what is set by hand and what was chosen so far.
         work: From settings, changed by some values, to what the net does for an image.
+        cpus: Cores that read files.
+        chosen: Values by their keys, groups by their names.
     """
 
     data: Fingerprint
@@ -41,11 +44,16 @@ class Needs:
     cfg: Train
     work: Callable[[dict[str, Any]], Work]
     cpus: int = 1
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     @property
     def folds(self) -> int:
         """Trainings to do."""
         return self.cfg.folds if self.cfg.fold == "all" else 1
+
+    def in_folds(self, count: int, maps: int) -> "Needs":
+        """Return the same for so many folds, with so many maps each."""
+        return replace(self, cfg=changed(self.cfg, {"fold": "all", "folds": count, "cam.n": maps}))
 
     @property
     def shares(self) -> tuple[float, float, float]:

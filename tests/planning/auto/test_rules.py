@@ -2,42 +2,10 @@
 
 from typing import Any
 
-import jobs
 import pytest
+from planned_trainings import planned
 
 from medcnn.errors import UserError
-from medcnn.planning.auto.budget import Budget
-from medcnn.planning.auto.fingerprint import Fingerprint
-from medcnn.planning.auto.machine import Machine
-from medcnn.planning.auto.plan import Plan, apply
-
-SLOW = Machine("cpu", 1, "32-true", 8 * 10**9, (), 1.8e-6, 4.3e-11)  # of one core
-FACTS: dict[str, Any] = {
-    "name": "made up",
-    "kind": "US",
-    "task": "binary",
-    "outputs": 2,
-    "images": 624,
-    "patients": 624,
-    "official": 156,
-    "rarest": 168,
-    "dims": 2,
-    "channels": 1,
-    "size": (28, 28),
-    "own": (28, 28),
-    "spacing": None,
-    "lesion": None,
-    "intensities": (0.0, 255.0),
-    "reading": 0.0,
-    "opening": 0.1,
-}
-
-
-def planned(seconds: float, *overrides: str, by_hand: Any = (), **facts: Any) -> Plan[Any]:
-    cfg = jobs.compose("train", "plan=auto", *overrides)
-    budget = Budget(seconds, now=lambda: 0.0)
-    there = {key: ("command line", choice) for key, choice in dict(by_hand).items()}
-    return apply(cfg, there, Fingerprint(**FACTS | facts), SLOW, budget)
 
 
 def test_few_images_train_in_folds_with_as_wide_a_net_as_there_is_time_for() -> None:
@@ -99,6 +67,12 @@ def test_too_few_images_for_folds_train_once() -> None:
     plan = planned(600, images=40, patients=40, rarest=8)
     assert plan.cfg.fold is None
     assert any("too few for folds" in line.reason for line in plan.lines)
+
+
+def test_without_time_for_folds_there_is_one_training() -> None:
+    files = {"size": None, "own": (512, 512), "images": 2044, "patients": 60, "lesion": 0.15}
+    assert planned(180, **files).cfg.fold is None
+    assert planned(1800, **files).cfg.fold == "all"
 
 
 def test_many_images_are_trained_on_in_part() -> None:
