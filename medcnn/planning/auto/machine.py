@@ -24,7 +24,7 @@ from medcnn.training.diagnosis.rate_test import batches
 from medcnn.training.diagnosis.steps import new_optimizer
 from medcnn.training.transfer import is_own
 
-WIDTHS = (0.25, 1.0)  # that are measured; others follow from their multiply-accumulates
+WIDTHS = {2: (0.25, 1.0), 3: (0.25, 0.5)}  # that are measured; others follow from their MACs
 WARM_UP = 2  # steps that aren't counted: the first ones of a shape are slow
 LONGEST, STEPS = 1.0, 8  # seconds and steps of a measurement
 WORK = 2e10  # multiply-accumulates of a step that is measured, at most: a second or so of slow CPUs
@@ -134,7 +134,7 @@ def measure(cfg: Train, f: Fingerprint, sizes: list[tuple[int, ...]], trust: lis
         trust: Names that the config may hold beside medcnn's own.
     """
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
-    widths = WIDTHS if cfg.model.get("width") is not None else (1.0,)
+    widths = WIDTHS[f.dims] if cfg.model.get("width") is not None else (1.0,)
     points, measured = [], []
     with isolate_rng(include_cuda=device(cfg.trainer).type == "cuda"):
         for width, size in [(w, sizes[0]) for w in widths] + [(widths[0], s) for s in sizes[1:]]:

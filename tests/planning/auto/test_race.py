@@ -67,7 +67,8 @@ def test_no_test_image_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_hand: Any
 ) -> None:
     options = (*jobs.PHANTOM, *jobs.PLAIN, "model=lenet", "augment.flip=[-2]", "splits=patient")
-    plan = planned(36000, *options, by_hand={"model": "lenet"}, size=(28, 28), outputs=3)
+    there = {"model": "lenet", **dict.fromkeys(by_hand)}
+    plan = planned(36000, *options, by_hand=there, size=(28, 28), outputs=3)
     seen: set[int] = set()
     get = RowDataset.__getitem__
     monkeypatch.setattr(
