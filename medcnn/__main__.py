@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a classifier, test it, and draw the evidence for its decisions",
     "plan": "how a training would configure itself within a time budget, and why",
     "diagnose": "whether a training can work, before hours go into it",
+    "search": "try many settings of a training, by one worker or several, and keep the best",
     "data": "what is in a data set, and every problem of it, before training",
     "evaluate": "test a checkpoint again, with other settings, or on other data",
     "predict": "classify new images with a checkpoint",

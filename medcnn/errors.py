@@ -20,6 +20,10 @@ class InterruptedRunError(UserError):
     """A run that something outside has stopped, and that can go on: its checkpoint is whole."""
 
 
+class PrunedRunError(Exception):
+    """A training that was stopped as its further epochs aren't worth their time; it says why."""
+
+
 def disk_full(error: OSError) -> bool:
     """Return True if a disk has no more space, or none for this user."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -65,9 +65,11 @@ def test_each_root_composes(root: str) -> None:
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_each_choice_composes(group: str, choice: str, keys: set[Any]) -> None:
     asks = (group, choice) in (("model", "timm"), ("model", "monai"))  # for a name
-    cfg = resolved("train", f"{group}={choice}", *([f"model.name={choice}"] if asks else []))
+    root = "search" if group == "search" else "train"
+    cfg = resolved(root, f"{group}={choice}", *([f"model.name={choice}"] if asks else []))
     assert cfg.trainer.max_epochs >= 1
-    assert set(cfg) == keys  # no recipe adds a key at the top
+    # no recipe adds a key at the top
+    assert set(cfg) == keys | ({"search", "output"} if group == "search" else set())
     if group in ("dataset", "model"):
         assert cfg[group].name == choice
         assert f"-{choice}" in cfg.paths.run

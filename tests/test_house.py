@@ -13,6 +13,7 @@ ENTRY = {
     "train",
     "plan",
     "diagnose",
+    "search",
     "evaluate",
     "predict",
     "explain",

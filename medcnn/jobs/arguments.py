@@ -17,7 +17,7 @@ from medcnn.jobs.instantiate import conf_dir
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint", "random_labels", "image", "images", "output", "resume", "dataset.root",
     "dataset.path", "dataset.patient", "dataset.separator", "model.weights", "cache.folder",
-    "paths.pseudonym_key", "paths.data", "paths.runs", "paths.run",
+    "paths.pseudonym_key", "paths.data", "paths.runs", "paths.run", "search.storage",
 )  # fmt: skip
 RULES = ("evaluation.operating_point",)  # keys of words that may hold an equals sign
 LISTS = ("ensemble", "runs", "seeds")  # keys of a path, or of several in brackets

@@ -20,8 +20,8 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
      "trainer=ddp gives each device its share of every batch"),
     ("tpu hpu xla mps rocm", "support of this hardware",
      "trainer.accelerator is cpu or gpu (CUDA)"),
-    ("optuna ax nevergrad hyperband bohb search tune", "search for hyperparameters",
-     "-m with several values (model=lenet,vgg) trains with each and compares them"),
+    ("optuna ax nevergrad bohb tune", "such search for hyperparameters",
+     "python -m medcnn.search has random, coarse_to_fine, tpe and cma_es"),
     ("onnx torchscript tensorrt openvino coreml tflite export", "export of networks",
      "medcnn.load(checkpoint) gives a torch.nn.Module"),
     ("serve server triton gradio fastapi", "server of predictions",
@@ -80,7 +80,7 @@ LACKING: dict[str, tuple[str, str]] = {
     },
 }
 COMMON = (  # words that may be anything as the value of a key that there is not
-    *("aim", "detection", "export", "lime", "mosaic", "plan", "ray", "rise", "search"),
+    *("aim", "detection", "export", "lime", "mosaic", "plan", "ray", "rise"),
     *("segmentation", "serve", "server", "survival", "tune"),
 )
 

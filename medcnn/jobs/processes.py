@@ -38,8 +38,12 @@ def refuse_launchers() -> None:
 
 
 @contextmanager
-def other_processes(run: RunDir, world: int, trust: list[str]) -> Iterator[None]:
+def other_processes(
+    run: RunDir, world: int, trust: list[str], split: str = "test"
+) -> Iterator[None]:
     """Start processes 1 … world - 1 on the run's config.yaml; this one is process 0.
+
+    `split` is what they test.
 
     What they print goes to ``logs/rank<k>.log`` in the run directory. They are stopped when the
     block is left by an exception, and end by themselves when this process does. If one of them is
@@ -54,7 +58,7 @@ def other_processes(run: RunDir, world: int, trust: list[str]) -> Iterator[None]
     done = threading.Event()
     if world > 1:
         (run / "logs").mkdir(exist_ok=True)
-        children = [_start(run, rank, trust, shared) for rank in range(1, world)]
+        children = [_start(run, rank, [split, *trust], shared) for rank in range(1, world)]
         os.environ |= {**shared, "LOCAL_RANK": "0"}
         threading.Thread(target=_watch, args=(run, children, done), daemon=True).start()
     try:
@@ -131,10 +135,10 @@ def _leave_group() -> None:
 
 
 def _start(
-    run: RunDir, rank: int, trust: list[str], shared: dict[str, str]
+    run: RunDir, rank: int, arguments: list[str], shared: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     environment = {**os.environ, **shared, "LOCAL_RANK": str(rank)}
-    command = [sys.executable, "-m", "medcnn.training.worker", str(run.path), *trust]
+    command = [sys.executable, "-m", "medcnn.training.worker", str(run.path), *arguments]
     with (run / "logs" / f"rank{rank}.log").open("wb") as log:
         return subprocess.Popen(
             command,

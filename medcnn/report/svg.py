@@ -67,6 +67,7 @@ class Plot:
         self.x, self.y, self.size = x, y, size
         self.inner = (size[0] - LEFT - RIGHT, size[1] - TOP - BOTTOM)
         self.labels = (xlabel, ylabel)
+        self.names: dict[float, str] = {}  # in place of the numbers along x
         self.marks: list[str] = []
 
     def _place(self, x: ArrayLike, y: ArrayLike) -> Floats:
@@ -126,10 +127,11 @@ class Plot:
     def _axes(self) -> str:
         (width, height), (xlabel, ylabel) = self.inner, self.labels
         parts = []
-        for value in ticks(*self.x, most=max(3, width // 48)):
+        numbers = {value: digits(value, 6) for value in ticks(*self.x, most=max(3, width // 48))}
+        for value, words in (self.names or numbers).items():
             px = LEFT + self._place(value, self.y[0])[0, 0]
             parts.append(f'<path class="grid" d="M{px:g} {TOP}v{height}"/>')
-            parts.append(text(px, TOP + height + 15, digits(value, 6), "middle"))
+            parts.append(text(px, TOP + height + 15, words, "middle"))
         for value in ticks(*self.y):
             py = TOP + self._place(self.x[0], value)[0, 1]
             parts.append(f'<path class="grid" d="M{LEFT} {py:g}h{width}"/>')

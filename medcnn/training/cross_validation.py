@@ -152,7 +152,8 @@ def _train_fold(cfg: Train, part: RunDir, fold: int, trust: list[str], before: B
         if not part.last.exists():
             part.claim(overwrite=True)
         write_text(part / "config.yaml", own.yaml())
-        recorded(part, partial(train_in, own, part, trust), part.give_back)
+        begun_with = RunDir(part.path.parent).facts.get("overrides")
+        recorded(part, partial(train_in, own, part, trust), part.give_back, begun_with)
     best = part.status["best"]
     return float("nan") if best is None else float(best)
 

@@ -1,10 +1,12 @@
 """Fit, then pass validation and test split through the best checkpoint."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from medcnn.classifier.build import make_classifier
@@ -32,9 +34,17 @@ from medcnn.training.trainer import make_trainer
 
 
 def fit_and_test(
-    cfg: Train, run: RunDir, trust: list[str], samples: Samples
+    cfg: Train,
+    run: RunDir,
+    trust: list[str],
+    samples: Samples,
+    further: Sequence[Callback] = (),
+    split: str = "test",
 ) -> tuple[Classifier, dict[str, Tensor], float]:
     """Fit, then pass validation and test split through the best checkpoint; in every process.
+
+    `further` are callbacks beside those of the config; with ``split="val"`` the test split is left
+    alone.
 
     Returns:
         The classifier; ``row``, ``logits`` and ``label`` of both splits; and the highest
@@ -52,8 +62,9 @@ def fit_and_test(
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
     module = make_module(cfg, classifier, samples, trust)
     data = make_data(cfg, samples, trust)
+    data.test_splits = tuple(dict.fromkeys(["val", split]))
     check_smallest_batch(module, samples, cfg.batch_size, processes(cfg.trainer))
-    trainer = make_trainer(cfg, run, trust)
+    trainer = make_trainer(cfg, run, trust, further)
     if trainer.is_global_zero:
         write_csv(run / "samples.csv", samples.table, index_label="row")
         precision = str(trainer.precision)

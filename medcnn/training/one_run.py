@@ -1,6 +1,9 @@
 """One training: all processes fit and test, then one writes the rest."""
 
+from collections.abc import Sequence
+
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from medcnn.classifier.chosen_on_validation import choose_and_keep
@@ -27,8 +30,25 @@ from medcnn.training.snapshots import finish_snapshots
 from medcnn.training.transfer import settle
 
 
-def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
-    """Train and test in all processes, then write the rest in this one."""
+def train_in(
+    cfg: Train,
+    run: RunDir,
+    trust: list[str],
+    further: Sequence[Callback] = (),
+    split: str = "test",
+) -> float:
+    """Train and test in all processes, then write the rest in this one.
+
+    Args:
+        cfg: Of the training.
+        run: Where.
+        trust: Names that the config may hold beside medcnn's own.
+        further: Callbacks of this process beside those of the config.
+        split: What is tested; "val" for one of many candidates, which leave the test split alone.
+
+    Returns:
+        The highest validation figure.
+    """
     parse_rule(cfg.evaluation.operating_point)
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
     world = processes(cfg.trainer)
@@ -43,15 +63,21 @@ def train_in(cfg: Train, run: RunDir, trust: list[str]) -> float:
         in_memory(samples, cfg.cache.memory)
     check_samples(cfg, samples)
     settle_transfer(cfg, run, trust, samples)
-    with other_processes(run, world, trust):
-        classifier, tested, best = fit_and_test(cfg, run, trust, samples)
-    write_outcome(cfg, run, samples, classifier, tested)
-    finish_snapshots(cfg, run, data, trust)
+    with other_processes(run, world, trust, split):
+        classifier, tested, best = fit_and_test(cfg, run, trust, samples, further, split)
+    write_outcome(cfg, run, samples, classifier, tested, split)
+    if split == "test":
+        finish_snapshots(cfg, run, data, trust)
     return best
 
 
 def write_outcome(
-    cfg: Train, run: RunDir, samples: Samples, classifier: Classifier, tested: dict[str, Tensor]
+    cfg: Train,
+    run: RunDir,
+    samples: Samples,
+    classifier: Classifier,
+    tested: dict[str, Tensor],
+    split: str = "test",
 ) -> None:
     """Choose what is chosen on validation, and write the figures, maps and pages of a training.
 
@@ -61,12 +87,13 @@ def write_outcome(
         samples: The data set.
         classifier: The best one; its checkpoint gets the choices, too.
         tested: Of `medcnn.inference.logits.collect_logits`, validation and test.
+        split: Whose figures are analysed, see `train_in`.
     """
     rule = cfg.evaluation.operating_point
     notes = choose_and_keep(run.weights, classifier, samples, tested, rule)
     how = cfg.evaluation.plain()
     metrics = write_results(
-        run, samples, classifier, tested, cfg.aggregate, evaluation=how, notes=notes
+        run, samples, classifier, tested, cfg.aggregate, split=split, evaluation=how, notes=notes
     )
     for line in notes:
         note(line)
@@ -76,13 +103,14 @@ def write_outcome(
         from medcnn.evidence.summary import interval
 
         classifier.to(device(cfg.trainer))
-        scores = explain_split(classifier, samples, run / "cams", split="test", **cfg.cam.plain())
+        scores = explain_split(classifier, samples, run / "cams", split=split, **cfg.cam.plain())
         write_json(run / "metrics.json", metrics | scores)
         for name, score in scores.items():
             print(f"{name} {interval(score)}, n = {score['n']}")
     write_run_page(run.path)
-    write_model_card(run.path)
-    print(f"{run.path}: {headline(metrics)}", flush=True)
+    if split == "test":
+        write_model_card(run.path)
+    print(f"{run.path}: {headline(metrics, split)}", flush=True)
 
 
 def settle_transfer(cfg: Train, run: RunDir, trust: list[str], samples: Samples) -> None:

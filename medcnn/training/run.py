@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from medcnn.errors import InterruptedRunError, UserError, disk_full, reason
+from medcnn.errors import InterruptedRunError, PrunedRunError, UserError, disk_full, reason
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import read_csv, write_text
 from medcnn.jobs.private import hide_paths, with_pseudonyms
@@ -77,19 +77,26 @@ def _resume(run: RunDir) -> tuple[Train, RunDir, Callable[[], None]]:
     return cfg, run, partial(write_text, run / "config.yaml", stored)
 
 
-def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) -> float:
+def recorded(
+    run: RunDir,
+    job: Callable[[], float],
+    undo: Callable[[], None],
+    overrides: list[str] | None = None,
+) -> float:
     """Do a run's job, and keep its status.json true.
 
     Args:
         run: Where.
         job: What gives the run's best validation figure.
         undo: Called if the job fails.
+        overrides: That the run began with; None for those of the command line.
 
     Raises:
         InterruptedRunError: The disk is full, or another process of the run was ended.
+        PrunedRunError: The job's own.
     """
     start = time.perf_counter() - run.facts.get("seconds", 0)
-    facts: dict[str, Any] = {"overrides": _overrides(run)}
+    facts = {"overrides": _overrides(run) if overrides is None else overrides}
 
     def note(state: str, **further: Any) -> None:
         run.set_status(state, seconds=time.perf_counter() - start, **further, **facts)
@@ -99,6 +106,9 @@ def recorded(run: RunDir, job: Callable[[], float], undo: Callable[[], None]) ->
         best = job()
     except KeyboardInterrupt:
         note("interrupted")
+        raise
+    except PrunedRunError as stop:
+        note("pruned", reason=str(stop))
         raise
     except Exception as error:
         if isinstance(error, OSError) and disk_full(error):

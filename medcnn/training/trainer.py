@@ -1,7 +1,7 @@
 """Lightning's Trainer as medcnn sets it up: callbacks, loggers, profiler."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -32,13 +32,16 @@ from medcnn.training.callbacks import (
 from medcnn.training.module import MONITOR
 
 
-def make_trainer(cfg: Train, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
+def make_trainer(
+    cfg: Train, run: RunDir, trust: Iterable[str], further: Sequence[Callback] = ()
+) -> pl.Trainer:
     """Return the Trainer of a training run.
 
     Args:
         cfg: Of the training.
         run: Where it writes.
         trust: Names that a ``_target_`` may hold beside medcnn's own.
+        further: Callbacks that come after those of the config and medcnn's own.
 
     Raises:
         UserError: An accelerator that this machine lacks, or settings that don't fit together.
@@ -53,7 +56,7 @@ def make_trainer(cfg: Train, run: RunDir, trust: Iterable[str]) -> pl.Trainer:
             # Lightning would load any hpc_ckpt_*.ckpt that lies there; a new run's is empty
             default_root_dir=run.best.parent,
             plugins=[LightningEnvironment(), WholeFiles()],
-            callbacks=_callbacks(cfg, run, trust),
+            callbacks=[*_callbacks(cfg, run, trust), *further],
             logger=_loggers(cfg, run, trust),
             profiler=_profiler(cfg.trainer.profiler, run),
             num_sanity_val_steps=0,

@@ -21,16 +21,16 @@ def _end_with_the_first() -> None:
 
 
 def main() -> None:
-    """``python -m medcnn.training.worker <run directory> [trusted class …]``: one of them."""
+    """``python -m medcnn.training.worker <run directory> <split tested> [trusted class …]``."""
     from medcnn.data.open_data import open_data
     from medcnn.training.fit import fit_and_test
 
-    run, trust = RunDir(sys.argv[1]), sys.argv[2:]
+    run, split, trust = RunDir(sys.argv[1]), sys.argv[2], sys.argv[3:]
     guard_environment([])
     cfg = read_stored(Train, run.read_config(), run / "config.yaml")
     try:  # what this prints goes to a file of the run
         data = open_data(cfg, trust, checked=False, quiet=True)
-        fit_and_test(cfg, run, trust, data.samples)
+        fit_and_test(cfg, run, trust, data.samples, split=split)
     except UserError as error:
         sys.exit(say(with_pseudonyms(str(error)), 2))
 

@@ -18,10 +18,13 @@ from medcnn.nets import FAMILIES
     [
         (("loss", "LDAM"), "no such loss yet (ldam); loss= is cross_entropy, focal"),
         (("Mo-Saic",), "no putting together of four training images yet (mosaic); reg"),
-        (("hydra/sweeper/optuna",), "no search for hyperparameters yet (optuna); -m with"),
+        (
+            ("hydra/sweeper/optuna",),
+            "no such search for hyperparameters yet (optuna); python -m medcnn.search has",
+        ),
         (("vit_b_16",), "model=timm model.name=vit_small_patch16_224"),
         (("mlflow",), "pytorch_lightning.loggers.MLFlowLogger"),
-        (("trainer.search", 1), "no search for hyperparameters yet (search)"),
+        (("trainer.tune", 1), "no such search for hyperparameters yet (tune)"),
         (("hdf5",), "no reader of such stores yet (hdf5)"),
     ],
 )

@@ -84,7 +84,7 @@ def test_the_others_get_their_rank_and_where_to_meet(
     for rank in (1, 2):
         log = (run / "logs" / f"rank{rank}.log").read_text()
         assert log == f"['{rank}', '127.0.0.1']\n"
-    assert children[0].args[1:] == ["-m", "medcnn.training.worker", str(run.path), "a.B"]  # type: ignore[index]
+    assert children[0].args[1:] == ["-m", "medcnn.training.worker", str(run.path), "test", "a.B"]  # type: ignore[index]
 
 
 def test_a_failed_process_is_named(

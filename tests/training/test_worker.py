@@ -36,11 +36,13 @@ def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch)
         "trainer: {max_epochs: 3}\npaths: {run: x}\ndataset: {name: d}\n"
     )
     seen: list[tuple[Train, Path, list[str]]] = []
-    monkeypatch.setattr(sys, "argv", ["worker", str(run.path), "a.B", "c.D"])
+    monkeypatch.setattr(sys, "argv", ["worker", str(run.path), "val", "a.B", "c.D"])
     monkeypatch.setattr(
         medcnn.training.fit,
         "fit_and_test",
-        lambda cfg, run, trust, samples: seen.append((cfg, run.path, [*trust, samples])),
+        lambda cfg, run, trust, samples, split: seen.append(
+            (cfg, run.path, [split, *trust, samples])
+        ),
     )
     monkeypatch.setattr(
         medcnn.data.open_data,
@@ -52,4 +54,4 @@ def test_what_another_process_does(run: RunDir, monkeypatch: pytest.MonkeyPatch)
     worker.main()
     ((cfg, path, trust),) = seen
     assert cfg.trainer.max_epochs == 3
-    assert (path, trust) == (run.path, ["a.B", "c.D", "d ['a.B', 'c.D']"])
+    assert (path, trust) == (run.path, ["val", "a.B", "c.D", "d ['a.B', 'c.D']"])

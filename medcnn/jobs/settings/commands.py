@@ -234,6 +234,18 @@ class Features(Command):
     trust: Any
 
 
+class Search(Train):
+    """``python -m medcnn.search``."""
+
+    output: v.Place
+    search: groups.Search
+
+    def training(self) -> Train:
+        """Return the settings of the training alone."""
+        own = {key: value for key, value in self.plain().items() if key in Train.model_fields}
+        return Train.model_validate(own)
+
+
 class Report(Command):
     """``python -m medcnn.report``."""
 

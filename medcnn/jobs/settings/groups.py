@@ -195,6 +195,27 @@ class Evaluation(Settings):
     resamples: v.AtLeast1
 
 
+class Search(Settings):
+    """A search of hyperparameters."""
+
+    space: v.Node | None  # `medcnn.planning.search.space.read_space`
+    trials: v.AtLeast1
+    first: v.AtLeast1
+    budget: v.Duration | None
+    pruner: Literal["none", "asha", "hyperband"]
+    keep: v.AtLeast1
+    final: Literal["none", "folds", "seeds"]
+    seeds: v.AtLeast1
+    storage: v.Place | None
+    stale: v.AboveZero
+    sampler: Literal["random", "coarse_to_fine", "tpe", "cma_es"]
+
+    @property
+    def seconds(self) -> float | None:
+        """The budget; None without one."""
+        return None if self.budget is None else v.parse_duration("search.budget", self.budget)
+
+
 class Cam(Settings):
     """The gallery of maps at the end of a training."""
 

@@ -29,6 +29,7 @@ ROOTS: dict[str, type[Command]] = {
         "features",
         "data",
         "report",
+        "search",
     )
 }
 WAYS = {
