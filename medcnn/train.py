@@ -6,9 +6,9 @@ from medcnn.errors import InterruptedRunError, UserError
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import for_spreadsheets
 from medcnn.jobs.interruption import requeue
-from medcnn.jobs.rundir import RunDir, how_to_go_on
+from medcnn.jobs.rundir import RunDir, how_to_go_on, how_to_go_on_with_sweep
 from medcnn.jobs.settings.commands import Train
-from medcnn.training.run import open_run, recorded, summarise_sweep
+from medcnn.training.run import done_before, open_run, recorded, summarise_sweep
 
 
 def train(cfg: Train, trust: list[str]) -> float:
@@ -25,13 +25,16 @@ def train(cfg: Train, trust: list[str]) -> float:
     refuse_launchers()
     if cfg.budget is not None and cfg.plan is None:
         raise UserError(f"budget={cfg.budget}: the time of plan=auto; add that, or leave it out")
+    if (best := done_before(cfg)) is not None:
+        return best
     cfg, run, undo = open_run(cfg)
     try:
         return recorded(run, partial(_job, cfg, run, trust), undo)
     except KeyboardInterrupt:
         queued = requeue() if cfg.trainer.requeue else None
         more = "" if queued is None else f"; {queued}"
-        raise KeyboardInterrupt(f"interrupted; {how_to_go_on(run)}{more}") from None
+        way = how_to_go_on_with_sweep(run) if cli.in_sweep() else how_to_go_on(run)
+        raise KeyboardInterrupt(f"interrupted; {way}{more}") from None
     except InterruptedRunError as stop:
         raise UserError(f"{stop}; {how_to_go_on(run)}") from stop
     finally:

@@ -362,6 +362,28 @@ def test_a_job_of_a_sweep_that_goes_on_by_itself(
     assert again["test_auroc"][0] == jobs.metrics(job)["test/auroc"]["value"]
 
 
+def test_a_sweep_that_goes_on_leaves_finished_jobs_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = iter([False, True])
+    with monkeypatch.context() as patch:
+        jobs.call_at(patch, 1, 1, lambda: next(second) and os.kill(os.getpid(), signal.SIGTERM))
+        assert sweep(monkeypatch, tmp_path, "seed=3,4,5", "trainer.max_epochs=2") == 130
+    assert f"the same command and paths.run={tmp_path}" in capsys.readouterr().err
+    table = pd.read_csv(tmp_path / "summary.csv")
+    assert table["state"].tolist() == ["finished", "interrupted"]
+    first = (tmp_path / table["run"][0] / "status.json").read_text()
+    assert sweep(monkeypatch, tmp_path, "seed=3,4,5", "trainer.max_epochs=2") == 0
+    assert f"{tmp_path / table['run'][0]}: finished before" in capsys.readouterr().out
+    assert (tmp_path / table["run"][0] / "status.json").read_text() == first
+    again = pd.read_csv(tmp_path / "summary.csv")
+    assert again["state"].tolist() == ["finished"] * 3
+    for name in again["run"]:
+        assert pd.read_csv(tmp_path / name / "metrics.csv")["epoch"].tolist() == [1, 2]
+    assert sweep(monkeypatch, tmp_path, "seed=3,4,6", "trainer.max_epochs=2") == 2
+    assert "holds a finished run; overwrite=true replaces it" in capsys.readouterr().err
+
+
 def test_a_failing_job_is_recorded_and_the_rest_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -135,7 +135,7 @@ class RunDir:
         if there == ["problems.csv"]:  # of data that could not be used
             return there
         ended_early = state == "failed" or (state is not None and not self._trains)
-        nothing_to_lose = ended_early and state != "finished" and not self._trained
+        nothing_to_lose = ended_early and state != "finished" and not self.trained
         if there and not overwrite and not nothing_to_lose:
             if state == "finished":
                 raise UserError(
@@ -166,13 +166,13 @@ class RunDir:
         return True
 
     @property
-    def _trained(self) -> bool:
+    def trained(self) -> bool:
         """True if a training has begun here, be it that of one fold of a cross-validation."""
         return self.last.exists() or any(self.path.glob("fold-*/checkpoints/last.ckpt"))
 
     @property
     def _worth_keeping(self) -> bool:
-        return self.finished or self._trained
+        return self.finished or self.trained
 
     @property
     def _replaced(self) -> Path:
@@ -186,7 +186,7 @@ class RunDir:
 
     def give_back(self) -> None:
         """Bring back the run that was replaced by one that failed before it trained."""
-        if self._trained or not self._replaced.exists():
+        if self.trained or not self._replaced.exists():
             return
         if not RunDir(self._replaced)._worth_keeping:  # what the new one left tells more
             self.let_go()
@@ -233,3 +233,11 @@ class RunDir:
 def how_to_go_on(run: RunDir) -> str:
     """Return the command that goes on with a run, as the end of a line."""
     return f"go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"
+
+
+def how_to_go_on_with_sweep(run: RunDir) -> str:
+    """Return the command that goes on with the sweep that a run is a job of, likewise."""
+    folder = shlex.quote(str(run.path.parent))
+    return (
+        f"go on with the same command and paths.run={folder}; jobs that are finished are left out"
+    )

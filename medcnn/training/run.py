@@ -1,7 +1,7 @@
 """A run from its opening to its last status, and its resumption after an interruption."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import isfinite
@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 
 # What may change when a run goes on, but for what the learning-rate schedule is laid out over.
 RESUMABLE = ("trainer", "callbacks", "logger", "cam")
+NOT_OF_THE_JOB = ("paths.run", "resume", "overwrite", "trust")  # keys of a command line
 SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accumulate_grad_batches")
 
 
 def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
     """Return a run's settings, its claimed directory, and what puts that back if the run fails."""
     if cfg.resume is not None:
-        return _resume(RunDir(cfg.resume))
+        return _resume(RunDir(cfg.resume), cli.task_overrides())
     run = RunDir(cfg.paths.run)
+    if _left_by_a_sweep(cfg, run) and run.trained:
+        return _resume(run, [])
     hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise else None)
     text = cfg.yaml()
     run.claim(cfg.overwrite)
@@ -45,8 +48,29 @@ def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
     return cfg, run, run.give_back
 
 
-def _resume(run: RunDir) -> tuple[Train, RunDir, Callable[[], None]]:
-    """Return the stored settings of an unfinished run, with what the command line may change."""
+def done_before(cfg: Train) -> float | None:
+    """Return the best figure of a job of a sweep that an earlier command finished; else None."""
+    run = RunDir(cfg.paths.run)
+    if not (_left_by_a_sweep(cfg, run) and run.finished):
+        return None
+    print(f"{run.path}: finished before", flush=True)
+    best = run.facts.get("best")
+    return float("nan") if best is None else float(best)
+
+
+def _left_by_a_sweep(cfg: Train, run: RunDir) -> bool:
+    """Return whether a folder has this very job of a sweep, of an earlier command."""
+    if not cli.in_sweep() or cfg.overwrite:
+        return False
+    before, now = (
+        {one for one in overrides if one.lstrip("+").partition("=")[0] not in NOT_OF_THE_JOB}
+        for overrides in (run.facts.get("overrides", []), cli.task_overrides())
+    )
+    return before == now
+
+
+def _resume(run: RunDir, overrides: Sequence[str]) -> tuple[Train, RunDir, Callable[[], None]]:
+    """Return the stored settings of an unfinished run, with what overrides may change of them."""
     try:
         config = run.read_config()
     except UserError as error:
@@ -54,7 +78,7 @@ def _resume(run: RunDir) -> tuple[Train, RunDir, Callable[[], None]]:
     stored = OmegaConf.to_yaml(config)
     if run.finished:
         raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
-    for override in cli.task_overrides():
+    for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if key in ("resume", "trust"):
             continue

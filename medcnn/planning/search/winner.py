@@ -113,8 +113,7 @@ def _train(cfg: Train, folder: Path, overrides: list[str], trust: list[str]) -> 
         return
     cfg.paths.run = str(folder)
     hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise else None)
-    begun = run.last.exists() or any(folder.glob("fold-*/checkpoints/last.ckpt"))
-    run.go_on() if begun else run.claim(overwrite=True)
+    run.go_on() if run.trained else run.claim(overwrite=True)
     write_text(run / "config.yaml", cfg.yaml())
     train = cross_validate if cfg.fold == "all" else train_in
     shown = [with_pseudonyms(one) for one in overrides]
