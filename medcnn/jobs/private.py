@@ -75,7 +75,7 @@ def revealed(cfg: OpenData) -> OpenData:
 def with_pseudonyms(text: str) -> str:
     """Return a text in which pseudonyms stand for the data paths of the job at hand."""
     key, equals, value = text.partition("=")
-    value = value.strip("'\"")
+    value = value.strip("'\"").replace("\\'", "'")  # as `medcnn.jobs.arguments` has quoted it
     if value in _hidden:
         return f"{key}{equals}{_hidden[value]}"
     for path in sorted(_hidden, key=len, reverse=True):

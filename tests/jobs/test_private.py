@@ -7,6 +7,7 @@ import jobs
 import pytest
 
 from medcnn.errors import UserError
+from medcnn.jobs.arguments import quote_text
 from medcnn.jobs.private import hide_paths, revealed, with_pseudonyms
 
 
@@ -39,6 +40,15 @@ def test_paths_are_hidden_and_found_again(tmp_path: Path) -> None:
     assert with_pseudonyms("films are dark") == "films are dark"
     hide_paths(cfg, None)
     assert with_pseudonyms("/ward/Meyer/table.csv") == "/ward/Meyer/table.csv"
+
+
+def test_a_path_with_an_apostrophe(tmp_path: Path) -> None:
+    cfg = composed(tmp_path)
+    cfg.dataset["path"] = path = "/ward/anna's films/table.csv"
+    hide_paths(cfg, cfg.paths.pseudonym_key)
+    stands = cfg.dataset["path"]
+    assert with_pseudonyms(quote_text(f"dataset.path={path}")) == f"dataset.path={stands}"
+    hide_paths(cfg, None)
 
 
 def test_without_the_folder_beside_the_key(tmp_path: Path) -> None:
