@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jobs
+import numpy as np
 import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import yaml
 from html_page import Page
+from PIL import Image
 from pytorch_lightning.callbacks import Callback
 
 from medcnn.classifier.ensemble import load
@@ -179,6 +181,30 @@ def test_the_winner_with_several_seeds_and_an_ensemble(
         assert len(load(out).members) == count
 
 
+@pytest.mark.slow  # two trainings more, one a fold
+def test_no_file_of_a_search_tells_a_hidden_path(
+    tmp_path: Path, command: Callable[..., int]
+) -> None:
+    data, out = tmp_path / "anna's films", tmp_path / "out"
+    data.mkdir()
+    generator, rows = np.random.default_rng(0), ["image,label,patient"]
+    for number in range(40):
+        image = generator.integers(0, 160 + 80 * (number % 2), (28, 28)).astype(np.uint8)
+        Image.fromarray(image).save(data / f"{number}.png")
+        rows.append(f"{number}.png,{'ill' if number % 2 else 'well'},p{number}")
+    (data / "table.csv").write_text("\n".join(rows))
+    settings = (
+        *jobs.PLAIN, "model=lenet", "cam.n=0", "dataset=csv", f"dataset.path={data / 'table.csv'}",
+        "++dataset.size=28", "pseudonymise=true", f"paths.pseudonym_key={tmp_path / 'key'}",
+        "folds=2", "search.final=folds", *RANDOM, SPACE, "search.trials=2", f"output={out}",
+    )  # fmt: skip
+    assert command(*settings) == 0
+    assert json.loads((out / "final" / "status.json").read_text())["state"] == "finished"
+    told = [path for path in out.rglob("*") if path.is_file() and b"anna" in path.read_bytes()]
+    assert told == []
+    assert command(*settings) == 0  # nor is it taken for other data
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -190,18 +216,22 @@ def test_the_winner_with_several_seeds_and_an_ensemble(
         (("search.pruner=median",), "search.pruner=median: choose one of none, asha, hyperband"),
         (("search=grid",), "search=grid: no such search"),
         (("fold=all",), "fold=all: a trial is of one fold"),
+        (("plan=auto",), "plan=auto: a search has a space in the place of a plan"),
+        (("budget=1h",), "budget=1h: that of a search is search.budget"),
         (("resume=x",), "resume=x: a search goes on by the command that began it"),
-        (("overwrite=true",), "a search replaces nothing"),
+        (("overwrite=true",), "overwrite=true: a search replaces nothing"),
         (("-m", "seed=1,2"), "-m: a search tries many settings by itself"),
     ],
 )
 def test_what_can_t_be_is_refused_before_the_first_trial(
     tmp_path: Path,
     command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     says: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where Hydra leaves its multirun.yaml
     base: tuple[Any, ...] = jobs.PHANTOM
     assert command(*arguments, *base, f"output={tmp_path / 'out'}") == 2
     assert says in capsys.readouterr().err

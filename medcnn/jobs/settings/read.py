@@ -106,6 +106,8 @@ def no_such_key(key: str, root: str, *values: object) -> str:
     if sentence is not None:
         return f"there is no key {key}: {sentence}"
     group, _, rest = key.partition(".")
+    if group in ROOTS and group not in ROOTS[root].model_fields and (conf_dir() / group).is_dir():
+        return f"there is no key {key} here: it is of python -m medcnn.{group}"
     if choices := _having(group, rest):
         has = "has" if len(choices) == 1 else "have"
         return f"there is no key {key} here; {group}={', '.join(choices)} {has} it"

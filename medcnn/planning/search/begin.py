@@ -67,7 +67,8 @@ def _refuse(cfg: Search) -> None:
         ("overwrite", "a search replaces nothing; choose another output="),
     ):
         if given := getattr(cfg, key, None):
-            raise UserError(f"{key}={given}: {way}")
+            shown = "auto" if key == "plan" else str(given).lower() if given is True else given
+            raise UserError(f"{key}={shown}: {way}")
 
 
 def _same_settings(cfg: Search, folder: Path) -> str:
