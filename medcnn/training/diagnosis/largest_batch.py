@@ -46,8 +46,9 @@ def largest_batch(parts: Parts) -> Finding:
         f"{free / 1e9:.3g} GB that are free"
     )
     if fixed + each * cfg.batch_size / number > free:
-        split = f"batch_size={fits} and trainer.accumulate_grad_batches"
-        split = split if fits > 0 else "a smaller net"
+        split = "a smaller net"
+        if fits > 0:
+            split = f"batch_size={fits} and trainer.accumulate_grad_batches"
         cause = f"a step of batch_size={cfg.batch_size} doesn't fit: take {split}, "
         return Finding(name, False, line, f"{cause}or smaller images", figures)
     largest = f"all {images} training images fit" if fits >= images else "the largest that fits"
