@@ -226,12 +226,10 @@ def test_no_file_of_a_search_tells_a_hidden_path(
 def test_what_can_t_be_is_refused_before_the_first_trial(
     tmp_path: Path,
     command: Callable[..., int],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
     says: str,
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where Hydra leaves its multirun.yaml
     base: tuple[Any, ...] = jobs.PHANTOM
     assert command(*arguments, *base, f"output={tmp_path / 'out'}") == 2
     assert says in capsys.readouterr().err

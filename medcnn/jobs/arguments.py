@@ -134,10 +134,12 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
         config_name: The root config.
 
     Raises:
-        UserError: The jobs would write over each other's files.
+        UserError: The jobs would write over each other's files, or it is a search.
     """
     if not get_args_parser().parse_args(argv).multirun:
         return argv
+    if config_name == "search":
+        raise UserError("-m: a search tries many settings by itself; see search.space")
     root = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{config_name}.yaml"))
     assert isinstance(root, dict)
     words = [word for word in argv if "=" in word and not word.startswith("-")]

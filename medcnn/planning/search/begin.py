@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from medcnn.errors import UserError
-from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import check_folder, write_json, write_text
 from medcnn.jobs.private import hide_paths
 from medcnn.jobs.settings.commands import Search
@@ -53,8 +52,6 @@ def begin(cfg: Search, trust: list[str]) -> tuple[Composer, Trials]:
 
 def _refuse(cfg: Search) -> None:
     """Raise UserError at settings of a training that a search can't have."""
-    if cli.in_sweep():
-        raise UserError("-m: a search tries many settings by itself; see search.space")
     if cfg.fold == "all":
         raise UserError(
             "fold=all: a trial is of one fold, such as fold=0; search.final=folds trains the "
