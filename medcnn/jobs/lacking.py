@@ -80,7 +80,7 @@ LACKING: dict[str, tuple[str, str]] = {
     },
 }
 COMMON = (  # words that may be anything as the value of a key that there is not
-    *("aim", "detection", "export", "lime", "mosaic", "plan", "ray", "rise"),
+    *("aim", "detection", "export", "lime", "mosaic", "ray", "rise"),
     *("segmentation", "serve", "server", "survival", "tune"),
 )
 

@@ -141,6 +141,10 @@ class Plan(Settings):
     without: v.Places  # rules of `medcnn.planning.auto.rules`
     deadline: float | None = None  # of one training of a plan, in seconds since 1970
 
+    @model_serializer(mode="wrap")
+    def _without_none(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in dump(self).items() if value is not None}
+
 
 class Regularise(Settings):
     """The penalties and limits of the weights, and the mixing of training images."""

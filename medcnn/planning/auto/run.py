@@ -16,6 +16,7 @@ from medcnn.planning.auto.race import race
 from medcnn.training.cross_validation import cross_validate
 from medcnn.training.one_run import train_in
 
+LENT = 0.25  # share of its time by which a training may be late that isn't the last one
 KEPT = ("dataset.size", "model.width")  # that a race doesn't change by the time that it took
 
 
@@ -100,7 +101,7 @@ def give_time(run: RunDir, parts: list[RunDir], budget: Budget, cfg: Train) -> N
     slower = max(1.0, each / planned["fold"])
     to_do = sum(not part.finished for part in parts)
     share = (budget.left - slower * planned["end"]) / to_do - each
-    cfg.plan.deadline = budget.now() + share
+    cfg.plan.deadline = budget.now() + share * (1 + LENT * (1 - 1 / to_do))
 
 
 def _beside(part: RunDir) -> float | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from math import nan
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from medcnn.jobs.notes import note
 
 WARM_UP = 3  # steps of a process whose time says nothing: the first ones are slow
 RECENT = 0.1  # share of the last step in the mean time of a step
+PATIENCE = 1 / 3  # of the time, in which a machine may be slow without that anything is skipped
 
 
 class Deadline(Callback):
@@ -32,7 +34,8 @@ class Deadline(Callback):
         self.skipped = 0  # steps of the schedule
         self.seen = 0  # steps of this process
         self.step = self.gap = 0.0  # seconds of a step; between two epochs
-        self.last: float | None = None  # when the last step ended
+        self.begun = nan  # when this process took its first step
+        self.last = nan  # when the last step ended
         self.owed = 0.0  # steps of the schedule that are still to be skipped
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,22 +51,23 @@ class Deadline(Callback):
     ) -> None:
         """Measure what lies between two epochs."""
         now = self.now()
+        if self.seen == 0:
+            self.begun = self.last = now
         if batch_idx == 0:
-            self.gap = 0.0 if self.last is None else now - self.last
-        if batch_idx == 0 or self.last is None:
-            self.last = now
+            self.gap, self.last = now - self.last, now
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Measure the step; stop where time is over, and skip where it will be."""
         now = self.now()
-        taken, self.last = now - (self.last or now), now
+        taken, self.last = now - self.last, now
         self.seen += 1
         if self.seen > WARM_UP:
             share = 1.0 if self.seen == WARM_UP + 1 else RECENT
             self.step += share * (taken - self.step)
-            self._skip(trainer, now)
+            if now - self.begun > PATIENCE * (self.at - self.begun):
+                self._skip(trainer, now)
         if now >= self.at:
             trainer.should_stop = True
 
