@@ -134,13 +134,14 @@ def measure(cfg: Train, f: Fingerprint, sizes: list[tuple[int, ...]], trust: lis
         trust: Names that the config may hold beside medcnn's own.
     """
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    world = processes(cfg.trainer)  # which share the images
     widths = WIDTHS[f.dims] if cfg.model.get("width") is not None else (1.0,)
     points, measured = [], []
     with isolate_rng(include_cuda=device(cfg.trainer).type == "cuda"):
         for width, size in [(w, sizes[0]) for w in widths] + [(widths[0], s) for s in sizes[1:]]:
             changed = with_width(cfg, width) if len(widths) > 1 else cfg
             work = work_of(changed, f, size)
-            seconds = _seconds(changed, f, size, work, trust)
+            seconds = _seconds(changed, f, size, work, trust) / world
             points.append((work.values, work.macs, seconds))
             measured.append((width, tuple(size), 1 / seconds))
     a_value, a_mac = _line(points)

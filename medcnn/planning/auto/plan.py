@@ -94,7 +94,6 @@ class Plan(Generic[Made]):
             "machine": self.machine.line(),
             "choices": choices,
             "seconds": {"fold": self.needs.fold({}), "end": self.needs.end({})},
-            "notes": [],
         }
         write_json(path, content)
 

@@ -1,8 +1,8 @@
 """The rules of a plan, in the order in which they are asked.
 
 Each rule sees the facts of the data, the machine, the time, and what the rules before it have
-chosen, and gives values with the reason in words; None where it has nothing to say. It names the
-measurement that it rests on. A rule whose first key is set by hand isn't asked; of the other keys
+chosen, and gives values with the reason in words; None where it has nothing to say. "Measured"
+names what it rests on. A rule whose first key is set by hand isn't asked; of the other keys
 those that are set by hand stay as they are.
 """
 
@@ -30,18 +30,9 @@ MARGIN = 0.9  # share of the time left that is planned with
 SMALL, MANY, LARGE = 300, 5000, 20000  # images, for the batch size
 # Side has a meaning: the heart lies left, the liver right.
 SIDED = ("chestmnist", "pneumoniamnist", "organ", "nodule", "CR", "DX", "CT", "MR", "PT")
-MIRRORED = (
-    "breastmnist",
-    "US",
-    "MG",
-    "retinamnist",
-    "OP",
-    "octmnist",
-    "OPT",
-)  # left or right alike
+# Left and right are alike.
+MIRRORED = ("breastmnist", "US", "MG", "retinamnist", "OP", "octmnist", "OPT")
 TURNED = ("pathmnist", "bloodmnist", "tissuemnist", "dermamnist", "SM", "XC", "GM")  # no way up
-
-
 # A plan is raced against its rivals in longer budgets only: in a short one each second of training
 # is worth more than the choice.
 RACED_FROM, SHARE_RACED = 1200, 0.15  # seconds of the budget; share of what is left for the race
@@ -83,8 +74,8 @@ def rule(main: str) -> Callable[[Callable[[Needs], Choice | None]], Callable[...
 def folds(n: Needs) -> Choice | None:
     """Few images: k-fold cross-validation, whose networks are averaged.
 
-    Each network trains on other images, so that all are used; the mean of several networks errs
-    less than one (the members' own mean against the ensemble: docs/training.csv, averages).
+    Each network trains on other images, so that all are used, and the threshold is chosen on all of
+    them. Measured: not yet.
     """
     f = n.data
     if f.images >= FEW:
@@ -113,7 +104,10 @@ def _least(n: Needs) -> dict[str, Any]:
 
 @rule("dataset.size")
 def size(n: Needs) -> Choice | None:
-    """The smallest size at which a lesion is seen, and in which there is time to train."""
+    """The smallest size at which a lesion is seen, and in which there is time to train.
+
+    Measured: not yet.
+    """
     f = n.data
     if f.size is not None:
         return None
@@ -138,7 +132,10 @@ def size(n: Needs) -> Choice | None:
 
 @rule("cam.n")
 def maps(n: Needs) -> Choice | None:
-    """Fewer maps a training where there are several: the page shows some of each."""
+    """Fewer maps a training where there are several: the page shows some of each.
+
+    Measured: a map of 512 × 512 pixels takes 0.4 s (see `medcnn.planning.auto.time_needed`).
+    """
     if n.folds == 1:
         return None
     return Choice({"cam.n": MAPS}, f"{n.folds} networks have {MAPS} each in the gallery")
@@ -146,7 +143,7 @@ def maps(n: Needs) -> Choice | None:
 
 @rule("model")
 def net(n: Needs) -> Choice | None:
-    """A ResNet-18: of the classic nets it learns fastest from scratch (docs/benchmark_nets.csv)."""
+    """A ResNet-18, as in the benchmark of MedMNIST (J. Yang et al. 2023). Measured: not yet."""
     return Choice(
         {"model": "resnet", "model.depth": 18}, "learns well from few and from many images"
     )
@@ -154,7 +151,7 @@ def net(n: Needs) -> Choice | None:
 
 @rule("model.width")
 def width(n: Needs) -> Choice | None:
-    """The widest net that the time allows enough passes over the images."""
+    """The widest net that the time allows enough passes over the images. Measured: not yet."""
     if n.cfg.model.get("width") is None:
         return None
     allowed = [w for w in WIDTHS if n.data.dims == 2 or w <= 0.5]
@@ -162,21 +159,17 @@ def width(n: Needs) -> Choice | None:
         passes = n.passes({"model.width": w})
         if passes >= PASSES:
             break
-    return Choice(
-        {"model.width": w},
-        f"time for {passes:.0f} passes over the images"
-        + ("" if passes >= PASSES else ", fewer than a net wants")
-        + (
-            ""
-            if w == allowed[0]
-            else f"; a wider one would have {n.passes({'model.width': 2 * w}):.0f}"
-        ),
-    )
+    reason = f"time for {passes:.0f} passes over the images"
+    if passes < PASSES:
+        reason += ", fewer than a net wants"
+    if w != allowed[0]:
+        reason += f"; a wider one would have {n.passes({'model.width': 2 * w}):.0f}"
+    return Choice({"model.width": w}, reason)
 
 
 @rule("batch_size")
 def batch(n: Needs) -> Choice | None:
-    """Small batches take more steps of few images (docs/training.csv)."""
+    """Small batches, which make more steps of few images. Measured: not yet."""
     images = n.data.images
     size = 16 if images < SMALL else 32 if images < MANY else 64 if images < LARGE else 128
     return Choice({"batch_size": size}, f"{images} images give {images // size} steps a pass")
@@ -184,16 +177,17 @@ def batch(n: Needs) -> Choice | None:
 
 @rule("augment")
 def augment(n: Needs) -> Choice | None:
-    """Moves and exposures that few images lack; flips only where side carries no meaning."""
+    """Moves and exposures that few images lack; flips only where side carries no meaning.
+
+    Measured: not yet.
+    """
     kind, few = n.data.kind, n.data.images < FEW
     flips = [-1, -2] if _is(kind, TURNED) else [-1] if _is(kind, MIRRORED) else []
     what = f"of {kind}" if kind else "of what kind nobody says"
     why = {
         2: "there is no way up: mirrored both ways",
         1: "left and right are alike: mirrored",
-        0: "side may carry a meaning: not mirrored"
-        if not _is(kind, SIDED)
-        else "side carries a meaning: not mirrored",
+        0: f"side {'carries' if _is(kind, SIDED) else 'may carry'} a meaning: not mirrored",
     }[len(flips)]
     strength = "standard" if few else "light"
     many = "few images are varied" if few else "many images vary by themselves"
@@ -206,7 +200,10 @@ def _is(kind: str, names: tuple[str, ...]) -> bool:
 
 @rule("loss")
 def loss(n: Needs) -> Choice | None:
-    """The task's own; at 1:50 neither weights nor a sampler raise the AUROC (docs/training.csv)."""
+    """The task's own loss, without weights of classes and without a sampler.
+
+    Measured: at 1:50 neither raises the AUROC (docs/training.csv).
+    """
     return Choice(
         {"loss": "auto", "sampler": "none", "objective.class_weights": None},
         "the task's own; weights of rare classes don't raise the AUROC",
@@ -215,7 +212,7 @@ def loss(n: Needs) -> Choice | None:
 
 @rule("optimizer")
 def optimizer(n: Needs) -> Choice | None:
-    """AdamW at 1e-3, one cycle: docs/training.csv."""
+    """AdamW at 1e-3, one cycle. Measured: not yet."""
     return Choice(
         {"optimizer": "adamw", "optimizer.lr": 1e-3, "scheduler": "onecycle"},
         "from random weights; the rate rises and falls once within the passes",
@@ -224,7 +221,10 @@ def optimizer(n: Needs) -> Choice | None:
 
 @rule("trainer.max_epochs")
 def epochs(n: Needs) -> Choice | None:
-    """As many passes as there is time for, up to a limit; part of one where there is less."""
+    """As many passes as there is time for, up to a limit; part of one where there is less.
+
+    Measured: the limit not yet.
+    """
     passes = n.passes({}) * MARGIN
     if passes * n.train_images < LEAST_SEEN and passes < LEAST_PASSES:
         raise UserError(
@@ -245,14 +245,14 @@ def epochs(n: Needs) -> Choice | None:
 
 
 def lighter(n: Needs) -> dict[str, Any]:
-    """The same with less augmentation."""
+    """Return the same with less augmentation."""
     if n.chosen.get("augment") != "standard":
         return {}
     return {"augment": "light"} | {k: v for k, v in n.chosen.items() if k == "augment.flip"}
 
 
 def narrower(n: Needs) -> dict[str, Any]:
-    """The same with a narrower net."""
+    """Return the same with a narrower net."""
     width = n.chosen.get("model.width")
     return {"model.width": width / 2} if width is not None and width > WIDTHS[-1] else {}
 

@@ -14,7 +14,7 @@ from medcnn.report.run import maps, tables
 from medcnn.report.run.confusions import confusion_of, label_table
 from medcnn.report.run.forest import forests
 from medcnn.report.run.health import health_charts, sentences_on_training
-from medcnn.report.run.plan import plan_facts, plan_table
+from medcnn.report.run.plan import plan_facts, plan_notes, plan_table
 from medcnn.report.run.summary import (
     cards,
     doubt,
@@ -82,6 +82,7 @@ def _content(run: Run) -> dict[str, Any]:
         "problems": tables.problems_table(run),
         "audited": run.problems is not None,
         "plan_facts": plan_facts(run),
+        "plan_notes": plan_notes(run),
         "plan_table": plan_table(run),
         "learning": [] if run.epochs is None else charts.learning(run.epochs),
         "judged": sentences_on_training(run),

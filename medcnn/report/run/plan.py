@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from medcnn.report.privacy import config, without_paths
-from medcnn.report.runs import Run
+from medcnn.report.runs import Run, read_epochs
 from medcnn.report.tables import Cell, Row, Table, headed
 from medcnn.report.words import Record
 
@@ -20,6 +20,24 @@ def plan_facts(run: Run) -> list[tuple[str, str]]:
         "machine": run.plan["machine"],
     }
     return [(name, without_paths(str(text))) for name, text in facts.items()]
+
+
+def plan_notes(run: Run) -> list[str]:
+    """Return sentences on trainings of a plan that ended before their last epoch."""
+    if "choices" not in run.plan:
+        return []
+    most = (run.config.get("trainer") or {}).get("max_epochs")
+    folds = sorted(run.path.glob("fold-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    sentences = []
+    for path in folds or [run.path]:
+        epochs = read_epochs(path / "metrics.csv")
+        if epochs is not None and isinstance(most, int) and len(epochs) < most:
+            which = f"fold {path.name.rpartition('-')[2]}" if folds else "the training"
+            sentences.append(
+                f"To be done in time, {which} ended after {len(epochs)} of {most} epochs: the "
+                "machine was slower than when the plan was made"
+            )
+    return sentences
 
 
 def plan_table(run: Run) -> Table | None:

@@ -50,7 +50,7 @@ class Deadline(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Measure what lies between two epochs."""
-        now = self.now()
+        now = self._time(trainer)
         if self.seen == 0:
             self.begun = self.last = now
         if batch_idx == 0:
@@ -60,7 +60,7 @@ class Deadline(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any
     ) -> None:
         """Measure the step; stop where time is over, and skip where it will be."""
-        now = self.now()
+        now = self._time(trainer)
         taken, self.last = now - self.last, now
         self.seen += 1
         if self.seen > WARM_UP:
@@ -70,6 +70,12 @@ class Deadline(Callback):
                 self._skip(trainer, now)
         if now >= self.at:
             trainer.should_stop = True
+
+    def _time(self, trainer: pl.Trainer) -> float:
+        """Return the time; of several processes that of the first, so that all do the same."""
+        return float(
+            trainer.strategy.broadcast(self.now()) if trainer.world_size > 1 else self.now()
+        )
 
     def _skip(self, trainer: pl.Trainer, now: float) -> None:
         configs = trainer.lr_scheduler_configs

@@ -24,12 +24,24 @@ def test_each_choice_has_its_reason(tmp_path: Path) -> None:
     ]
     content = {
         "budget": 180.0, "data": {"images": "624 of 624 patients"}, "machine": "cpu, 2 threads",
-        "choices": choices, "seconds": {"fold": 5.0, "end": 6.0}, "notes": [],
+        "choices": choices, "seconds": {"fold": 5.0, "end": 6.0},
     }  # fmt: skip
     write_json(run / "plan.json", content)
     text = Page(write_run_page(run).read_text(encoding="utf-8")).text
     assert "How it configured itself" in text
     for words in ("time for 18 passes", "0.25", "[-1]", "624 of 624 patients", "3 min"):
         assert words in text
+    assert "the training ended after" not in text
     assert HOME not in text
     assert PERSON not in text
+
+
+def test_what_had_to_end_early_is_said(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", config={"trainer.max_epochs": 40})
+    content = {
+        "budget": 180.0, "data": {}, "machine": "cpu", "choices": [choice("seed", 1)],
+        "seconds": {"fold": 5.0, "end": 6.0},
+    }  # fmt: skip
+    write_json(run / "plan.json", content)
+    text = Page(write_run_page(run).read_text(encoding="utf-8")).text
+    assert "the training ended after 8 of 40 epochs" in text
