@@ -17,7 +17,7 @@ from medcnn.planning.auto.time_needed import Needs
 FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
 FOLDS = (5, 3)  # networks, the more the better
 PASSES_FOLDED = 12  # that each of them has to have
-FEWEST = 12  # images of the rarest class, or of all of a regression, with which folds make sense
+FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
 SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
 MAPS = 4  # in the gallery of one of several networks
 LESION = 8  # px that a lesion is to be long, at least
@@ -80,9 +80,15 @@ def folds(n: Needs) -> Choice | None:
     f = n.data
     if f.images >= FEW:
         return Choice({"fold": None}, f"{f.images} images are enough for one validation split")
-    most = min(f.patients, f.rarest if f.task != "regression" else f.patients) // 3
-    if f.rarest < FEWEST or most < FOLDS[-1]:
-        return Choice({"fold": None}, f"the rarest class has {f.rarest} images, too few for folds")
+    # Of many labels some are always rare; a fold without one of them still trains the others.
+    fewest = f.patients if f.task in ("multilabel", "regression") else min(f.rarest, f.patients)
+    most = fewest // 3
+    if fewest < FEWEST:
+        return Choice(
+            {"fold": None},
+            f"{f.images} images of {f.patients} patients, {f.rarest} of the rarest class, are too "
+            "few for folds",
+        )
     for count in FOLDS:
         passes = n.in_folds(count, MAPS).passes(_least(n))
         if count <= most and passes >= PASSES_FOLDED:

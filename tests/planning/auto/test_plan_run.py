@@ -14,6 +14,7 @@ from medcnn.jobs.arguments import recipe_file
 from medcnn.jobs.rundir import RunDir
 from medcnn.plan import plan
 from medcnn.planning.auto import budget as budgets
+from medcnn.planning.auto import run as module
 from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.run import give_time
 from medcnn.train import train
@@ -106,6 +107,23 @@ def test_an_interrupted_plan_goes_on(
     assert (run / "plan.yaml").read_text() == planned
     assert json.loads((run / "budget.json").read_text())["spent"] > spent
     assert jobs.status(run)["state"] == "finished"
+
+
+@pytest.mark.parametrize(("task", "options"), [("numbers", {"targets": 2}), ("toy", {})])
+def test_a_data_set_of_the_users_own(
+    task: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_hand = {"model": ("here", "lenet"), "trainer.max_epochs": ("here", None)}
+    monkeypatch.setattr(module, "set_by_hand", lambda: by_hand)
+    monkeypatch.setattr(budgets, "_start", lambda: budgets.time.time())
+    dataset = {"_target_": f"jobs.{task}", "sizes": [24, 8, 8], **options}
+    run = jobs.train(
+        *(tmp_path / "run", *jobs.PLAIN, "plan=auto", "model=lenet", "trainer.max_epochs=1"),
+        trust=[f"jobs.{task}"],
+        dataset=dataset,
+    )
+    assert jobs.status(run)["state"] == "finished"
+    assert any(key.startswith("ensemble/test/") for key in jobs.metrics(run))
 
 
 def test_the_command_shows_a_plan_and_writes_it(tmp_path: Path, command: Any) -> None:

@@ -67,6 +67,7 @@ def test_too_few_images_for_folds_train_once() -> None:
     plan = planned(600, images=40, patients=40, rarest=8)
     assert plan.cfg.fold is None
     assert any("too few for folds" in line.reason for line in plan.lines)
+    assert planned(600, task="multilabel", images=400, patients=40, rarest=8).cfg.fold == "all"
 
 
 def test_without_time_for_folds_there_is_one_training() -> None:
