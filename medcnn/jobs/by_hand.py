@@ -35,7 +35,7 @@ def set_by_hand() -> Settings:
     for one in OverridesParser.create().parse_overrides(overrides):
         key = str(one.key_or_group)
         choice = str(one.value()) if (conf_dir() / key).is_dir() else None
-        if key not in FILES:
+        if key not in FILES and not one.is_delete():
             found[key] = ("command line", choice)
     return found
 

@@ -108,8 +108,11 @@ def make_plan(cfg: Made, by_hand: Settings, budget: Budget, trust: list[str]) ->
         trust: Names that the config may hold beside medcnn's own.
 
     Raises:
-        UserError: Data or a budget with which it can't be done.
+        UserError: A rule to leave out that there is not; data or a budget with which it can't be
+            done.
     """
+    assert cfg.plan is not None
+    check_names(cfg.plan.without, [one.name for one in RULES])
     data = fingerprint(cfg, trust)
     there = fixed(by_hand)
     first = cfg if "model" in there else changed(cfg, {"model": "resnet"}, by_hand)
@@ -140,11 +143,9 @@ def apply(
             place of what a rule says.
 
     Raises:
-        UserError: A rule to leave out that there is not; data or a budget with which it can't be
-            done.
+        UserError: Data or a budget with which it can't be done.
     """
     assert cfg.plan is not None
-    check_names(cfg.plan.without, [one.name for one in RULES])
     there = fixed(by_hand)
     needs = Needs(data, machine, budget.seconds, budget.left, cfg, _works(cfg, data), _cpus())
     lines = _set_by_hand(cfg, by_hand)

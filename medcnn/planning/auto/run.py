@@ -57,7 +57,7 @@ def _planned(cfg: Train, run: RunDir, budget: Budget, trust: list[str]) -> Train
     if "choices" in stored:
         return cfg
     by_hand: Settings = {k: (where, choice) for k, (where, choice) in stored.items()}
-    if not stored:
+    if not path.exists():  # else the plan was interrupted, and the command line is another one
         by_hand = set_by_hand()
         write_json(path, by_hand)
     plan = make_plan(cfg, by_hand, budget, trust)
