@@ -145,14 +145,12 @@ def apply(
     Raises:
         UserError: Data or a budget with which it can't be done.
     """
-    assert cfg.plan is not None
     there = fixed(by_hand)
     needs = Needs(data, machine, budget.seconds, budget.left, cfg, _works(cfg, data), _cpus())
     lines = _set_by_hand(cfg, by_hand)
     for one in RULES:
-        if one.name in cfg.plan.without or one.main in there:
-            continue
-        if (choice := one.ask(needs)) is None:
+        left_out = cfg.plan is None or one.name in cfg.plan.without or one.main in there
+        if left_out or (choice := one.ask(needs)) is None:
             continue
         values = {k: v for k, v in choice.values.items() if k not in there}
         values |= {k: raced[k][0] for k in values if k in raced}
