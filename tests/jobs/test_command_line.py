@@ -212,7 +212,7 @@ def test_help_lists_groups_choices_and_commands(command: Command, task: Recorder
     assert "breastmnist" in text
     assert "_medmnist" not in text
     commands = [line for line in lines if line.startswith("  python ")]
-    assert len(commands) == 13
+    assert len(commands) == 14
     assert sum("medcnn.train" in line for line in commands) == 5
     hand_made = [line for line in lines if "mnist" not in line and not line.startswith("loss:")]
     assert max(map(len, hand_made)) <= 100
