@@ -60,10 +60,15 @@ IMBALANCE = {
 }
 CRAFT = {
     "focal": ["loss=focal"],
+    "label smoothing": ["loss=cross_entropy", "loss.label_smoothing=0.1"],
     "generalised cross-entropy": ["loss=generalised_cross_entropy"],
+    "squared hinge": ["loss=squared_hinge"],
     "mixup": ["regularise=mixup"],
     "cutmix": ["regularise=cutmix"],
     "L1": ["regularise.l1=1e-5"],
+    "L2": ["regularise.l2=1e-3"],
+    "dropout": ["model.dropout=0.3"],
+    "stochastic depth": ["model.stochastic_depth=0.2"],
     "max norm": ["regularise.max_norm=3"],
     "erasing": ["augment.erase=0.5"],
     "EMA": ["average=ema"],
@@ -143,7 +148,7 @@ def chest(data: Path, folder: Path) -> list[str]:
 
 CASES = {
     "rare": Case(15, 3, IMBALANCE, rare),
-    "breast": Case(20, 2, CRAFT, breast),
+    "breast": Case(20, 3, CRAFT, breast),
     "chest": Case(15, 2, FINDINGS, chest),
 }
 BY_DEFAULT = ("rare", "breast")
@@ -249,7 +254,8 @@ def row_of(job: Job, run: Path) -> dict[str, Any]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         train(compose(*job.overrides, f"seed={job.seed}", f"paths.run='{run}'"), [])
     seconds = time.monotonic() - start
-    samples, predicted = (pd.read_csv(run / f"{name}.csv") for name in ("samples", "predictions"))
+    samples, tested = pd.read_csv(run / "samples.csv"), run / "ensemble"  # which snapshots are
+    predicted = pd.read_csv((tested if tested.exists() else run) / "predictions.csv")
     truth, scores = sought(predicted[predicted["split"] == "test"])
     trained = samples["split"] == "train"
     shares = trained_shares(samples[trained], truth.columns)
