@@ -175,7 +175,10 @@ def width(n: Needs) -> Choice | None:
 
 @rule("batch_size")
 def batch(n: Needs) -> Choice | None:
-    """Small batches, which make more steps of few images. Measured: not yet."""
+    """Small batches, which make more steps of few images.
+
+    Measured: 16 and 32 are alike on BreastMNIST (out-of-fold, one seed, docs/recipes.csv).
+    """
     images = n.data.images
     size = 16 if images < SMALL else 32 if images < MANY else 64 if images < LARGE else 128
     return Choice({"batch_size": size}, f"{images} images give {images // size} steps a pass")
@@ -185,7 +188,7 @@ def batch(n: Needs) -> Choice | None:
 def augment(n: Needs) -> Choice | None:
     """Moves and exposures that few images lack; flips only where side carries no meaning.
 
-    Measured: not yet.
+    Measured: stronger moves aren't better on BreastMNIST (out-of-fold, one seed, docs/recipes.csv).
     """
     kind, few = n.data.kind, n.data.images < FEW
     flips = [-1, -2] if _is(kind, TURNED) else [-1] if _is(kind, MIRRORED) else []
@@ -216,9 +219,22 @@ def loss(n: Needs) -> Choice | None:
     )
 
 
+@rule("average")
+def average(n: Needs) -> Choice | None:
+    """An exponential moving average of the weights.
+
+    Measured: out-of-fold AUROC of BreastMNIST 0.867 and 0.840 with it, 0.832 and 0.812 without (two
+    seeds, docs/recipes.csv).
+    """
+    return Choice({"average": "ema"}, "steadier than the weights of one epoch")
+
+
 @rule("optimizer")
 def optimizer(n: Needs) -> Choice | None:
-    """AdamW at 1e-3, one cycle. Measured: not yet."""
+    """AdamW at 1e-3, one cycle.
+
+    Measured: 3e-3 isn't better (BreastMNIST, out-of-fold, one seed, docs/recipes.csv).
+    """
     return Choice(
         {"optimizer": "adamw", "optimizer.lr": 1e-3, "scheduler": "onecycle"},
         "from random weights; the rate rises and falls once within the passes",
