@@ -46,10 +46,10 @@ class Progress:
         """Return the line to print now, without its end."""
         gone = time.monotonic() - self._start
         if self.total is None:
-            return f"{self.what}: {_duration(gone)}"
+            return f"{self.what}: {duration(gone)}"
         text = f"{self.done} of {self.total} {self.what}"
         if self.done:
-            text += f", {_duration(gone / self.done * (self.total - self.done))} left"
+            text += f", {duration(gone / self.done * (self.total - self.done))} left"
         return text
 
     def __enter__(self) -> Self:
@@ -90,15 +90,15 @@ def saying(what: str) -> Iterator[None]:
         yield
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a time as a person says it.
 
-    >>> _duration(12.4), _duration(192), _duration(7300)
-    ('12 s', '3 min 12 s', '2 h 1 min')
+    >>> duration(12.4), duration(192), duration(600), duration(7300)
+    ('12 s', '3 min 12 s', '10 min', '2 h 1 min')
     """
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    unit, small, parts = ("min", "s", 60) if whole < 3600 else ("h", "min", 3600)
+    rest = whole % parts * 60 // parts
+    return f"{whole // parts} {unit}" + (f" {rest} {small}" if rest else "")

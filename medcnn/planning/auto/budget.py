@@ -87,14 +87,3 @@ def _start() -> float:
     """Return the time when this job began: the process, or a job of a sweep now."""
     now, start = time.time(), psutil.Process().create_time()
     return start if now - start < YOUNG and not in_sweep() else now
-
-
-def words(seconds: float) -> str:
-    """Return a time in words.
-
-    >>> words(45), words(600), words(7200)
-    ('45 s', '10 min', '2 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

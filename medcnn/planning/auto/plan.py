@@ -11,8 +11,9 @@ from typing import Any, Generic, TypeVar
 from medcnn.jobs.atomic_files import write_json, write_text
 from medcnn.jobs.by_hand import Settings
 from medcnn.jobs.notes import visible
+from medcnn.jobs.progress import duration
 from medcnn.jobs.settings.commands import Train
-from medcnn.planning.auto.budget import Budget, words
+from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.choices import (
     ELSEWHERE,
     KEPT,
@@ -68,7 +69,7 @@ class Plan(Generic[Made]):
         shown = [(line.key, _shown(line.value), line.reason) for line in self.lines]
         widths = [max(len(one[k]) for one in shown) for k in (0, 1)]
         rows = [f"  {k:{widths[0]}}  {v:{widths[1]}}  {why}" for k, v, why in shown]
-        head = f"plan of {self.data.name} in {words(self.budget)}"
+        head = f"plan of {self.data.name} in {duration(self.budget)}"
         return [visible(one) for one in (head, *facts, f"machine: {self.machine.line()}", *rows)]
 
     def write(self, path: Path) -> None:
@@ -76,7 +77,7 @@ class Plan(Generic[Made]):
         values = {line.key: (line.value, line.reason) for line in self.lines}
         facts = [f"{name}: {text}" for name, text in self.data.lines()]
         head = [
-            f"Planned for {self.data.name} and a budget of {words(self.budget)}.",
+            f"Planned for {self.data.name} and a budget of {duration(self.budget)}.",
             *facts,
             f"machine: {self.machine.line()}",
         ]

@@ -14,9 +14,10 @@ from medcnn.data.open_data import in_memory, open_data
 from medcnn.data.samples import Samples
 from medcnn.jobs.by_hand import Settings
 from medcnn.jobs.hardware import processes, set_threads
+from medcnn.jobs.progress import duration
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
-from medcnn.planning.auto.budget import Budget, words
+from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.choices import changed, fixed
 from medcnn.planning.auto.plan import Plan
 from medcnn.planning.auto.rules import FEWEST_RACED, MARGIN_RACED, RACED_FROM, RIVALS, SHARE_RACED
@@ -112,7 +113,7 @@ def decide(
         best = 0
     shown = [f"{scores[0]:.3f} as planned"]
     shown += [f"{scores[k]:.3f} with {_named(field[k], field[0])}" for k in range(1, len(field))]
-    return Race(field[best], f"raced for {words(slot)} each on validation: {', '.join(shown)}")
+    return Race(field[best], f"raced for {duration(slot)} each on validation: {', '.join(shown)}")
 
 
 def _named(values: dict[str, Any], own: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medcnn.errors import UserError
-from medcnn.planning.auto.budget import words
+from medcnn.jobs.progress import duration
 from medcnn.planning.auto.time_needed import Needs
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
@@ -250,9 +250,9 @@ def epochs(n: Needs) -> Choice | None:
     passes = n.passes({}) * MARGIN
     if passes * n.train_images < LEAST_SEEN and passes < LEAST_PASSES:
         raise UserError(
-            f"budget={words(n.budget)}: in that time this machine trains on "
+            f"budget={duration(n.budget)}: in that time this machine trains on "
             f"{max(0, passes * n.train_images):.0f} images only, too few to learn from; take at "
-            f"least {words(n.seconds_for(LEAST_PASSES))}"
+            f"least {duration(n.seconds_for(LEAST_PASSES))}"
             + (", or smaller volumes (dataset.size)" if n.data.dims == 3 else "")
         )
     if passes < 1:

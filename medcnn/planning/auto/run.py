@@ -7,10 +7,11 @@ from typing import Any
 from medcnn.data.open_data import open_data
 from medcnn.jobs.atomic_files import read_csv, write_json, write_text
 from medcnn.jobs.by_hand import Settings, set_by_hand
+from medcnn.jobs.progress import duration
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.values import parse_duration
-from medcnn.planning.auto.budget import DEFAULT, Budget, open_budget, words
+from medcnn.planning.auto.budget import DEFAULT, Budget, open_budget
 from medcnn.planning.auto.plan import apply, make_plan
 from medcnn.planning.auto.race import race
 from medcnn.training.cross_validation import cross_validate
@@ -35,7 +36,7 @@ def carry_out(cfg: Train, run: RunDir, trust: list[str]) -> float:
     """
     budget = open_budget(run / "budget.json", parse_duration("budget", cfg.budget or DEFAULT))
     if cfg.budget is None:
-        print(f"plan=auto without a budget: it takes {words(budget.seconds)}", flush=True)
+        print(f"plan=auto without a budget: it takes {duration(budget.seconds)}", flush=True)
     with budget.kept(run / "budget.json"):
         cfg = _planned(cfg, run, budget, trust)
         if cfg.fold == "all":
@@ -44,7 +45,7 @@ def carry_out(cfg: Train, run: RunDir, trust: list[str]) -> float:
         else:
             give_time(run, [run], budget, cfg)
             best = train_in(cfg, run, trust)
-    print(f"{words(budget.spent)} of {words(budget.seconds)} spent", flush=True)
+    print(f"{duration(budget.spent)} of {duration(budget.seconds)} spent", flush=True)
     return best
 
 

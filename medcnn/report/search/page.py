@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from medcnn.jobs.atomic_files import read_csv
+from medcnn.jobs.progress import duration
 from medcnn.report.comparison.figures import colour
 from medcnn.report.pages import write_page
 from medcnn.report.privacy import without_paths
@@ -96,9 +97,9 @@ def _verdict(table: pd.DataFrame, outcome: Record, best: int) -> str:
         )
         if state in counts
     ]  # fmt: skip
-    text = f"{ended} of {outcome['trials']} trials have ended, after {_time(outcome['seconds'])}"
+    text = f"{ended} of {outcome['trials']} trials have ended, after {duration(outcome['seconds'])}"
     if outcome["budget"] is not None:
-        text += f" of {_time(outcome['budget'])} allowed"
+        text += f" of {duration(outcome['budget'])} allowed"
     text += f": {listed(parts)}." if parts else "."
     if best >= 0:
         (row,) = table[table["number"] == best].to_dict("records")
@@ -195,14 +196,3 @@ def _without_paths(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 def _is_nothing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
-
-
-def _time(seconds: float) -> str:
-    """Return a time in the unit that suits it.
-
-    >>> _time(50), _time(600), _time(9000)
-    ('50 s', '10 min', '2.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

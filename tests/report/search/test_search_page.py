@@ -56,7 +56,7 @@ def test_a_search_that_goes_on(folder: Path) -> None:
     page = Page(write_search_page(folder).read_text())
     assert page.of("h1") == ["Search: films"]
     assert (
-        "13 of 14 trials have ended, after 61 min of 2.0 h allowed: 8 ran to the end, 4 were "
+        "13 of 14 trials have ended, after 1 h 1 min of 2 h allowed: 8 ran to the end, 4 were "
         "pruned, 1 failed and 1 under way." in page.text
     )
     assert "The best is trial 10 (validation score 0.600), with optimizer.lr" in page.text
