@@ -1,7 +1,6 @@
 """The time that a planned training may take, and what of it is spent."""
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import psutil
 
 from medcnn.jobs.atomic_files import write_json
 from medcnn.jobs.command_line import in_sweep
+from medcnn.jobs.repeated import repeated
 
 DEFAULT = "10min"
 EVERY = 5.0  # seconds between two notes of what is spent: what a killed process forgets at most
@@ -48,30 +48,18 @@ class Budget:
         """Seconds until the budget ends; negative after that."""
         return self.seconds - self.spent
 
-    def end(self, reserve: float = 0.0) -> float:
-        """Return the time, by `now`, when all but a reserve of seconds is spent."""
-        return self.now() + self.left - reserve
-
     @contextmanager
     def kept(self, path: Path) -> Iterator[None]:
         """Keep what is spent in a file, renewed every few seconds, inside the block."""
-        done = threading.Event()
 
         def note() -> None:
             write_json(path, {"seconds": self.seconds, "spent": round(self.spent, 2)})
 
-        def go_on() -> None:
-            while not done.wait(EVERY):
-                note()
-
         note()
-        thread = threading.Thread(target=go_on, daemon=True)
-        thread.start()
         try:
-            yield
+            with repeated(note, EVERY):
+                yield
         finally:
-            done.set()
-            thread.join()
             note()
 
 

@@ -12,13 +12,11 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from scipy.optimize import nnls
 from torch import Tensor
 
-from medcnn.data.memory import available_memory
 from medcnn.data.samples import Samples
 from medcnn.jobs.hardware import autocast, device, processes, resolve_precision, set_threads
 from medcnn.jobs.settings.commands import Train
 from medcnn.nets.describe import build_on_meta, count_macs, count_parameters
 from medcnn.planning.auto.fingerprint import Fingerprint
-from medcnn.training.diagnosis.largest_batch import free_memory
 from medcnn.training.diagnosis.parts import Parts, make_parts
 from medcnn.training.diagnosis.rate_test import batches
 from medcnn.training.diagnosis.steps import new_optimizer
@@ -43,7 +41,6 @@ class Machine:
         device: cpu or cuda.
         threads: Of the CPU.
         precision: As Lightning names it.
-        memory: Bytes that are free on the device.
         measured: (width, size, images a second in training), in words' order.
         a_value: Seconds that an image takes for each of its values.
         a_mac: Seconds that an image takes for each multiply-accumulate of the net.
@@ -52,7 +49,6 @@ class Machine:
     device: str
     threads: int
     precision: str
-    memory: int
     measured: tuple[tuple[float, tuple[int, ...], float], ...]
     a_value: float
     a_mac: float
@@ -145,12 +141,10 @@ def measure(cfg: Train, f: Fingerprint, sizes: list[tuple[int, ...]], trust: lis
             points.append((work.values, work.macs, seconds))
             measured.append((width, tuple(size), 1 / seconds))
     a_value, a_mac = _line(points)
-    first = device(cfg.trainer)
     return Machine(
-        first.type,
+        device(cfg.trainer).type,
         torch.get_num_threads(),
         resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
-        free_memory(first) if first.type == "cuda" else available_memory(),
         tuple(measured),
         a_value,
         a_mac,

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Any
 
 from medcnn.jobs.atomic_files import write_json
 from medcnn.jobs.claims import living, owner
+from medcnn.jobs.repeated import repeated
 
 FILE, BEATS = ".worker", 6  # beats in the time after which a worker is taken to be gone
 
@@ -44,23 +44,16 @@ class Stamp:
     @contextmanager
     def beating(self, stale: float) -> Iterator[None]:
         """Renew the stamp inside the block, so that it is never so many seconds old."""
-        done = threading.Event()
 
         def beat() -> None:
-            while not done.wait(stale / BEATS) and not self.lost:
-                with suppress(OSError):  # of a disk that is away for a moment
-                    if self.held:
-                        os.utime(self.path)
-                    else:
-                        self.lost = True
+            with suppress(OSError):  # of a disk that is away for a moment
+                if self.held:
+                    os.utime(self.path)
+                else:
+                    self.lost = True
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
+        with repeated(beat, stale / BEATS):
             yield
-        finally:
-            done.set()
-            thread.join()
 
 
 def is_worked_on(run: Path, stale: float) -> bool:
