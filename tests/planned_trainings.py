@@ -9,7 +9,7 @@ from medcnn.planning.auto.fingerprint import Fingerprint
 from medcnn.planning.auto.machine import Machine
 from medcnn.planning.auto.plan import Plan, apply
 
-SLOW = Machine("cpu", 1, "32-true", (), 1.8e-6, 4.3e-11)  # of one core
+SLOW = Machine("cpu", 1, "32-true", 8 * 10**9, (), 1.8e-6, 4.3e-11)  # of one core
 FACTS: dict[str, Any] = {
     "name": "made up",
     "kind": "US",
@@ -24,6 +24,7 @@ FACTS: dict[str, Any] = {
     "size": (28, 28),
     "own": (28, 28),
     "spacing": None,
+    "extents": None,
     "lesion": None,
     "intensities": (0.0, 255.0),
     "reading": 0.0,
@@ -31,8 +32,14 @@ FACTS: dict[str, Any] = {
 }
 
 
-def planned(seconds: float, *overrides: str, by_hand: Any = (), **facts: Any) -> Plan[Any]:
+def planned(
+    seconds: float,
+    *overrides: str,
+    by_hand: Any = (),
+    machine: Machine = SLOW,
+    **facts: Any,
+) -> Plan[Any]:
     cfg = jobs.compose("train", "plan=auto", *overrides)
     budget = Budget(seconds, now=lambda: 0.0)
     there = {key: ("command line", choice) for key, choice in dict(by_hand).items()}
-    return apply(cfg, there, Fingerprint(**FACTS | facts), SLOW, budget)
+    return apply(cfg, there, Fingerprint(**FACTS | facts), machine, budget)

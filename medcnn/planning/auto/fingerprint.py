@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
+from medcnn.data.formats import decode
 from medcnn.data.listing import BOX, Listing, boxes_of
 from medcnn.data.open_data import make_source
-from medcnn.data.prepared.one_file import read_file
+from medcnn.data.prepared.geometry import own_size
+from medcnn.data.prepared.one_file import prepare_image
 from medcnn.data.samples import Samples
 from medcnn.data.splits import SPLIT_NAMES
 from medcnn.errors import UserError
@@ -41,6 +43,8 @@ class Fingerprint:
         size: Of the images as they are stored; None where files are made into what is asked for.
         own: Median size of the files, px along each axis; of stored images theirs.
         spacing: Median mm along each axis; None where unknown.
+        extents: What is shown along each axis of the network's input, in mm: of 1 in 20 files at
+            most, and at least; None where a file doesn't say.
         lesion: Median of the longer sides of boxes and masks, as a share of the image's shorter
             edge; None where unknown.
         intensities: Lowest and highest stored value that was seen.
@@ -61,6 +65,7 @@ class Fingerprint:
     size: tuple[int, ...] | None
     own: tuple[int, ...]
     spacing: tuple[float, ...] | None
+    extents: tuple[tuple[float, float], ...] | None
     lesion: float | None
     intensities: tuple[float, float]
     reading: float
@@ -139,6 +144,7 @@ def _of_arrays(source: Samples, table: pd.DataFrame, dataset: Mapping[str, Any])
         "size": source.input_size,
         "own": source.input_size,
         "spacing": None,
+        "extents": None,
         "lesion": None,
         "intensities": (float(seen.min()), float(seen.max())),
         "reading": 0.0,
@@ -148,13 +154,20 @@ def _of_arrays(source: Samples, table: pd.DataFrame, dataset: Mapping[str, Any])
 def _of_files(source: Listing, table: pd.DataFrame) -> dict[str, Any]:
     """Return the facts of some files, evenly from the table."""
     at = np.linspace(0, len(table) - 1, min(LOOKED_AT, len(table))).round().astype(int)
-    facts, shapes, start = [], {}, time.perf_counter()
+    facts, shapes, extents, start = [], {}, [], time.perf_counter()
+    spec = source.spec
     for row in np.unique(at):
         try:
-            _, one = read_file(source.root / str(table["image"].iloc[row]), source.spec)
+            path = source.root / str(table["image"].iloc[row])
+            image = decode(
+                path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame
+            )
+            _, one = prepare_image(image, spec)
         except (UserError, OSError):
             continue  # training says which, and why
         facts.append(one)
+        if one["spacing"] is not None:
+            extents.append(own_size(image, replace(spec, spacing=(1.0,) * spec.spatial_dims)))
         shapes[int(row)] = one["shape"]
         if time.perf_counter() - start > LONGEST:
             break
@@ -172,10 +185,17 @@ def _of_files(source: Listing, table: pd.DataFrame) -> dict[str, Any]:
         "size": None,
         "own": tuple(int(side) for side in own),
         "spacing": tuple(np.median(spacings, axis=0).tolist()) if spacings else None,
+        "extents": _spread(extents) if len(extents) == len(facts) else None,
         "lesion": _lesion(source, table, shapes),
         "intensities": (float(extremes.min()), float(extremes.max())),
         "reading": (time.perf_counter() - start) / len(facts),
     }
+
+
+def _spread(extents: list[tuple[int, ...]]) -> tuple[tuple[float, float], ...]:
+    """Return the 5th and the 95th percentile along each axis."""
+    low, high = np.percentile(extents, (5, 95), axis=0).tolist()
+    return tuple(zip(low, high, strict=True))
 
 
 def _lesion(source: Listing, table: pd.DataFrame, shapes: dict[int, list[int]]) -> float | None:

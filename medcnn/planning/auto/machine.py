@@ -15,8 +15,9 @@ from torch import Tensor
 from medcnn.data.samples import Samples
 from medcnn.jobs.hardware import autocast, device, processes, resolve_precision, set_threads
 from medcnn.jobs.settings.commands import Train
-from medcnn.nets.describe import build_on_meta, count_macs, count_parameters
+from medcnn.nets.describe import build_on_meta, count_macs, count_memory, count_parameters
 from medcnn.planning.auto.fingerprint import Fingerprint
+from medcnn.training.diagnosis.largest_batch import free_memory
 from medcnn.training.diagnosis.parts import Parts, make_parts
 from medcnn.training.diagnosis.rate_test import batches
 from medcnn.training.diagnosis.steps import new_optimizer
@@ -41,6 +42,7 @@ class Machine:
         device: cpu or cuda.
         threads: Of the CPU.
         precision: As Lightning names it.
+        memory: Bytes that are free on the device.
         measured: (width, size, images a second in training), in words' order.
         a_value: Seconds that an image takes for each of its values.
         a_mac: Seconds that an image takes for each multiply-accumulate of the net.
@@ -49,6 +51,7 @@ class Machine:
     device: str
     threads: int
     precision: str
+    memory: int
     measured: tuple[tuple[float, tuple[int, ...], float], ...]
     a_value: float
     a_mac: float
@@ -67,16 +70,18 @@ class Machine:
             f"{speed:.0f} images/s at width {width:g} and {size[-1]} px"
             for width, size, speed in self.measured
         )
-        return f"{self.device}, {self.threads} threads, {self.precision}: {speeds}"
+        free = f"{self.memory / 1e9:.3g} GB free"
+        return f"{self.device}, {self.threads} threads, {free}, {self.precision}: {speeds}"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a net does for an image."""
+    """What a net does for an image, in training."""
 
     values: int  # of the image
     macs: int
     parameters: int
+    memory: int  # bytes
 
 
 def noise(f: Fingerprint, size: Sequence[int], images: int) -> Samples:
@@ -105,10 +110,10 @@ def work_of(cfg: Train, f: Fingerprint, size: Sequence[int]) -> Work:
     shape = (f.channels, *size)
     values = int(np.prod(shape))
     if not is_own(cfg) or cfg.model.get("library"):
-        return Work(values, 0, 0)
+        return Work(values, 0, 0, 0)
     options = {key: value for key, value in cfg.model.items() if key not in NOT_BUILT}
     net = build_on_meta(options.pop("name"), shape, f.outputs, **options)
-    return Work(values, count_macs(net, shape), count_parameters(net))
+    return Work(values, count_macs(net, shape), count_parameters(net), count_memory(net, shape))
 
 
 def with_width(cfg: Train, width: float) -> Train:
@@ -145,6 +150,7 @@ def measure(cfg: Train, f: Fingerprint, sizes: list[tuple[int, ...]], trust: lis
         device(cfg.trainer).type,
         torch.get_num_threads(),
         resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
+        free_memory(device(cfg.trainer)),
         tuple(measured),
         a_value,
         a_mac,

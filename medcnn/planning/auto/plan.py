@@ -147,7 +147,8 @@ def apply(
         UserError: Data or a budget with which it can't be done.
     """
     there = fixed(by_hand)
-    needs = Needs(data, machine, budget.seconds, budget.left, cfg, _works(cfg, data), _cpus())
+    works = _works(cfg, data)
+    needs = Needs(data, machine, budget.seconds, budget.left, cfg, works, _cpus(), there)
     lines = _set_by_hand(cfg, by_hand)
     for one in RULES:
         left_out = cfg.plan is None or one.name in cfg.plan.without or one.main in there
@@ -177,14 +178,16 @@ def _works(cfg: Train, data: Fingerprint) -> Any:
     """Return the function from changed values to what the net of a config does for an image."""
 
     @cache
-    def at(width: float | None, size: tuple[int, ...]) -> Work:
-        own = cfg if width is None else changed(cfg, {"model.width": width})
-        return work_of(own, data, size)
+    def at(size: tuple[int, ...], **net: Any) -> Work:
+        return work_of(
+            changed(cfg, {f"model.{key}": value for key, value in net.items()}), data, size
+        )
 
     def work(values: dict[str, Any]) -> Work:
         given = values.get("dataset.size", cfg.dataset.get("size"))
         side = tuple(given) if isinstance(given, list) else (given,) * data.dims
-        return at(values.get("model.width"), data.size or side)
+        net = {k.removeprefix("model."): v for k, v in values.items() if k.startswith("model.")}
+        return at(data.size or side, **net)
 
     return work
 

@@ -20,12 +20,18 @@ from medcnn.jobs.settings.commands import Train
 from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.choices import changed, fixed
 from medcnn.planning.auto.plan import Plan
-from medcnn.planning.auto.rules import FEWEST_RACED, MARGIN_RACED, RACED_FROM, RIVALS, SHARE_RACED
+from medcnn.planning.auto.rules import WIDTHS
+from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.fit import guarded
 from medcnn.training.from_config import make_data, make_module
 from medcnn.training.trainer import make_trainer
 from medcnn.training.transfer import settle
 
+# A plan is raced against its rivals in longer budgets only: in a short one each second of training
+# is worth more than the choice.
+RACED_FROM, SHARE_RACED = 1200, 0.15  # seconds of the budget; share of what is left for the race
+FEWEST_RACED = 5  # epochs of the first round
+MARGIN_RACED = 0.01  # of the validation figure, by which a rival has to be better
 START = 2.0  # seconds of a training before its first epoch
 LATE = 1.3  # times the time that it is given, after which a candidate has to be done
 Score = Callable[[dict[str, Any], int, float], float]
@@ -114,6 +120,22 @@ def decide(
     shown = [f"{scores[0]:.3f} as planned"]
     shown += [f"{scores[k]:.3f} with {_named(field[k], field[0])}" for k in range(1, len(field))]
     return Race(field[best], f"raced for {duration(slot)} each on validation: {', '.join(shown)}")
+
+
+def lighter(n: Needs) -> dict[str, Any]:
+    """Return the same with less augmentation."""
+    if n.chosen.get("augment") != "standard":
+        return {}
+    return {"augment": "light"} | {k: v for k, v in n.chosen.items() if k == "augment.flip"}
+
+
+def narrower(n: Needs) -> dict[str, Any]:
+    """Return the same with a narrower net."""
+    width = n.chosen.get("model.width")
+    return {"model.width": width / 2} if width is not None and width > WIDTHS[-1] else {}
+
+
+RIVALS: tuple[Callable[[Needs], dict[str, Any]], ...] = (lighter, narrower)
 
 
 def _named(values: dict[str, Any], own: dict[str, Any]) -> str:

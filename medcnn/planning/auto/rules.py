@@ -13,12 +13,14 @@ from typing import Any
 from medcnn.errors import UserError
 from medcnn.jobs.progress import duration
 from medcnn.planning.auto.time_needed import Needs
+from medcnn.training.transfer import has_weights
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
 FOLDS = (5, 3)  # networks, the more the better
 PASSES_FOLDED = 12  # that each of them has to have
 FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
 SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
+ALIKE = 1.1  # times as long: extents that need no common scale
 MAPS = 4  # in the gallery of one of several networks
 LESION = 8  # px that a lesion is to be long, at least
 WIDTHS = (1.0, 0.5, 0.25)  # shares of the published numbers of channels, the widest first
@@ -27,17 +29,13 @@ MOST_PASSES = 100
 LEAST_PASSES = 3  # below, a run is no training
 LEAST_SEEN = 1500  # images, passes counted: below that, no net learns
 MARGIN = 0.9  # share of the time left that is planned with
+LEAST_BATCH = 8  # images that memory has to hold in a step
 SMALL, MANY, LARGE = 300, 5000, 20000  # images, for the batch size
 # Side has a meaning: the heart lies left, the liver right.
 SIDED = ("chestmnist", "pneumoniamnist", "organ", "nodule", "CR", "DX", "CT", "MR", "PT")
 # Left and right are alike.
 MIRRORED = ("breastmnist", "US", "MG", "retinamnist", "OP", "octmnist", "OPT")
 TURNED = ("pathmnist", "bloodmnist", "tissuemnist", "dermamnist", "SM", "XC", "GM")  # no way up
-# A plan is raced against its rivals in longer budgets only: in a short one each second of training
-# is worth more than the choice.
-RACED_FROM, SHARE_RACED = 1200, 0.15  # seconds of the budget; share of what is left for the race
-FEWEST_RACED = 5  # epochs of the first round
-MARGIN_RACED = 0.01  # of the validation figure, by which a rival has to be better
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,14 @@ def folds(n: Needs) -> Choice | None:
 
 def _least(n: Needs) -> dict[str, Any]:
     """Return the values with which a pass takes the least time."""
-    size = {"dataset.size": SIZES[0]} if n.data.size is None else {}
-    return size if n.cfg.model.get("width") is None else size | {"model.width": WIDTHS[-1]}
+    size = {"dataset.size": SIZES[0]} if n.data.size is None and n.is_free("dataset.size") else {}
+    return size | _narrowest(n)
+
+
+def _narrowest(n: Needs) -> dict[str, Any]:
+    """Return the width of the narrowest net there may be; nothing where the width is given."""
+    given = n.cfg.model.get("width") is None or not n.is_free("model.width") or has_weights(n.cfg)
+    return {} if given else {"model.width": WIDTHS[-1]}
 
 
 @rule("dataset.size")
@@ -119,8 +123,9 @@ def size(n: Needs) -> Choice | None:
         return None
     edge = min(f.own)
     known = [s for s in SIZES if s <= edge] or [SIZES[0]]
-    fits = [s for s in known if n.passes({"dataset.size": s, "model.width": WIDTHS[-1]}) >= PASSES]
-    most = max(fits, default=known[0])
+    narrow = [{"dataset.size": s} | _narrowest(n) for s in known]
+    fits = [n.passes(one) >= PASSES and n.fits(one, LEAST_BATCH) for one in narrow]
+    most = max((s for s, there in zip(known, fits, strict=True) if there), default=known[0])
     if f.lesion is None:
         return Choice(
             {"dataset.size": most},
@@ -134,6 +139,24 @@ def size(n: Needs) -> Choice | None:
         f"a lesion, {f.lesion:.0%} of the edge long, is {f.lesion * chosen:.0f} px of it"
         + ("" if chosen >= seen else ", for which there is time"),
     )
+
+
+@rule("dataset.spacing")
+def spacing(n: Needs) -> Choice | None:
+    """One scale for all where the files show regions of unlike size, so that a mm is a mm.
+
+    Measured: not yet, for the shared sets don't say their spacings.
+    """
+    f = n.data
+    if f.size is not None or f.extents is None:
+        return None
+    if all(high <= ALIKE * low for low, high in f.extents):
+        return Choice({"dataset.spacing": None}, "the files show regions of like size: stretched")
+    size = n.cfg.dataset["size"]
+    sides = size if isinstance(size, list) else [size] * f.dims
+    found = [round(high / side, 4) for (_, high), side in zip(f.extents, sides, strict=True)]
+    shown = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in f.extents)
+    return Choice({"dataset.spacing": found}, f"the files show {shown} mm: one scale for all")
 
 
 @rule("cam.n")
@@ -155,15 +178,26 @@ def net(n: Needs) -> Choice | None:
     )
 
 
+@rule("transfer")
+def transfer(n: Needs) -> Choice | None:
+    """From given weights as `medcnn.training.transfer` says, else from random ones.
+
+    Measured: docs/transfer.csv.
+    """
+    if has_weights(n.cfg):
+        return Choice({"transfer": "auto"}, "by the number of images, and how the features fit")
+    return Choice({"transfer": "scratch"}, "no weights are named to start from (model.weights)")
+
+
 @rule("model.width")
 def width(n: Needs) -> Choice | None:
     """The widest net that the time allows enough passes over the images. Measured: not yet."""
-    if n.cfg.model.get("width") is None:
+    if not _narrowest(n):
         return None
     allowed = [w for w in WIDTHS if n.data.dims == 2 or w <= 0.5]
     for w in allowed:
         passes = n.passes({"model.width": w})
-        if passes >= PASSES:
+        if passes >= PASSES and n.fits({"model.width": w}, LEAST_BATCH):
             break
     reason = f"time for {passes:.0f} passes over the images"
     if passes < PASSES:
@@ -179,8 +213,15 @@ def batch(n: Needs) -> Choice | None:
 
     Measured: 16 and 32 are alike on BreastMNIST (out-of-fold, one seed, docs/recipes.csv).
     """
-    images = n.data.images
+    images, room = n.data.images, n.room({})
     size = 16 if images < SMALL else 32 if images < MANY else 64 if images < LARGE else 128
+    if room is not None and room < size:
+        if room < 2:
+            raise UserError(
+                "plan=auto: there is no memory for a step of two images; take smaller ones "
+                "(dataset.size) or a narrower net (model.width)"
+            )
+        return Choice({"batch_size": room}, f"memory holds a step of {room} images")
     return Choice({"batch_size": size}, f"{images} images give {images // size} steps a pass")
 
 
@@ -264,19 +305,3 @@ def epochs(n: Needs) -> Choice | None:
     reason = "fill the time" if most < MOST_PASSES else "more would learn by heart"
     each = " each" if n.folds > 1 else ""
     return Choice({"trainer.max_epochs": most}, f"so many passes{each} {reason}")
-
-
-def lighter(n: Needs) -> dict[str, Any]:
-    """Return the same with less augmentation."""
-    if n.chosen.get("augment") != "standard":
-        return {}
-    return {"augment": "light"} | {k: v for k, v in n.chosen.items() if k == "augment.flip"}
-
-
-def narrower(n: Needs) -> dict[str, Any]:
-    """Return the same with a narrower net."""
-    width = n.chosen.get("model.width")
-    return {"model.width": width / 2} if width is not None and width > WIDTHS[-1] else {}
-
-
-RIVALS: tuple[Callable[[Needs], dict[str, Any]], ...] = (lighter, narrower)

@@ -1,6 +1,6 @@
-"""The time that a training takes, from the facts of data and machine and what is chosen so far."""
+"""Time and memory of a training, from the facts of data and machine and what is chosen so far."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -20,6 +20,8 @@ EPOCH = 0.1  # seconds between two epochs, without the weights
 DISK = 3e8  # bytes a second at which weights are written; last.ckpt holds three times theirs
 LOADING = 1.1  # times a measured step: a trainer's own work
 SCORED = 3.0  # forward passes that the map of an image costs
+USED = 0.7  # share of the free memory that a step may take, the rest is for all else
+STATES = 5 * 4  # bytes a weight: itself, gradient, two moments of the optimiser, average
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Needs:
         cfg: With what is set by hand and what was chosen so far.
         work: From settings, changed by some values, to what the net does for an image.
         cpus: Cores that read files.
+        by_hand: Keys that are set by hand.
         chosen: Values by their keys, groups by their names.
     """
 
@@ -44,7 +47,12 @@ class Needs:
     cfg: Train
     work: Callable[[dict[str, Any]], Work]
     cpus: int = 1
+    by_hand: Collection[str] = ()
     chosen: dict[str, Any] = field(default_factory=dict)
+
+    def is_free(self, key: str) -> bool:
+        """Return whether a key isn't set by hand."""
+        return key not in self.by_hand
 
     @property
     def folds(self) -> int:
@@ -111,6 +119,18 @@ class Needs:
     def passes(self, values: dict[str, Any]) -> float:
         """Return how many passes there is time for, in each of the trainings."""
         return (self.left - self.beside(values)) / (self.folds * self.epoch(values))
+
+    def room(self, values: dict[str, Any]) -> int | None:
+        """Return how many images a step has memory for; None of a net that can't be counted."""
+        work = self.work(values)
+        if work.memory == 0:
+            return None
+        return max(0, int(USED * self.machine.memory - STATES * work.parameters) // work.memory)
+
+    def fits(self, values: dict[str, Any], images: int = 1) -> bool:
+        """Return whether a step has memory for so many images."""
+        room = self.room(values)
+        return room is None or room >= images
 
     def seconds_for(self, passes: float) -> float:
         """Return the budget with which there would be time for so many passes."""

@@ -1,11 +1,14 @@
 """What the rules say of data that are made up."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from planned_trainings import planned
+from planned_trainings import SLOW, planned
 
 from medcnn.errors import UserError
+
+CSV = ("dataset=csv", "dataset.path=table.csv")
 
 
 def test_few_images_train_in_folds_with_as_wide_a_net_as_there_is_time_for() -> None:
@@ -61,6 +64,35 @@ def test_lesions_choose_the_size_of_files() -> None:
     assert planned(36000, **files, lesion=0.5).cfg.dataset["size"] == 64
     assert planned(36000, **files).cfg.dataset["size"] == 224
     assert planned(180, **files).cfg.dataset["size"] == 28
+
+
+def test_files_of_regions_of_unlike_size_get_one_scale() -> None:
+    files: dict[str, Any] = {"size": None, "own": (512, 512), "lesion": 0.5}
+    cfg = planned(36000, *CSV, **files, extents=((200.0, 320.0), (200.0, 216.0))).cfg
+    assert (cfg.dataset["size"], cfg.dataset["spacing"]) == (64, [5.0, 3.375])
+    cfg = planned(36000, *CSV, **files, extents=((200.0, 216.0), (200.0, 216.0))).cfg
+    assert cfg.dataset["spacing"] is None
+
+
+def test_memory_limits_size_and_batch() -> None:
+    files: dict[str, Any] = {"size": None, "own": (512, 512)}
+    small = replace(SLOW, memory=450_000_000)
+    cfg = planned(36000, *CSV, **files).cfg
+    assert (cfg.dataset["size"], cfg.batch_size) == (224, 32)
+    plan = planned(
+        36000, *CSV, "model.width=1", by_hand={"model.width": None}, **files, machine=small
+    )
+    room = plan.needs.room({})
+    assert plan.cfg.dataset["size"] == 128
+    assert room is not None and plan.cfg.batch_size == room < 32
+    with pytest.raises(UserError, match="no memory for a step of two images"):
+        planned(36000, machine=replace(SLOW, memory=1_000_000))
+
+
+def test_given_weights_are_started_from() -> None:
+    plan = planned(600, "model.pretrained=true", by_hand={"model.pretrained": None})
+    assert (plan.cfg.transfer.mode, plan.cfg.model["width"]) == ("auto", 1.0)
+    assert planned(600).cfg.transfer.mode == "scratch"
 
 
 def test_too_few_images_for_folds_train_once() -> None:
