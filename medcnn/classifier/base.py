@@ -18,10 +18,11 @@ class BaseClassifier(nn.Module):
     objective: Objective
     card: dict[str, Any]
     calibration = "none"
+    mirrored = False  # probabilities are means over mirror images, too: that moves the threshold
 
     @property
     def operating_point(self) -> dict[str, Any] | None:
-        """The threshold that was chosen, for probabilities as they are calibrated; None for 0.5."""
+        """The threshold for probabilities as they are calibrated and `mirrored`; None for 0.5."""
         raise NotImplementedError
 
     @property

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from medcnn.classifier.checkpoint import read_checkpoint, save
-from medcnn.classifier.classifier import Classifier
+from medcnn.classifier.classifier import CALIBRATIONS, Classifier
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation.few_images import operating_point_lines
@@ -112,18 +112,25 @@ def choose_and_keep(
 ) -> list[str]:
     """`choose` on the validation split that was tested, for a classifier and its checkpoint.
 
-    `tested` has ``row``, ``logits`` and ``label`` of the validation and test split. Sentences about
-    what was chosen on few images, or in the place of probabilities, come back.
+    `tested` has ``row``, ``looks`` (L, n, outputs) and ``label`` of the validation and test split.
+    The first look, at images as they are, gives what `choose` does; of several looks there is
+    ``mirrored``, too: by calibration the operating point of the mean of their probabilities.
+
+    Sentences about what was chosen on few images, or in the place of probabilities, come back.
     """
     chosen = (samples.table["split"] == "val").to_numpy()[tested["row"].numpy()]
-    logits, labels = tested["logits"][chosen], tested["label"][chosen]
+    logits, labels = tested["looks"][0][chosen], tested["label"][chosen]
     names = classifier.card["class_names"]
     choices = choose(classifier.objective, logits, labels, rule, names)
     classifier.card["choices"] = choices
+    point = choices["operating_point"]
+    if len(tested["looks"]) > 1:
+        choices["mirrored"] = _of_means(classifier, samples, tested, rule)
+        point = choices["mirrored"]["none"]
     content = read_checkpoint(checkpoint)
     content["medcnn"]["choices"] = choices
     save(content, checkpoint)
-    point, objective = choices["operating_point"], classifier.objective
+    objective = classifier.objective
     lines = operating_point_lines(point, labels, objective.task, names)
     if objective.gives_margins:
         lines.append(
@@ -133,10 +140,27 @@ def choose_and_keep(
     return lines
 
 
+def _of_means(
+    classifier: Classifier, samples: Samples, tested: dict[str, Tensor], rule: str
+) -> dict[str, dict[str, Any] | None]:
+    """Return the operating point of the mean of all looks, by calibration that there is."""
+    points: dict[str, dict[str, Any] | None] = {}
+    for how in CALIBRATIONS:
+        with suppress(UserError):  # it couldn't be fitted
+            classifier.calibrate(how)
+            probs = torch.stack([classifier.probs(logits) for logits in tested["looks"]]).mean(0)
+            points[how] = chosen_anew(classifier, samples, tested | {"probs": probs}, rule)
+    classifier.calibrate("none")
+    return points
+
+
 def chosen_anew(
     classifier: Classifier, samples: Samples, collected: dict[str, Tensor], rule: str
 ) -> dict[str, Any] | None:
-    """Return an ensemble's own threshold, from its validation split; None for other data."""
+    """Return the threshold of a mean of several looks, from its validation split, or None.
+
+    `collected` has ``row``, ``label`` and ``probs``; of other data there is no validation split.
+    """
     rows = (samples.table["split"] == "val").to_numpy()[collected["row"].numpy()]
     if not rows.any() or classifier.objective.task not in ("binary", "multilabel"):
         return None

@@ -175,7 +175,14 @@ class Classifier(BaseClassifier):
 
     @property
     def operating_point(self) -> dict[str, Any] | None:
-        """The point chosen on the validation split, with thresholds as they are calibrated."""
+        """The point chosen on the validation split, with thresholds as they are calibrated.
+
+        Where probabilities are `mirrored`, and so were those of the training's test, it is that of
+        their means, else that of single looks.
+        """
+        if self.mirrored and "mirrored" in self.choices:
+            of_means: dict[str, Any] | None = self.choices["mirrored"].get(self.calibration)
+            return of_means
         point = self.choices.get("operating_point")
         if point is None or self.calibration == "none":
             return point

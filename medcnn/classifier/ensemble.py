@@ -50,9 +50,7 @@ class Ensemble(BaseClassifier):
     @property
     def operating_point(self) -> dict[str, Any] | None:
         """That of the mean, whose probabilities aren't a member's; None if none was chosen."""
-        points = self.choices.get("operating_points", {})
-        point: dict[str, Any] | None = points.get(self.calibration)
-        return point
+        return point_of(self.choices, self.calibration, self.mirrored)
 
     def calibrate(self, how: str) -> None:
         """Take the mean of calibrated probabilities from now on; see `Classifier.calibrate`."""
@@ -159,6 +157,19 @@ def write_ensemble(
     """Write ensemble.json: the members' checkpoints, relative to its folder, and their choices."""
     members = [path.relative_to(folder).as_posix() for path in checkpoints]
     write_json(folder / FILE, {"members": members, "choices": choices or {}})
+
+
+def point_of(
+    choices: Choices, calibration: str = "none", mirrored: bool = False
+) -> dict[str, Any] | None:
+    """Return the operating point of an ensemble's choices; None if none was chosen.
+
+    With mirrored looks it is that of the mean over them if the training chose one, else that of
+    single looks.
+    """
+    kind = "mirrored" if mirrored and "mirrored" in choices else "operating_points"
+    point: dict[str, Any] | None = choices.get(kind, {}).get(calibration)
+    return point
 
 
 def is_ensemble(path: Path) -> bool:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
@@ -31,6 +32,12 @@ def collect_logits(
     module = Collector(classifier, mirrored, number)
     trainer.test(module, data, verbose=False)
     return module.tested
+
+
+def as_looks(found: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return ``row``, ``label`` and ``looks`` (L, n, outputs) of L passes over the same images."""
+    looks = torch.stack([one["logits"] for one in found])
+    return {"row": found[0]["row"], "label": found[0]["label"], "looks": looks}
 
 
 class Collector(pl.LightningModule):

@@ -48,7 +48,8 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
     output = _free_output(cfg)
     classifier = _loaded(cfg, trust).to(device_of(cfg.accelerator))
     card = classifier.card
-    axes = mirrored_axes(cfg.tta, card["config"])
+    axes = mirrored_axes(cfg.tta or ("none" if cfg.dense else None), card["config"])
+    classifier.mirrored = bool(axes)
     check_mc_dropout(classifier.members, cfg.mc_dropout)  # type: ignore[arg-type]
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     spec = as_asked(spec_of(card), cfg.dataset)

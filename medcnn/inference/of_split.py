@@ -11,7 +11,7 @@ from torch import Tensor
 from medcnn.classifier.card import check_fits
 from medcnn.classifier.chosen_on_validation import chosen_anew
 from medcnn.classifier.classifier import Classifier
-from medcnn.classifier.ensemble import load_members
+from medcnn.classifier.ensemble import load_members, point_of
 from medcnn.data.batches import DataModule
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import problems_table
@@ -22,7 +22,7 @@ from medcnn.evaluation.operating_point import parse_rule
 from medcnn.inference.mc_dropout import check_mc_dropout
 from medcnn.inference.results import headline, write_results
 from medcnn.inference.seen import open_tested
-from medcnn.inference.tta import bare_trainer, collect, mirrored_axes
+from medcnn.inference.tta import bare_trainer, collect, mirrored_axes, mirrored_lines
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import (
     check_folder,
@@ -69,12 +69,13 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
             "its own validation images, and kept"
         )
     axes = mirrored_axes(cfg.tta, trained)
+    classifier.mirrored = bool(axes)
     check_mc_dropout(members, cfg.mc_dropout)
     set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = _free_run(cfg, paths)
     for_spreadsheets(cfg.spreadsheet)
-    data, notes = _opened(cfg, run, paths, members, trust)
+    data, notes = _opened(cfg, run, paths, members, axes, trust)
     splits = [cfg.split]
     fresh = len(members) > 1 and not choices and of_training(cfg)  # its threshold is to be chosen
     if fresh and cfg.split != "val" and "val" in set(data.samples.table["split"]):
@@ -84,7 +85,7 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
     with run.claimed(cfg.overwrite):
         collected = collect(trainer, members, module, axes, cfg.mc_dropout)
         if len(members) > 1:
-            point = choices.get("operating_points", {}).get(cfg.calibration)
+            point = point_of(choices, cfg.calibration, bool(axes))
             rule = rule or trained["evaluation"]["operating_point"]
             point = point or chosen_anew(classifier, data.samples, collected, rule)
             stand_for_all(classifier, point)
@@ -96,12 +97,18 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
 
 
 def _opened(
-    cfg: Evaluate, run: RunDir, paths: list[Path], members: list[Classifier], trust: list[str]
+    cfg: Evaluate,
+    run: RunDir,
+    paths: list[Path],
+    members: list[Classifier],
+    axes: list[int],
+    trust: list[str],
 ) -> tuple[DataSet, list[str]]:
     """Return the data, which fit the classifiers, and what a reader of the figures has to know."""
     data, notes = open_tested(members, paths, cfg, trust, problems=run.problems)
     if cfg.calibration == "isotonic":
         notes = [*notes, *isotonic_lines([member.choices for member in members])]
+    notes = [*notes, *mirrored_lines(axes)]
     if cfg.mc_dropout:
         passes = f"{cfg.mc_dropout} pass{'es' * (cfg.mc_dropout > 1)}"
         notes = [*notes, f"The probabilities are means of {passes} with dropout on (mc_dropout)."]

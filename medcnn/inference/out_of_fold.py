@@ -15,8 +15,8 @@ from medcnn.data.batches import DataModule
 from medcnn.data.open_data import own_range
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
-from medcnn.inference.logits import collect_logits
 from medcnn.inference.seen import samples_of
+from medcnn.inference.tta import collect_looks
 
 UNSEEN = ("val", "test")  # splits of a member that its weights didn't learn from
 
@@ -28,6 +28,7 @@ def choose(
     samples: Samples,
     batch_size: int,
     rule: str,
+    axes: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Choose the operating point of the mean of all members.
 
@@ -42,59 +43,68 @@ def choose(
         samples: The data set of the training.
         batch_size: Images a step.
         rule: See `medcnn.classifier.chosen_on_validation.choose`.
+        axes: Along which the training's test mirrors images; see `medcnn.inference.tta.collect`.
 
     Returns:
         Plain values: ``operating_points``, by the name of a calibration (`CALIBRATIONS`) what
         `medcnn.classifier.chosen_on_validation.operating_point` gives with ``chosen_on`` and
-        ``n``, None where none can be chosen or a member lacks that calibration.
+        ``n``, None where none can be chosen or a member lacks that calibration. With axes also
+        ``mirrored``, the same for means over the mirror images, too.
     """
-    objective = members[0].objective
-    if objective.task not in ("binary", "multilabel"):
+    if members[0].objective.task not in ("binary", "multilabel"):
         return {"operating_points": {}}
-    probs, counts = _means(trainer, members, checkpoints, samples, batch_size)
+    pairs = zip(members, checkpoints, strict=True)
+    tested = [_unseen(trainer, *pair, samples, batch_size, axes) for pair in pairs]
+    choices = {"operating_points": _points(members, tested, samples, rule, 1)}
+    if axes:
+        choices["mirrored"] = _points(members, tested, samples, rule)
+    return choices
+
+
+def _unseen(
+    trainer: pl.Trainer,
+    member: Classifier,
+    checkpoint: Path,
+    samples: Samples,
+    batch_size: int,
+    axes: Sequence[int],
+) -> dict[str, torch.Tensor]:
+    """Return `collect_looks` of the images that a member wasn't trained on."""
+    table = samples_of(checkpoint)
+    assert table is not None
+    split = table.drop_duplicates("image").set_index("image")["split"]
+    own = samples.table["image"].astype(str).map(split)
+    part = replace(samples, table=samples.table.assign(split=own.fillna("train")))
+    own_range(part, member.card)
+    splits = tuple(name for name in UNSEEN if (own == name).any())
+    data = DataModule(part, batch_size, test_splits=splits)
+    return collect_looks(trainer, member, data, axes)
+
+
+def _points(
+    members: Sequence[Classifier],
+    tested: Sequence[dict[str, torch.Tensor]],
+    samples: Samples,
+    rule: str,
+    looks: int | None = None,
+) -> dict[str, dict[str, Any] | None]:
+    """Return the operating point of the mean of the first looks, or of all, by calibration."""
+    counts = torch.zeros(len(samples)).double()
+    for one in tested:
+        counts[one["row"]] += 1
     there = counts > 0
     facts = {"chosen_on": "out-of-fold", "n": int(there.sum())}
     found: dict[str, dict[str, Any] | None] = dict.fromkeys(CALIBRATIONS)
-    for how, each in probs.items():
-        mean, labels = each[there] / counts[there, None], samples.labels[there]
-        with suppress(UserError):  # a class that the rule needs is absent
-            point = operating_point(objective, mean, labels, rule, samples.class_names)
-            found[how] = point | facts
-    return {"operating_points": found}
-
-
-def _means(
-    trainer: pl.Trainer,
-    members: Sequence[Classifier],
-    checkpoints: Sequence[Path],
-    samples: Samples,
-    batch_size: int,
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Return sums (N, K) of each image's probabilities, by calibration, and their number (N,).
-
-    A calibration that a member lacks is left out.
-    """
-    shape = (len(samples), len(samples.class_names))
-    sums = {how: torch.zeros(shape).double() for how in CALIBRATIONS}
-    counts = torch.zeros(len(samples)).double()
-    for member, path in zip(members, checkpoints, strict=True):
-        table = samples_of(path)
-        assert table is not None
-        split = table.drop_duplicates("image").set_index("image")["split"]
-        own = samples.table["image"].astype(str).map(split)
-        part = replace(samples, table=samples.table.assign(split=own.fillna("train")))
-        own_range(part, member.card)
-        splits = tuple(name for name in UNSEEN if (own == name).any())
-        data = DataModule(part, batch_size, test_splits=splits)
-        tested = collect_logits(trainer, member, data)
-        rows = tested["row"]
-        counts[rows] += 1
-        for how in list(sums):
-            try:
+    for how in CALIBRATIONS:
+        with suppress(UserError):  # a member lacks it, or a class that the rule needs is absent
+            sums = torch.zeros(len(samples), len(samples.class_names)).double()
+            for member, one in zip(members, tested, strict=True):
                 member.calibrate(how)
-            except UserError:
-                del sums[how]
-                continue
-            sums[how][rows] += member.probs(tested["logits"].double()).double()
+                views = [member.probs(logits.double()) for logits in one["looks"][:looks]]
+                sums[one["row"]] += torch.stack(views).mean(0).double()
+            mean, labels = sums[there] / counts[there, None], samples.labels[there]
+            names = samples.class_names
+            found[how] = operating_point(members[0].objective, mean, labels, rule, names) | facts
+    for member in members:
         member.calibrate("none")
-    return sums, counts
+    return found

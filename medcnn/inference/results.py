@@ -12,7 +12,6 @@ from medcnn.evaluation import Figure
 from medcnn.evaluation.few_images import one_class_lines
 from medcnn.evaluation.of_tables import analysis_of, flat, split_figures
 from medcnn.inference.tables import predictions_table, studies_table
-from medcnn.inference.tta import mean_quantiles
 from medcnn.jobs.atomic_files import write_csv, write_json
 from medcnn.jobs.notes import note
 from medcnn.jobs.progress import saying
@@ -46,8 +45,7 @@ def write_results(
         run: Where.
         samples: The data set that the rows belong to; a column ``study`` joins slices.
         classifier: Whose objective, class names and operating point make the figures.
-        collected: `row` (n,), `label` and `probs` (n, K) of the rows seen, or `logits` (n, outputs)
-            in the place of probabilities; and what else `medcnn.inference.tta.collect` gives.
+        collected: Of `medcnn.inference.tta.collect`.
         aggregate: Slices to studies: mean, max or noisy-or (`medcnn.evaluation.studies`).
         split: What is tested: whose figures have intervals and are analysed.
         evaluation: The config group of that name; None for its defaults.
@@ -63,10 +61,6 @@ def write_results(
     Raises:
         UserError: Slices of one study with different labels, or an aggregation that doesn't fit.
     """
-    if "probs" not in collected:
-        collected = collected | {"probs": classifier.probs(collected["logits"])}
-        if (quantiles := mean_quantiles([(classifier, collected["logits"])])) is not None:
-            collected["quantiles"] = quantiles
     objective, point = classifier.objective, classifier.operating_point
     table = predictions_table(samples, objective, collected, point)
     levels = {"image": table}

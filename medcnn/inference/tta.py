@@ -14,7 +14,7 @@ from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule
 from medcnn.data.open_data import own_range
 from medcnn.errors import UserError
-from medcnn.inference.logits import collect_logits
+from medcnn.inference.logits import as_looks, collect_logits
 from medcnn.inference.mc_dropout import dropout_layers
 from medcnn.jobs.hardware import check_accelerator, resolve_precision
 from medcnn.jobs.progress import Progress
@@ -52,11 +52,30 @@ def collect(
                 tested = collect_logits(trainer, member, data, mirrored, number)
                 answers.append((member, tested["logits"]))
                 bar.advance()
-    stacked = torch.stack([member.probs(logits) for member, logits in answers])
-    found = {"row": tested["row"], "label": tested["label"], "probs": stacked.mean(0)}
+    return mean_answer(tested, answers)
+
+
+def collect_looks(
+    trainer: pl.Trainer, classifier: Classifier, data: DataModule, axes: Sequence[int]
+) -> dict[str, Tensor]:
+    """Return `medcnn.inference.logits.as_looks` of the plain images and the mirrored ones."""
+    return as_looks([collect_logits(trainer, classifier, data, look) for look in subsets(axes)])
+
+
+def mean_answer(
+    tested: Mapping[str, Tensor], answers: Sequence[tuple[Classifier, Tensor]]
+) -> dict[str, Tensor]:
+    """Return what `collect` does, of looks that were taken.
+
+    Args:
+        tested: With ``row`` and ``label`` of the images.
+        answers: Of each look the classifier and its logits (n, outputs).
+    """
+    views = torch.stack([member.probs(logits) for member, logits in answers])
+    found = {"row": tested["row"], "label": tested["label"], "probs": views.mean(0)}
     if (quantiles := mean_quantiles(answers)) is not None:
         found["quantiles"] = quantiles
-    return found | ({"logits": tested["logits"]} if len(answers) == 1 else {"views": stacked})
+    return found | ({"logits": answers[0][1]} if len(answers) == 1 else {"views": views})
 
 
 def mean_quantiles(answers: Sequence[tuple[Classifier, Tensor]]) -> Tensor | None:
@@ -92,15 +111,32 @@ def looks(
     return [(mirrored, number) for mirrored in subsets(axes) for number in numbers]
 
 
-def mirrored_axes(tta: str, trained: Mapping[str, Any]) -> list[int]:
-    """Return the axes of test-time augmentation, from the end: those that the training mirrored.
+def mirrored_axes(tta: str | None, trained: Mapping[str, Any]) -> list[int]:
+    """Return the axes of test-time augmentation, from the end: those that a training mirrors.
 
-    None with tta "none"; raises UserError for "flips" where the training mirrored no axis.
+    Args:
+        tta: "none" for no axis, "flips", or None for what the training's own test did.
+        trained: The settings of the training.
+
+    Raises:
+        UserError: "flips" where the training mirrors no axis.
     """
-    axes = list(trained["augment"].get("flip") or [])
-    if tta == "flips" and not axes:
-        raise UserError("tta=flips: the training mirrored no axis (augment.flip), so it can't help")
-    return axes if tta == "flips" else []
+    if (tta or trained.get("tta")) != "flips":  # older checkpoints have no such key
+        return []
+    axes = list(dict.fromkeys(trained["augment"].get("flip") or []))
+    if not axes:
+        raise UserError(
+            "tta=flips: the training mirrors no axis (augment.flip names none), so it can't help; "
+            "take tta=none"
+        )
+    return axes
+
+
+def mirrored_lines(axes: Sequence[int]) -> list[str]:
+    """Return what a reader of probabilities has to know of mirrored looks, in sentences."""
+    if not axes:
+        return []
+    return ["The probabilities are means over the images and their mirror images (tta=flips)."]
 
 
 def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:

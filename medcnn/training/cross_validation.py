@@ -11,7 +11,7 @@ import pandas as pd
 
 from medcnn.classifier.checkpoint import read_checkpoint
 from medcnn.classifier.classifier import Card, Classifier
-from medcnn.classifier.ensemble import load_members, write_ensemble
+from medcnn.classifier.ensemble import load_members, point_of, write_ensemble
 from medcnn.data.batches import DataModule
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.samples import HOLDOUT, Samples
@@ -25,7 +25,7 @@ from medcnn.inference import out_of_fold
 from medcnn.inference.of_split import stand_for_all, write_tested
 from medcnn.inference.results import headline
 from medcnn.inference.seen import open_tested
-from medcnn.inference.tta import bare_trainer, collect
+from medcnn.inference.tta import bare_trainer, collect, mirrored_axes, mirrored_lines
 from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json, write_text
 from medcnn.jobs.hardware import device, set_threads
 from medcnn.jobs.notes import once
@@ -113,7 +113,10 @@ def _finish_ensemble(
     start = time.perf_counter()
     trainer = bare_trainer(cfg.trainer.accelerator, cfg.trainer.precision)
     rule = cfg.evaluation.operating_point
-    choices = out_of_fold.choose(trainer, members, checkpoints, data.samples, cfg.batch_size, rule)
+    axes = mirrored_axes(cfg.tta, cfg.plain())
+    choices = out_of_fold.choose(
+        trainer, members, checkpoints, data.samples, cfg.batch_size, rule, axes
+    )
     write_ensemble(run.path, checkpoints, choices)
     if not (data.samples.table["split"] == "test").any():
         return {}
@@ -121,8 +124,9 @@ def _finish_ensemble(
     settings.split = "test"
     with own.claimed(overwrite=True):
         module = DataModule(data.samples, cfg.batch_size)
-        collected = collect(trainer, members, module, [])
-        stand_for_all(members[0], choices["operating_points"].get("none"))
+        collected = collect(trainer, members, module, axes)
+        stand_for_all(members[0], point_of(choices, mirrored=bool(axes)))
+        notes = [*notes, *mirrored_lines(axes)]
         metrics = write_tested(own, settings, trainer, members[0], data, collected, notes)
         own.set_status("finished", seconds=time.perf_counter() - start)
     return metrics
@@ -189,7 +193,11 @@ def _pool_predictions(
         evaluation,
         point=point,
         data=json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))["data"],
-        notes=[*_without_point(point), *one_class_lines(pooled_levels["image"])],
+        notes=[
+            *_without_point(point),
+            *mirrored_lines(mirrored_axes(cfg.tta, cfg.plain())),
+            *one_class_lines(pooled_levels["image"]),
+        ],
     )
     content["folds"] = {
         key: [one.get(key) for one in by_fold] for key in by_fold[0] if key != "fold"

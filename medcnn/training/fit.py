@@ -17,6 +17,8 @@ from medcnn.data.batches import DataModule
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
 from medcnn.data.sampling import drawn_line
 from medcnn.evaluation.few_images import validation_lines
+from medcnn.inference.logits import as_looks
+from medcnn.inference.tta import mirrored_axes, subsets
 from medcnn.jobs.atomic_files import write_csv, write_json
 from medcnn.jobs.environment import environment
 from medcnn.jobs.hardware import processes, set_threads
@@ -47,7 +49,8 @@ def fit_and_test(
     alone.
 
     Returns:
-        The classifier; ``row``, ``logits`` and ``label`` of both splits; and the highest
+        The classifier; of both splits ``row``, ``label`` and ``looks`` (L, n, outputs), the logits
+        of the plain images and, with ``tta=flips``, of the mirrored ones; and the highest
         `medcnn.evaluation.score`.
     """
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
@@ -81,14 +84,18 @@ def fit_and_test(
     ]
     weights = run.weights
     classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
-    # named, so that Lightning looks for no other
-    guarded(trainer.test, module, data, ckpt_path=weights, weights_only=True, verbose=False)
+    looks = []
+    for mirrored in subsets(mirrored_axes(cfg.tta, cfg.plain())):
+        module.mirrored = mirrored
+        # named, so that Lightning looks for no other
+        guarded(trainer.test, module, data, ckpt_path=weights, weights_only=True, verbose=False)
+        looks.append(module.tested)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     score = trainer.checkpoint_callback.best_model_score  # type: ignore[union-attr]
     best = float("nan") if score is None else float(score)
     best = next((figure for figure in mixed if figure is not None), best)
-    return classifier, module.tested, best
+    return classifier, as_looks(looks), best
 
 
 def guarded(step: Any, *args: Any, **options: Any) -> None:

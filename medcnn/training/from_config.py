@@ -14,6 +14,7 @@ from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.data.sampling import sampling_of
 from medcnn.errors import UserError
+from medcnn.inference.tta import mirrored_axes
 from medcnn.jobs.hardware import resolve_precision
 from medcnn.jobs.instantiate import TARGETS, check_call, instantiate
 from medcnn.jobs.settings.commands import Train
@@ -101,6 +102,7 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     check_average(cfg)
     check_model(cfg.model, trust)
     check_call(cfg.augment, "augment", trust, seed=cfg.seed)
+    mirrored_axes(cfg.tta, cfg.plain())
     for name, node in cfg.callbacks.items():
         check_call(node, f"callbacks.{name}", trust)
     for name, node in cfg.logger.items():

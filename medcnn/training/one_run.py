@@ -13,6 +13,7 @@ from medcnn.data.open_data import in_memory, open_data
 from medcnn.data.samples import Samples
 from medcnn.evaluation.operating_point import parse_rule
 from medcnn.inference.results import headline, write_results
+from medcnn.inference.tta import mean_answer, mirrored_axes, mirrored_lines
 from medcnn.jobs.atomic_files import write_csv, write_json, write_text
 from medcnn.jobs.hardware import check_accelerator, device, processes, set_threads
 from medcnn.jobs.notes import note
@@ -86,15 +87,19 @@ def write_outcome(
         run: Where.
         samples: The data set.
         classifier: The best one; its checkpoint gets the choices, too.
-        tested: Of `medcnn.inference.logits.collect_logits`, validation and test.
+        tested: Of `fit_and_test`, validation and test.
         split: Whose figures are analysed, see `train_in`.
     """
     rule = cfg.evaluation.operating_point
     notes = choose_and_keep(run.weights, classifier, samples, tested, rule)
+    notes += mirrored_lines(axes := mirrored_axes(cfg.tta, cfg.plain()))
+    collected = mean_answer(tested, [(classifier, logits) for logits in tested["looks"]])
     how = cfg.evaluation.plain()
+    classifier.mirrored = bool(axes)
     metrics = write_results(
-        run, samples, classifier, tested, cfg.aggregate, split=split, evaluation=how, notes=notes
+        run, samples, classifier, collected, cfg.aggregate, split=split, evaluation=how, notes=notes
     )
+    classifier.mirrored = False  # maps explain the images as they are
     for line in notes:
         note(line)
     curves(run / "metrics.csv", run / "curves.png")

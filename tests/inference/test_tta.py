@@ -13,8 +13,11 @@ from PIL import Image
 import medcnn
 from medcnn.data.open_data import data_config, open_data
 from medcnn.errors import UserError
+from medcnn.evaluation.operating_point import choose_threshold
 
 NO_FLIP = "augment.flip=[]"
+EPOCH = "trainer.max_epochs=1"  # after two no validation image is mistaken
+FOLDERS = ("run", "single", "warm")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,48 @@ def test_mirrored_images_are_averaged_over(runs: list[Path], tmp_path: Path) -> 
     images = images / 255
     expected = (classifier.classify(images) + classifier.classify(images.flip(-1))) / 2
     np.testing.assert_allclose(probs_of(tmp_path / "flips"), expected.numpy(), atol=1e-5)
+
+
+def test_a_training_tests_as_later_commands_do(runs: list[Path], tmp_path: Path) -> None:
+    data = jobs.checkpoint(runs[0])["medcnn"]["config"]["dataset"]
+    options = ("model=lenet", "cam.n=1", "tta=flips", "augment.flip=[-1,-2,-1]", EPOCH)
+    run = jobs.train(tmp_path / "run", *jobs.PLAIN, *options, dataset=data)
+    best = f"checkpoint='{run}/checkpoints/best.ckpt'"
+    figures = jobs.evaluate(tmp_path / "again", best)
+    trained = {key: one for key, one in jobs.metrics(run).items() if not key.startswith("val/")}
+    assert {key: trained[key] for key in figures} == figures
+    again, told = (pd.read_csv(f / "predictions.csv") for f in (tmp_path / "again", run))
+    pd.testing.assert_frame_equal(again, told)
+    page = (run / "report.html").read_text()
+    assert "means over the images and their mirror images (tta=flips)" in page
+
+    classifier, images = looked_at(run, "val")
+    views = [(), (-1,), (-2,), (-1, -2)]
+    labels = pd.read_csv(run / "predictions_val.csv")["label"] == classifier.class_names[0]
+
+    def expected(how: str, looks: list[tuple[int, ...]]) -> Any:
+        classifier.calibrate(how)
+        probs = torch.stack([classifier.classify((images / 255).flip(axes)) for axes in looks])
+        classifier.calibrate("none")
+        chosen = choose_threshold(probs.mean(0)[:, 0].numpy(), labels.to_numpy(), "youden")
+        return pytest.approx(chosen.threshold, abs=1e-6)
+
+    assert classifier.card["positive"] == 0
+    jobs.evaluate(tmp_path / "single", best, "tta=none")
+    jobs.evaluate(tmp_path / "warm", best, "calibration=temperature")
+    applied = {f: pd.read_csv(tmp_path / f / "predictions.csv")["threshold"][0] for f in FOLDERS}
+    assert applied["run"] == expected("none", views)
+    assert applied["single"] == classifier.threshold == expected("none", [()])
+    assert applied["warm"] == expected("temperature", views)
+    assert len({round(one, 4) for one in applied.values()}) == 3
+
+    _, stored = looked_at(run, "test")
+    Image.fromarray(stored[0, 0].byte().numpy()).save(tmp_path / "image.png")
+    given = (best, f"images='{tmp_path / 'image.png'}'")
+    jobs.predict(*given, f"output='{tmp_path / 'new.csv'}'")
+    new = pd.read_csv(tmp_path / "new.csv").drop(columns="image")
+    pd.testing.assert_frame_equal(new, told.loc[:0, list(new)], atol=1e-6)
+    jobs.predict(*given, f"output='{tmp_path / 'map.csv'}'", "dense=true")
 
 
 def test_new_images_are_seen_by_all_and_mirrored(runs: list[Path], tmp_path: Path) -> None:
@@ -164,7 +209,7 @@ def test_members_must_fit(runs: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="members of an ensemble differ in task"):
         jobs.evaluate(tmp_path / "x", given([runs[0], other]))
     best = f"checkpoint='{other}/checkpoints/best.ckpt'"
-    with pytest.raises(UserError, match="tta=flips: the training mirrored no axis"):
+    with pytest.raises(UserError, match="tta=flips: the training mirrors no axis"):
         jobs.evaluate(tmp_path / "y", best, "tta=flips")
 
 

@@ -106,6 +106,31 @@ def test_the_ensemble_has_an_operating_point_of_its_own(run: Path, tmp_path: Pat
     assert pd.read_csv(tmp_path / "out.csv")["threshold"].tolist() == [point["threshold"]]
 
 
+@pytest.mark.no_cover
+def test_the_ensemble_of_mirrored_looks_has_its_own_point(tmp_path: Path) -> None:
+    options = (*FOLDS, RULE, "tta=flips", "augment.flip=[-1]")
+    run = jobs.train(tmp_path / "run", *options, dataset=DATA, trust=[jobs.TOY])
+    data, members = jobs.toy(DATA["sizes"]), [load(path) for path in read_ensemble(run)]  # type: ignore[arg-type]
+    images = data.images.float() / 255
+    looks = [[m.classify(one)[:, 1].numpy() for one in (images, images.flip(-1))] for m in members]
+    probs, unseen = np.mean(looks, axis=1), np.zeros((3, 48), bool)
+    pooled = pd.read_csv(run / "predictions.csv").set_index("row")
+    for fold in range(3):
+        splits = pd.read_csv(run / f"fold-{fold}" / "samples.csv")["split"][:48]
+        unseen[fold] = splits.isin(["val", "test"])
+        tested = np.flatnonzero(splits == "test")
+        told = pooled.loc[tested, "prob:high"]
+        np.testing.assert_allclose(told, probs[fold][tested], atol=1e-6)
+    mean = np.average(probs[:, :48], axis=0, weights=unseen)
+    expected = choose_threshold(mean, data.labels[:48].numpy() == 1, "sensitivity>=0.9")
+    official = pd.read_csv(run / "ensemble" / "predictions.csv")
+    np.testing.assert_allclose(official["prob:high"], probs[:, 48:].mean(0), atol=1e-6)
+    assert official["threshold"][0] == pytest.approx(expected.threshold, abs=1e-6)
+    assert official["threshold"][0] != medcnn.load(run).threshold  # of single looks
+    again = jobs.evaluate(tmp_path / "again", f"checkpoint='{run}'", trust=[jobs.TOY])
+    assert again == {key: jobs.metrics(run / "ensemble")[key] for key in again}
+
+
 def test_the_page_and_the_card_tell_how_much_the_folds_differ(run: Path) -> None:
     values = pd.read_csv(run / "folds.csv")["test/auroc"]
     told = f"{values.mean():.3f} ± {values.std():.3f}"

@@ -52,6 +52,7 @@ from medcnn.training.from_config import make_optimizer
         ("average=swa +average.cycles=2", "keyword argument 'cycles'"),
         ("scheduler.warmup=2", r"scheduler\.warmup=2: a share of the training"),
         ("model.depth=19", r"model\.depth=19: resnet comes in depths 18, 34"),
+        ("tta=flips augment.flip=[]", "tta=flips: the training mirrors no axis"),
         ("augment.flip=1", r"augment\.flip=1: give a list of the axes"),
         ("+augment.flipp=1", r"keyword argument 'flipp' \(did you mean flip\?\)"),
         (

@@ -35,6 +35,23 @@ def test_snapshots_are_an_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.no_cover
+def test_snapshots_that_look_at_mirror_images_are_tested_as_later(tmp_path: Path) -> None:
+    options = ("average=snapshots", "scheduler.cycles=2", "tta=flips", "augment.flip=[-1]")
+    data = {"_target_": jobs.TOY, "sizes": [32, 16, 12]}
+    options = (*jobs.PLAIN, "model=lenet", "cam.n=0", *options)
+    run = jobs.train(tmp_path / "run", *options, dataset=data, trust=[jobs.TOY])
+    for how, point in medcnn.load(run / "checkpoints").choices["mirrored"].items():
+        given = (f"checkpoint='{run / 'checkpoints'}'", f"calibration={how}", "split=val")
+        found = jobs.evaluate(tmp_path / how, *given, trust=[jobs.TOY])
+        table = pd.read_csv(tmp_path / how / "predictions.csv")
+        assert set(table["threshold"]) == {point["threshold"]}
+        assert found["val/clinic/sensitivity"]["value"] == pytest.approx(point["sensitivity"])
+    given = (f"checkpoint='{run / 'checkpoints'}'",)
+    again = jobs.evaluate(tmp_path / "again", *given, trust=[jobs.TOY])
+    assert again == {key: jobs.metrics(run / "ensemble")[key] for key in again}
+
+
+@pytest.mark.no_cover
 def test_scores_of_margins_are_platt_scaled_and_probabilities_calibrated(tmp_path: Path) -> None:
     options = ("average=snapshots", "scheduler.cycles=2", "loss=hinge")
     run = jobs.train(tmp_path / "run", *jobs.QUICK, *options)

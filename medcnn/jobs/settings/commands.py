@@ -87,6 +87,7 @@ class Train(OpenData):
     folds: v.Folds
     normalise: v.Normalisation
     aggregate: v.Aggregation
+    tta: v.AugmentedTest
     shuffle_labels: bool
     batch_size: v.AtLeast1
     overfit_batches: v.AtLeast0
@@ -153,7 +154,7 @@ class Evaluate(Tested):
     evaluation: groups.Evaluation
     checkpoint: v.Place | None
     ensemble: v.Places
-    tta: Literal["none", "flips"]
+    tta: v.AugmentedTest | None
     mc_dropout: v.AtLeast0
     calibration: v.Calibration
     aggregate: v.Aggregation | None
@@ -206,7 +207,7 @@ class Predict(Command):
 
     checkpoint: v.Place | None
     ensemble: v.Places
-    tta: Literal["none", "flips"]
+    tta: v.AugmentedTest | None
     mc_dropout: v.AtLeast0
     images: v.Place
     output: v.Place

@@ -70,6 +70,9 @@ def write_best_ensemble(
         _, members, _ = load_members(None, [run.weights for run in runs], trust)
     except UserError:  # such as of other images
         return None
+    looks = {member.card["config"].get("tta", "none") for member in members}
+    if len(looks) > 1:  # no command could look as each of them did
+        return None
     tables = [
         predictions_of(read_csv(run / "predictions.csv", TEXT), member.card)
         for run, member in zip(runs, members, strict=True)
@@ -84,7 +87,8 @@ def write_best_ensemble(
         with suppress(UserError):  # a class that the rule needs is absent
             names = first.card["class_names"]
             point = operating_point(first.objective, torch.from_numpy(mean), labels, rule, names)
-            choices = {"operating_points": {"none": point | {"chosen_on": "val"}}}
+            kind = "mirrored" if looks == {"flips"} else "operating_points"
+            choices = {kind: {"none": point | {"chosen_on": "val"}}}
     write_ensemble(folder, [runs[k].weights for k in sorted(chosen)], choices)
     times = {runs[k].path.name: chosen.count(k) for k in sorted(set(chosen))}
     return {"members": times, "score": judge(mean)[0]}
