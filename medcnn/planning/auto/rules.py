@@ -173,8 +173,9 @@ def maps(n: Needs) -> Choice | None:
 @rule("model")
 def net(n: Needs) -> Choice | None:
     """A ResNet-18, as in the benchmark of MedMNIST (J. Yang et al. 2023). Measured: not yet."""
+    values = {"model": "resnet", "model.depth": 18, "model.stem": "auto", "model.head": "gap"}
     return Choice(
-        {"model": "resnet", "model.depth": 18}, "learns well from few and from many images"
+        values, "learns from few and from many images; maps of 1/8 of the edge up to 96 px"
     )
 
 
@@ -246,6 +247,17 @@ def augment(n: Needs) -> Choice | None:
 
 def _is(kind: str, names: tuple[str, ...]) -> bool:
     return any(kind == name or (name.islower() and kind.startswith(name)) for name in names)
+
+
+@rule("tta")
+def looks(n: Needs) -> Choice | None:
+    """Mirrored looks at the test images, where training mirrors.
+
+    Measured: not yet.
+    """
+    if not n.cfg.augment.get("flip"):
+        return None
+    return Choice({"tta": "flips"}, "the mean over an image and its mirror images, as in training")
 
 
 @rule("loss")

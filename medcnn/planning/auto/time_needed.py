@@ -64,6 +64,11 @@ class Needs:
         return replace(self, cfg=changed(self.cfg, {"fold": "all", "folds": count, "cam.n": maps}))
 
     @property
+    def looks(self) -> int:
+        """Looks at each image that is tested."""
+        return 1 if self.cfg.tta == "none" else 2 ** len(self.cfg.augment.get("flip") or [])
+
+    @property
     def shares(self) -> tuple[float, float, float]:
         """Shares of the images that a training trains, validates and tests on, about."""
         given = self.cfg.splits.shares
@@ -87,7 +92,8 @@ class Needs:
         f, image = self.data, self.machine.testing(self.work(values))
         tested = f.images * sum(self.shares[1:]) + (f.official if self.folds == 1 else 0)
         opened = f.opening + AUDIT * (f.images + f.official)
-        return FOLD + opened + tested * image + self.maps(self.cfg.cam.n, image)
+        seen = opened + self.looks * tested * image
+        return FOLD + seen + self.maps(self.cfg.cam.n, image)
 
     def maps(self, shown: int, image: float) -> float:
         """Return the seconds that the maps of a training take."""
@@ -103,7 +109,8 @@ class Needs:
         if self.folds == 1:
             return 1.0
         f, image = self.data, self.machine.testing(self.work(values))
-        return END + f.opening + self.folds * (f.images / self.folds + f.official) * image
+        images = self.looks * self.folds * (f.images / self.folds + f.official)
+        return END + f.opening + images * image
 
     def beside(self, values: dict[str, Any]) -> float:
         """Return the seconds that all but the epochs takes."""

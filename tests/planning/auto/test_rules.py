@@ -84,7 +84,8 @@ def test_memory_limits_size_and_batch() -> None:
     )
     room = plan.needs.room({})
     assert plan.cfg.dataset["size"] == 128
-    assert room is not None and plan.cfg.batch_size == room < 32
+    assert room is not None
+    assert plan.cfg.batch_size == room < 32
     with pytest.raises(UserError, match="no memory for a step of two images"):
         planned(36000, machine=replace(SLOW, memory=1_000_000))
 
