@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from medcnn.data.checks.audit_report import raise_errors, summary_lines
 from medcnn.data.checks.problems import audit_data, compared, problems_table
 from medcnn.data.open_data import open_data
@@ -21,7 +23,8 @@ def look(cfg: Data, trust: list[str]) -> None:
 
     The folder ``output`` then holds ``counts.csv``, ``samples.csv``, ``problems.csv``,
     ``data.json``, ``intensity.png`` and ``samples.png``, a contact sheet of training samples as the
-    network receives them, with the outlines of known lesions.
+    network receives them, with the outlines of known lesions; where images are cut
+    (``dataset.crop``) also ``crops.png``, the whole images of the same samples.
 
     Raises:
         UserError: The data can't be trained on as they are; at the end, when all is written.
@@ -34,7 +37,8 @@ def look(cfg: Data, trust: list[str]) -> None:
 
 
 def _look(cfg: Data, trust: list[str], folder: Path) -> None:
-    from medcnn.report.pictures.data import contact_sheet, intensity_histogram
+    from medcnn.evidence.own_grid import item_of_row
+    from medcnn.report.pictures.data import contact_sheet, crop_sheet, intensity_histogram
 
     augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
     data = open_data(cfg, trust, problems=folder / "problems.csv", checked=False)
@@ -57,12 +61,21 @@ def _look(cfg: Data, trust: list[str], folder: Path) -> None:
     names = [f"row {row}: {label_of(samples, row)}" for row in rows.tolist()]
     masks = None if samples.masks is None else samples.masks[rows]
     contact_sheet([images, *versions], names, folder / "samples.png", masks)
+    pictures = ["samples.png", "intensity.png"]
+    if samples.spec is not None and samples.spec["crop"] != "none":
+        seen = torch.ones(samples.input_size)
+        items = [
+            item_of_row(samples, row, images[k], seen, None if masks is None else masks[k])
+            for k, row in enumerate(rows.tolist())
+        ]
+        crop_sheet(items, names, folder / "crops.png")
+        pictures.append("crops.png")
     values = {split: intensities(samples, split) for split in SPLITS}
     intensity_histogram({k: v for k, v in values.items() if len(v)}, folder / "intensity.png")
     for line in summary_lines(data.findings, samples.table, compared(data, cfg)):
         print(f"audit: {visible(line)}")
     print(
-        f"{folder}: {len(problems)} problems in problems.csv, samples.png, intensity.png",
+        f"{folder}: {len(problems)} problems in problems.csv, {', '.join(pictures)}",
         flush=True,
     )
     raise_errors(data.findings, samples.table)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.checkpoint import load as load_one
 from medcnn.classifier.classifier import Card, Classifier
+from medcnn.data.image import ImageSpec
 from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_json
@@ -88,7 +89,9 @@ def check_alike(cards: Sequence[Card]) -> None:
         for key in ALIKE:
             if card[key] != cards[0][key]:
                 raise UserError(f"the members of an ensemble differ in {key}")
-        mine, first = (dict(one["image_spec"] or {}) for one in (card, cards[0]))
+        mine, first = (  # an old card says nothing of a crop
+            {"crop": ImageSpec.crop, **(one["image_spec"] or {})} for one in (card, cards[0])
+        )
         for key in sorted((mine.keys() | first.keys()) - {"allow_missing_geometry"}):
             if mine.get(key) != first.get(key):
                 raise UserError(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Range = tuple[float, float]
+Crop = tuple[tuple[int, int], ...]  # first voxel and end along each axis of the turned image
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,10 @@ class ImageSpec:
             `orientation`; None where images have to be pictures.
         allow_missing_geometry: Take a volume that doesn't say how it lies, in its own axis order;
             and where `spacing` is asked for, images without a spacing, as if they had it.
+        crop: none, or what the image is cut to before it is brought to `size`: body, or the
+            surroundings of its lesion as a mask or a box marks it, see `medcnn.data.prepared.crop`.
+        crop_margin: Kept around that on each side, as a share of its longest side; None for the
+            default of `medcnn.data.prepared.crop.MARGINS`.
         intensity: The values that become 0 and 1, see `medcnn.data.prepared.intensity`.
     """
 
@@ -77,6 +82,8 @@ class ImageSpec:
     frame: int | str | None = None
     slices: str | None = None
     allow_missing_geometry: bool = False
+    crop: str = "none"
+    crop_margin: float | None = None
     intensity: str | Range = "auto"
 
     @classmethod

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from medcnn.data.batches import unit_intensity
 from medcnn.data.formats import decode
-from medcnn.data.image import Image, ImageSpec, Range, spec_of
+from medcnn.data.image import Crop, Image, ImageSpec, Range, spec_of
+from medcnn.data.prepared.crop import MARKED, crop_in, crop_of
 from medcnn.data.prepared.geometry import check_spec, own_size
 from medcnn.data.prepared.intensity import TRAINING, file_range
 from medcnn.data.prepared.one_file import prepare_image
@@ -31,11 +32,13 @@ class Input(NamedTuple):
         stored: (S, C, *spatial), S slices or 1.
         pair: The values that become 0 and 1; None: those of the training.
         notes: Of `medcnn.data.image.Image`.
+        crop: The part of the file that this is; None for all of it.
     """
 
     stored: Tensor
     pair: Range | None
     notes: tuple[str, ...] = ()
+    crop: Crop | None = None
 
 
 def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = False) -> Input:
@@ -53,7 +56,7 @@ def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = Fals
     try:
         image = decode_as(path, spec)
         if whole:
-            spec = replace(spec, size=own_size(image, spec))
+            spec = replace(spec, size=own_size(image, spec, crop_of(image, spec)))
         return prepared_input(image, spec, channels)
     except MemoryError:
         raise UserError(TOO_LARGE) from None
@@ -69,27 +72,39 @@ def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
     given = {key: (asked or {}).get(key) for key in ASKED}
     spec = replace(spec, **{key: value for key, value in given.items() if value is not None})
     check_spec(spec)
+    _check_alone(spec)
     return spec
+
+
+def _check_alone(spec: ImageSpec) -> None:
+    """Raise UserError where a file alone doesn't say what is to be cut out of it."""
+    if spec.crop in MARKED:
+        raise UserError(
+            f"dataset.crop={spec.crop}, as in training: a file alone doesn't say where its lesion "
+            f"is; list files with their {spec.crop} in a table, and medcnn.evaluate checkpoint=… "
+            "dataset=csv dataset.path=table.csv writes predictions.csv"
+        )
 
 
 def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
     """Prepare a decoded image; raise UserError as `read_input`."""
+    _check_alone(spec)
     images, facts = prepare_image(image, spec)
     stored = torch.from_numpy(images)
     if stored.shape[1] < channels:
         stored = stored.expand(-1, channels, *stored.shape[2:])
     known = spec.intensity == TRAINING  # to the checkpoint alone
     pair = None if known else file_range(facts, spec.intensity)
-    return Input(stored, pair, image.notes)
+    return Input(stored, pair, image.notes, crop_in(facts))
 
 
 def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
     """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training."""
     try:
-        stored, pair, _ = read_input(path, spec_of(card), card["in_channels"])
+        found = read_input(path, spec_of(card), card["in_channels"])
     except UserError as error:
         raise UserError(f"{path} {error}") from None
-    return unit_intensity(stored, tuple(pair or card["intensity_range"]))
+    return unit_intensity(found.stored, tuple(found.pair or card["intensity_range"]))
 
 
 def checked_images(images: Tensor | NDArray[Any], card: Mapping[str, Any]) -> Tensor:

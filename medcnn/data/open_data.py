@@ -13,6 +13,7 @@ from medcnn.data.image import spec_of
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.originals import Originals
+from medcnn.data.prepared.crop import crop_in
 from medcnn.data.prepared.intensity import TRAINING, file_range, training_percentiles
 from medcnn.data.prepared.open_listing import open_listing
 from medcnn.data.prepared.stored import StoredImages
@@ -169,7 +170,14 @@ def _open_files(
             intensity_range=opened.ranges if own else file_range({}, spec.intensity),
             masks=opened.masks,
             spec=asdict(spec),
-            originals=Originals(listing.root, table["image"].tolist(), masks, opened.slices, spec),
+            originals=Originals(
+                root=listing.root,
+                images=table["image"].tolist(),
+                masks=masks,
+                slices=opened.slices,
+                spec=spec,
+                crops=[crop_in(facts) for facts in opened.facts],
+            ),
         ),
         opened.problems,
         facts=opened.facts,

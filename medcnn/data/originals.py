@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from medcnn.data.image import Image, ImageSpec
+from medcnn.data.image import Crop, Image, ImageSpec
 from medcnn.data.listing import SEPARATOR
 
 
@@ -17,6 +17,7 @@ class Originals:
         masks: (N,) files of each row's lesions, with `SEPARATOR` between them; empty for none.
         slices: (N,) number of each row among its file's slices.
         spec: Of the files.
+        crops: (N,) parts of them that the network sees; None for the whole image.
     """
 
     root: Path
@@ -24,6 +25,7 @@ class Originals:
     masks: list[str]
     slices: list[int]
     spec: ImageSpec
+    crops: list[Crop | None]
 
     def read(self, row: int) -> tuple[Image, list[Image]]:
         """Read the image of a row and the masks of its lesions; raise UserError if one is gone."""

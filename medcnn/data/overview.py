@@ -9,6 +9,7 @@ import torch
 
 from medcnn.data.batches import unit_images
 from medcnn.data.checks.dataset import DataSet
+from medcnn.data.prepared.crop import crop_in
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
 from medcnn.objective import UNKNOWN
 
@@ -63,6 +64,8 @@ def describe(data: DataSet) -> dict[str, Any]:
         facts["modalities"] = _most_common(str(f["modality"] or "not said") for f in files)
         low, high = np.array([f["extremes"] for f in files]).T
         facts["values in the files"] = f"{low.min():g} … {high.max():g}"
+    if samples.spec is not None and samples.spec["crop"] != "none":
+        facts[f"cut to the {samples.spec['crop']}"] = _cut(files)
     ranges = samples.ranges(torch.arange(len(samples))).tolist()
     facts["values that become 0 and 1"] = _most_common(f"{a:g} and {b:g}" for a, b in ranges)
     if "age" in samples.table:
@@ -74,6 +77,17 @@ def describe(data: DataSet) -> dict[str, Any]:
         known = sum(int(samples.masks[rows].flatten(1).any(1).sum()) for rows in parts)
         facts["images with a lesion that is marked"] = str(known)
     return facts
+
+
+def _cut(files: list[dict[str, Any]]) -> str:
+    """Return how many files were cut, and to which share of their pixels."""
+    shares = [
+        np.prod([end - start for start, end in crop]) / np.prod(fact["shape"])
+        for fact in files
+        if (crop := crop_in(fact)) is not None
+    ]
+    kept = f", to {np.median(shares):.0%} of their pixels (median)" if shares else ""
+    return f"{len(shares)} of {len(files)} files{kept}; the others are whole"
 
 
 def _most_common(values: Any, most: int = 5) -> str:

@@ -104,11 +104,12 @@ def read_image(path: Path, spec: ImageSpec, card: Card) -> Tensor:
     Of a volume that a 2-D net sees slice by slice it is the middle slice.
     """
     try:
-        stored, pair, _ = read_input(path, spec, card["in_channels"])
+        found = read_input(path, spec, card["in_channels"])
     except UserError as error:
         raise UserError(f"image={path} {error}") from error
-    middle_one = stored[len(stored) // 2][None]
-    return unit_intensity(middle_one, torch.tensor([pair or card["intensity_range"]]).float())[0]
+    middle_one = found.stored[len(found.stored) // 2][None]
+    pair = torch.tensor([found.pair or card["intensity_range"]]).float()
+    return unit_intensity(middle_one, pair)[0]
 
 
 @torch.inference_mode()

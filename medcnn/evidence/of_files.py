@@ -13,7 +13,7 @@ from torch import Tensor
 from medcnn import cam
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.image import Array, Image, ImageSpec, spec_of
+from medcnn.data.image import Array, Crop, Image, ImageSpec, spec_of
 from medcnn.data.image_files import list_images, stem
 from medcnn.data.inputs import TOO_LARGE, as_asked, decode_as, prepared_input
 from medcnn.errors import UserError
@@ -110,9 +110,9 @@ def _of_file(
             found = [maps.decisions(part, method) for part in images.split(size)]
             probs, decided, raw = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
             base = out.with_name(f"{out.name}-{method}")
-            _write_raw(raw.numpy(), decoded, spec, base)
+            _write_raw(raw.numpy(), decoded, spec, item.crop, base)
             grids = [
-                on_own_grid(decoded, spec, pair, map_.numpy(), number=k)
+                on_own_grid(decoded, spec, pair, map_.numpy(), crop=item.crop, number=k)
                 for k, map_ in enumerate(raw)
             ]
             items = _items(classifier, path.name, spec, probs, decided, grids)
@@ -127,13 +127,13 @@ def _of_file(
     return rows
 
 
-def _write_raw(raw: Array, decoded: Image, spec: ImageSpec, base: Path) -> None:
+def _write_raw(raw: Array, decoded: Image, spec: ImageSpec, crop: Crop | None, base: Path) -> None:
     """Write raw maps (N, *spatial): all slices', or the one of an image, of a volume twice."""
     array = raw if spec.slices is not None else raw[0]
     with replacing(base.with_name(f"{base.name}.npy")) as path:
         np.save(path, array)
     if array.ndim == 3 and decoded.affine is not None:
-        volume = map_to_source(array, decoded, spec)
+        volume = map_to_source(array, decoded, spec, crop)
         write_nifti(volume, base.with_name(f"{base.name}.nii.gz"), affine=decoded.affine)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medcnn.data.image import Array, Image, ImageSpec, Range
+from medcnn.data.image import Array, Crop, Image, ImageSpec, Range
 from medcnn.data.prepared.geometry import own_grid
 from medcnn.data.prepared.resample import to_own_grid
 from medcnn.data.samples import Samples
@@ -23,12 +23,14 @@ def item_of_row(
     """
     raw, lesion = map_.cpu().numpy(), None if mask is None else mask.cpu().numpy()
     if samples.originals is not None:
-        spec = samples.originals.spec
+        spec, crop = samples.originals.spec, samples.originals.crops[row]
         low, high = samples.ranges(torch.tensor([row]))[0].tolist()
         try:
             file, masks = samples.originals.read(row)
             at = samples.originals.slices[row]
-            return on_own_grid(file, spec, (low, high), raw, mask=masks or lesion, number=at)
+            return on_own_grid(
+                file, spec, (low, high), raw, crop=crop, mask=masks or lesion, number=at
+            )
         except (UserError, OSError, MemoryError):  # gone, or too large beside all else
             pass
     shown = image.movedim(0, -1).squeeze(-1).cpu().numpy()
@@ -42,6 +44,7 @@ def on_own_grid(
     pair: Range,
     map_: Array,
     *,
+    crop: Crop | None = None,
     mask: list[Image] | Array | None = None,
     number: int = 0,
 ) -> dict[str, Any]:
@@ -52,13 +55,14 @@ def on_own_grid(
         spec: How it was prepared for the network.
         pair: The values that are shown black and white.
         map_: (*spatial) of the network's input, raw.
+        crop: The part of the file that the network saw; the map is 0 around it.
         mask: Of the lesion: those of files, or (*spatial) bool at the network's input.
         number: Which of the slices that were taken, for a network of pictures.
 
     Returns:
         ``image``, ``map``, ``mask``, ``spacing`` and ``orientation``.
     """
-    values, points, affine = own_grid(image, spec)
+    values, points, affine = own_grid(image, spec, crop)
     spacing = image.spacing
     if affine is not None:
         spacing = tuple(float(step) for step in np.linalg.norm(affine[:3, :3], axis=0))
@@ -67,7 +71,7 @@ def on_own_grid(
     return {
         "image": _shown(values if dims == 3 else values[:, number], pair),
         "map": to_own_grid(map_, taken, shape),
-        "mask": _lesion(mask, spec, taken, shape, number),
+        "mask": _lesion(mask, spec, crop, taken, shape, number),
         "spacing": None if spacing is None else tuple(spacing[-dims:]),
         "orientation": None if affine is None or dims == 2 else spec.orientation,
     }
@@ -87,13 +91,18 @@ def _shown(values: Array, pair: Range) -> Array:
 
 
 def _lesion(
-    mask: list[Image] | Array | None, spec: ImageSpec, taken: Any, shape: Any, number: int
+    mask: list[Image] | Array | None,
+    spec: ImageSpec,
+    crop: Crop | None,
+    taken: Any,
+    shape: Any,
+    number: int,
 ) -> Array | None:
     """Return (*spatial) bool on the grid of the file."""
     if mask is None:
         return None
     if isinstance(mask, list):
-        several = [(own_grid(one, spec)[0] > 0).any(0) for one in mask]
+        several = [(own_grid(one, spec, crop)[0] > 0).any(0) for one in mask]
         found: Array = np.any(several, axis=0)
         return found if spec.spatial_dims == 3 else found[number]
     return to_own_grid(mask.astype(np.float32), taken, shape) >= 0.5

@@ -232,8 +232,10 @@ def _logits(
     """Return logits (N, outputs) that one classifier gives the images of all items at a look."""
     own = member.card["intensity_range"]  # of the images that it was trained on
     images = [
-        unit_intensity(stored, torch.tensor([pair or own]).float().expand(len(stored), 2))
-        for stored, pair, _ in items
+        unit_intensity(
+            one.stored, torch.tensor([one.pair or own]).float().expand(len(one.stored), 2)
+        )
+        for one in items
     ]
     parts = torch.cat(images).flip(mirrored).split(batch_size)
     found = []

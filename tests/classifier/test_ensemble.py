@@ -180,9 +180,8 @@ def test_members_that_differ_are_refused(key: str, value: Any) -> None:
 def test_members_that_prepare_files_otherwise_are_refused() -> None:
     spec = {"size": [12, 12], "intensity": "window", "allow_missing_geometry": False}
     first = Fixed(0.5, image_spec=spec)
-    assert len(
-        Ensemble([first, Fixed(0.5, image_spec={**spec, "allow_missing_geometry": True})]).members
-    )  # type: ignore[list-item]
+    for same in ({"allow_missing_geometry": True}, {"crop": "none", "crop_margin": None}):
+        assert len(Ensemble([first, Fixed(0.5, image_spec={**spec, **same})]).members)  # type: ignore[list-item]
     with pytest.raises(UserError, match="prepare files: intensity is window and auto"):
         Ensemble([first, Fixed(0.5, image_spec={**spec, "intensity": "auto"})])  # type: ignore[list-item]
 

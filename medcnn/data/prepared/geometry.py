@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from medcnn.data.formats.volume import distances, orient
-from medcnn.data.image import Array, Image, ImageSpec
+from medcnn.data.image import Array, Crop, Image, ImageSpec
 from medcnn.data.prepared.resample import Points, interpolate, nearest
 from medcnn.errors import UserError, check_whole_number
 from medcnn.nets.classic_kernels import LUMA
@@ -74,7 +75,7 @@ def slice_numbers(depth: int, slices: str) -> range:
     return range((depth - 1) % step // 2, depth, step)
 
 
-def prepare(image: Image, spec: ImageSpec) -> Array:
+def prepare(image: Image, spec: ImageSpec, crop: Crop | None = None) -> Array:
     """Make network inputs of an image.
 
     A volume is turned by quarter turns and mirrored, so that its axes run as nearly as they can
@@ -88,6 +89,8 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
       off if of both sizes one is even and one is odd. Points beyond the outer
       edges get the image's lowest value (the highest where white is lower than black).
 
+    With `crop` all that is done with the part of the image within it alone.
+
     Between voxels, values are interpolated linearly with antialiasing, along depth too, see
     `medcnn.data.prepared.resample.interpolate`; where voxels are only copied they stay the same
     bits.
@@ -100,7 +103,7 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
     Raises:
         UserError: The image has other dimensions than the network, or no geometry.
     """
-    values, points, _ = own_grid(image, spec)
+    values, points = _cut(image, spec, crop)
     values = _channels(values, spec.channels)
     shape = values.shape[1:]
     if all(along.are_voxels(length) for along, length in zip(points, shape, strict=True)):
@@ -112,9 +115,9 @@ def prepare(image: Image, spec: ImageSpec) -> Array:
     return _finish(_fill(prepared, points, shape, _background(image)), spec)
 
 
-def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
+def own_size(image: Image, spec: ImageSpec, crop: Crop | None = None) -> tuple[int, ...]:
     """Return the size at which `prepare` keeps an image's own pixels, or all of it at `spacing`."""
-    values, points, _ = own_grid(image, spec)
+    values, points = _cut(image, spec, crop)
     sides = values.shape[-spec.spatial_dims :]
     if spec.spacing is None:
         return tuple(sides)
@@ -122,11 +125,11 @@ def own_size(image: Image, spec: ImageSpec) -> tuple[int, ...]:
     return tuple(max(1, round(side / step)) for side, step in zip(sides, steps, strict=True))
 
 
-def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
+def prepare_mask(mask: Image, spec: ImageSpec, crop: Crop | None = None) -> Array:
     """Make the mask of a network input: the nearest voxel at each of `prepare`'s points.
 
     Values above 0, in any channel, are the lesion. The mask has the geometry of its image, whose
-    spec this is.
+    spec and crop these are.
 
     Returns:
         (S, *spec.size) bool; False beyond the image.
@@ -134,7 +137,7 @@ def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
     Raises:
         UserError: As of `prepare`.
     """
-    values, points, _ = own_grid(mask, spec)
+    values, points = _cut(mask, spec, crop)
     shape = values.shape[1:]
     found: Array = np.any(values > 0, axis=0, keepdims=True)
     for axis, along in enumerate(points):
@@ -142,13 +145,41 @@ def prepare_mask(mask: Image, spec: ImageSpec) -> Array:
     return _finish(_fill(found, points, shape, 0), spec)[:, 0]
 
 
-def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array | None]:
-    """Return the part of an image that `prepare` uses, in its own voxels, turned like the result.
+def own_grid(
+    image: Image, spec: ImageSpec, crop: Crop | None = None
+) -> tuple[Array, list[Points], Array | None]:
+    """Return an image in its own voxels, turned like the result of `prepare`, and its points.
 
     Returns:
         Values (C, D, H, W), of a picture with D = 1, of slices only those that are taken; the
-        points that `prepare` takes along D, H and W; and the affine of the values, None where they
-        don't say how they lie.
+        points that `prepare` takes along D, H and W, which lie about the middle of `crop`; and the
+        affine of the values, None where they don't say how they lie.
+
+    Raises:
+        UserError: As of `prepare`.
+    """
+    values, affine, spacing = turned(image, spec)
+    edges = crop or tuple((0, length) for length in values.shape[1:])
+    lengths = [end - start for start, end in edges]
+    if spec.slices is not None and image.spatial_dims == 3:
+        numbers = taken_slices(values.shape[1], spec.slices, crop)
+        values = values[:, numbers.start : numbers.stop : numbers.step]
+        lengths[0] = len(numbers)
+        if affine is not None:
+            affine[:3, 3] += numbers.start * affine[:3, 0]
+            affine[:3, 0] *= numbers.step
+    points = _points(lengths, spacing, spec)
+    for k in range(-spec.spatial_dims, 0):
+        points[k] = replace(points[k], first=points[k].first + edges[k][0])
+    return values if values.ndim == 4 else values[:, None], points, affine
+
+
+def turned(image: Image, spec: ImageSpec) -> tuple[Array, Array | None, tuple[float, ...] | None]:
+    """Return a whole image along the axes of `ImageSpec.orientation`; a picture as it is.
+
+    Returns:
+        Values (C, D, H, W) or (C, H, W), and of these the affine and the spacing in mm, None where
+        the file doesn't say.
 
     Raises:
         UserError: As of `prepare`.
@@ -156,25 +187,36 @@ def own_grid(image: Image, spec: ImageSpec) -> tuple[Array, list[Points], Array 
     if image.spatial_dims == 2:
         if spec.spatial_dims == 3:
             raise UserError("is a picture, and the network takes volumes")
-        return image.values[:, None], _points(image.values.shape[1:], image.spacing, spec), None
+        return image.values, None, image.spacing
     if spec.spatial_dims == 2 and spec.slices is None:
         raise UserError(
             "is a volume, and the network takes pictures: dataset.slices=centre, all or every:k "
             "takes slices of it, dataset.frame=0, 1, … or centre one picture of a film"
         )
-    values, affine, spacing = image.values, image.affine, image.spacing
-    if affine is not None:
-        values, affine = orient(values, affine, spec.orientation)
-        spacing = distances(affine)
-    elif not spec.allow_missing_geometry:
+    if image.affine is not None:
+        values, affine = orient(image.values, image.affine, spec.orientation)
+        return values, affine, distances(affine)
+    if not spec.allow_missing_geometry:
         raise UserError(f"doesn't say how it lies in the patient: {ANYWAY}")
-    if spec.slices is not None:
-        numbers = slice_numbers(values.shape[1], spec.slices)
-        values = values[:, numbers.start : numbers.stop : numbers.step]
-        if affine is not None:
-            affine[:3, 3] += numbers.start * affine[:3, 0]
-            affine[:3, 0] *= numbers.step
-    return values, _points(values.shape[1:], spacing, spec), affine
+    return image.values, None, image.spacing
+
+
+def taken_slices(depth: int, slices: str, crop: Crop | None) -> range:
+    """Return `slice_numbers` of a volume of so many slices, of those within a crop."""
+    start, end = (0, depth) if crop is None else crop[0]
+    numbers = slice_numbers(end - start, slices)
+    return range(numbers.start + start, numbers.stop + start, numbers.step)
+
+
+def _cut(image: Image, spec: ImageSpec, crop: Crop | None) -> tuple[Array, list[Points]]:
+    """Return the values within a crop, as those of `own_grid`, and their points from its corner."""
+    values, points, _ = own_grid(image, spec, crop)
+    if crop is None:
+        return values, points
+    for axis, (start, end) in enumerate(crop[-spec.spatial_dims :], 4 - spec.spatial_dims):
+        values = values[(*[slice(None)] * axis, slice(start, end))]
+        points[axis - 1] = replace(points[axis - 1], first=points[axis - 1].first - start)
+    return values, points
 
 
 def _points(shape: Sequence[int], spacing: Sequence[float] | None, spec: ImageSpec) -> list[Points]:

@@ -8,50 +8,81 @@ from typing import Any
 import numpy as np
 
 from medcnn.data.formats import decode
-from medcnn.data.image import Array, Image, ImageSpec
+from medcnn.data.image import Array, Crop, Image, ImageSpec
 from medcnn.data.prepared.cache import Facts
-from medcnn.data.prepared.geometry import prepare, prepare_mask
+from medcnn.data.prepared.crop import Marked, crop_of, extent
+from medcnn.data.prepared.geometry import prepare, prepare_mask, turned
 from medcnn.data.prepared.intensity import percentiles
 from medcnn.errors import UserError
 
 
-def read_file(path: Path, spec: ImageSpec, kind: str = "image") -> tuple[Array, Facts]:
+def read_file(
+    path: Path, spec: ImageSpec, kind: str = "image", place: Marked | Crop | None = None
+) -> tuple[Array | None, Facts]:
     """Read one file as network inputs in stored units, and facts about it.
 
-    Its kind is ``image``; or ``mask``, of which every value above 0 is the lesion.
+    Its kind is ``image``; ``mask``, of which every value above 0 is the lesion; or ``extent``, the
+    same, of which only that is told where the lesion begins and ends.
+
+    Args:
+        path: A file, or the folder of a DICOM series.
+        spec: How it becomes an input.
+        kind: See above.
+        place: Of an image where its lesion lies, for `ImageSpec.crop`; of a mask the crop of its
+            image. None: nothing is marked, or cut off.
 
     Returns:
         Images (S, C, *size) with S slices (1 if it isn't cut into slices), or masks (S, *size)
-        uint8 of 0 and 1 with C left out; and facts for JSON: ``shape`` (of the file, spatial),
-        ``channels``, ``dtype``, ``spacing``, ``affine`` (of a volume, see `Image`),
+        uint8 of 0 and 1 with C left out, or None; and facts for JSON: ``shape`` (of the file,
+        spatial), ``channels``, ``dtype``, ``spacing``, ``affine`` (of a volume, see `Image`),
         ``modality``, ``value_range``, ``window``, ``notes`` (see `Image`), ``extremes`` and
-        ``percentiles`` (without padding), and for each slice ``digests``.
+        ``percentiles`` (without padding, the latter of what the network sees), for each slice
+        ``digests``, and, where something was cut off, the ``crop``. Of an extent: ``edges``.
 
     Raises:
         UserError: The reason why the file can't be used, without its path.
     """
     image = decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
-    return prepare_image(image, spec, kind)
+    if kind == "image":
+        return prepare_image(image, spec, place if isinstance(place, Marked) else None)
+    _check_finite(image)
+    if kind == "extent":
+        return None, {"edges": extent(image, spec)}
+    crop = place if isinstance(place, tuple) and _fits(place, image, spec) else None
+    masks = prepare_mask(image, spec, crop).astype(np.uint8)
+    return masks, {"shape": list(image.values.shape[1:]), "affine": _plain(image.affine)}
 
 
-def prepare_image(image: Image, spec: ImageSpec, kind: str = "image") -> tuple[Array, Facts]:
+def prepare_image(
+    image: Image, spec: ImageSpec, marked: Marked | None = None
+) -> tuple[Array, Facts]:
     """Return what `read_file` gives, of a decoded image."""
-    if image.values.dtype.kind == "f" and not np.isfinite(image.values).all():
-        bad = ~np.isfinite(image.values)
-        raise UserError(f"holds NaN or infinite values ({int(bad.sum())} of {bad.size})")
-    if kind == "mask":
-        masks = prepare_mask(image, spec).astype(np.uint8)
-        return masks, {"shape": list(image.values.shape[1:]), "affine": _plain(image.affine)}
-    images = np.ascontiguousarray(prepare(image, spec))
+    _check_finite(image)
+    crop = crop_of(image, spec, marked)
+    images = np.ascontiguousarray(prepare(image, spec, crop))
     values, measured = image.values, images
     if image.padding is not None:  # which is no measurement
         values = values[:, ~image.padding]
-        padded = prepare_mask(replace(image, values=image.padding[None]), spec)
+        padded = prepare_mask(replace(image, values=image.padding[None]), spec, crop)
         measured = images.swapaxes(0, 1)[:, ~padded]
     facts = _facts(image, images)
     facts["extremes"] = [float(values.min()), float(values.max())]
     facts["percentiles"] = list(percentiles(measured if measured.size else images))
-    return images, facts
+    return images, facts if crop is None else facts | {"crop": [list(edges) for edges in crop]}
+
+
+def _check_finite(image: Image) -> None:
+    if image.values.dtype.kind == "f" and not np.isfinite(image.values).all():
+        bad = ~np.isfinite(image.values)
+        raise UserError(f"holds NaN or infinite values ({int(bad.sum())} of {bad.size})")
+
+
+def _fits(crop: Crop, mask: Image, spec: ImageSpec) -> bool:
+    """Return whether a crop lies within a mask; else that isn't of the image, as its size tells."""
+    shape = turned(mask, spec)[0].shape[1:]
+    return len(crop) == len(shape) and all(
+        end <= side for (_, end), side in zip(crop, shape, strict=True)
+    )
 
 
 def _facts(image: Image, images: Array) -> Facts:

@@ -13,7 +13,9 @@ import torch
 from medcnn.data.formats.volume import orient
 from medcnn.data.listing import BOX, SEPARATOR, Listing, boxes_of
 from medcnn.data.prepared.cache import Cache, Entry, Facts
+from medcnn.data.prepared.crop import MARKED, crop_in
 from medcnn.data.prepared.intensity import file_range
+from medcnn.data.prepared.marked import marked_of
 from medcnn.data.prepared.scan import chain_of, scan
 from medcnn.data.prepared.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
 from medcnn.errors import UserError
@@ -54,18 +56,23 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
     The cache is in `folder`, and may hold so many bytes (`disk`).
 
     Raises:
-        UserError: The cache can't be used or is too small.
+        UserError: The cache can't be used or is too small; or images have no lesion to be cut to.
     """
     spec, names = listing.spec, listing.table["image"].tolist()
     cache = Cache(folder, chain_of(spec, "image"))
-    entries = scan(
-        cache, [listing.root / name for name in names], listing.root, spec, "image", disk
-    )
+    marks = marked_of(listing, folder, disk)
+    paths = [listing.root / name for name in names]
+    entries = scan(cache, paths, listing.root, spec, "image", disk, marks)
     verdicts = [_verdict(entry, spec.intensity) for entry in entries]
     problems = [Problem(name, why) for name, (why, _) in zip(names, verdicts, strict=True) if why]
     masks, mask_problems = _open_masks(listing, entries, folder, disk)
     problems += mask_problems
     refused = {problem.image for problem in problems}
+    if spec.crop in MARKED:  # and a mask that can't be read is a problem already
+        bare = [name for name, mark in zip(names, marks, strict=True) if mark is None]
+        empty = "has an empty mask, and dataset.crop=mask cuts to it"
+        problems += [Problem(name, empty) for name in bare if name not in refused]
+        refused |= {*bare}
     rows: list[int] = []
     slices: list[int] = []
     for row, (name, entry) in enumerate(zip(names, entries, strict=True)):
@@ -179,7 +186,8 @@ def _mask_files(
     ]
     cache = Cache(folder, chain_of(listing.spec, "mask"))
     paths = [listing.root / name for *_, name in places]
-    found = scan(cache, paths, listing.root, listing.spec, "mask", disk)
+    crops = [crop_in(entries[row].facts) for row, *_ in places]
+    found = scan(cache, paths, listing.root, listing.spec, "mask", disk, crops)
     for (row, k, _), entry in zip(places, found, strict=True):
         image, reason = listing.table["image"].iloc[row], _misfit(entry.facts, entries[row].facts)
         if reason is not None:

@@ -4,15 +4,16 @@ import functools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from medcnn.data.identity import content_of, stamp_of
-from medcnn.data.image import Array, ImageSpec
+from medcnn.data.image import Array, Crop, ImageSpec
 from medcnn.data.prepared.cache import Cache, Entry, Facts
+from medcnn.data.prepared.crop import Marked
 from medcnn.data.prepared.one_file import read_file
 from medcnn.errors import UserError
 from medcnn.jobs.environment import library_version
@@ -36,6 +37,18 @@ BATCH_SECONDS = 0.05  # of reading that a thread hands over at once
 COMMIT_SECONDS = 2.0  # of work that a killed process loses at most
 
 
+class Job(NamedTuple):
+    """A file to be read, and where in it: see `medcnn.data.prepared.one_file.read_file`."""
+
+    path: Path
+    place: Marked | Crop | None
+
+    @property
+    def key(self) -> str:
+        """What is added to the file's content to find the images that were made of that place."""
+        return "" if self.place is None else f" {self.place}"
+
+
 class Read(NamedTuple):
     """One file, read by a worker."""
 
@@ -48,15 +61,22 @@ class Read(NamedTuple):
 def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
     """Return all that a prepared ``image`` or ``mask`` (`kind`) depends on beside its file.
 
-    The spec's intensity is left out: the cache holds the values of the file.
+    The spec's intensity is left out: the cache holds the values of the file. So is a crop of none.
     """
-    settings = {key: value for key, value in asdict(spec).items() if key != "intensity"}
+    left_out = {"intensity"} | ({"crop", "crop_margin"} if spec.crop == "none" else set())
+    settings = {key: value for key, value in asdict(spec).items() if key not in left_out}
     versions = {name: library_version(name) for name in LIBRARIES}
     return {"format": FORMAT, "kind": kind, "spec": settings, "versions": versions}
 
 
 def scan(
-    cache: Cache, paths: list[Path], root: Path, spec: ImageSpec, kind: str, disk: int
+    cache: Cache,
+    paths: list[Path],
+    root: Path,
+    spec: ImageSpec,
+    kind: str,
+    disk: int,
+    places: Sequence[Marked | Crop | None] | None = None,
 ) -> list[Entry]:
     """Return the entries of files, reading those that are new or were changed.
 
@@ -65,8 +85,9 @@ def scan(
         paths: Absolute.
         root: Folder that every file has to lie in once symbolic links are followed.
         spec: How they become inputs.
-        kind: ``image`` or ``mask``.
+        kind: ``image``, ``mask`` or ``extent``.
         disk: Bytes that the cache folder may hold.
+        places: One a path, see `medcnn.data.prepared.one_file.read_file`; None for none.
 
     Returns:
         One a path; ``facts["error"]`` is the reason why a file is refused.
@@ -75,21 +96,21 @@ def scan(
         UserError: The cache is too small.
     """
     resolved = functools.cache(Path.resolve)  # many files share few folders
-    unique = progress(dict.fromkeys(paths), "files looked up in the cache")
-    found = {path: _look_up(cache, path, root, resolved) for path in unique}
-    if todo := [path for path, entry in found.items() if entry is None]:
+    jobs = [Job(*one) for one in zip(paths, places or [None] * len(paths), strict=True)]
+    unique = progress(dict.fromkeys(jobs), "files looked up in the cache")
+    found = {job: _look_up(cache, job, root, resolved) for job in unique}
+    if todo := [job for job, entry in found.items() if entry is None]:
         with cache.filling() as waited:
             if waited:  # another process may have added them
-                found |= {path: _look_up(cache, path, root, resolved) for path in todo}
-                todo = [path for path in todo if found[path] is None]
+                found |= {job: _look_up(cache, job, root, resolved) for job in todo}
+                todo = [job for job in todo if found[job] is None]
             found |= _fill(cache, todo, spec, kind, disk)
-    return [entry for path in paths if (entry := found[path]) is not None]
+    return [entry for job in jobs if (entry := found[job]) is not None]
 
 
-def _look_up(
-    cache: Cache, path: Path, root: Path, resolved: Callable[[Path], Path]
-) -> Entry | None:
+def _look_up(cache: Cache, job: Job, root: Path, resolved: Callable[[Path], Path]) -> Entry | None:
     """Return the entry of a file that wasn't touched, or a refusal; else None."""
+    path = job.path
     try:
         stamp = stamp_of(path)
         linked = path.is_symlink() or path.name in ("", "..") or path.is_dir()
@@ -106,27 +127,25 @@ def _look_up(
     except OSError as error:
         return _refusal(f"can't be opened ({error.strerror})")
     content = cache.known(path, stamp)
-    return cache.entry(content) if content else None
+    return cache.entry(content + job.key) if content else None
 
 
 def _refusal(reason: str) -> Entry:
     return Entry(None, 0, 0, {"error": reason})
 
 
-def _fill(
-    cache: Cache, paths: list[Path], spec: ImageSpec, kind: str, disk: int
-) -> dict[Path, Entry]:
+def _fill(cache: Cache, jobs: list[Job], spec: ImageSpec, kind: str, disk: int) -> dict[Job, Entry]:
     """Read files with as many threads as there are cores; return their entries in the cache."""
     entries, room, saved = {}, False, time.monotonic()
-    for path, read in progress(_read_all(cache, paths, spec, kind), "files read", len(paths)):
+    for job, read in progress(_read_all(cache, jobs, spec, kind), "files read", len(jobs)):
         if read.images is not None and not room:
-            cache.make_room(read.images.nbytes * len(paths), disk)
+            cache.make_room(read.images.nbytes * len(jobs), disk)
             room = True
         if read.content is None:
-            entries[path] = _refusal(read.facts["error"])
+            entries[job] = _refusal(read.facts["error"])
         else:
-            entries[path] = cache.add(read.content, read.images, read.facts)
-            cache.remember(path, read.stamp, read.content)
+            entries[job] = cache.add(read.content + job.key, read.images, read.facts)
+            cache.remember(job.path, read.stamp, read.content)
         if time.monotonic() - saved > COMMIT_SECONDS:
             cache.commit()
             saved = time.monotonic()
@@ -134,28 +153,28 @@ def _fill(
 
 
 def _read_all(
-    cache: Cache, paths: list[Path], spec: ImageSpec, kind: str
-) -> Iterator[tuple[Path, Read]]:
-    """Yield each path with its reading; few are in flight, so that memory stays bounded.
+    cache: Cache, jobs: list[Job], spec: ImageSpec, kind: str
+) -> Iterator[tuple[Job, Read]]:
+    """Yield each job with its reading; few are in flight, so that memory stays bounded.
 
     The threads share the cores, so torch has one in each of them.
     """
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = max(1, min(len(paths), cores or 1))
-    job = (iter(paths), spec, kind, cache.contents())
+    workers = max(1, min(len(jobs), cores or 1))
+    some = (iter(jobs), spec, kind, cache.contents())
     before = torch.get_num_threads()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
-            running = {pool.submit(_read_some, *job) for _ in range(2 * workers)}
+            running = {pool.submit(_read_some, *some) for _ in range(2 * workers)}
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 while done:
                     batch = done.pop().result()
                     yield from batch
                     if batch:
-                        running.add(pool.submit(_read_some, *job))
+                        running.add(pool.submit(_read_some, *some))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -164,27 +183,29 @@ def _read_all(
 
 
 def _read_some(
-    paths: Iterator[Path], spec: ImageSpec, kind: str, known: set[str]
-) -> list[tuple[Path, Read]]:
+    jobs: Iterator[Job], spec: ImageSpec, kind: str, known: set[str]
+) -> list[tuple[Job, Read]]:
     """Read files for `BATCH_SECONDS`, one at least: handing over each takes a third of the time."""
     batch = []
     until = time.monotonic() + BATCH_SECONDS
-    for path in paths:
-        batch.append((path, _read(path, spec, kind, known)))
+    for job in jobs:
+        batch.append((job, _read(job, spec, kind, known)))
         if time.monotonic() > until:
             break
     return batch
 
 
-def _read(path: Path, spec: ImageSpec, kind: str, known: set[str]) -> Read:
+def _read(job: Job, spec: ImageSpec, kind: str, known: set[str]) -> Read:
     """Read and prepare one file."""
+    path = job.path
     try:
         stamp, content = stamp_of(path), content_of(path)
         refusal = f"{path.suffix.lower()} {content}"  # old DICOM files are known by their ending
-        if content in known or refusal in known:
-            return Read(stamp, content if content in known else refusal, None, {})
+        for one in (content, refusal):
+            if one + job.key in known:
+                return Read(stamp, one, None, {})
         try:
-            images, facts = read_file(path, spec, kind)
+            images, facts = read_file(path, spec, kind, job.place)
         except UserError as error:
             return Read(stamp, refusal, None, {"error": str(error)})
         if stamp_of(path) != stamp:

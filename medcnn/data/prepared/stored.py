@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medcnn.data.image import Array, Image, ImageSpec
 from medcnn.data.prepared.cache import Cache, Entry, Facts, kind_of
+from medcnn.data.prepared.crop import crop_in
 from medcnn.data.prepared.geometry import prepare_mask
 
 
@@ -140,8 +141,8 @@ class BoxMasks:
         mask = np.zeros((1, *size), np.uint8)
         for top, left, bottom, right in np.round(edges).astype(int).clip(0):
             mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = 1
-        spacing = self.facts[row]["spacing"]
-        return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec)
+        spacing, crop = self.facts[row]["spacing"], crop_in(self.facts[row])
+        return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec, crop)
 
 
 class LabelMasks:

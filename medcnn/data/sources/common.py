@@ -31,6 +31,7 @@ def image_spec(
     The size is that of the network's input, in pixels: one number, or one for each edge. The
     options are the others of `ImageSpec`; lists stand for tuples.
     """
+    from medcnn.data.prepared.crop import check_crop
     from medcnn.data.prepared.geometry import check_spec
     from medcnn.data.prepared.intensity import check_intensity
 
@@ -50,6 +51,7 @@ def image_spec(
         )
     spec = ImageSpec.of({"size": edges, **options})
     check_spec(spec)
+    check_crop(spec)
     check_intensity(spec.intensity)
     return spec
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from medcnn.data.formats.volume import orient
-from medcnn.data.image import Image, ImageSpec
-from medcnn.data.prepared.geometry import own_grid, slice_numbers
+from medcnn.data.image import Crop, Image, ImageSpec
+from medcnn.data.prepared.geometry import own_grid, taken_slices
 from medcnn.data.prepared.resample import to_own_grid
 from medcnn.jobs.atomic_files import replacing
 from medcnn.report.maps.scale import Array
 
 
-def map_to_source(map_: Array, image: Image, spec: ImageSpec) -> Array:
+def map_to_source(map_: Array, image: Image, spec: ImageSpec, crop: Crop | None = None) -> Array:
     """Return a map of the network's input on the grid of the image's file.
 
     Trilinear, with antialiasing where the file's voxels are the larger ones. Zero where the network
@@ -23,13 +23,14 @@ def map_to_source(map_: Array, image: Image, spec: ImageSpec) -> Array:
         map_: (D, H, W) of the network's input; of slices (S, H, W), the map of each.
         image: A volume with an affine, as of `medcnn.data.formats.decode`.
         spec: Of its preparation for the network.
+        crop: The part of the volume that the network saw; None for all of it.
 
     Returns:
         float32 of the shape of the file's volume, in its axis order: over it lies `image.affine`.
     """
     from nibabel.orientations import aff2axcodes
 
-    values, points, affine = own_grid(image, spec)
+    values, points, affine = own_grid(image, spec, crop)
     assert affine is not None
     assert image.affine is not None
     shape = values.shape[1:]
@@ -39,7 +40,7 @@ def map_to_source(map_: Array, image: Image, spec: ImageSpec) -> Array:
         taken = [to_own_grid(one, points[1:], shape[1:]) for one in map_]
         depth = orient(image.values[:1], image.affine, spec.orientation)[0].shape[1]
         back = np.zeros((depth, *shape[1:]), np.float32)
-        back[list(slice_numbers(depth, spec.slices))] = taken
+        back[list(taken_slices(depth, spec.slices, crop))] = taken
     letters = "".join(aff2axcodes(image.affine))
     return np.ascontiguousarray(orient(back[None], affine, letters)[0][0])
 

@@ -13,7 +13,9 @@ from medcnn.report.figure_files import draw_outline, save_figure
 from medcnn.report.words import shorten
 
 LESION = "#ffd400"
+SEEN = "#00b5ff"
 PER_ROW = 2  # samples side by side
+FILES_PER_ROW = 6  # files side by side
 COLOURS = {"train": "#c14f00", "val": "#0072b2", "test": "#009e73"}  # as in `training_curves`
 
 
@@ -53,6 +55,38 @@ def contact_sheet(
                     draw_outline(ax, lesion, colors=LESION, linewidths=1)
             title = shorten(name, 24) if j == 0 else f"augmented {j}"
             ax.set_title(title, fontsize=8, parse_math=False)
+    save_figure(figure, out)
+
+
+def crop_sheet(items: Sequence[Mapping[str, Any]], names: Sequence[str], out: Path) -> None:
+    """Draw whole images, and on them the outlines of what the network sees and of known lesions.
+
+    Args:
+        items: Of each the ``image`` (*spatial[, 3]) in 0 … 1, the ``map`` (*spatial) that is above
+            0.5 where the network sees it, the ``mask`` (*spatial) of the lesion, and maybe the
+            ``spacing`` in mm. Of a volume the middle slice of what the network sees is shown.
+        names: Their labels.
+        out: The PNG file to write.
+    """
+    lines = -(-len(items) // FILES_PER_ROW)
+    height = 1.95 * lines + 0.4
+    figure = Figure(figsize=(1.7 * FILES_PER_ROW, height), dpi=100)
+    axes = figure.subplots(lines, FILES_PER_ROW, squeeze=False)
+    figure.subplots_adjust(0.01, 0.1 / height, 0.99, 1 - 0.4 / height, 0.06, 0.18)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, item, name in zip(axes.flat, items, names, strict=False):
+        picture, seen, lesion = item["image"], item["map"] > 0.5, item["mask"]
+        if seen.ndim == 3:
+            at = int(np.median(np.flatnonzero(seen.any((1, 2))))) if seen.any() else len(seen) // 2
+            picture, seen, lesion = picture[at], seen[at], None if lesion is None else lesion[at]
+        height_mm, width_mm = (item.get("spacing") or (1.0, 1.0))[-2:]
+        ax.imshow(picture, cmap="gray", vmin=0, vmax=1, aspect=height_mm / width_mm)
+        ax.autoscale(False)
+        for mask, colour in ((seen, SEEN), (lesion, LESION)):
+            if mask is not None and mask.min() < mask.max():
+                draw_outline(ax, mask, colors=colour, linewidths=1)
+        ax.set_title(shorten(name, 24), fontsize=8, parse_math=False)
     save_figure(figure, out)
 
 

@@ -77,6 +77,13 @@ def test_every_file_is_prepared_and_described(tmp_path: Path) -> None:
     assert (facts["channels"], facts["dtype"], facts["spacing"]) == (1, "uint8", None)
 
 
+def test_images_that_are_not_cut_are_found_in_an_old_cache() -> None:
+    known = {"size", "channels", "spacing", "orientation", "frame", "slices"}
+    assert set(chain_of(SPEC, "image")["spec"]) == known | {"allow_missing_geometry"}
+    cut = replace(SPEC, crop="body")
+    assert chain_of(cut, "image") != chain_of(replace(cut, crop_margin=0.1), "image")
+
+
 def test_a_refused_file_is_read_under_another_name(tmp_path: Path) -> None:
     dataset = pydicom.dcmread(str(pydicom.data.get_testdata_file("CT_small.dcm", download=False)))
     with (tmp_path / "IM0").open("wb") as file:  # without the mark that tells what it is

@@ -71,6 +71,8 @@ def test_lists_become_tuples_and_the_rest_is_kept() -> None:
         "slices": "every:2",
         "allow_missing_geometry": True,
         "frame": None,
+        "crop": "box",
+        "crop_margin": 0.5,
         "intensity": [-100, 300],
     }
     spec = image_spec(size=8, **options)
@@ -86,6 +88,15 @@ def test_lists_become_tuples_and_the_rest_is_kept() -> None:
         ({"size": "224"}, r"dataset\.size=224: give a whole number"),
         ({"size": 8, "spacing": [1.0]}, r"dataset\.spacing=\[1\.0\]: give 2 numbers"),
         ({"size": 8, "intensity": "dark"}, r"dataset\.intensity=dark: choose \[low, high\] or"),
+        (
+            {"size": 8, "crop": "lesion"},
+            r"dataset\.crop=lesion: choose one of none, body, mask, box",
+        ),
+        ({"size": 8, "crop": "box", "crop_margin": -1}, r"dataset\.crop_margin=-1: give a share"),
+        (
+            {"size": 8, "crop_margin": 0.1},
+            r"dataset\.crop_margin=0\.1 goes with dataset\.crop=body",
+        ),
         (
             {"chanels": 3},
             r"dataset\.chanels: no such option; of images there are spatial_dims",
