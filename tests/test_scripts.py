@@ -220,3 +220,77 @@ def test_the_training_experiment_thins_a_class_and_measures_where_it_is_as_rare(
     for case in experiment.CASES.values():
         for overrides in case.variants.values():
             experiment.compose(*experiment.PLAIN, *overrides)  # raises at what there is not
+
+
+def test_the_rules_of_a_plan_are_judged_on_patients_that_nothing_else_sees(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import plan_ablation as ablation
+
+    table = pd.DataFrame({"patient": np.repeat(np.arange(100), 3)}, index=np.arange(300) + 7)
+    table["label"] = np.where(table["patient"] < 60, "glioma", "meningioma")
+    tested = ablation.drawn(table, ablation.TESTED, seed=0) == "test"
+    for seed in (0, 1):
+        parts = ablation.held_out(table, seed)
+        assert parts.isna().equals(tested)
+        patients = table.assign(part=parts).dropna().groupby("part")["patient"].agg(set)
+        assert patients["train"].isdisjoint(patients["test"])
+        counts = table[parts == "test"].groupby("label")["patient"].nunique()
+        assert counts.to_dict() == {"glioma": 12, "meningioma": 8}
+    assert not parts.equals(ablation.held_out(table, 0))
+
+    generator, (shape, folder) = np.random.default_rng(0), ((28, 28), tmp_path / "medmnist")
+    folder.mkdir()
+    arrays = {}
+    for name, count in {"train": 40, "val": 8, "test": 12}.items():
+        arrays[f"{name}_images"] = generator.integers(0, 256, (count, *shape), np.uint8)
+        arrays[f"{name}_labels"] = np.arange(count)[:, None] % 2
+    arrays["train_images"][5] = arrays["val_images"][0]  # and so in no other part
+    np.savez(folder / "breastmnist.npz", **arrays)
+    ablation.medmnist("breastmnist", tmp_path, tmp_path, seed=0)
+    copy = np.load(tmp_path / "breastmnist.npz")
+    seen = {part: {one.tobytes() for one in copy[f"{part}_images"]} for part in ("train", "test")}
+    assert (len(seen["train"]), len(seen["test"]), len(copy["val_images"])) == (29, 10, 8)
+    kept = {one.tobytes() for k, one in enumerate(arrays["train_images"]) if k != 5}
+    assert seen["train"] | seen["test"] == kept
+
+
+def test_what_a_rule_of_a_plan_is_worth_is_pooled_over_pairs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import plan_ablation as ablation
+    from sklearn.metrics import roc_auc_score
+
+    rows = [
+        ("breast", ablation.NOTHING, 0, 0.80),
+        ("breast", ablation.NOTHING, 1, 0.90),
+        ("brain", ablation.NOTHING, 0, 0.70),
+        ("breast", "folds", 0, 0.77),
+        ("breast", "folds", 1, 0.89),
+        ("brain", "folds", 0, 0.65),
+        ("brain", "net", 0, None),  # failed
+        ("chest", "folds", 0, 0.50),  # has nothing to be compared with
+    ]
+    table = pd.DataFrame(rows, columns=["data", "without", "seed", "auroc"]).assign(budget="3min")
+    (row,) = ablation.summary(table).reset_index().to_dict("records")
+    assert (row["without"], row["pairs"]) == ("folds", 3)
+    assert row["change"] == pytest.approx(-0.03)  # of -0.03, -0.01, -0.05
+    assert row["error"] == pytest.approx(0.02 / 3**0.5)
+    assert (row["breast"], row["brain"]) == pytest.approx((-0.02, -0.05))
+
+    generator, names = np.random.default_rng(0), ["Mass", "Hernia", "Edema"]
+    truth = generator.random((80, 3)) < [0.3, 0.0, 0.4]
+    truth[:3, 1] = True  # of too few patients to count
+    scores = 0.8 * generator.random((80, 3)) + 0.2 * truth
+    predicted = pd.DataFrame({"patient": np.arange(80) // 2, "split": "test"})
+    for k, name in enumerate(names):
+        predicted[f"label:{name}"] = truth[:, k].astype(int)
+        predicted[f"prob:{name}"] = scores[:, k]
+        predicted[f"decision:{name}"] = (scores[:, k] > 0.5).astype(int)
+    predicted.to_csv(tmp_path / "predictions.csv", index=False)
+    found = ablation.with_interval("auroc", ablation.auroc(tmp_path))
+    expected = np.mean([roc_auc_score(truth[:, k], scores[:, k]) for k in (0, 2)])
+    assert found["auroc"] == pytest.approx(expected)
+    assert found["auroc_low"] < expected < found["auroc_high"]
