@@ -25,6 +25,7 @@ FACTS: dict[str, Any] = {
     "own": (28, 28),
     "spacing": None,
     "extents": None,
+    "body": None,
     "lesion": None,
     "intensities": (0.0, 255.0),
     "reading": 0.0,

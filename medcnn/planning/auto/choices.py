@@ -17,7 +17,7 @@ ELSEWHERE = (
     *("dataset", "paths", "cache", "logger", "pseudonymise"),
     *("plan", "budget", "resume", "overwrite", "trust", "output"),
 )
-KEPT = ("dataset.size", "dataset.spacing")
+KEPT = ("dataset.size", "dataset.crop", "dataset.spacing")
 FILE_KEYS = {"dataset.epochs": "trainer.max_epochs", "dataset.net_width": "model.width"}
 
 

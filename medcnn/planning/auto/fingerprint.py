@@ -1,7 +1,7 @@
 """The facts of a data set that a plan rests on; nothing is read of images or labels to test on."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medcnn.data.formats import decode
+from medcnn.data.inputs import decode_as
 from medcnn.data.listing import BOX, Listing, boxes_of
 from medcnn.data.open_data import make_source
+from medcnn.data.prepared.crop import crop_in
 from medcnn.data.prepared.geometry import own_size
 from medcnn.data.prepared.one_file import prepare_image
 from medcnn.data.samples import Samples
@@ -43,8 +44,10 @@ class Fingerprint:
         size: Of the images as they are stored; None where files are made into what is asked for.
         own: Median size of the files, px along each axis; of stored images theirs.
         spacing: Median mm along each axis; None where unknown.
-        extents: What is shown along each axis of the network's input, in mm: of 1 in 20 files at
-            most, and at least; None where a file doesn't say.
+        extents: Of the body along each axis of the network's input, in mm: the 5th and the 95th
+            percentile of the files; None where one doesn't say.
+        body: Median share of the image that the body fills with its surroundings, see
+            `medcnn.data.prepared.crop`; None of stored images.
         lesion: Median of the longer sides of boxes and masks, as a share of the image's shorter
             edge; None where unknown.
         intensities: Lowest and highest stored value that was seen.
@@ -66,6 +69,7 @@ class Fingerprint:
     own: tuple[int, ...]
     spacing: tuple[float, ...] | None
     extents: tuple[tuple[float, float], ...] | None
+    body: float | None
     lesion: float | None
     intensities: tuple[float, float]
     reading: float
@@ -145,6 +149,7 @@ def _of_arrays(source: Samples, table: pd.DataFrame, dataset: Mapping[str, Any])
         "own": source.input_size,
         "spacing": None,
         "extents": None,
+        "body": None,
         "lesion": None,
         "intensities": (float(seen.min()), float(seen.max())),
         "reading": 0.0,
@@ -153,30 +158,17 @@ def _of_arrays(source: Samples, table: pd.DataFrame, dataset: Mapping[str, Any])
 
 def _of_files(source: Listing, table: pd.DataFrame) -> dict[str, Any]:
     """Return the facts of some files, evenly from the table."""
-    at = np.linspace(0, len(table) - 1, min(LOOKED_AT, len(table))).round().astype(int)
-    facts, shapes, extents, start = [], {}, [], time.perf_counter()
-    spec = source.spec
-    for row in np.unique(at):
-        try:
-            path = source.root / str(table["image"].iloc[row])
-            image = decode(
-                path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame
-            )
-            _, one = prepare_image(image, spec)
-        except (UserError, OSError):
-            continue  # training says which, and why
-        facts.append(one)
-        if one["spacing"] is not None:
-            extents.append(own_size(image, replace(spec, spacing=(1.0,) * spec.spatial_dims)))
-        shapes[int(row)] = one["shape"]
-        if time.perf_counter() - start > LONGEST:
-            break
+    start = time.perf_counter()
+    facts = list(_looked_at(source, table))
     if not facts:
-        raise UserError(f"data set {source.name}: of {len(at)} files none can be read")
+        raise UserError(
+            f"data set {source.name}: of {min(LOOKED_AT, len(table))} files none can be read"
+        )
     spacings = [one["spacing"] for one in facts if one["spacing"] is not None]
     modalities = [one["modality"] for one in facts if one["modality"]]
     lengths = len(facts[0]["shape"])
     own = np.median([one["shape"] for one in facts if len(one["shape"]) == lengths], axis=0)
+    extents = [one["extent"] for one in facts if one["extent"] is not None]
     extremes = np.array([one["extremes"] for one in facts])
     return {
         "kind": max(modalities, key=modalities.count) if modalities else "",
@@ -186,10 +178,35 @@ def _of_files(source: Listing, table: pd.DataFrame) -> dict[str, Any]:
         "own": tuple(int(side) for side in own),
         "spacing": tuple(np.median(spacings, axis=0).tolist()) if spacings else None,
         "extents": _spread(extents) if len(extents) == len(facts) else None,
-        "lesion": _lesion(source, table, shapes),
+        "body": float(np.median([one["body"] for one in facts])),
+        "lesion": _lesion(source, table, {one["row"]: one["shape"] for one in facts}),
         "intensities": (float(extremes.min()), float(extremes.max())),
         "reading": (time.perf_counter() - start) / len(facts),
     }
+
+
+def _looked_at(source: Listing, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Return facts of files, see `medcnn.data.prepared.one_file`, until there is no time left.
+
+    With them are ``row``, the share of the image that is its ``body``, and the ``extent`` of that
+    in mm, None without a spacing.
+    """
+    at = np.linspace(0, len(table) - 1, min(LOOKED_AT, len(table))).round().astype(int)
+    spec, start = replace(source.spec, crop="body", crop_margin=None), time.perf_counter()
+    in_mm = replace(spec, spacing=(1.0,) * spec.spatial_dims)
+    for row in np.unique(at).tolist():
+        try:
+            image = decode_as(source.root / str(table["image"].iloc[row]), spec)
+            _, one = prepare_image(image, spec)
+        except (UserError, OSError):
+            continue  # training says which, and why
+        crop = crop_in(one)
+        kept = one["shape"] if crop is None else [end - begin for begin, end in crop]
+        extent = None if one["spacing"] is None else own_size(image, in_mm, crop)
+        share = float(np.prod(kept) / np.prod(one["shape"]))
+        yield one | {"row": row, "body": share, "extent": extent}
+        if time.perf_counter() - start > LONGEST:
+            return
 
 
 def _spread(extents: list[tuple[int, ...]]) -> tuple[tuple[float, float], ...]:

@@ -6,20 +6,22 @@ names what it rests on. A rule whose first key is set by hand isn't asked; of th
 those that are set by hand stay as they are.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from medcnn.errors import UserError
 from medcnn.jobs.progress import duration
+from medcnn.planning.auto.rule import RULES, Choice, rule
 from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.transfer import has_weights
+
+__all__ = ["RULES"]  # all rules of this file
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
 FOLDS = (5, 3)  # networks, the more the better
 PASSES_FOLDED = 12  # that each of them has to have
 FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
 SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
+AROUND = 0.85  # share of an image that a body fills which is worth to be cut to
 ALIKE = 1.1  # times as long: extents that need no common scale
 MAPS = 4  # in the gallery of one of several networks
 LESION = 8  # px that a lesion is to be long, at least
@@ -36,36 +38,6 @@ SIDED = ("chestmnist", "pneumoniamnist", "organ", "nodule", "CR", "DX", "CT", "M
 # Left and right are alike.
 MIRRORED = ("breastmnist", "US", "MG", "retinamnist", "OP", "octmnist", "OPT")
 TURNED = ("pathmnist", "bloodmnist", "tissuemnist", "dermamnist", "SM", "XC", "GM")  # no way up
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a rule chooses: values by their keys (a group by its name), and why."""
-
-    values: dict[str, Any]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One of `RULES`, by its name; `main` is the key without which it isn't asked."""
-
-    name: str
-    main: str
-    ask: Callable[[Needs], Choice | None]
-
-
-RULES: list[Rule] = []
-
-
-def rule(main: str) -> Callable[[Callable[[Needs], Choice | None]], Callable[..., Choice | None]]:
-    """Put a function into `RULES`, under its own name."""
-
-    def register(ask: Callable[[Needs], Choice | None]) -> Callable[..., Choice | None]:
-        RULES.append(Rule(ask.__name__, main, ask))
-        return ask
-
-    return register
 
 
 @rule("fold")
@@ -110,6 +82,21 @@ def _narrowest(n: Needs) -> dict[str, Any]:
     """Return the width of the narrowest net there may be; nothing where the width is given."""
     given = n.cfg.model.get("width") is None or not n.is_free("model.width") or has_weights(n.cfg)
     return {} if given else {"model.width": WIDTHS[-1]}
+
+
+@rule("dataset.crop")
+def crop(n: Needs) -> Choice | None:
+    """To the body, where there is much around it.
+
+    Measured: not yet.
+    """
+    f = n.data
+    if f.body is None:
+        return None
+    shown = f"the body and what lies beside it fill {f.body:.0%} of an image"
+    if f.body > AROUND:
+        return Choice({"dataset.crop": "none"}, shown)
+    return Choice({"dataset.crop": "body"}, f"{shown}: the rest is cut off")
 
 
 @rule("dataset.size")

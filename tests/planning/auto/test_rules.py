@@ -124,3 +124,9 @@ def test_volumes_for_which_there_is_no_time() -> None:
 def test_every_task(task: str) -> None:
     cfg = planned(600, task=task, outputs=3).cfg
     assert (cfg.fold, cfg.loss.name) == ("all", None)
+
+
+def test_much_around_the_body_is_cut_off() -> None:
+    files: dict[str, Any] = {"size": None, "own": (512, 512), "lesion": 0.5}
+    assert planned(36000, *CSV, **files, body=0.6).cfg.dataset["crop"] == "body"
+    assert planned(36000, *CSV, **files, body=0.95).cfg.dataset["crop"] == "none"
