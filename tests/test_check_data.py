@@ -226,6 +226,18 @@ def test_files_are_counted_once_not_once_a_slice(tmp_path: Path) -> None:
     assert counts[["images", "patients", "studies", "0", "1"]].tolist() == [21, 6, 6, 9, 12]
 
 
+def test_what_is_cut_off_is_said_and_drawn(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(PERSONS)
+    for k in range(10):
+        body = np.zeros((40, 40), np.uint8)
+        body[10:30, 5:25] = 100 + k
+        Picture.fromarray(body).save(tmp_path / f"{k}.png")
+    out = files(tmp_path, "dataset.crop=body", "dataset.crop_margin=0")
+    assert (out / "crops.png").stat().st_size > 0
+    assert said(out)["cut to the body"] == ("10 of 10 files, to 25% of their pixels (median)")
+    assert "cut to the body" not in said(files(tmp_path, "dataset.crop=none"))
+
+
 def test_rare_values_are_summed_up() -> None:
     many = [*"aaabbcdefgh"]
     assert overview._most_common(many) == "a (3), b (2), c (1), d (1), e (1) and 3 others"

@@ -87,7 +87,8 @@ def _cut(files: list[dict[str, Any]]) -> str:
         if (crop := crop_in(fact)) is not None
     ]
     kept = f", to {np.median(shares):.0%} of their pixels (median)" if shares else ""
-    return f"{len(shares)} of {len(files)} files{kept}; the others are whole"
+    rest = "; the others are whole" if len(shares) < len(files) else ""
+    return f"{len(shares)} of {len(files)} files{kept}{rest}"
 
 
 def _most_common(values: Any, most: int = 5) -> str:

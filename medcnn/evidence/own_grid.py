@@ -70,7 +70,7 @@ def on_own_grid(
     shape, taken = values.shape[-dims:], points[-dims:]
     return {
         "image": _shown(values if dims == 3 else values[:, number], pair),
-        "map": to_own_grid(map_, taken, shape),
+        "map": to_own_grid(map_, taken, shape, crop),
         "mask": _lesion(mask, spec, crop, taken, shape, number),
         "spacing": None if spacing is None else tuple(spacing[-dims:]),
         "orientation": None if affine is None or dims == 2 else spec.orientation,
@@ -105,4 +105,4 @@ def _lesion(
         several = [(own_grid(one, spec, crop)[0] > 0).any(0) for one in mask]
         found: Array = np.any(several, axis=0)
         return found if spec.spatial_dims == 3 else found[number]
-    return to_own_grid(mask.astype(np.float32), taken, shape) >= 0.5
+    return to_own_grid(mask.astype(np.float32), taken, shape, crop) >= 0.5

@@ -91,6 +91,8 @@ def test_a_net_trained_on_arrays_takes_files_too() -> None:
     assert not given.allow_missing_geometry
     anyway = replace(own, allow_missing_geometry=True)  # that of the data, too
     assert spec_of(card(image_spec=stored), anyway).allow_missing_geometry
+    cut = spec_of(card(image_spec={**stored, "crop": "box", "crop_margin": 0.5}), own)
+    assert (given.crop, cut.crop, cut.crop_margin) == ("none", "box", 0.5)
     stored["allow_missing_geometry"] = True
     assert spec_of(card(image_spec=stored), own).allow_missing_geometry
 

@@ -15,8 +15,8 @@ MARKED = ("mask", "box")  # what doesn't follow from the image alone
 MARGINS = {"body": 0.02, "mask": 0.25, "box": 0.25}  # of the longest side, on each side of it
 GRID = 128  # voxels an edge, at most, in which a body is sought: their means hide noise and text
 AIR = -500.0  # HU that the air around a body stays below
-HOUNSFIELD = -900.0  # values of an image of unknown modality that reach below are Hounsfield units
-DYNAMIC = 30.0  # of the other images' logarithm, so that dim tissue counts as body, too
+HOUNSFIELD = -900.0  # values that reach below this are Hounsfield units, but of MR, CR, …
+DYNAMIC = 30.0  # k of log(1 + k x), x in 0 … 1, by which dim tissue counts as body, too
 THIN = 2  # voxels of the grid: half the width of what is no body, such as a table
 PARTS = 0.1  # of the largest part: what a further one, such as the second leg, has at least
 LEAST = 0.01  # of the image: what a body has at least
@@ -66,20 +66,10 @@ def crop_of(image: Image, spec: ImageSpec, marked: Marked | None = None) -> Crop
     if spec.crop == "none":
         return None
     values, _, spacing = turned(image, spec)
-    shape = np.array(values.shape[1:])
-    edges: Any = None
-    if spec.crop == "body":
-        black, white = image.value_range or image.window or (0, 1)
-        known = image.modality in (None, "CT") and values.min() < HOUNSFIELD
-        edges = body_box(values, AIR if known else None, inverted=black > white)
-    elif marked is not None and len(marked.edges) == len(shape):
-        edges = np.array(marked.edges) * (shape[:, None] if marked.unit == "fraction" else 1)
-    elif marked is not None and spec.crop == "box":
-        raise UserError("is a volume, and boxes are for pictures: take dataset.crop=mask")
+    edges = _edges(image, values, spec, marked)
     if edges is None:
         return None
-    edges = np.round(edges)
-    edges[:, 1] = np.maximum(edges[:, 1], edges[:, 0] + 1)
+    shape = np.array(values.shape[1:])
     voxel = np.array(spacing or np.ones(len(shape)))
     share = MARGINS[spec.crop] if spec.crop_margin is None else spec.crop_margin
     margin = np.round(share * (np.diff(edges)[:, 0] * voxel).max() / voxel)
@@ -91,6 +81,28 @@ def crop_of(image: Image, spec: ImageSpec, marked: Marked | None = None) -> Crop
     if beyond or ((low == 0) & (high == shape)).all():
         return None
     return tuple(zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True))
+
+
+def _edges(image: Image, values: Array, spec: ImageSpec, marked: Marked | None) -> Array | None:
+    """Return the edges (axes, 2) of what is kept, before the margin; None where nothing is found.
+
+    The values are the image's, turned. They are whole voxels, one at least.
+    """
+    if spec.crop == "body":
+        black, white = image.value_range or image.window or (0, 1)
+        known = image.modality in (None, "CT") and values.min() < HOUNSFIELD
+        return body_box(values, AIR if known else None, inverted=black > white)
+    if marked is None:
+        return None
+    if len(marked.edges) != values.ndim - 1:
+        if spec.crop == "box":
+            raise UserError("is a volume, and boxes are for pictures: take dataset.crop=mask")
+        return None  # the mask is that of another image, as its size tells
+    shape = np.array(values.shape[1:])
+    unit = shape[:, None] if marked.unit == "fraction" else 1
+    edges: Array = np.round(np.array(marked.edges) * unit)
+    edges[:, 1] = np.maximum(edges[:, 1], edges[:, 0] + 1)
+    return edges
 
 
 def body_box(values: Array, air: float | None = None, *, inverted: bool = False) -> Array | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medcnn.data.image import Array
+from medcnn.data.image import Array, Crop
 
 NEARLY = 1e-5  # of a voxel: what counts as the same place
 CHUNK = 2**18  # values that are made at a time, so that they stay in the CPU's cache
@@ -80,16 +80,19 @@ def nearest(values: Array, axis: int, points: Points) -> Array:
     return _each(values, axis, points, closest)
 
 
-def to_own_grid(map_: Array, points: Sequence[Points], shape: Sequence[int]) -> Array:
+def to_own_grid(
+    map_: Array, points: Sequence[Points], shape: Sequence[int], crop: Crop | None = None
+) -> Array:
     """Take a map from the grid of a network's input back to the file's own grid.
 
     Linear, with antialiasing where the voxels of the file are the larger ones. Zero beyond the
-    network's input.
+    network's input, and around the crop.
 
     Args:
         map_: One axis for each of `points`.
         points: That the input was made of, as of `medcnn.data.prepared.geometry.own_grid`.
         shape: Of the own grid, along the same axes.
+        crop: The part of it that the input was made of; None for all. Its last axes count.
 
     Returns:
         float32 of that shape.
@@ -100,7 +103,11 @@ def to_own_grid(map_: Array, points: Sequence[Points], shape: Sequence[int]) -> 
         beyond = wanted.outside(back.shape[axis])
         back = np.array(interpolate(back, axis, wanted), np.float32)
         np.moveaxis(back, axis, 0)[beyond] = 0
-    return back
+    if crop is None:
+        return back
+    kept, part = np.zeros_like(back), tuple(slice(*edges) for edges in crop[-back.ndim :])
+    kept[part] = back[part]
+    return kept
 
 
 def _each(values: Array, axis: int, points: Points, take: Callable[[Array, Array], Array]) -> Array:

@@ -17,7 +17,8 @@ def map_to_source(map_: Array, image: Image, spec: ImageSpec, crop: Crop | None 
     """Return a map of the network's input on the grid of the image's file.
 
     Trilinear, with antialiasing where the file's voxels are the larger ones. Zero where the network
-    saw nothing: beyond its input, and with `ImageSpec.slices` between the slices that were taken.
+    saw nothing: beyond its input, around `crop`, and with `ImageSpec.slices` between the slices
+    that were taken.
 
     Args:
         map_: (D, H, W) of the network's input; of slices (S, H, W), the map of each.
@@ -35,9 +36,9 @@ def map_to_source(map_: Array, image: Image, spec: ImageSpec, crop: Crop | None 
     assert image.affine is not None
     shape = values.shape[1:]
     if spec.slices is None:
-        back = to_own_grid(map_, points, shape)
+        back = to_own_grid(map_, points, shape, crop)
     else:
-        taken = [to_own_grid(one, points[1:], shape[1:]) for one in map_]
+        taken = [to_own_grid(one, points[1:], shape[1:], crop) for one in map_]
         depth = orient(image.values[:1], image.affine, spec.orientation)[0].shape[1]
         back = np.zeros((depth, *shape[1:]), np.float32)
         back[list(taken_slices(depth, spec.slices, crop))] = taken

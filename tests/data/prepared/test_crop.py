@@ -22,6 +22,7 @@ from medcnn.report.maps.nifti import map_to_source
 
 BODY = ImageSpec(size=(16, 16), crop="body", crop_margin=0)
 MASK = ImageSpec(size=(8, 8), crop="mask", crop_margin=0)
+VOLUME = ImageSpec(size=(8, 8, 8), crop="box")
 AFFINE = np.diag([-1.0, -2.0, 3.0, 1.0])  # of axes LPS, with voxels of 1 × 2 × 3 mm
 
 
@@ -87,6 +88,8 @@ def test_the_margin_is_a_share_of_the_longest_side_in_mm() -> None:
     part = Marked(((0.25, 0.5), (0.1, 0.2)), "fraction")
     box = replace(MASK, crop="box")
     assert crop_of(image, box, part) == ((15, 30), (6, 12))
+    with pytest.raises(UserError, match="boxes are for pictures"):
+        crop_of(Image(np.zeros((1, 9, 9, 9), np.uint8), affine=AFFINE), VOLUME, part)
     with pytest.raises(UserError, match="outside"):
         crop_of(image, box, Marked(((70, 80), (10, 20))))
 
@@ -129,9 +132,11 @@ def test_a_map_goes_back_to_where_it_was() -> None:
         seen = prepare(image, spec, crop)  # copied voxel by voxel
         map_ = seen[:, 0] if spec.slices else seen[0, 0]
         np.testing.assert_array_equal(map_to_source(map_, image, spec, crop), values[0])
-    everything = map_to_source(np.ones((7, 9, 8)), image, SPECS[0], crop)
-    assert everything.sum() == 12 * 24 * 24
-    assert everything[12:36, 6:30, 5:17].all()
+    spaced = ImageSpec(size=(20, 40, 40), spacing=(3.0, 2.0, 1.0))  # more than the crop
+    for spec in (SPECS[0], spaced):
+        everything = map_to_source(np.ones(spec.size), image, spec, crop)
+        assert everything.sum() == 12 * 24 * 24
+        assert everything[12:36, 6:30, 5:17].all()
     spec = ImageSpec(size=(24, 24), slices="all")
     shown = on_own_grid(image, spec, (0, 1), map_[5], crop=crop, mask=[image], number=5)
     np.testing.assert_array_equal(shown["image"], values[0, :, :, 10].T)

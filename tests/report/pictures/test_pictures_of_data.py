@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from medcnn.report.pictures.data import COLOURS, contact_sheet, intensity_histogram
+from medcnn.report.pictures.data import COLOURS, contact_sheet, crop_sheet, intensity_histogram
 from medcnn.report.pictures.training_curves import STYLES
 
 LEVELS = (40, 70, 100, 130, 160, 190)
@@ -134,3 +134,23 @@ def test_each_split_has_its_colour(tmp_path: Path) -> None:
     highest = {split: pixels[split][0].min() for split in ("train", "val")}
     assert highest["train"] < highest["val"]  # the same pixels among fewer are a larger share
     assert [path.name for path in out.parent.iterdir()] == ["intensity.png"]
+
+
+def test_the_outline_of_what_is_kept(figures: list[Figure], tmp_path: Path) -> None:
+    """Of a volume the middle slice of it; nothing where the whole image is kept."""
+    seen = np.zeros((9, 12, 16))
+    seen[4:7, 2:8, 3:14] = 1
+    volume = np.arange(9.0)[:, None, None] / 10 + 0 * seen
+    items = [
+        {"image": volume, "map": seen, "mask": None, "spacing": (5.0, 2.0, 1.0)},
+        {"image": volume[0], "map": seen[4], "mask": seen[4] > 2},
+        {"image": volume[0], "map": np.ones((12, 16)), "mask": None, "spacing": None},
+    ]
+    crop_sheet(items, ["a", "b", "c"], tmp_path / "crops.png")
+    panels = [axes for axes in figures[-1].axes if axes.images]
+    assert [float(np.max(axes.images[0].get_array())) for axes in panels] == [0.5, 0, 0]
+    assert [axes.get_aspect() for axes in panels] == [2, 1, 1]
+    outlines = [[c.get_paths()[0].get_extents() for c in axes.collections] for axes in panels]
+    assert [len(found) for found in outlines] == [1, 1, 0]
+    for (found,) in outlines[:2]:
+        np.testing.assert_allclose(found.extents, (2.5, 1.5, 13.5, 7.5))
