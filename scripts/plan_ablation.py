@@ -20,9 +20,9 @@ has: of folds the pooled one of images that a network hasn't seen, else of the v
 
 A rule that has nothing to say of a set (such as size, of MedMNIST) trains as the whole plan does:
 such rows show what chance and the clock alone change. Rows are added as they come, and those that
-are there are not computed again, nor those of trainings that failed, whose message is in `error`.
-Nothing else should run meanwhile, as a budget is wall time: a busy machine makes plans with fewer
-`networks`, the folds.
+are there are not computed again; a training that failed has its message in `error`, and is tried
+again the next time. Nothing else should run meanwhile, as a budget is wall time: a busy machine has
+plans with fewer folds (`networks`).
 """
 
 import argparse
@@ -175,12 +175,8 @@ def row_of(job: Job, data: Path) -> dict[str, Any]:
     """Train in a process of its own, and return the row of the table."""
     without = "" if job.without == NOTHING else job.without
     with tempfile.TemporaryDirectory() as made:
-        overrides = [
-            *prepared(job, data, Path(made)),
-            f"seed={job.seed}",
-            f"paths.run='{made}/run'",
-        ]
-        overrides += ["plan=auto", f"budget={job.budget}", f"plan.without=[{without}]"]
+        overrides = [*prepared(job, data, Path(made)), "plan=auto", f"budget={job.budget}"]
+        overrides += [f"plan.without=[{without}]", f"seed={job.seed}", f"paths.run='{made}/run'"]
         start = time.monotonic()
         error = command("medcnn.train", overrides, Path(made) / "log.txt")
         seconds = {"seconds": round(time.monotonic() - start)}
@@ -280,6 +276,7 @@ def main() -> None:
     left_out = [one for one in rules if not only & {*rules} or one in only or one == NOTHING]
     jobs = [Job(d, r, s, options.budget) for s in options.seeds for r in left_out for d in sets]
     table = pd.read_csv(options.output) if options.output.exists() else pd.DataFrame()
+    table = table[table["error"].isna()] if "error" in table else table
     done = set(table[list(Job._fields)].itertuples(index=False, name=None)) if len(table) else set()
     data = options.data.resolve()
     with ThreadPoolExecutor(options.jobs) as pool:
@@ -288,7 +285,7 @@ def main() -> None:
             failed = one.exception()
             row = doing[one]._asdict() | {"error": repr(failed)} if failed else one.result()
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
-            table.to_csv(options.output, index=False, float_format="%.4f")
+            table.round(4).to_csv(options.output, index=False)
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     if "auroc" in table:
         print(summary(table).round(4).to_string())

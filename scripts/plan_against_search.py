@@ -41,7 +41,7 @@ from plan_ablation import (
     metrics_of,
     validation,
     with_interval,
-)  # fmt: skip
+)
 
 from medcnn.jobs.rundir import RunDir
 
@@ -87,7 +87,7 @@ def main() -> None:
             continue
         rows = pd.DataFrame([key | row for row in results(folder)])
         table = pd.concat([table, rows], ignore_index=True)
-        table.to_csv(options.output, index=False, float_format="%.4f")
+        table.round(4).to_csv(options.output, index=False)
     if len(table):
         print(table.to_string(index=False))
 
@@ -144,7 +144,7 @@ def results(folder: Path) -> list[dict[str, Any]]:
     own, rows = auroc(tested["plan"]), []
     for method, run in tested.items():
         is_plan, values, loss = method == "plan", auroc(run), metrics_of(run)["test/log_loss"]
-        row = {"method": method, "trials": None if is_plan else len(trials)}
+        row = {"method": method, "trials": 0 if is_plan else len(trials)}
         row |= {"validation": known[method], **with_interval("auroc", values)}
         row |= {} if is_plan else with_interval("plan_less_this", own - values)
         row |= {
