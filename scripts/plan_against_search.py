@@ -124,6 +124,7 @@ def carry_out(name: str, options: argparse.Namespace, folder: Path) -> str:
     there = (folder / "search" / "ensemble.json").exists()
     if not any(errors) and there and not RunDir(folder / "ensemble").finished:
         where = [f"checkpoint='{folder}/search'", f"paths.run='{folder}/ensemble'"]
+        where += [f"cache.folder='{folder}/search-data/cache'"]
         log = folder / "medcnn.evaluate.log"
         errors = [command("medcnn.evaluate", [*where, "overwrite=true"], log)]
     return "; ".join(filter(None, errors))
