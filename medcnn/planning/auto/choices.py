@@ -83,9 +83,13 @@ def _lines(tree: dict[str, Any], depth: int = 0) -> list[str]:
             lines += [f"{'  ' * depth}{key}:", *_lines(value, depth + 1)]
         else:
             given, reason = value
-            text = yaml.safe_dump(given, default_flow_style=True, width=10**6).split("\n")[0]
-            lines.append(f"{'  ' * depth}{key}: {text}{_comment(reason)}")
+            lines.append(f"{'  ' * depth}{key}: {shown(given)}{_comment(reason)}")
     return lines
+
+
+def shown(value: Any) -> str:
+    """Return a value as YAML writes it, in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n")[0]
 
 
 def _comment(reason: str) -> str:

@@ -22,6 +22,7 @@ from medcnn.planning.auto.choices import (
     experiment,
     fixed,
     is_group,
+    shown,
     value_of,
 )
 from medcnn.planning.auto.fingerprint import Fingerprint, fingerprint
@@ -66,9 +67,9 @@ class Plan(Generic[Made]):
     def table(self) -> list[str]:
         """Return the plan as lines to print."""
         facts = [f"{name}: {text}" for name, text in self.data.lines()]
-        shown = [(line.key, _shown(line.value), line.reason) for line in self.lines]
-        widths = [max(len(one[k]) for one in shown) for k in (0, 1)]
-        rows = [f"  {k:{widths[0]}}  {v:{widths[1]}}  {why}" for k, v, why in shown]
+        cells = [(line.key, shown(line.value), line.reason) for line in self.lines]
+        widths = [max(len(one[k]) for one in cells) for k in (0, 1)]
+        rows = [f"  {k:{widths[0]}}  {v:{widths[1]}}  {why}" for k, v, why in cells]
         head = f"plan of {self.data.name} in {duration(self.budget)}"
         return [visible(one) for one in (head, *facts, f"machine: {self.machine.line()}", *rows)]
 
@@ -201,12 +202,6 @@ def _set_by_hand(cfg: Train, by_hand: Settings) -> list[Line]:
         value = choice if is_group(key) else value_of(cfg, key)
         lines.append(Line(key, value, f"set by hand ({where})", ""))
     return lines
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(str, value))}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
 def _cpus() -> int:
