@@ -44,7 +44,7 @@ class Machine:
         precision: As Lightning names it.
         memory: Bytes that are free on the device.
         measured: (width, size, images a second in training), in words' order.
-        a_value: Seconds that an image takes for each of its values.
+        a_byte: Seconds that an image takes for each byte that the net moves.
         a_mac: Seconds that an image takes for each multiply-accumulate of the net.
     """
 
@@ -53,12 +53,12 @@ class Machine:
     precision: str
     memory: int
     measured: tuple[tuple[float, tuple[int, ...], float], ...]
-    a_value: float
+    a_byte: float
     a_mac: float
 
     def training(self, work: "Work") -> float:
         """Return the seconds that an image takes in training."""
-        return self.a_value * work.values + self.a_mac * work.macs
+        return self.a_byte * work.moved + self.a_mac * work.macs
 
     def testing(self, work: "Work") -> float:
         """Return the seconds that an image takes in validation and test."""
@@ -78,10 +78,14 @@ class Machine:
 class Work:
     """What a net does for an image, in training."""
 
-    values: int  # of the image
+    moved: int  # bytes: what the net keeps for its backward pass, or of foreign nets the image
     macs: int
     parameters: int
-    memory: int  # bytes
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a step holds for the image; 0 of a net that can't be counted."""
+        return self.moved if self.parameters else 0
 
 
 def noise(f: Fingerprint, size: Sequence[int], images: int) -> Samples:
@@ -108,12 +112,11 @@ def noise(f: Fingerprint, size: Sequence[int], images: int) -> Samples:
 def work_of(cfg: Train, f: Fingerprint, size: Sequence[int]) -> Work:
     """Return what the net of a config does for an image of a size; of foreign nets, nothing."""
     shape = (f.channels, *size)
-    values = int(np.prod(shape))
     if not is_own(cfg) or cfg.model.get("library"):
-        return Work(values, 0, 0, 0)
+        return Work(4 * int(np.prod(shape)), 0, 0)
     options = {key: value for key, value in cfg.model.items() if key not in NOT_BUILT}
     net = build_on_meta(options.pop("name"), shape, f.outputs, **options)
-    return Work(values, count_macs(net, shape), count_parameters(net), count_memory(net, shape))
+    return Work(count_memory(net, shape), count_macs(net, shape), count_parameters(net))
 
 
 def with_width(cfg: Train, width: float) -> Train:
@@ -123,48 +126,52 @@ def with_width(cfg: Train, width: float) -> Train:
     return changed
 
 
-def measure(cfg: Train, f: Fingerprint, sizes: list[tuple[int, ...]], trust: list[str]) -> Machine:
-    """Measure some steps of training of a config's net on images of some sizes.
+def measure(
+    cases: list[tuple[Train, tuple[int, ...]]], f: Fingerprint, trust: list[str]
+) -> Machine:
+    """Measure some steps of training of nets on images of some sizes.
 
     Random states are as they were afterwards; the nets are thrown away.
 
     Args:
-        cfg: Of the training; its width is left as it is where its net has none.
+        cases: Configs and sizes of images, small ones first; of the first the net is measured in
+            two widths, where it has such.
         f: Of the data.
-        sizes: Of images, small ones first.
         trust: Names that the config may hold beside medcnn's own.
     """
+    cfg, first = cases[0]
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     world = processes(cfg.trainer)  # which share the images
     widths = WIDTHS[f.dims] if cfg.model.get("width") is not None else (1.0,)
     points, measured = [], []
     with isolate_rng(include_cuda=device(cfg.trainer).type == "cuda"):
-        for width, size in [(w, sizes[0]) for w in widths] + [(widths[0], s) for s in sizes[1:]]:
-            changed = with_width(cfg, width) if len(widths) > 1 else cfg
+        further = [(widths[0], *case) for case in cases[1:]]
+        for width, one, size in [(w, cfg, first) for w in widths] + further:
+            changed = with_width(one, width) if len(widths) > 1 else one
             work = work_of(changed, f, size)
             seconds = _seconds(changed, f, size, work, trust) / world
-            points.append((work.values, work.macs, seconds))
+            points.append((work.moved, work.macs, seconds))
             measured.append((width, tuple(size), 1 / seconds))
-    a_value, a_mac = _line(points)
+    a_byte, a_mac = _line(points)
     return Machine(
         device(cfg.trainer).type,
         torch.get_num_threads(),
         resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),
         free_memory(device(cfg.trainer)),
         tuple(measured),
-        a_value,
+        a_byte,
         a_mac,
     )
 
 
 def _line(points: list[tuple[int, int, float]]) -> tuple[float, float]:
-    """Return seconds a value and a multiply-accumulate, by least squares of relative errors."""
+    """Return seconds a byte and a multiply-accumulate, by least squares of relative errors."""
     table = np.array(points, float)
     relative = table[:, :2] / table[:, 2:]
     scale = np.maximum(relative.max(0), 1e-300)
     found, _ = nnls(relative / scale, np.ones(len(table)))
-    a_value, a_mac = (found / scale).tolist()
-    return a_value, a_mac
+    a_byte, a_mac = (found / scale).tolist()
+    return a_byte, a_mac
 
 
 def _parts(cfg: Train, f: Fingerprint, size: Sequence[int], images: int, trust: list[str]) -> Parts:

@@ -1,5 +1,6 @@
 """A plan: the rules applied round what is set by hand, with the reason of each choice."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from medcnn.planning.auto.choices import (
 )
 from medcnn.planning.auto.fingerprint import Fingerprint, fingerprint
 from medcnn.planning.auto.machine import Machine, Work, measure, work_of
-from medcnn.planning.auto.rules import RULES, SIZES
+from medcnn.planning.auto.nets import SIZES, finer, takes_strides
+from medcnn.planning.auto.rules import RULES
 from medcnn.planning.auto.time_needed import Needs
 
 Made = TypeVar("Made", bound=Train)
@@ -122,7 +124,9 @@ def make_plan(cfg: Made, by_hand: Settings, budget: Budget, trust: list[str]) ->
     sizes = [data.size or _size(cfg, data, there)]
     if data.size is None and "dataset.size" not in there and (second := SECOND_SIZE[data.dims]):
         sizes.append((second,) * data.dims)
-    return apply(cfg, by_hand, data, measure(first, data, sizes, trust), budget)
+    keeps = "strides" in cfg.plan.without or "model.strides" in there
+    cases = [(first if keeps else _finer(first, size), size) for size in sizes]
+    return apply(cfg, by_hand, data, measure(cases, data, trust), budget)
 
 
 def apply(
@@ -167,6 +171,12 @@ def apply(
     return Plan(planned, lines, data, machine, budget.seconds, needs)
 
 
+def _finer(cfg: Made, size: tuple[int, ...]) -> Made:
+    """Return a config with the strides that images of a size get, if its net has such."""
+    found = finer(size) if takes_strides(cfg) else None
+    return cfg if found is None else changed(cfg, {"model.strides": found})
+
+
 def _size(cfg: Train, data: Fingerprint, there: dict[str, str]) -> tuple[int, ...]:
     """Return the size that speed is measured at of files: that which is set, else the smallest."""
     if "dataset.size" not in there:
@@ -179,16 +189,14 @@ def _works(cfg: Train, data: Fingerprint) -> Any:
     """Return the function from changed values to what the net of a config does for an image."""
 
     @cache
-    def at(size: tuple[int, ...], **net: Any) -> Work:
-        return work_of(
-            changed(cfg, {f"model.{key}": value for key, value in net.items()}), data, size
-        )
+    def at(size: tuple[int, ...], net: str) -> Work:
+        return work_of(changed(cfg, json.loads(net)), data, size)
 
     def work(values: dict[str, Any]) -> Work:
         given = values.get("dataset.size", cfg.dataset.get("size"))
         side = tuple(given) if isinstance(given, list) else (given,) * data.dims
-        net = {k.removeprefix("model."): v for k, v in values.items() if k.startswith("model.")}
-        return at(data.size or side, **net)
+        net = {key: value for key, value in values.items() if key.startswith("model.")}
+        return at(data.size or side, json.dumps(net))
 
     return work
 

@@ -19,8 +19,8 @@ from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
 from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.choices import changed, fixed
+from medcnn.planning.auto.nets import WIDTHS
 from medcnn.planning.auto.plan import Plan
-from medcnn.planning.auto.rules import WIDTHS
 from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.fit import guarded
 from medcnn.training.from_config import make_data, make_module

@@ -6,10 +6,17 @@ names what it rests on. A rule whose first key is set by hand isn't asked; of th
 those that are set by hand stay as they are.
 """
 
-from typing import Any
-
 from medcnn.errors import UserError
 from medcnn.jobs.progress import duration
+from medcnn.planning.auto.nets import (
+    CELLS,
+    SIZES,
+    WIDTHS,
+    finer,
+    least,
+    narrowest,
+    takes_strides,
+)
 from medcnn.planning.auto.rule import RULES, Choice, rule
 from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.transfer import has_weights
@@ -20,12 +27,10 @@ FEW = 5000  # images, below which all of them are worth to be trained on in turn
 FOLDS = (5, 3)  # networks, the more the better
 PASSES_FOLDED = 12  # that each of them has to have
 FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
-SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
 AROUND = 0.85  # share of an image that a body fills which is worth to be cut to
 ALIKE = 1.1  # times as long: extents that need no common scale
 MAPS = 4  # in the gallery of one of several networks
 LESION = 8  # px that a lesion is to be long, at least
-WIDTHS = (1.0, 0.5, 0.25)  # shares of the published numbers of channels, the widest first
 PASSES = 30  # over the training images that a net has to have to learn them
 MOST_PASSES = 100
 LEAST_PASSES = 3  # below, a run is no training
@@ -60,7 +65,7 @@ def folds(n: Needs) -> Choice | None:
             "few for folds",
         )
     for count in FOLDS:
-        passes = n.in_folds(count, MAPS).passes(_least(n))
+        passes = n.in_folds(count, MAPS).passes(least(n))
         if count <= most and passes >= PASSES_FOLDED:
             return Choice(
                 {"fold": "all", "folds": count},
@@ -70,18 +75,6 @@ def folds(n: Needs) -> Choice | None:
     return Choice(
         {"fold": None}, f"there is no time for {FOLDS[-1]} networks: {passes:.0f} passes each"
     )
-
-
-def _least(n: Needs) -> dict[str, Any]:
-    """Return the values with which a pass takes the least time."""
-    size = {"dataset.size": SIZES[0]} if n.data.size is None and n.is_free("dataset.size") else {}
-    return size | _narrowest(n)
-
-
-def _narrowest(n: Needs) -> dict[str, Any]:
-    """Return the width of the narrowest net there may be; nothing where the width is given."""
-    given = n.cfg.model.get("width") is None or not n.is_free("model.width") or has_weights(n.cfg)
-    return {} if given else {"model.width": WIDTHS[-1]}
 
 
 @rule("dataset.crop")
@@ -110,7 +103,7 @@ def size(n: Needs) -> Choice | None:
         return None
     edge = min(f.own)
     known = [s for s in SIZES if s <= edge] or [SIZES[0]]
-    narrow = [{"dataset.size": s} | _narrowest(n) for s in known]
+    narrow = [{"dataset.size": s} | narrowest(n) for s in known]
     fits = [n.passes(one) >= PASSES and n.fits(one, LEAST_BATCH) for one in narrow]
     most = max((s for s, there in zip(known, fits, strict=True) if there), default=known[0])
     if f.lesion is None:
@@ -139,9 +132,7 @@ def spacing(n: Needs) -> Choice | None:
         return None
     if all(high <= ALIKE * low for low, high in f.extents):
         return Choice({"dataset.spacing": None}, "the files show regions of like size: stretched")
-    size = n.cfg.dataset["size"]
-    sides = size if isinstance(size, list) else [size] * f.dims
-    found = [round(high / side, 4) for (_, high), side in zip(f.extents, sides, strict=True)]
+    found = [round(high / side, 4) for (_, high), side in zip(f.extents, n.size, strict=True)]
     shown = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in f.extents)
     return Choice({"dataset.spacing": found}, f"the files show {shown} mm: one scale for all")
 
@@ -166,6 +157,18 @@ def net(n: Needs) -> Choice | None:
     )
 
 
+@rule("model.strides")
+def strides(n: Needs) -> Choice | None:
+    """Fewer halvings of small images, whose map has as many cells then as one of ImageNet.
+
+    Measured: not yet.
+    """
+    found = finer(n.size) if takes_strides(n.cfg) else None
+    if found is None or n.passes({"model.strides": found} | narrowest(n)) < PASSES:
+        return None
+    return Choice({"model.strides": found}, f"a map of {CELLS} cells or more an edge")
+
+
 @rule("transfer")
 def transfer(n: Needs) -> Choice | None:
     """From given weights as `medcnn.training.transfer` says, else from random ones.
@@ -180,7 +183,7 @@ def transfer(n: Needs) -> Choice | None:
 @rule("model.width")
 def width(n: Needs) -> Choice | None:
     """The widest net that the time allows enough passes over the images. Measured: not yet."""
-    if not _narrowest(n):
+    if not narrowest(n):
         return None
     allowed = [w for w in WIDTHS if n.data.dims == 2 or w <= 0.5]
     for w in allowed:

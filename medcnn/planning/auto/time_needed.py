@@ -55,6 +55,13 @@ class Needs:
         return key not in self.by_hand
 
     @property
+    def size(self) -> tuple[int, ...]:
+        """Edges of the network's input, as chosen so far."""
+        given = self.cfg.dataset.get("size")
+        side = tuple(given) if isinstance(given, list) else (given,) * self.data.dims
+        return self.data.size or side
+
+    @property
     def folds(self) -> int:
         """Trainings to do."""
         return self.cfg.folds if self.cfg.fold == "all" else 1

@@ -33,7 +33,7 @@ def test_measuring_leaves_random_states_alone(
     expected = (torch.rand(3).tolist(), random.random())
     torch.manual_seed(1)
     random.seed(1)
-    machine = measure(cfg, f, [(28, 28)], [])
+    machine = measure([(cfg, (28, 28))], f, [])
     assert (torch.rand(3).tolist(), random.random()) == expected
     assert cfg.yaml() == before
     widths = [width for width, _, _ in machine.measured]
@@ -43,7 +43,7 @@ def test_measuring_leaves_random_states_alone(
 
 
 def test_speeds_between_those_measured_follow_from_the_work() -> None:
-    a_value, a_mac = 2e-6, 4e-11
-    points = [(784, 2e7, 784 * a_value + 2e7 * a_mac), (784, 5e8, 784 * a_value + 5e8 * a_mac)]
-    assert _line(points) == pytest.approx((a_value, a_mac))  # type: ignore[arg-type]
+    a_byte, a_mac = 2e-6, 4e-11
+    points = [(784, 2e7, 784 * a_byte + 2e7 * a_mac), (784, 5e8, 784 * a_byte + 5e8 * a_mac)]
+    assert _line(points) == pytest.approx((a_byte, a_mac))  # type: ignore[arg-type]
     assert _line([(784, 0, 0.01)]) == pytest.approx((0.01 / 784, 0))  # a net that nobody can count

@@ -1,0 +1,39 @@
+"""What a plan may change of a net: its width and strides, and the size of its images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from medcnn.jobs.settings.commands import Train
+from medcnn.planning.auto.time_needed import Needs
+from medcnn.training.transfer import has_weights
+
+SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
+WIDTHS = (1.0, 0.5, 0.25)  # shares of the published numbers of channels, the widest first
+CELLS = 7  # an edge of the last map, at least
+
+
+def least(n: Needs) -> dict[str, Any]:
+    """Return the values with which a pass takes the least time."""
+    size = {"dataset.size": SIZES[0]} if n.data.size is None and n.is_free("dataset.size") else {}
+    return size | narrowest(n)
+
+
+def narrowest(n: Needs) -> dict[str, Any]:
+    """Return the width of the narrowest net there may be; nothing where the width is given."""
+    given = n.cfg.model.get("width") is None or not n.is_free("model.width") or has_weights(n.cfg)
+    return {} if given else {"model.width": WIDTHS[-1]}
+
+
+def takes_strides(cfg: Train) -> bool:
+    """Return whether the net of a config may have other strides than the published ones."""
+    return "strides" in cfg.model and not has_weights(cfg)
+
+
+def finer(size: Sequence[int]) -> list[int] | None:
+    """Return the strides of four stages with which a map has `CELLS`; None for the published ones.
+
+    >>> finer((28, 28)), finer((64, 64))
+    ([1, 1, 2, 2], None)
+    """
+    halvings = next((k for k in (3, 2, 1) if min(size) / 2**k >= CELLS), 0)
+    return None if len(size) == 3 or halvings == 3 else [1] * (4 - halvings) + [2] * halvings
