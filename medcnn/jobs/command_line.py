@@ -47,7 +47,7 @@ def main(task: Task, config_name: str) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach us
     sys.argv[1:] = [quote_text(full_key(argument)) for argument in sys.argv[1:]]
-    _quiet()
+    quiet()
     guard_environment(sys.argv[1:])
     code = 0
     with terminal():
@@ -186,7 +186,7 @@ def explain_error(error: Exception, config_name: str) -> str:
     return text
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep the libraries' advice and notices, which aren't about the user's run, off the screen."""
     for module in ("pytorch_lightning", "lightning_fabric", "torch", "torchmetrics", "monai"):
         warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")

@@ -120,10 +120,16 @@ def _lost(
 def _ended(code: int, log: Path) -> UserError:
     if code >= 0:
         return UserError(f"a process of this run failed with exit code {code}; see {log}")
-    name = f"signal {-code}"
-    with suppress(ValueError):
-        name = signal.Signals(-code).name
+    name = signal_name(-code)
     return InterruptedRunError(f"a process of this run was ended by {name}; see {log}")
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name, as ``SIGKILL``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _leave_group() -> None:

@@ -2,8 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +24,19 @@ from medcnn.inference.of_split import stand_for_all, write_tested
 from medcnn.inference.results import headline
 from medcnn.inference.seen import open_tested
 from medcnn.inference.tta import bare_trainer, collect, mirrored_axes, mirrored_lines
-from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json, write_text
+from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json
 from medcnn.jobs.hardware import device, set_threads
 from medcnn.jobs.notes import once
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import OfficialTest, Train
 from medcnn.report.run.model_card import write_model_card
 from medcnn.report.run.page import write_run_page
-from medcnn.training.one_run import train_in
-from medcnn.training.run import recorded
-
-Before = Callable[[Train], None]
+from medcnn.training import fold as one_fold
+from medcnn.training.side_by_side import train_side_by_side
 
 
 def cross_validate(
-    cfg: Train, run: RunDir, trust: list[str], before: Before = lambda cfg: None
+    cfg: Train, run: RunDir, trust: list[str], before: one_fold.Before = lambda cfg: None
 ) -> float:
     """Train and test each fold in a run directory of its own, then pool what they say.
 
@@ -66,7 +62,7 @@ def cross_validate(
     parse_rule(cfg.evaluation.operating_point)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
     with once():  # what is said of the data holds for all folds
-        scores = [_train_fold(cfg, part, fold, trust, before) for fold, part in enumerate(parts)]
+        _train_folds(cfg, parts, trust, before)
     _pool_samples(run, parts)
     members, data, notes = _opened(cfg, run, parts, trust)
     official = _finish_ensemble(cfg, run, members, [part.weights for part in parts], data, notes)
@@ -77,7 +73,8 @@ def cross_validate(
     print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
     if official:
         print(f"{run / 'ensemble'}: official test images: {headline(official)}", flush=True)
-    return sum(scores) / len(scores)
+    best = [part.status["best"] for part in parts]
+    return sum(float("nan") if one is None else float(one) for one in best) / len(best)
 
 
 def _opened(
@@ -148,18 +145,15 @@ def _list_label_issues(
     write_csv(run / "label_issues.csv", issues)
 
 
-def _train_fold(cfg: Train, part: RunDir, fold: int, trust: list[str], before: Before) -> float:
-    if not part.finished:
-        own = cfg.model_copy(deep=True, update={"fold": fold, "resume": None})
-        own.paths.run = str(part.path)
-        before(own)
-        if not part.last.exists():
-            part.claim(overwrite=True)
-        write_text(part / "config.yaml", own.yaml())
-        begun_with = RunDir(part.path.parent).facts.get("overrides")
-        recorded(part, partial(train_in, own, part, trust), part.give_back, begun_with)
-    best = part.status["best"]
-    return float("nan") if best is None else float(best)
+def _train_folds(
+    cfg: Train, parts: list[RunDir], trust: list[str], before: one_fold.Before
+) -> None:
+    """Train the folds that aren't finished."""
+    if cfg.folds_at_once > 1:
+        return train_side_by_side(cfg, parts, trust, before)
+    for fold, part in enumerate(parts):
+        if not part.finished:
+            one_fold.train(one_fold.begin(cfg, part, fold, before), part, trust)
 
 
 def _pool_samples(run: RunDir, parts: list[RunDir]) -> None:

@@ -82,11 +82,12 @@ def _resume(run: RunDir, overrides: Sequence[str]) -> tuple[Train, RunDir, Calla
         key = override.lstrip("+").partition("=")[0]
         if key in ("resume", "trust"):
             continue
-        if "." not in key or key.split(".")[0] not in RESUMABLE or key in SCHEDULED:
+        of_group = "." in key and key.split(".")[0] in RESUMABLE and key not in SCHEDULED
+        if not of_group and key != "folds_at_once":
             raise UserError(
-                f"resume={run.path} takes the config of that run; beside it only values of "
-                f"{', '.join(RESUMABLE)} can be set, and none that the learning-rate schedule "
-                f"depends on, not {key}"
+                f"resume={run.path} takes the config of that run; beside it only folds_at_once and "
+                f"values of {', '.join(RESUMABLE)} can be set, and none that the learning-rate "
+                f"schedule depends on, not {key}"
             )
         OmegaConf.update(config, key, OverridesParser.create().parse_override(override).value())
     cfg = read_stored(Train, config, run / "config.yaml")

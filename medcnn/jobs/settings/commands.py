@@ -85,6 +85,7 @@ class Train(OpenData):
     budget: v.Budget
     plan: groups.Plan | None = None
     folds: v.Folds
+    folds_at_once: v.AtLeast1
     normalise: v.Normalisation
     aggregate: v.Aggregation
     tta: v.AugmentedTest

@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from math import ceil
 from typing import Any
 
 from medcnn.data.open_data import open_data
@@ -87,11 +88,12 @@ def give_time(run: RunDir, parts: list[RunDir], budget: Budget, cfg: Train) -> N
     """Give a training its share of the time that is left, as its deadline.
 
     What it takes beside its epochs is taken to be what the one before took, or else what was
-    planned; and what comes after all of them to be as much slower than planned.
+    planned; and what comes after all of them to be as much slower than planned. Where several are
+    trained at once, those that are still to begin share the time in rounds.
 
     Args:
         run: Of the plan.
-        parts: Of all its trainings.
+        parts: Of all its trainings, in the order in which they begin.
         budget: Its time.
         cfg: Of the training that is next; its deadline is set.
     """
@@ -100,9 +102,10 @@ def give_time(run: RunDir, parts: list[RunDir], budget: Budget, cfg: Train) -> N
     taken = [seconds for part in parts if (seconds := _beside(part)) is not None]
     each = taken[-1] if taken else planned["fold"]
     slower = max(1.0, each / planned["fold"])
-    to_do = sum(not part.finished for part in parts)
-    share = (budget.left - slower * planned["end"]) / to_do - each
-    cfg.plan.deadline = budget.now() + share * (1 + LENT * (1 - 1 / to_do))
+    to_begin = sum(not part.finished for part in parts[cfg.fold if len(parts) > 1 else 0 :])
+    rounds = ceil(to_begin / cfg.folds_at_once)
+    share = (budget.left - slower * planned["end"]) / rounds - each
+    cfg.plan.deadline = budget.now() + share * (1 + LENT * (1 - 1 / rounds))
 
 
 def _beside(part: RunDir) -> float | None:

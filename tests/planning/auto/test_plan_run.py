@@ -36,17 +36,21 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     HydraConfig.instance().cfg = None
 
 
-@pytest.mark.parametrize("slow", [1.0, 2.0, 6.0])
-def test_an_hour_ends_in_time_on_a_machine_that_slows_down(tmp_path: Path, slow: float) -> None:
+@pytest.mark.parametrize(("slow", "at_once"), [(1.0, 1), (2.0, 1), (6.0, 1), (2.0, 2), (2.0, 5)])
+def test_an_hour_ends_in_time_on_a_machine_that_slows_down(
+    tmp_path: Path, slow: float, at_once: int
+) -> None:
     times = [0.0]
     budget = Budget(3600, now=lambda: times[0])
     run, parts = RunDir(tmp_path), [RunDir(tmp_path / f"fold-{k}") for k in range(5)]
     seconds = {"fold": 10.0, "end": 20.0}
     (tmp_path / "plan.json").write_text(json.dumps({"choices": [], "seconds": seconds}))
-    times[0] = 30.0  # of planning
-    epochs = 0.9 * (3600 - 30 - 20 - 5 * 10) / 5  # seconds of a fold's, as planned
-    cfg = jobs.compose("train", "plan=auto")
+    free = [30.0] * at_once  # when the folds end that are trained side by side; 30 s of planning
+    rounds = -(-5 // at_once)
+    epochs = 0.9 * (3600 - 30 - 20 - rounds * 10) / rounds  # seconds of a fold's, as planned
+    cfg = jobs.compose("train", "plan=auto", "fold=all", f"folds_at_once={at_once}")
     for k, part in enumerate(parts):
+        times[0], cfg.fold = min(free), k
         factor = slow if k >= 2 else 1.0
         give_time(run, parts, budget, cfg)
         assert cfg.plan is not None
@@ -58,7 +62,8 @@ def test_an_hour_ends_in_time_on_a_machine_that_slows_down(tmp_path: Path, slow:
         part.path.mkdir()
         pd.DataFrame({"seconds": [trained]}).to_csv(part / "metrics.csv", index=False)
         part.set_status("finished", seconds=times[0] - begun)
-    times[0] += 20 * slow
+        free[free.index(begun)] = times[0]
+    times[0] = max(free) + 20 * slow
     assert times[0] <= 1.1 * 3600
     assert times[0] > 0.8 * 3600
 
