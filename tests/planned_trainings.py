@@ -9,7 +9,7 @@ from medcnn.planning.auto.fingerprint import Fingerprint
 from medcnn.planning.auto.machine import Machine
 from medcnn.planning.auto.plan import Plan, apply
 
-SLOW = Machine("cpu", 1, "32-true", 8 * 10**9, (), 3e-10, 4.3e-11)  # of one core
+SLOW = Machine("cpu", 1, "32-true", 8 * 10**9, (), 5e-10, 4.3e-11)  # of one core
 FACTS: dict[str, Any] = {
     "name": "made up",
     "kind": "US",

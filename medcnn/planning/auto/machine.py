@@ -29,6 +29,7 @@ LONGEST, STEPS = 1.0, 8  # seconds and steps of a measurement
 WORK = 2e10  # multiply-accumulates of a step that is measured, at most: a second or so of slow CPUs
 NO_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
 NOT_BUILT = ("_target_", *NO_WEIGHTS)
+BESIDE = 0.9  # share of its speed that a training keeps beside another one with other threads
 FORWARD = (
     0.35  # a forward pass takes about so much of a step of training (forward, backward, update)
 )
@@ -46,6 +47,8 @@ class Machine:
         measured: (width, size, images a second in training), in words' order.
         a_byte: Seconds that an image takes for each byte that the net moves.
         a_mac: Seconds that an image takes for each multiply-accumulate of the net.
+        scaling: Exponent of the number of threads to which a training's speed is proportional: 1
+            where twice the threads train twice as fast, 0 where they don't help.
     """
 
     device: str
@@ -55,6 +58,13 @@ class Machine:
     measured: tuple[tuple[float, tuple[int, ...], float], ...]
     a_byte: float
     a_mac: float
+    scaling: float = 1.0
+
+    def slower(self, at_once: int) -> float:
+        """Return how much longer a training takes among several, which share the threads."""
+        if at_once == 1:
+            return 1.0
+        return (self.threads / max(1, self.threads // at_once)) ** self.scaling / BESIDE
 
     def training(self, work: "Work") -> float:
         """Return the seconds that an image takes in training."""
@@ -127,7 +137,7 @@ def with_width(cfg: Train, width: float) -> Train:
 
 
 def measure(
-    cases: list[tuple[Train, tuple[int, ...]]], f: Fingerprint, trust: list[str]
+    cases: Sequence[tuple[Train, tuple[int, ...]]], f: Fingerprint, trust: list[str]
 ) -> Machine:
     """Measure some steps of training of nets on images of some sizes.
 
@@ -152,6 +162,7 @@ def measure(
             seconds = _seconds(changed, f, size, work, trust) / world
             points.append((work.moved, work.macs, seconds))
             measured.append((width, tuple(size), 1 / seconds))
+        scaling = _scaling(cfg, f, first, trust)
     a_byte, a_mac = _line(points)
     return Machine(
         device(cfg.trainer).type,
@@ -161,7 +172,22 @@ def measure(
         tuple(measured),
         a_byte,
         a_mac,
+        scaling,
     )
+
+
+def _scaling(cfg: Train, f: Fingerprint, size: tuple[int, ...], trust: list[str]) -> float:
+    """Return `Machine.scaling`, by the net in its own width with all threads and with one."""
+    threads, work = torch.get_num_threads(), work_of(cfg, f, size)
+    if device(cfg.trainer).type != "cpu" or processes(cfg.trainer) > 1 or threads == 1:
+        return 1.0
+    together = _seconds(cfg, f, size, work, trust)
+    torch.set_num_threads(1)
+    try:
+        alone = _seconds(cfg, f, size, work, trust)
+    finally:
+        torch.set_num_threads(threads)
+    return float(np.clip(np.log(alone / together) / np.log(threads), 0, 1))
 
 
 def _line(points: list[tuple[int, int, float]]) -> tuple[float, float]:

@@ -153,11 +153,12 @@ def apply(
     """
     there = fixed(by_hand)
     works = _works(cfg, data)
-    needs = Needs(data, machine, budget.seconds, budget.left, cfg, works, _cpus(), there)
+    left_out = {one.main for one in RULES if cfg.plan is None or one.name in cfg.plan.without}
+    kept = {*there, *left_out}
+    needs = Needs(data, machine, budget.seconds, budget.left, cfg, works, _cpus(), kept)
     lines = _set_by_hand(cfg, by_hand)
     for one in RULES:
-        left_out = cfg.plan is None or one.name in cfg.plan.without or one.main in there
-        if left_out or (choice := one.ask(needs)) is None:
+        if one.main in kept or (choice := one.ask(needs)) is None:
             continue
         values = {k: v for k, v in choice.values.items() if k not in there}
         values |= {k: raced[k][0] for k in values if k in raced}

@@ -18,13 +18,14 @@ from medcnn.planning.auto.nets import (
     takes_strides,
 )
 from medcnn.planning.auto.rule import RULES, Choice, rule
+from medcnn.planning.auto.sides import mirrored
 from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.transfer import has_weights
 
 __all__ = ["RULES"]  # all rules of this file
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
-FOLDS = (5, 3)  # networks, the more the better
+FOLDS = (6, 4, 3)  # networks, the more the better
 PASSES_FOLDED = 12  # that each of them has to have
 FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
 AROUND = 0.85  # share of an image that a body fills which is worth to be cut to
@@ -38,11 +39,6 @@ LEAST_SEEN = 1500  # images, passes counted: below that, no net learns
 MARGIN = 0.9  # share of the time left that is planned with
 LEAST_BATCH = 8  # images that memory has to hold in a step
 SMALL, MANY, LARGE = 300, 5000, 20000  # images, for the batch size
-# Side has a meaning: the heart lies left, the liver right.
-SIDED = ("chestmnist", "pneumoniamnist", "organ", "nodule", "CR", "DX", "CT", "MR", "PT")
-# Left and right are alike.
-MIRRORED = ("breastmnist", "US", "MG", "retinamnist", "OP", "octmnist", "OPT")
-TURNED = ("pathmnist", "bloodmnist", "tissuemnist", "dermamnist", "SM", "XC", "GM")  # no way up
 
 
 @rule("fold")
@@ -65,7 +61,8 @@ def folds(n: Needs) -> Choice | None:
             "few for folds",
         )
     for count in FOLDS:
-        passes = n.in_folds(count, MAPS).passes(least(n))
+        folded = n.given({"fold": "all", "folds": count, "cam.n": MAPS})
+        passes = folded.passes(least(n))
         if count <= most and passes >= PASSES_FOLDED:
             return Choice(
                 {"fold": "all", "folds": count},
@@ -74,6 +71,27 @@ def folds(n: Needs) -> Choice | None:
             )
     return Choice(
         {"fold": None}, f"there is no time for {FOLDS[-1]} networks: {passes:.0f} passes each"
+    )
+
+
+@rule("folds_at_once")
+def side_by_side(n: Needs) -> Choice | None:
+    """Networks side by side where threads help a single one little.
+
+    Measured: by the plan itself, on the machine that it is for.
+    """
+    m = n.machine
+    if n.folds == 1 or m.device != "cpu" or m.threads == 1 or n.cfg.trainer.threads is not None:
+        return None
+    counts = range(1, min(n.folds, m.threads) + 1)
+    passes = [n.given({"folds_at_once": k}).passes(least(n)) for k in counts]
+    best = max(counts, key=lambda k: passes[k - 1])
+    if best == 1:
+        return None
+    return Choice(
+        {"folds_at_once": best},
+        f"side by side there is time for {passes[best - 1]:.0f} passes of the narrowest net, one "
+        f"after the other for {passes[0]:.0f}",
     )
 
 
@@ -222,21 +240,11 @@ def augment(n: Needs) -> Choice | None:
 
     Measured: stronger moves aren't better on BreastMNIST (out-of-fold, one seed, docs/recipes.csv).
     """
-    kind, few = n.data.kind, n.data.images < FEW
-    flips = [-1, -2] if _is(kind, TURNED) else [-1] if _is(kind, MIRRORED) else []
-    what = f"of {kind}" if kind else "of what kind nobody says"
-    why = {
-        2: "there is no way up: mirrored both ways",
-        1: "left and right are alike: mirrored",
-        0: f"side {'carries' if _is(kind, SIDED) else 'may carry'} a meaning: not mirrored",
-    }[len(flips)]
+    few = n.data.images < FEW
+    flips, why = mirrored(n.data.kind)
     strength = "standard" if few else "light"
     many = "few images are varied" if few else "many images vary by themselves"
-    return Choice({"augment": strength, "augment.flip": flips}, f"{many}; images {what}, {why}")
-
-
-def _is(kind: str, names: tuple[str, ...]) -> bool:
-    return any(kind == name or (name.islower() and kind.startswith(name)) for name in names)
+    return Choice({"augment": strength, "augment.flip": flips}, f"{many}; {why}")
 
 
 @rule("tta")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from math import prod
+from math import ceil, prod
 from typing import Any
 
 from medcnn.jobs.settings.commands import Train
@@ -16,6 +16,7 @@ FOLD, END = 4.0, 6.0  # seconds
 AUDIT = 0.0015  # seconds an image: duplicates are looked for
 ERRORS = 12  # images with a map beside those of the gallery: the worst errors
 PICTURE, PIXEL = 0.06, 1.2e-6  # seconds that a picture takes, and each pixel of its file
+CHILD = 8.0  # seconds that a process of its own takes to begin
 EPOCH = 0.1  # seconds between two epochs, without the weights
 DISK = 3e8  # bytes a second at which weights are written; last.ckpt holds three times theirs
 LOADING = 1.1  # times a measured step: a trainer's own work
@@ -36,7 +37,7 @@ class Needs:
         cfg: With what is set by hand and what was chosen so far.
         work: From settings, changed by some values, to what the net does for an image.
         cpus: Cores that read files.
-        by_hand: Keys that are set by hand.
+        kept: Keys that no rule changes: set by hand, or of rules that are left out.
         chosen: Values by their keys, groups by their names.
     """
 
@@ -47,17 +48,17 @@ class Needs:
     cfg: Train
     work: Callable[[dict[str, Any]], Work]
     cpus: int = 1
-    by_hand: Collection[str] = ()
+    kept: Collection[str] = ()
     chosen: dict[str, Any] = field(default_factory=dict)
 
     def is_free(self, key: str) -> bool:
-        """Return whether a key isn't set by hand."""
-        return key not in self.by_hand
+        """Return whether a rule may set a key."""
+        return key not in self.kept
 
     @property
     def size(self) -> tuple[int, ...]:
         """Edges of the network's input, as chosen so far."""
-        given = self.cfg.dataset.get("size")
+        given: Any = self.cfg.dataset.get("size")
         side = tuple(given) if isinstance(given, list) else (given,) * self.data.dims
         return self.data.size or side
 
@@ -66,9 +67,19 @@ class Needs:
         """Trainings to do."""
         return self.cfg.folds if self.cfg.fold == "all" else 1
 
-    def in_folds(self, count: int, maps: int) -> "Needs":
-        """Return the same for so many folds, with so many maps each."""
-        return replace(self, cfg=changed(self.cfg, {"fold": "all", "folds": count, "cam.n": maps}))
+    def given(self, values: dict[str, Any]) -> "Needs":
+        """Return the same with other values chosen."""
+        return replace(self, cfg=changed(self.cfg, values))
+
+    @property
+    def at_once(self) -> int:
+        """Trainings side by side."""
+        return min(self.cfg.folds_at_once, self.folds)
+
+    @property
+    def rounds(self) -> int:
+        """Trainings one after the other."""
+        return ceil(self.folds / self.at_once)
 
     @property
     def looks(self) -> int:
@@ -121,25 +132,28 @@ class Needs:
 
     def beside(self, values: dict[str, Any]) -> float:
         """Return the seconds that all but the epochs takes."""
-        return self.files() + self.folds * self.fold(values) + self.end(values)
+        child = CHILD if self.at_once > 1 else 0.0
+        return self.files() + self.rounds * (self.fold(values) + child) + self.end(values)
 
     def epoch(self, values: dict[str, Any]) -> float:
         """Return the seconds of a pass over the training images and its validation."""
         work = self.work(values)
         train, val = (share * self.data.images for share in self.shares[:2])
         seconds = train * self.machine.training(work) * LOADING + val * self.machine.testing(work)
+        seconds *= self.machine.slower(self.at_once)
         return seconds + EPOCH + 4 * 4 * work.parameters / DISK
 
     def passes(self, values: dict[str, Any]) -> float:
         """Return how many passes there is time for, in each of the trainings."""
-        return (self.left - self.beside(values)) / (self.folds * self.epoch(values))
+        return (self.left - self.beside(values)) / (self.rounds * self.epoch(values))
 
     def room(self, values: dict[str, Any]) -> int | None:
         """Return how many images a step has memory for; None of a net that can't be counted."""
         work = self.work(values)
         if work.memory == 0:
             return None
-        return max(0, int(USED * self.machine.memory - STATES * work.parameters) // work.memory)
+        free = USED * self.machine.memory / self.at_once - STATES * work.parameters
+        return max(0, int(free) // work.memory)
 
     def fits(self, values: dict[str, Any], images: int = 1) -> bool:
         """Return whether a step has memory for so many images."""
@@ -149,4 +163,4 @@ class Needs:
     def seconds_for(self, passes: float) -> float:
         """Return the budget with which there would be time for so many passes."""
         spent = self.budget - self.left
-        return spent + self.beside({}) + 1.2 * passes * self.folds * self.epoch({})
+        return spent + self.beside({}) + 1.2 * passes * self.rounds * self.epoch({})

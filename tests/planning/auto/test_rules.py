@@ -13,7 +13,7 @@ CSV = ("dataset=csv", "dataset.path=table.csv")
 
 def test_few_images_train_in_folds_with_as_wide_a_net_as_there_is_time_for() -> None:
     short, long = planned(180).cfg, planned(7200).cfg
-    assert (short.fold, short.folds, long.fold) == ("all", 5, "all")
+    assert (short.fold, short.folds, long.fold) == ("all", 6, "all")
     assert short.model["width"] < long.model["width"] == 1.0
     assert short.trainer.max_epochs < long.trainer.max_epochs
     assert (short.batch_size, short.augment["rotate"]) == (32, 10.0)
@@ -23,7 +23,7 @@ def test_the_time_that_is_planned_is_the_budget() -> None:
     for seconds in (180, 600, 3600):
         plan = planned(seconds)
         needs, epochs = plan.needs, plan.cfg.trainer.max_epochs
-        whole = needs.beside({}) + needs.folds * epochs * needs.epoch({})
+        whole = needs.beside({}) + needs.rounds * epochs * needs.epoch({})
         assert whole <= seconds
         assert whole > 0.75 * seconds or epochs == 100
 
@@ -104,7 +104,7 @@ def test_too_few_images_for_folds_train_once() -> None:
 
 
 def test_without_time_for_folds_there_is_one_training() -> None:
-    files = {"size": None, "own": (512, 512), "images": 2044, "patients": 60, "lesion": 0.15}
+    files = {"size": None, "own": (512, 512), "images": 4088, "patients": 60, "lesion": 0.15}
     assert planned(180, **files).cfg.fold is None
     assert planned(1800, **files).cfg.fold == "all"
 
@@ -130,3 +130,12 @@ def test_much_around_the_body_is_cut_off() -> None:
     files: dict[str, Any] = {"size": None, "own": (512, 512), "lesion": 0.5}
     assert planned(36000, *CSV, **files, body=0.6).cfg.dataset["crop"] == "body"
     assert planned(36000, *CSV, **files, body=0.95).cfg.dataset["crop"] == "none"
+
+
+def test_networks_side_by_side_where_threads_help_one_little() -> None:
+    two = replace(SLOW, threads=2, scaling=0.4)
+    plan, alone = planned(1200, machine=two), planned(1200)
+    assert (plan.cfg.folds_at_once, alone.cfg.folds_at_once) == (2, 1)
+    assert plan.needs.rounds == 3
+    assert planned(36000, machine=replace(two, scaling=1.0)).cfg.folds_at_once == 1
+    assert planned(1200, "trainer.threads=2", machine=two).cfg.folds_at_once == 1
