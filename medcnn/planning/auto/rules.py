@@ -25,8 +25,8 @@ from medcnn.training.transfer import has_weights
 __all__ = ["RULES"]  # all rules of this file
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
-FOLDS = (6, 4, 3)  # networks, the more the better
-PASSES_FOLDED = 12  # that each of them has to have
+FOLDS = (6, 4, 3)  # networks: the most of which each has its passes
+PASSES_FOLDED = 12  # that each of the fewest has to have
 FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
 AROUND = 0.85  # share of an image that a body fills which is worth to be cut to
 ALIKE = 1.1  # times as long: extents that need no common scale
@@ -63,7 +63,7 @@ def folds(n: Needs) -> Choice | None:
     for count in FOLDS:
         folded = n.given({"fold": "all", "folds": count, "cam.n": MAPS})
         passes = folded.passes(least(n))
-        if count <= most and passes >= PASSES_FOLDED:
+        if count <= most and passes >= (PASSES if count > FOLDS[-1] else PASSES_FOLDED):
             return Choice(
                 {"fold": "all", "folds": count},
                 f"{f.images} images are few: {count} networks, each trained without another part "
