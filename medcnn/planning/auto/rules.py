@@ -102,7 +102,7 @@ def crop(n: Needs) -> Choice | None:
     Measured: not yet.
     """
     f = n.data
-    if f.body is None:
+    if f.body is None or f.kind == "US":  # whose dim depths aren't told from what lies around
         return None
     shown = f"the body and what lies beside it fill {f.body:.0%} of an image"
     if f.body > AROUND:
