@@ -4,18 +4,34 @@ from collections.abc import Sequence
 from typing import Any
 
 from medcnn.jobs.settings.commands import Train
+from medcnn.planning.auto.fingerprint import Fingerprint
 from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.transfer import has_weights
 
 SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
 WIDTHS = (1.0, 0.5, 0.25)  # shares of the published numbers of channels, the widest first
+LESION = 8  # px that a lesion is to be long, at least
 CELLS = 7  # an edge of the last map, at least
 
 
 def least(n: Needs) -> dict[str, Any]:
     """Return the values with which a pass takes the least time."""
-    size = {"dataset.size": SIZES[0]} if n.data.size is None and n.is_free("dataset.size") else {}
-    return size | narrowest(n)
+    free = n.data.size is None and n.is_free("dataset.size")
+    return ({"dataset.size": lesion_size(n.data)} if free else {}) | narrowest(n)
+
+
+def sizes(f: Fingerprint) -> list[int]:
+    """Return the sizes that files can be brought to without being made larger."""
+    return [s for s in SIZES if s <= min(f.own)] or [SIZES[0]]
+
+
+def lesion_size(f: Fingerprint) -> int:
+    """Return the smallest size at which a lesion is seen; where none is known, the smallest."""
+    known = sizes(f)
+    if f.lesion is None:
+        return known[0]
+    seen = next((s for s in known if f.lesion * s >= LESION), known[-1])
+    return max(seen, 64 if 64 in known else known[0])
 
 
 def narrowest(n: Needs) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from medcnn.planning.auto.nets import (
     WIDTHS,
     finer,
     least,
+    lesion_size,
     narrowest,
+    sizes,
     takes_strides,
 )
 from medcnn.planning.auto.rule import RULES, Choice, rule
@@ -31,7 +33,6 @@ FEWEST = 12  # images of the rarest class, and patients, with which folds make s
 AROUND = 0.85  # share of an image that a body fills which is worth to be cut to
 ALIKE = 1.1  # times as long: extents that need no common scale
 MAPS = 4  # in the gallery of one of several networks
-LESION = 8  # px that a lesion is to be long, at least
 PASSES = 30  # over the training images that a net has to have to learn them
 MOST_PASSES = 100
 LEAST_PASSES = 3  # below, a run is no training
@@ -119,8 +120,7 @@ def size(n: Needs) -> Choice | None:
     f = n.data
     if f.size is not None:
         return None
-    edge = min(f.own)
-    known = [s for s in SIZES if s <= edge] or [SIZES[0]]
+    known = sizes(f)
     narrow = [{"dataset.size": s} | narrowest(n) for s in known]
     fits = [n.passes(one) >= PASSES and n.fits(one, LEAST_BATCH) for one in narrow]
     most = max((s for s, there in zip(known, fits, strict=True) if there), default=known[0])
@@ -130,12 +130,12 @@ def size(n: Needs) -> Choice | None:
             f"the largest of {', '.join(map(str, SIZES))} px for which there is time; the files "
             f"have {'×'.join(map(str, f.own))}",
         )
-    seen = next((s for s in known if f.lesion * s >= LESION), known[-1])
-    chosen = min(max(seen, 64 if 64 in known else known[0]), most)
+    wanted = lesion_size(f)
+    chosen = min(wanted, most)
     return Choice(
         {"dataset.size": chosen},
         f"a lesion, {f.lesion:.0%} of the edge long, is {f.lesion * chosen:.0f} px of it"
-        + ("" if chosen >= seen else ", for which there is time"),
+        + ("" if chosen == wanted else ", for which there is time"),
     )
 
 

@@ -127,7 +127,8 @@ def test_every_task(task: str) -> None:
 
 def test_much_around_the_body_is_cut_off() -> None:
     files: dict[str, Any] = {"size": None, "own": (512, 512), "lesion": 0.5}
-    assert planned(36000, *CSV, **files, body=0.6).cfg.dataset["crop"] == "body"
+    assert planned(36000, *CSV, **files, kind="MR", body=0.6).cfg.dataset["crop"] == "body"
+    assert planned(36000, *CSV, **files, kind="US", body=0.6).cfg.dataset["crop"] == "none"
     assert planned(36000, *CSV, **files, body=0.95).cfg.dataset["crop"] == "none"
 
 
