@@ -14,7 +14,7 @@ from medcnn.planning.auto import race as module
 from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.race import candidates, decide, race
 
-OWN = {"augment": "standard", "augment.flip": [-1], "model.width": 1.0}
+OWN = {"augment": "standard", "augment.flip": [-1], "model.width": 0.5}
 
 
 def decided(scores: dict[str, float], seconds: float = 36000) -> tuple[Any, list[Any]]:
@@ -37,24 +37,24 @@ def decided(scores: dict[str, float], seconds: float = 36000) -> tuple[Any, list
 
 def test_the_field_is_the_plan_and_what_may_be_changed_of_it() -> None:
     plan = planned(36000)
-    light, narrow = OWN | {"augment": "light"}, OWN | {"model.width": 0.5}
+    light, narrow = OWN | {"augment": "light"}, OWN | {"model.width": 0.25}
     assert candidates(plan, {}) == [OWN, light, narrow]
     assert candidates(plan, {"augment": "command line"}) == [
-        {"model.width": 1.0},
         {"model.width": 0.5},
+        {"model.width": 0.25},
     ]
 
 
 def test_a_rival_wins_by_a_margin_only() -> None:
-    won, trained = decided({"standard 1": 0.80, "light 1": 0.83, "standard 0.5": 0.6})
+    won, trained = decided({"standard 0.5": 0.80, "light 0.5": 0.83, "standard 0.25": 0.6})
     assert won.values == OWN | {"augment": "light"}
-    assert "0.800 as planned, 0.830 with augment=light, 0.600 with model.width=0.5" in won.reason
+    assert "0.800 as planned, 0.830 with augment=light, 0.600 with model.width=0.25" in won.reason
     names = [name for name, _ in trained]
-    assert names == ["standard 1", "light 1", "standard 0.5", "light 1", "standard 1"]
+    assert names == ["standard 0.5", "light 0.5", "standard 0.25", "light 0.5", "standard 0.5"]
     epochs = [number for _, number in trained]
     assert epochs[3] in (2 * epochs[1], 2 * epochs[1] + 1)
     assert epochs[2] > 2 * epochs[0]  # the narrower net is faster
-    won, _ = decided({"standard 1": 0.80, "light 1": 0.805, "standard 0.5": 0.806})
+    won, _ = decided({"standard 0.5": 0.80, "light 0.5": 0.805, "standard 0.25": 0.806})
     assert won.values == OWN
 
 

@@ -14,7 +14,7 @@ CSV = ("dataset=csv", "dataset.path=table.csv")
 def test_few_images_train_in_folds_with_as_wide_a_net_as_there_is_time_for() -> None:
     short, long = planned(180).cfg, planned(7200).cfg
     assert (short.folds, long.fold, long.folds) == (4, "all", 6)
-    assert short.model["width"] < long.model["width"] == 1.0
+    assert short.model["width"] < long.model["width"] == 0.5
     assert (short.batch_size, short.augment["rotate"]) == (32, 10.0)
 
 
