@@ -22,6 +22,7 @@ from medcnn.jobs.private import revealed
 from medcnn.jobs.settings.commands import Train
 from medcnn.objective import Task
 
+FEW = 5000  # images, below which all of them are worth to be trained on in turn
 LOOKED_AT = 24  # files, whose sizes, spacings and modalities stand for all
 LONGEST = 4.0  # seconds of that, from the second file on
 
@@ -74,6 +75,11 @@ class Fingerprint:
     intensities: tuple[float, float]
     reading: float
     opening: float
+
+    @property
+    def few(self) -> bool:
+        """Whether the images are few."""
+        return self.images < FEW
 
     def lines(self) -> list[tuple[str, str]]:
         """Return the facts in words, by their names."""

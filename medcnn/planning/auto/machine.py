@@ -23,7 +23,7 @@ from medcnn.training.diagnosis.rate_test import batches
 from medcnn.training.diagnosis.steps import new_optimizer
 from medcnn.training.transfer import is_own
 
-WIDTHS = {2: (0.25, 1.0), 3: (0.25, 0.5)}  # that are measured; others follow from their MACs
+NARROW, HALF, WHOLE = 0.25, 0.5, 1.0  # widths: two are measured, another follows from its work
 WARM_UP = 2  # steps that aren't counted: the first ones of a shape are slow
 LONGEST, STEPS = 1.0, 8  # seconds and steps of a measurement
 WORK = 2e10  # multiply-accumulates of a step that is measured, at most: a second or so of slow CPUs
@@ -152,7 +152,8 @@ def measure(
     cfg, first = cases[0]
     set_threads(cfg.trainer.threads, processes(cfg.trainer))
     world = processes(cfg.trainer)  # which share the images
-    widths = WIDTHS[f.dims] if cfg.model.get("width") is not None else (1.0,)
+    wider = HALF if f.few or f.dims == 3 else WHOLE
+    widths = (NARROW, wider) if cfg.model.get("width") is not None else (WHOLE,)
     points, measured = [], []
     with isolate_rng(include_cuda=device(cfg.trainer).type == "cuda"):
         further = [(widths[0], *case) for case in cases[1:]]
@@ -162,7 +163,7 @@ def measure(
             seconds = _seconds(changed, f, size, work, trust) / world
             points.append((work.moved, work.macs, seconds))
             measured.append((width, tuple(size), 1 / seconds))
-        scaling = _scaling(cfg, f, first, trust)
+        scaling = _scaling(with_width(cfg, HALF) if len(widths) > 1 else cfg, f, first, trust)
     a_byte, a_mac = _line(points)
     return Machine(
         device(cfg.trainer).type,
@@ -177,7 +178,7 @@ def measure(
 
 
 def _scaling(cfg: Train, f: Fingerprint, size: tuple[int, ...], trust: list[str]) -> float:
-    """Return `Machine.scaling`, by the net in its own width with all threads and with one."""
+    """Return `Machine.scaling`, by a net with all threads and with one."""
     threads, work = torch.get_num_threads(), work_of(cfg, f, size)
     if device(cfg.trainer).type != "cpu" or processes(cfg.trainer) > 1 or threads == 1:
         return 1.0

@@ -26,7 +26,6 @@ from medcnn.training.transfer import has_weights
 
 __all__ = ["RULES"]  # all rules of this file
 
-FEW = 5000  # images, below which all of them are worth to be trained on in turn: cross-validation
 FOLDS = (6, 4, 3)  # networks: the most of which each has its passes
 PASSES_FOLDED = 12  # that each of the fewest has to have
 FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
@@ -50,7 +49,7 @@ def folds(n: Needs) -> Choice | None:
     them. Measured: not yet.
     """
     f = n.data
-    if f.images >= FEW:
+    if not f.few:
         return Choice({"fold": None}, f"{f.images} images are enough for one validation split")
     # Of many labels some are always rare; a fold without one of them still trains the others.
     fewest = f.patients if f.task in ("multilabel", "regression") else min(f.rarest, f.patients)
@@ -207,7 +206,7 @@ def width(n: Needs) -> Choice | None:
     """
     if not narrowest(n):
         return None
-    half = n.data.images < FEW or n.data.dims == 3
+    half = n.data.few or n.data.dims == 3
     allowed = [w for w in WIDTHS if w <= (0.5 if half else 1)]
     for w in allowed:
         passes = n.passes({"model.width": w})
@@ -245,7 +244,7 @@ def augment(n: Needs) -> Choice | None:
 
     Measured: stronger moves aren't better on BreastMNIST (out-of-fold, one seed, docs/recipes.csv).
     """
-    few = n.data.images < FEW
+    few = n.data.few
     flips, why = mirrored(n.data.kind)
     strength = "standard" if few else "light"
     many = "few images are varied" if few else "many images vary by themselves"

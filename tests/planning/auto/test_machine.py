@@ -37,7 +37,7 @@ def test_measuring_leaves_random_states_alone(
     assert (torch.rand(3).tolist(), random.random()) == expected
     assert cfg.yaml() == before
     widths = [width for width, _, _ in machine.measured]
-    assert widths == ([1.0] if "model=linear" in options else [0.25, 1.0])
+    assert widths == ([1.0] if "model=linear" in options else [0.25, 0.5])
     assert 1 < machine.measured[-1][2] < 1e6
     assert 0 < machine.testing(work_of(cfg, f, (28, 28))) < 1
 
