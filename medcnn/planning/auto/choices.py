@@ -12,12 +12,12 @@ from medcnn.jobs.settings.commands import Train
 
 Made = TypeVar("Made", bound=Train)
 # Keys that say where and on what a training runs, not how: a plan is of any machine and data of the
-# kind, but for the size to which files are brought.
+# kind, but for how files become images.
 ELSEWHERE = (
     *("dataset", "paths", "cache", "logger", "pseudonymise"),
     *("plan", "budget", "resume", "overwrite", "trust", "output"),
 )
-KEPT = ("dataset.size", "dataset.crop", "dataset.spacing")
+OF_IMAGES = ("dataset.size", "dataset.crop", "dataset.crop_margin", "dataset.spacing")
 FILE_KEYS = {"dataset.epochs": "trainer.max_epochs", "dataset.net_width": "model.width"}
 
 

@@ -1,4 +1,4 @@
-"""The facts of a data set that a plan rests on; nothing is read of images or labels to test on."""
+"""The facts of a data set that a plan rests on; official test images are left out."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from medcnn.data.image import Crop, Image, ImageSpec
 from medcnn.data.inputs import decode_as
 from medcnn.data.listing import BOX, Listing, boxes_of
 from medcnn.data.open_data import make_source
@@ -24,6 +25,8 @@ from medcnn.objective import Task
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn
 LOOKED_AT = 24  # files, whose sizes, spacings and modalities stand for all
+SMALL_VOLUME = 64  # voxels an edge
+FINE = 0.01  # mm to which lengths are told
 LONGEST = 4.0  # seconds of that, from the second file on
 
 
@@ -43,16 +46,17 @@ class Fingerprint:
         dims: 2 or 3.
         channels: Of an image.
         size: Of the images as they are stored; None where files are made into what is asked for.
-        own: Median size of the files, px along each axis; of stored images theirs.
+        own: Median size of the files, px along each axis of the network's input; of stored images
+            theirs.
         spacing: Median mm along each axis; None where unknown.
-        extents: Of the body along each axis of the network's input, in mm: the 5th and the 95th
-            percentile of the files; None where one doesn't say.
+        extents: What is kept of a file along each axis of the network's input, in mm, by the name
+            of a crop (none, body): the 5th and the 95th percentile. None where a file doesn't say.
         body: Median share of the image that the body fills with its surroundings, see
             `medcnn.data.prepared.crop`; None of stored images.
-        lesion: Median of the longer sides of boxes and masks, as a share of the image's shorter
+        lesion: Median of the longer sides of boxes, as a share of the image's shorter
             edge; None where unknown.
         intensities: Lowest and highest stored value that was seen.
-        reading: Seconds that a file takes to be read.
+        reading: Seconds that an image takes to be read.
         opening: Seconds that the source takes to be opened, without its files.
     """
 
@@ -69,7 +73,7 @@ class Fingerprint:
     size: tuple[int, ...] | None
     own: tuple[int, ...]
     spacing: tuple[float, ...] | None
-    extents: tuple[tuple[float, float], ...] | None
+    extents: dict[str, tuple[tuple[float, float], ...]] | None
     body: float | None
     lesion: float | None
     intensities: tuple[float, float]
@@ -124,7 +128,9 @@ def fingerprint(cfg: Train, trust: list[str]) -> Fingerprint:
     }
     if isinstance(source, Samples):
         return Fingerprint(**facts, **_of_arrays(source, table, cfg.dataset))
-    return Fingerprint(**facts, **_of_files(source, table))
+    found, each = _of_files(source, table)
+    slices = {"images": each * len(table), "official": each * official}
+    return Fingerprint(**facts | slices, **found)
 
 
 def _known(table: pd.DataFrame, cfg: Train) -> tuple[pd.DataFrame, int]:
@@ -162,62 +168,73 @@ def _of_arrays(source: Samples, table: pd.DataFrame, dataset: Mapping[str, Any])
     }
 
 
-def _of_files(source: Listing, table: pd.DataFrame) -> dict[str, Any]:
-    """Return the facts of some files, evenly from the table."""
+def _of_files(source: Listing, table: pd.DataFrame) -> tuple[dict[str, Any], int]:
+    """Return the facts of some files, evenly from the table, and how many images one holds."""
     start = time.perf_counter()
     facts = list(_looked_at(source, table))
     if not facts:
-        raise UserError(
-            f"data set {source.name}: of {min(LOOKED_AT, len(table))} files none can be read"
-        )
+        count = min(LOOKED_AT, len(table))
+        raise UserError(f"data set {source.name}: of {count} files none can be read")
+    each = max(1, round(float(np.median([len(one["digests"]) for one in facts]))))
     spacings = [one["spacing"] for one in facts if one["spacing"] is not None]
     modalities = [one["modality"] for one in facts if one["modality"]]
-    lengths = len(facts[0]["shape"])
-    own = np.median([one["shape"] for one in facts if len(one["shape"]) == lengths], axis=0)
-    extents = [one["extent"] for one in facts if one["extent"] is not None]
+    extents = [one["extents"] for one in facts if one["extents"] is not None]
+    known = len(extents) == len(facts)
     extremes = np.array([one["extremes"] for one in facts])
-    return {
+    found = {
         "kind": max(modalities, key=modalities.count) if modalities else "",
         "dims": source.spec.spatial_dims,
         "channels": source.spec.channels or max(one["channels"] for one in facts),
         "size": None,
-        "own": tuple(int(side) for side in own),
+        "own": tuple(np.median([one["own"] for one in facts], axis=0).astype(int).tolist()),
         "spacing": tuple(np.median(spacings, axis=0).tolist()) if spacings else None,
-        "extents": _spread(extents) if len(extents) == len(facts) else None,
+        "extents": {k: _spread([one[k] for one in extents]) for k in extents[0]} if known else None,
         "body": float(np.median([one["body"] for one in facts])),
         "lesion": _lesion(source, table, {one["row"]: one["shape"] for one in facts}),
         "intensities": (float(extremes.min()), float(extremes.max())),
-        "reading": (time.perf_counter() - start) / len(facts),
+        "reading": (time.perf_counter() - start) / len(facts) / each,
     }
+    return found, each
 
 
 def _looked_at(source: Listing, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Return facts of files, see `medcnn.data.prepared.one_file`, until there is no time left.
 
-    With them are ``row``, the share of the image that is its ``body``, and the ``extent`` of that
-    in mm, None without a spacing.
+    With them are ``row``, the image's ``own`` size, the share of it that is its ``body``, and the
+    ``extents`` of both in mm, None without a spacing. Volumes are brought to a small size, which is
+    what a plan will choose.
     """
     at = np.linspace(0, len(table) - 1, min(LOOKED_AT, len(table))).round().astype(int)
     spec, start = replace(source.spec, crop="body", crop_margin=None), time.perf_counter()
-    in_mm = replace(spec, spacing=(1.0,) * spec.spatial_dims)
+    if spec.spatial_dims == 3:
+        spec = replace(spec, size=tuple(min(side, SMALL_VOLUME) for side in spec.size))
     for row in np.unique(at).tolist():
         try:
             image = decode_as(source.root / str(table["image"].iloc[row]), spec)
             _, one = prepare_image(image, spec)
+            own = own_size(image, replace(spec, spacing=None))
         except (UserError, OSError):
             continue  # training says which, and why
         crop = crop_in(one)
         kept = one["shape"] if crop is None else [end - begin for begin, end in crop]
-        extent = None if one["spacing"] is None else own_size(image, in_mm, crop)
         share = float(np.prod(kept) / np.prod(one["shape"]))
-        yield one | {"row": row, "body": share, "extent": extent}
+        extents = None
+        if one["spacing"] is not None:
+            extents = {"none": _in_mm(image, spec), "body": _in_mm(image, spec, crop)}
+        yield one | {"row": row, "own": own, "body": share, "extents": extents}
         if time.perf_counter() - start > LONGEST:
             return
 
 
-def _spread(extents: list[tuple[int, ...]]) -> tuple[tuple[float, float], ...]:
+def _in_mm(image: Image, spec: ImageSpec, crop: Crop | None = None) -> list[float]:
+    """Return how long a crop of an image is along each axis of the network's input, mm."""
+    fine = replace(spec, spacing=(FINE,) * spec.spatial_dims)
+    return [FINE * steps for steps in own_size(image, fine, crop)]
+
+
+def _spread(lengths: list[list[float]]) -> tuple[tuple[float, float], ...]:
     """Return the 5th and the 95th percentile along each axis."""
-    low, high = np.percentile(extents, (5, 95), axis=0).tolist()
+    low, high = np.percentile(lengths, (5, 95), axis=0).tolist()
     return tuple(zip(low, high, strict=True))
 
 

@@ -30,9 +30,7 @@ WORK = 2e10  # multiply-accumulates of a step that is measured, at most: a secon
 NO_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
 NOT_BUILT = ("_target_", *NO_WEIGHTS)
 BESIDE = 0.9  # share of its speed that a training keeps beside another one with other threads
-FORWARD = (
-    0.35  # a forward pass takes about so much of a step of training (forward, backward, update)
-)
+FORWARD = 0.35  # share of a step of training that its forward pass takes, about
 
 
 @dataclass(frozen=True)

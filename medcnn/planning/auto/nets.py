@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from medcnn.jobs.settings.commands import Train
-from medcnn.planning.auto.fingerprint import Fingerprint
 from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.transfer import has_weights
 
@@ -17,27 +16,32 @@ CELLS = 7  # an edge of the last map, at least
 def least(n: Needs) -> dict[str, Any]:
     """Return the values with which a pass takes the least time."""
     free = n.data.size is None and n.is_free("dataset.size")
-    return ({"dataset.size": lesion_size(n.data)} if free else {}) | narrowest(n)
+    return ({"dataset.size": lesion_size(n)} if free else {}) | narrowest(n)
 
 
-def sizes(f: Fingerprint) -> list[int]:
+def sizes(n: Needs) -> list[int]:
     """Return the sizes that files can be brought to without being made larger."""
-    return [s for s in SIZES if s <= min(f.own)] or [SIZES[0]]
+    return [s for s in SIZES if s <= min(n.data.own) * n.cut] or [SIZES[0]]
 
 
-def lesion_size(f: Fingerprint) -> int:
+def lesion_share(n: Needs) -> float | None:
+    """Return the length of a lesion as a share of the edge of what is kept."""
+    return None if n.data.lesion is None else n.data.lesion / n.cut
+
+
+def lesion_size(n: Needs) -> int:
     """Return the smallest size at which a lesion is seen; where none is known, the smallest."""
-    known = sizes(f)
-    if f.lesion is None:
+    known, share = sizes(n), lesion_share(n)
+    if share is None:
         return known[0]
-    seen = next((s for s in known if f.lesion * s >= LESION), known[-1])
+    seen = next((s for s in known if share * s >= LESION), known[-1])
     return max(seen, 64 if 64 in known else known[0])
 
 
 def narrowest(n: Needs) -> dict[str, Any]:
-    """Return the width of the narrowest net there may be; nothing where the width is given."""
-    given = n.cfg.model.get("width") is None or not n.is_free("model.width") or has_weights(n.cfg)
-    return {} if given else {"model.width": WIDTHS[-1]}
+    """Return the width of the narrowest net there may be; nothing where no width is to choose."""
+    fixed = n.cfg.model.get("width") is None or not n.is_free("model.width") or has_weights(n.cfg)
+    return {} if fixed else {"model.width": WIDTHS[-1]}
 
 
 def takes_strides(cfg: Train) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from medcnn.jobs.settings.commands import Train
 from medcnn.planning.auto.budget import Budget
 from medcnn.planning.auto.choices import (
     ELSEWHERE,
-    KEPT,
+    OF_IMAGES,
     changed,
     check_names,
     experiment,
@@ -29,6 +29,7 @@ from medcnn.planning.auto.choices import (
 from medcnn.planning.auto.fingerprint import Fingerprint, fingerprint
 from medcnn.planning.auto.machine import Machine, Work, measure, work_of
 from medcnn.planning.auto.nets import SIZES, finer, takes_strides
+from medcnn.planning.auto.rule import Choice, Rule
 from medcnn.planning.auto.rules import RULES
 from medcnn.planning.auto.time_needed import Needs
 
@@ -135,6 +136,7 @@ def apply(
     data: Fingerprint,
     machine: Machine,
     budget: Budget,
+    before: Sequence[Line] = (),
     raced: Mapping[str, tuple[Any, str]] = MappingProxyType({}),
 ) -> Plan[Made]:
     """Choose by the rules.
@@ -145,6 +147,8 @@ def apply(
         data: Facts of the data.
         machine: Facts of the machine.
         budget: The time.
+        before: Choices of the plan that was raced, which stand; but for the number of epochs, which
+            follows from the time that is left.
         raced: Values that a race has told, by their keys, each with the reason, which stand in the
             place of what a rule says.
 
@@ -158,7 +162,7 @@ def apply(
     needs = Needs(data, machine, budget.seconds, budget.left, cfg, works, _cpus(), kept)
     lines = _set_by_hand(cfg, by_hand)
     for one in RULES:
-        if one.main in kept or (choice := one.ask(needs)) is None:
+        if one.main in kept or (choice := _asked(one, needs, before)) is None:
             continue
         values = {k: v for k, v in choice.values.items() if k not in there}
         values |= {k: raced[k][0] for k in values if k in raced}
@@ -170,6 +174,14 @@ def apply(
             lines.append(Line(key, value, reason, one.name))
     planned: Any = needs.cfg
     return Plan(planned, lines, data, machine, budget.seconds, needs)
+
+
+def _asked(rule: Rule, needs: Needs, before: Sequence[Line]) -> Choice | None:
+    """Return what a rule says, or what it has said before a race."""
+    if not before or rule.main == "trainer.max_epochs":
+        return rule.ask(needs)
+    lines = [line for line in before if line.rule == rule.name]
+    return Choice({line.key: line.value for line in lines}, lines[0].reason) if lines else None
 
 
 def _finer(cfg: Made, size: tuple[int, ...]) -> Made:
@@ -206,7 +218,7 @@ def _set_by_hand(cfg: Train, by_hand: Settings) -> list[Line]:
     """Return the lines of what is set by hand and belongs to how a training is done."""
     lines = []
     for key, (where, choice) in by_hand.items():
-        if key.split(".")[0] in ELSEWHERE and key not in KEPT:
+        if key.split(".")[0] in ELSEWHERE and key not in OF_IMAGES:
             continue
         value = choice if is_group(key) else value_of(cfg, key)
         lines.append(Line(key, value, f"set by hand ({where})", ""))

@@ -103,7 +103,8 @@ def decide(
     """
     rounds = [len(field), 2] if len(field) > 2 else [len(field)]
     slot = SHARE_RACED * budget.left / sum(2**k * count for k, count in enumerate(rounds)) - START
-    each = [plan.needs.epoch(values) for values in field]
+    alone = plan.needs.given({"folds_at_once": 1})
+    each = [alone.epoch(values) for values in field]
     if slot / max(each) < FEWEST_RACED:
         return None
     scores, ahead = [0.0] * len(field), [*range(len(field))]

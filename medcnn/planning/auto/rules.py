@@ -6,7 +6,10 @@ names what it rests on. A rule whose first key is set by hand isn't asked; of th
 those that are set by hand stay as they are.
 """
 
+from math import ceil
+
 from medcnn.errors import UserError
+from medcnn.jobs.hardware import processes
 from medcnn.jobs.progress import duration
 from medcnn.planning.auto.nets import (
     CELLS,
@@ -14,6 +17,7 @@ from medcnn.planning.auto.nets import (
     WIDTHS,
     finer,
     least,
+    lesion_share,
     lesion_size,
     narrowest,
     sizes,
@@ -27,6 +31,7 @@ from medcnn.training.transfer import has_weights
 __all__ = ["RULES"]  # all rules of this file
 
 FOLDS = (6, 4, 3)  # networks: the most of which each has its passes
+WORTH = 1.1  # times the passes, for which networks are trained side by side
 PASSES_FOLDED = 12  # that each of the fewest has to have
 FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
 AROUND = 0.85  # share of an image that a body fills which is worth to be cut to
@@ -39,6 +44,21 @@ LEAST_SEEN = 1500  # images, passes counted: below that, no net learns
 MARGIN = 0.9  # share of the time left that is planned with
 LEAST_BATCH = 8  # images that memory has to hold in a step
 SMALL, MANY, LARGE = 300, 5000, 20000  # images, for the batch size
+
+
+@rule("dataset.crop")
+def crop(n: Needs) -> Choice | None:
+    """To the body, where there is much around it.
+
+    Measured: not yet.
+    """
+    f = n.data
+    if f.body is None or f.kind == "US":  # whose dim depths aren't told from what lies around
+        return None
+    shown = f"the body and what lies beside it fill {f.body:.0%} of an image"
+    if f.body > AROUND:
+        return Choice({"dataset.crop": "none"}, shown)
+    return Choice({"dataset.crop": "body"}, f"{shown}: the rest is cut off")
 
 
 @rule("fold")
@@ -60,17 +80,18 @@ def folds(n: Needs) -> Choice | None:
             f"{f.images} images of {f.patients} patients, {f.rarest} of the rarest class, are too "
             "few for folds",
         )
-    for count in FOLDS:
+    counts = FOLDS if n.is_free("folds") else (n.cfg.folds,)
+    for count in counts:
         folded = n.given({"fold": "all", "folds": count, "cam.n": MAPS})
         passes = folded.passes(least(n))
-        if count <= most and passes >= (PASSES if count > FOLDS[-1] else PASSES_FOLDED):
+        if count <= most and passes >= (PASSES if count > counts[-1] else PASSES_FOLDED):
             return Choice(
                 {"fold": "all", "folds": count},
                 f"{f.images} images are few: {count} networks, each trained without another part "
-                "of them, choose the threshold on what they haven't seen, and are averaged",
+                "of them, are judged on what they haven't seen, and averaged",
             )
     return Choice(
-        {"fold": None}, f"there is no time for {FOLDS[-1]} networks: {passes:.0f} passes each"
+        {"fold": None}, f"there is no time for {counts[-1]} networks: {passes:.0f} passes each"
     )
 
 
@@ -80,34 +101,19 @@ def side_by_side(n: Needs) -> Choice | None:
 
     Measured: by the plan itself, on the machine that it is for.
     """
-    m = n.machine
-    if n.folds == 1 or m.device != "cpu" or m.threads == 1 or n.cfg.trainer.threads is not None:
+    m, given = n.machine, n.cfg.trainer
+    if n.folds == 1 or m.device != "cpu" or given.threads is not None or processes(given) > 1:
         return None
     counts = range(1, min(n.folds, m.threads) + 1)
     passes = [n.given({"folds_at_once": k}).passes(least(n)) for k in counts]
     best = max(counts, key=lambda k: passes[k - 1])
-    if best == 1:
+    if passes[best - 1] < WORTH * passes[0]:
         return None
     return Choice(
         {"folds_at_once": best},
         f"side by side there is time for {passes[best - 1]:.0f} passes of the narrowest net, one "
         f"after the other for {passes[0]:.0f}",
     )
-
-
-@rule("dataset.crop")
-def crop(n: Needs) -> Choice | None:
-    """To the body, where there is much around it.
-
-    Measured: not yet.
-    """
-    f = n.data
-    if f.body is None or f.kind == "US":  # whose dim depths aren't told from what lies around
-        return None
-    shown = f"the body and what lies beside it fill {f.body:.0%} of an image"
-    if f.body > AROUND:
-        return Choice({"dataset.crop": "none"}, shown)
-    return Choice({"dataset.crop": "body"}, f"{shown}: the rest is cut off")
 
 
 @rule("dataset.size")
@@ -119,22 +125,22 @@ def size(n: Needs) -> Choice | None:
     f = n.data
     if f.size is not None:
         return None
-    known = sizes(f)
+    known, lesion = sizes(n), lesion_share(n)
     narrow = [{"dataset.size": s} | narrowest(n) for s in known]
     fits = [n.passes(one) >= PASSES and n.fits(one, LEAST_BATCH) for one in narrow]
     most = max((s for s, there in zip(known, fits, strict=True) if there), default=known[0])
-    if f.lesion is None:
+    if lesion is None:
         return Choice(
             {"dataset.size": most},
-            f"the largest of {', '.join(map(str, SIZES))} px for which there is time; the files "
-            f"have {'×'.join(map(str, f.own))}",
+            f"the largest of {', '.join(map(str, SIZES))} px for which there is time and memory; "
+            f"the files have {'×'.join(map(str, f.own))}",
         )
-    wanted = lesion_size(f)
+    wanted = lesion_size(n)
     chosen = min(wanted, most)
     return Choice(
         {"dataset.size": chosen},
-        f"a lesion, {f.lesion:.0%} of the edge long, is {f.lesion * chosen:.0f} px of it"
-        + ("" if chosen == wanted else ", for which there is time"),
+        f"a lesion, {lesion:.0%} of the edge long, is {lesion * chosen:.0f} px of it"
+        + ("" if chosen == wanted else ", for which there is time and memory"),
     )
 
 
@@ -144,13 +150,13 @@ def spacing(n: Needs) -> Choice | None:
 
     Measured: not yet, for the shared sets don't say their spacings.
     """
-    f = n.data
-    if f.size is not None or f.extents is None:
+    crop, known = n.cfg.dataset.get("crop"), n.data.extents
+    if n.data.size is not None or known is None or crop not in known:
         return None
-    if all(high <= ALIKE * low for low, high in f.extents):
+    if all(high <= ALIKE * low for low, high in known[crop]):
         return Choice({"dataset.spacing": None}, "the files show regions of like size: stretched")
-    found = [round(high / side, 4) for (_, high), side in zip(f.extents, n.size, strict=True)]
-    shown = ", ".join(f"{low:.0f} to {high:.0f}" for low, high in f.extents)
+    found = [round(high / side, 4) for (_, high), side in zip(known[crop], n.size, strict=True)]
+    shown = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in known[crop])
     return Choice({"dataset.spacing": found}, f"the files show {shown} mm: one scale for all")
 
 
@@ -216,7 +222,9 @@ def width(n: Needs) -> Choice | None:
     if passes < PASSES:
         reason += ", fewer than a net wants"
     if w != allowed[0]:
-        reason += f"; a wider one would have {n.passes({'model.width': 2 * w}):.0f}"
+        wider = {"model.width": 2 * w}
+        reason += f"; a wider one would have {n.passes(wider):.0f}"
+        reason += "" if n.fits(wider, LEAST_BATCH) else ", and no memory"
     return Choice({"model.width": w}, reason)
 
 
@@ -235,7 +243,7 @@ def batch(n: Needs) -> Choice | None:
                 "(dataset.size) or a narrower net (model.width)"
             )
         return Choice({"batch_size": room}, f"memory holds a step of {room} images")
-    return Choice({"batch_size": size}, f"{images} images give {images // size} steps a pass")
+    return Choice({"batch_size": size}, f"{images} images give {ceil(images / size)} steps a pass")
 
 
 @rule("augment")

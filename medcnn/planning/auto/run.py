@@ -19,7 +19,6 @@ from medcnn.training.cross_validation import cross_validate
 from medcnn.training.one_run import train_in
 
 LENT = 0.25  # share of its time by which a training may be late that isn't the last one
-KEPT = ("dataset.size", "model.width")  # that a race doesn't change by the time that it took
 
 
 def carry_out(cfg: Train, run: RunDir, trust: list[str]) -> float:
@@ -67,9 +66,8 @@ def _planned(cfg: Train, run: RunDir, budget: Budget, trust: list[str]) -> Train
         print(line, flush=True)
     _read_files(plan.cfg, trust)
     if (told := race(plan, by_hand, run, budget, trust)) is not None:
-        kept = {line.key: (line.value, line.reason) for line in plan.lines if line.key in KEPT}
         raced = {key: (value, told.reason) for key, value in told.values.items()}
-        plan = apply(cfg, by_hand, plan.data, plan.machine, budget, kept | raced)
+        plan = apply(cfg, by_hand, plan.data, plan.machine, budget, plan.lines, raced)
         print(told.reason, flush=True)
     plan.write(run / "plan.yaml")
     write_text(run / "config.yaml", plan.cfg.yaml())

@@ -63,6 +63,12 @@ class Needs:
         return self.data.size or side
 
     @property
+    def cut(self) -> float:
+        """What is kept of a file's edges, as a share: below 1 where it is cut to the body."""
+        body = self.data.body if self.cfg.dataset.get("crop") == "body" else None
+        return 1.0 if body is None else float(body ** (1 / self.data.dims))
+
+    @property
     def folds(self) -> int:
         """Trainings to do."""
         return self.cfg.folds if self.cfg.fold == "all" else 1
@@ -107,11 +113,16 @@ class Needs:
 
     def fold(self, values: dict[str, Any]) -> float:
         """Return the seconds that a training takes beside its epochs."""
-        f, image = self.data, self.machine.testing(self.work(values))
+        f, image = self.data, self._testing(values)
         tested = f.images * sum(self.shares[1:]) + (f.official if self.folds == 1 else 0)
         opened = f.opening + AUDIT * (f.images + f.official)
         seen = opened + self.looks * tested * image
         return FOLD + seen + self.maps(self.cfg.cam.n, image)
+
+    def _testing(self, values: dict[str, Any]) -> float:
+        """Return the seconds that an image takes in the test of a training among others."""
+        seconds = self.machine.testing(self.work(values))
+        return seconds * self.machine.slower(self.at_once)
 
     def maps(self, shown: int, image: float) -> float:
         """Return the seconds that the maps of a training take."""
@@ -127,7 +138,8 @@ class Needs:
         if self.folds == 1:
             return 1.0
         f, image = self.data, self.machine.testing(self.work(values))
-        images = self.looks * self.folds * (f.images / self.folds + f.official)
+        unseen = f.images * sum(self.shares[1:])
+        images = self.looks * self.folds * (unseen + f.official)
         return END + f.opening + images * image
 
     def beside(self, values: dict[str, Any]) -> float:

@@ -67,9 +67,9 @@ def test_lesions_choose_the_size_of_files() -> None:
 
 def test_files_of_regions_of_unlike_size_get_one_scale() -> None:
     files: dict[str, Any] = {"size": None, "own": (512, 512), "lesion": 0.5}
-    cfg = planned(36000, *CSV, **files, extents=((200.0, 320.0), (200.0, 216.0))).cfg
+    cfg = planned(36000, *CSV, **files, extents={"none": ((200.0, 320.0), (200.0, 216.0))}).cfg
     assert (cfg.dataset["size"], cfg.dataset["spacing"]) == (64, [5.0, 3.375])
-    cfg = planned(36000, *CSV, **files, extents=((200.0, 216.0), (200.0, 216.0))).cfg
+    cfg = planned(36000, *CSV, **files, extents={"none": ((200.0, 216.0), (200.0, 216.0))}).cfg
     assert cfg.dataset["spacing"] is None
 
 
