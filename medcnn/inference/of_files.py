@@ -21,7 +21,7 @@ from medcnn.evaluation.few_images import isotonic_lines
 from medcnn.evaluation.studies import aggregate
 from medcnn.inference.mc_dropout import check_mc_dropout, dropping
 from medcnn.inference.tables import decision_table, doubt_table, quantile_table
-from medcnn.inference.tta import looks, mean_quantiles, mirrored_axes
+from medcnn.inference.tta import looks, mean_quantiles, mirrored_axes_of
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv
 from medcnn.jobs.hardware import device_of
 from medcnn.jobs.notes import note
@@ -48,7 +48,8 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
     output = _free_output(cfg)
     classifier = _loaded(cfg, trust).to(device_of(cfg.accelerator))
     card = classifier.card
-    axes = mirrored_axes(cfg.tta or ("none" if cfg.dense else None), card["config"])
+    looked = cfg.tta or ("none" if cfg.dense else None)
+    axes = mirrored_axes_of(looked, classifier.members)  # type: ignore[arg-type]
     classifier.mirrored = bool(axes)
     check_mc_dropout(classifier.members, cfg.mc_dropout)  # type: ignore[arg-type]
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size

@@ -1,7 +1,7 @@
 """Inference of a split: its figures and predictions in a run directory."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from medcnn.classifier.card import check_fits
 from medcnn.classifier.chosen_on_validation import chosen_anew
 from medcnn.classifier.classifier import Classifier
-from medcnn.classifier.ensemble import load_members, point_of
+from medcnn.classifier.ensemble import is_ensemble, load_members, point_of
 from medcnn.data.batches import DataModule
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import problems_table
@@ -22,7 +22,7 @@ from medcnn.evaluation.operating_point import parse_rule
 from medcnn.inference.mc_dropout import check_mc_dropout
 from medcnn.inference.results import headline, write_results
 from medcnn.inference.seen import open_tested
-from medcnn.inference.tta import bare_trainer, collect, mirrored_axes, mirrored_lines
+from medcnn.inference.tta import bare_trainer, collect, mirrored_axes_of, mirrored_lines
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import (
     check_folder,
@@ -68,10 +68,10 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
             f"evaluation.operating_point={rule}: the threshold is that which the training chose on "
             "its own validation images, and kept"
         )
-    axes = mirrored_axes(cfg.tta, trained)
+    axes = mirrored_axes_of(cfg.tta, members)
     classifier.mirrored = bool(axes)
     check_mc_dropout(members, cfg.mc_dropout)
-    set_threads(cfg.threads if cfg.threads is not None else trained["trainer"]["threads"], 1)
+    set_threads(cfg.threads if cfg.threads is not None else _threads(cfg, trained), 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = _free_run(cfg, paths)
     for_spreadsheets(cfg.spreadsheet)
@@ -94,6 +94,16 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
         run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())
     print(f"{run.path}: {headline(metrics, cfg.split)}", flush=True)
     return metrics
+
+
+def _threads(cfg: Evaluate, trained: Mapping[str, Any]) -> int | None:
+    """Return the threads of the training; of folds side by side, those of all of them together."""
+    if cfg.checkpoint is not None and is_ensemble(Path(cfg.checkpoint)):
+        run = RunDir(cfg.checkpoint)
+        if (run / "config.yaml").exists():
+            trained = run.read_config()
+    threads: int | None = trained["trainer"]["threads"]
+    return threads
 
 
 def _opened(

@@ -1,7 +1,7 @@
 """Several looks at the same images: by members of an ensemble, mirrored, with dropout on."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -130,6 +130,21 @@ def mirrored_axes(tta: str | None, trained: Mapping[str, Any]) -> list[int]:
             "take tta=none"
         )
     return axes
+
+
+def mirrored_axes_of(tta: str | None, members: Iterable[Classifier]) -> list[int]:
+    """Return `mirrored_axes` of the members of an ensemble.
+
+    Raises:
+        UserError: They don't look alike.
+    """
+    first, *others = [mirrored_axes(tta, member.card["config"]) for member in members]
+    if any(set(axes) != set(first) for axes in others):
+        raise UserError(
+            "the members of the ensemble mirrored other axes in training (augment.flip), or tested "
+            "with other looks (tta): add tta=none"
+        )
+    return first
 
 
 def mirrored_lines(axes: Sequence[int]) -> list[str]:

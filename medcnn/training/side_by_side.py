@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 
 import torch
 
+from medcnn.data.memory import available_memory
 from medcnn.errors import InterruptedRunError, UserError
 from medcnn.jobs.hardware import processes
 from medcnn.jobs.interruption import raise_if_received
@@ -44,7 +45,10 @@ def train_side_by_side(cfg: Train, parts: list[RunDir], trust: list[str], before
         UserError: A fold's own, with its number; or several processes are asked for.
         InterruptedRunError: A fold was stopped by something outside.
     """
-    _refuse_several_processes(cfg)
+    if processes(cfg.trainer) > 1:
+        raise UserError(
+            f"folds_at_once={cfg.folds_at_once}: a fold has one process then; add trainer.devices=1"
+        )
     at_once = min(cfg.folds_at_once, len(parts))
     waiting = [fold for fold, part in enumerate(parts) if not part.finished]
     running: dict[int, Child] = {}
@@ -68,20 +72,14 @@ def train_side_by_side(cfg: Train, parts: list[RunDir], trust: list[str], before
         raise
 
 
-def _refuse_several_processes(cfg: Train) -> None:
-    if processes(cfg.trainer) > 1:
-        raise UserError(
-            f"folds_at_once={cfg.folds_at_once} doesn't go with trainer.devices="
-            f"{cfg.trainer.devices}: a fold has one process then; leave one of them out"
-        )
-
-
 def _with_share(cfg: Train, part: RunDir, at_once: int) -> Train:
-    """Return the settings with a fold's share of the threads; one that goes on keeps what it had.
+    """Return the settings with a fold's share of memory and threads.
 
-    So its weights are the same to the bit.
+    One that goes on keeps its threads, so that its weights are the same to the bit.
     """
     own = cfg.model_copy(deep=True)
+    if own.cache.memory == "auto":
+        own.cache.memory = available_memory() // 2 // at_once
     if own.trainer.threads is None and part.last.exists():
         own.trainer.threads = part.read_config().trainer.get("threads")
     if own.trainer.threads is None:

@@ -157,7 +157,10 @@ def spacing(n: Needs) -> Choice | None:
         return Choice({"dataset.spacing": None}, "the files show regions of like size: stretched")
     found = [round(high / side, 4) for (_, high), side in zip(known[crop], n.size, strict=True)]
     shown = ", ".join(f"{low:.3g} to {high:.3g}" for low, high in known[crop])
-    return Choice({"dataset.spacing": found}, f"the files show {shown} mm: one scale for all")
+    return Choice(
+        {"dataset.spacing": found},
+        f"the files show {shown} mm: one scale for all, which each has to tell",
+    )
 
 
 @rule("cam.n")

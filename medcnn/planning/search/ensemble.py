@@ -18,6 +18,7 @@ from medcnn.evaluation.columns import TEXT
 from medcnn.evaluation.few_images import too_rare_to_rank
 from medcnn.evaluation.of_tables import predictions_of
 from medcnn.evaluation.predictions import Predictions
+from medcnn.inference.tta import mirrored_axes_of
 from medcnn.jobs.atomic_files import read_csv
 from medcnn.jobs.rundir import RunDir
 
@@ -70,8 +71,9 @@ def write_best_ensemble(
         _, members, _ = load_members(None, [run.weights for run in runs], trust)
     except UserError:  # such as of other images
         return None
-    looks = {member.card["config"].get("tta", "none") for member in members}
-    if len(looks) > 1:  # no command could look as each of them did
+    try:
+        axes = mirrored_axes_of(None, members)
+    except UserError:  # no command could look as each of them did
         return None
     tables = [
         predictions_of(read_csv(run / "predictions.csv", TEXT), member.card)
@@ -87,7 +89,7 @@ def write_best_ensemble(
         with suppress(UserError):  # a class that the rule needs is absent
             names = first.card["class_names"]
             point = operating_point(first.objective, torch.from_numpy(mean), labels, rule, names)
-            kind = "mirrored" if looks == {"flips"} else "operating_points"
+            kind = "mirrored" if axes else "operating_points"
             choices = {kind: {"none": point | {"chosen_on": "val"}}}
     write_ensemble(folder, [runs[k].weights for k in sorted(chosen)], choices)
     times = {runs[k].path.name: chosen.count(k) for k in sorted(set(chosen))}
