@@ -6,6 +6,7 @@ DIR holds medmnist/{breastmnist,pneumoniamnist}.npz, brain_tumor/ and nih_chestx
 
 breast     BreastMNIST
 pneumonia  PneumoniaMNIST, 800 images of its training split, drawn at random
+pneumonia-all  all of its training split
 brain      brain MRI of three kinds of tumour; the blocks of neighbouring slices are the patients
 phantom3d  synthetic CT volumes of 24 voxels an edge, of 300 patients
 chest      1,000 chest X-rays with 14 findings
@@ -54,7 +55,11 @@ HELD_OUT = {"train": 3, "test": 1}  # parts of the patients
 TESTED = {"train": 64, "val": 16, "test": 20}  # in plan_against_search.py
 FEWEST = 5  # tested patients with a finding, of which the AUROC is looked at
 PHANTOM = ["dataset=phantom", "dataset.spatial_dims=3", "dataset.size=24", "dataset.patients=300"]
-CUT = {"breastmnist": None, "pneumoniamnist": 800}  # training images that are taken
+MEDMNIST = {  # files, and how many of the training images are taken
+    "breast": ("breastmnist", None),
+    "pneumonia": ("pneumoniamnist", 800),
+    "pneumonia-all": ("pneumoniamnist", None),
+}
 BRAIN = [
     "dataset.columns.image=file", "dataset.columns.label=class", "dataset.columns.patient=block",
     "dataset.columns.box=[x_center,y_center,width,height]", "dataset.box_format=cxcywh",
@@ -101,7 +106,7 @@ def held_out(table: pd.DataFrame, seed: int) -> pd.Series:
     return drawn(free, HELD_OUT, seed).reindex(table.index)
 
 
-def medmnist(name: str, data: Path, folder: Path, seed: int) -> list[str]:
+def medmnist(name: str, most: int | None, data: Path, folder: Path, seed: int) -> list[str]:
     """Write a copy of a MedMNIST file that is tested on a part of its training split.
 
     The validation split is cut by the same share. An image that is there several times is in one
@@ -110,7 +115,7 @@ def medmnist(name: str, data: Path, folder: Path, seed: int) -> list[str]:
     arrays = dict(np.load(data / "medmnist" / f"{name}.npz"))
     images, labels, val = (arrays[key] for key in ("train_images", "train_labels", "val_images"))
     generator = np.random.default_rng(seed)
-    rows = generator.permutation(len(images))[: CUT[name]]
+    rows = generator.permutation(len(images))[:most]
     kept = generator.permutation(len(val))[: round(len(val) * len(rows) / len(images))]
     arrays |= {f"val_{key}": arrays[f"val_{key}"][kept] for key in ("images", "labels")}
     table = pd.DataFrame({"label": labels[rows].ravel()}, index=rows)
@@ -155,10 +160,10 @@ def prepared(job: Job, data: Path, folder: Path) -> list[str]:
     if job.data in ("brain", "chest"):
         of = {"brain": brain, "chest": chest}[job.data]
         return of(data, folder, lambda table: held_out(table, job.seed))
-    return medmnist(f"{job.data}mnist", data, folder, job.seed)
+    return medmnist(*MEDMNIST[job.data], data, folder, job.seed)
 
 
-SETS = ("breast", "pneumonia", "brain", "phantom3d", "chest")
+SETS = (*MEDMNIST, "brain", "phantom3d", "chest")
 
 
 def command(module: str, overrides: Sequence[str], log: Path) -> str:

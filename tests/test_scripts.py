@@ -248,7 +248,7 @@ def test_the_rules_of_a_plan_are_judged_on_patients_that_nothing_else_sees(
         arrays[f"{name}_labels"] = np.arange(count)[:, None] % 2
     arrays["train_images"][5] = arrays["val_images"][0]  # and so in no other part
     np.savez(folder / "breastmnist.npz", **arrays)
-    ablation.medmnist("breastmnist", tmp_path, tmp_path, seed=0)
+    ablation.medmnist("breastmnist", None, tmp_path, tmp_path, seed=0)
     copy = np.load(tmp_path / "breastmnist.npz")
     seen = {part: {one.tobytes() for one in copy[f"{part}_images"]} for part in ("train", "test")}
     assert (len(seen["train"]), len(seen["test"]), len(copy["val_images"])) == (29, 10, 8)

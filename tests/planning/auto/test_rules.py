@@ -105,7 +105,7 @@ def test_too_few_images_for_folds_train_once() -> None:
 def test_without_time_for_folds_there_is_one_training() -> None:
     files = {"size": None, "own": (512, 512), "images": 4088, "patients": 60, "lesion": 0.15}
     assert planned(180, **files).cfg.fold is None
-    assert planned(1800, **files).cfg.fold == "all"
+    assert planned(3600, **files).cfg.fold == "all"
 
 
 def test_many_images_are_trained_on_in_part() -> None:
