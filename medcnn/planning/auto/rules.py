@@ -187,7 +187,7 @@ def net(n: Needs) -> Choice | None:
 def strides(n: Needs) -> Choice | None:
     """Fewer halvings of small images, whose map has as many cells then as one of ImageNet.
 
-    Measured: not yet.
+    Measured: on BreastMNIST 0.003 ahead (out-of-fold AUROC, one seed, docs/recipes.csv).
     """
     found = finer(n.size) if takes_strides(n.cfg) else None
     if found is None or n.passes({"model.strides": found} | narrowest(n)) < PASSES:
@@ -210,8 +210,8 @@ def transfer(n: Needs) -> Choice | None:
 def width(n: Needs) -> Choice | None:
     """The widest net that the time allows enough passes over the images, of few half as wide.
 
-    Measured: of BreastMNIST a whole net is no better than half of one (out-of-fold, one seed,
-    docs/recipes.csv).
+    Measured: on BreastMNIST half of the width has 0.867, all of it 0.835, a quarter 0.852
+    (out-of-fold AUROC, one seed, docs/recipes.csv).
     """
     if not narrowest(n):
         return None
@@ -266,7 +266,8 @@ def augment(n: Needs) -> Choice | None:
 def looks(n: Needs) -> Choice | None:
     """Mirrored looks at the test images, where training mirrors.
 
-    Measured: not yet.
+    Measured: on BreastMNIST 0.001 and 0.007 ahead (out-of-fold AUROC, two recipes of one seed,
+    docs/recipes.csv).
     """
     if not n.cfg.augment.get("flip"):
         return None
