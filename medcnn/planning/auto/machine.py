@@ -1,8 +1,10 @@
 """What this machine can train in a second, by a few steps on noise of the data's kind."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -123,7 +125,14 @@ def work_of(cfg: Train, f: Fingerprint, size: Sequence[int]) -> Work:
     if not is_own(cfg) or cfg.model.get("library"):
         return Work(4 * int(np.prod(shape)), 0, 0)
     options = {key: value for key, value in cfg.model.items() if key not in NOT_BUILT}
-    net = build_on_meta(options.pop("name"), shape, f.outputs, **options)
+    return _counted(json.dumps(options), shape, f.outputs)
+
+
+@cache
+def _counted(options: str, shape: tuple[int, ...], outputs: int) -> Work:
+    """Return what a net does, by its options as JSON."""
+    given = json.loads(options)
+    net = build_on_meta(given.pop("name"), shape, outputs, **given)
     return Work(count_memory(net, shape), count_macs(net, shape), count_parameters(net))
 
 

@@ -1,10 +1,8 @@
 """A plan: the rules applied round what is set by hand, with the reason of each choice."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -201,15 +199,11 @@ def _size(cfg: Train, data: Fingerprint, there: dict[str, str]) -> tuple[int, ..
 def _works(cfg: Train, data: Fingerprint) -> Any:
     """Return the function from changed values to what the net of a config does for an image."""
 
-    @cache
-    def at(size: tuple[int, ...], net: str) -> Work:
-        return work_of(changed(cfg, json.loads(net)), data, size)
-
     def work(values: dict[str, Any]) -> Work:
         given = values.get("dataset.size", cfg.dataset.get("size"))
         side = tuple(given) if isinstance(given, list) else (given,) * data.dims
         net = {key: value for key, value in values.items() if key.startswith("model.")}
-        return at(data.size or side, json.dumps(net))
+        return work_of(changed(cfg, net) if net else cfg, data, data.size or side)
 
     return work
 

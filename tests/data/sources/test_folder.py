@@ -222,6 +222,8 @@ def test_what_becomes_of_files_is_kept(tmp_path: Path) -> None:
         "spacing": (1, 2),
         "allow_missing_geometry": True,
         "frame": None,
+        "crop": "none",
+        "crop_margin": None,
         **options,
     }
     with refused(r"dataset\.size=0"):

@@ -77,6 +77,8 @@ def test_what_becomes_of_files_is_kept(root: Path) -> None:
         "spacing": (2, 1, 1),
         "orientation": "LPS",
         "slices": None,
+        "crop": "none",
+        "crop_margin": None,
         "allow_missing_geometry": True,
         "frame": None,
         "intensity": "lung",

@@ -148,7 +148,7 @@ def test_the_command_shows_a_plan_and_writes_it(tmp_path: Path, command: Any) ->
         (("plan=auto", "budget=1min"), "budget=1min: a plan needs at least 3min"),
         (("plan=auto", "budget=tomorrow"), "budget=tomorrow: give a time"),
         (("budget=10min",), "budget=10min: the time of plan=auto; add that"),
-        (("plan=auto", "plan.without=[wdith]"), "plan.without=wdith: choose of folds, size"),
+        (("plan=auto", "plan.without=[wdith]"), "plan.without=wdith: choose of crop, folds"),
         (("experiment=none.yaml",), "experiment=none.yaml: there is no such file"),
     ],
 )
