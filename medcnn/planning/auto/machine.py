@@ -47,6 +47,7 @@ class Machine:
         measured: (width, size, images a second in training), in words' order.
         a_byte: Seconds that an image takes for each byte that the net moves.
         a_mac: Seconds that an image takes for each multiply-accumulate of the net.
+        a_image: Seconds that an image takes whatever the net does.
         scaling: Exponent of the number of threads to which a training's speed is proportional: 1
             where twice the threads train twice as fast, 0 where they don't help.
     """
@@ -58,6 +59,7 @@ class Machine:
     measured: tuple[tuple[float, tuple[int, ...], float], ...]
     a_byte: float
     a_mac: float
+    a_image: float = 0.0
     scaling: float = 1.0
 
     def slower(self, at_once: int) -> float:
@@ -68,7 +70,7 @@ class Machine:
 
     def training(self, work: "Work") -> float:
         """Return the seconds that an image takes in training."""
-        return self.a_byte * work.moved + self.a_mac * work.macs
+        return self.a_byte * work.moved + self.a_mac * work.macs + self.a_image
 
     def testing(self, work: "Work") -> float:
         """Return the seconds that an image takes in validation and test."""
@@ -171,7 +173,7 @@ def measure(
             points.append((work.moved, work.macs, seconds))
             measured.append((width, tuple(size), 1 / seconds))
         scaling = _scaling(with_width(cfg, HALF) if len(widths) > 1 else cfg, f, first, trust)
-    a_byte, a_mac = _line(points)
+    a_byte, a_mac, a_image = _plane(points)
     return Machine(
         device(cfg.trainer).type,
         torch.get_num_threads(),
@@ -180,6 +182,7 @@ def measure(
         tuple(measured),
         a_byte,
         a_mac,
+        a_image,
         scaling,
     )
 
@@ -198,14 +201,18 @@ def _scaling(cfg: Train, f: Fingerprint, size: tuple[int, ...], trust: list[str]
     return float(np.clip(np.log(alone / together) / np.log(threads), 0, 1))
 
 
-def _line(points: list[tuple[int, int, float]]) -> tuple[float, float]:
-    """Return seconds a byte and a multiply-accumulate, by least squares of relative errors."""
-    table = np.array(points, float)
-    relative = table[:, :2] / table[:, 2:]
+def _plane(points: list[tuple[int, int, float]]) -> tuple[float, float, float]:
+    """Return seconds a byte, a multiply-accumulate and an image, by relative least squares.
+
+    The last one is 0 of less than three points.
+    """
+    table = np.array([(*point, 1.0) for point in points])
+    relative = table[:, [0, 1, 3]] / table[:, 2:3]
+    relative[:, 2] *= len(points) > 2
     scale = np.maximum(relative.max(0), 1e-300)
     found, _ = nnls(relative / scale, np.ones(len(table)))
-    a_byte, a_mac = (found / scale).tolist()
-    return a_byte, a_mac
+    a_byte, a_mac, a_image = (found / scale).tolist()
+    return a_byte, a_mac, a_image
 
 
 def _parts(cfg: Train, f: Fingerprint, size: Sequence[int], images: int, trust: list[str]) -> Parts:

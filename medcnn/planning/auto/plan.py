@@ -125,6 +125,10 @@ def make_plan(cfg: Made, by_hand: Settings, budget: Budget, trust: list[str]) ->
         sizes.append((second,) * data.dims)
     keeps = "strides" in cfg.plan.without or "model.strides" in there
     cases = [(first if keeps else _finer(first, size), size) for size in sizes]
+    if (
+        cases[0][0] is not first
+    ):  # which has its published strides where there is no time for others
+        cases.append((first, sizes[0]))
     return apply(cfg, by_hand, data, measure(cases, data, trust), budget)
 
 
@@ -200,7 +204,7 @@ def _works(cfg: Train, data: Fingerprint) -> Any:
     """Return the function from changed values to what the net of a config does for an image."""
 
     def work(values: dict[str, Any]) -> Work:
-        given = values.get("dataset.size", cfg.dataset.get("size"))
+        given: Any = values.get("dataset.size", cfg.dataset.get("size"))
         side = tuple(given) if isinstance(given, list) else (given,) * data.dims
         net = {key: value for key, value in values.items() if key.startswith("model.")}
         return work_of(changed(cfg, net) if net else cfg, data, data.size or side)

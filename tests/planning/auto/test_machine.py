@@ -9,7 +9,7 @@ import torch
 from planned_trainings import FACTS
 
 from medcnn.planning.auto.fingerprint import Fingerprint
-from medcnn.planning.auto.machine import _line, measure, work_of
+from medcnn.planning.auto.machine import _plane, measure, work_of
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,9 @@ def test_measuring_leaves_random_states_alone(
 
 
 def test_speeds_between_those_measured_follow_from_the_work() -> None:
-    a_byte, a_mac = 2e-6, 4e-11
-    points = [(784, 2e7, 784 * a_byte + 2e7 * a_mac), (784, 5e8, 784 * a_byte + 5e8 * a_mac)]
-    assert _line(points) == pytest.approx((a_byte, a_mac))  # type: ignore[arg-type]
-    assert _line([(784, 0, 0.01)]) == pytest.approx((0.01 / 784, 0))  # a net that nobody can count
+    works = [(9e5, 2e7), (4e6, 5e8), (2e6, 8e7)]
+    points: Any = [(moved, macs, 3e-10 * moved + 4e-11 * macs + 2e-3) for moved, macs in works]
+    assert _plane(points) == pytest.approx((3e-10, 4e-11, 2e-3))
+    assert _plane([(784, 0, 0.01)]) == pytest.approx(
+        (0.01 / 784, 0, 0)
+    )  # of a net nobody can count
