@@ -163,7 +163,8 @@ def measure(
     world = processes(cfg.trainer)  # which share the images
     wider = HALF if f.few or f.dims == 3 else WHOLE
     widths = (NARROW, wider) if cfg.model.get("width") is not None else (WHOLE,)
-    points, measured = [], []
+    points: list[tuple[int, int, float]] = []
+    measured: list[tuple[float, tuple[int, ...], float]] = []
     with isolate_rng(include_cuda=device(cfg.trainer).type == "cuda"):
         further = [(widths[0], *case) for case in cases[1:]]
         for width, one, size in [(w, cfg, first) for w in widths] + further:
@@ -171,7 +172,8 @@ def measure(
             work = work_of(changed, f, size)
             seconds = _seconds(changed, f, size, work, trust) / world
             points.append((work.moved, work.macs, seconds))
-            measured.append((width, tuple(size), 1 / seconds))
+            if (width, tuple(size)) not in [one[:2] for one in measured]:
+                measured.append((width, tuple(size), 1 / seconds))
         scaling = _scaling(with_width(cfg, HALF) if len(widths) > 1 else cfg, f, first, trust)
     a_byte, a_mac, a_image = _plane(points)
     return Machine(
