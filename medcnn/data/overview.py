@@ -9,7 +9,7 @@ import torch
 
 from medcnn.data.batches import unit_images
 from medcnn.data.checks.dataset import DataSet
-from medcnn.data.prepared.crop import crop_in
+from medcnn.data.prepared.crop import crop_in, kept_share
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
 from medcnn.objective import UNKNOWN
 
@@ -81,11 +81,7 @@ def describe(data: DataSet) -> dict[str, Any]:
 
 def _cut(files: list[dict[str, Any]]) -> str:
     """Return how many files were cut, and to which share of their pixels."""
-    shares = [
-        np.prod([end - start for start, end in crop]) / np.prod(fact["shape"])
-        for fact in files
-        if (crop := crop_in(fact)) is not None
-    ]
+    shares = [kept_share(fact) for fact in files if crop_in(fact) is not None]
     kept = f", to {np.median(shares):.0%} of their pixels (median)" if shares else ""
     rest = "; the others are whole" if len(shares) < len(files) else ""
     return f"{len(shares)} of {len(files)} files{kept}{rest}"

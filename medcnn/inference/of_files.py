@@ -49,9 +49,10 @@ def classify_files(cfg: Predict, trust: list[str]) -> None:
     classifier = _loaded(cfg, trust).to(device_of(cfg.accelerator))
     card = classifier.card
     looked = cfg.tta or ("none" if cfg.dense else None)
-    axes = mirrored_axes_of(looked, classifier.members)  # type: ignore[arg-type]
+    members: Any = classifier.members  # which PyTorch types as modules
+    axes = mirrored_axes_of(looked, members)
     classifier.mirrored = bool(axes)
-    check_mc_dropout(classifier.members, cfg.mc_dropout)  # type: ignore[arg-type]
+    check_mc_dropout(members, cfg.mc_dropout)
     batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
     spec = as_asked(spec_of(card), cfg.dataset)
     paths = list_images(cfg.images, volumes=spec.spatial_dims == 3 or spec.slices is not None)

@@ -158,6 +158,14 @@ def crop_in(facts: Mapping[str, Any]) -> Crop | None:
     return found and tuple((start, end) for start, end in found)
 
 
+def kept_share(facts: Mapping[str, Any]) -> float:
+    """Return the share of a file's pixels that is within its crop; 1 of a whole one."""
+    crop = crop_in(facts)
+    if crop is None:
+        return 1.0
+    return float(np.prod([end - start for start, end in crop]) / np.prod(facts["shape"]))
+
+
 def _coarser(values: Array) -> tuple[Array, list[int]]:
     """Return the means of blocks of an image (*spatial), and the edges of such a block."""
     blocks = [-(-length // GRID) for length in values.shape]

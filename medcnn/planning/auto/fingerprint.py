@@ -13,7 +13,7 @@ from medcnn.data.image import Crop, Image, ImageSpec
 from medcnn.data.inputs import decode_as
 from medcnn.data.listing import BOX, Listing, boxes_of
 from medcnn.data.open_data import make_source
-from medcnn.data.prepared.crop import crop_in
+from medcnn.data.prepared.crop import crop_in, kept_share
 from medcnn.data.prepared.geometry import own_size
 from medcnn.data.prepared.one_file import prepare_image
 from medcnn.data.samples import Samples
@@ -25,9 +25,9 @@ from medcnn.objective import Task
 
 FEW = 5000  # images, below which all of them are worth to be trained on in turn
 LOOKED_AT = 24  # files, whose sizes, spacings and modalities stand for all
-SMALL_VOLUME = 64  # voxels an edge
-FINE = 0.01  # mm to which lengths are told
 LONGEST = 4.0  # seconds of that, from the second file on
+SMALL_VOLUME = 64  # voxels an edge to which volumes are brought for it
+FINE = 0.01  # mm to which lengths are told
 
 
 @dataclass(frozen=True)
@@ -215,13 +215,10 @@ def _looked_at(source: Listing, table: pd.DataFrame) -> Iterator[dict[str, Any]]
             own = own_size(image, replace(spec, spacing=None))
         except (UserError, OSError):
             continue  # training says which, and why
-        crop = crop_in(one)
-        kept = one["shape"] if crop is None else [end - begin for begin, end in crop]
-        share = float(np.prod(kept) / np.prod(one["shape"]))
         extents = None
         if one["spacing"] is not None:
-            extents = {"none": _in_mm(image, spec), "body": _in_mm(image, spec, crop)}
-        yield one | {"row": row, "own": own, "body": share, "extents": extents}
+            extents = {"none": _in_mm(image, spec), "body": _in_mm(image, spec, crop_in(one))}
+        yield one | {"row": row, "own": own, "body": kept_share(one), "extents": extents}
         if time.perf_counter() - start > LONGEST:
             return
 

@@ -31,7 +31,7 @@ LONGEST, STEPS = 1.0, 8  # seconds and steps of a measurement
 WORK = 2e10  # multiply-accumulates of a step that is measured, at most: a second or so of slow CPUs
 NO_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
 NOT_BUILT = ("_target_", *NO_WEIGHTS)
-BESIDE = 0.9  # share of its speed that a training keeps beside another one with other threads
+BESIDE = 0.9  # share of its speed that a training is taken to keep beside others; not measured
 FORWARD = 0.35  # share of a step of training that its forward pass takes, about
 
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from medcnn.jobs.settings.commands import Train
+from medcnn.planning.auto.machine import HALF, NARROW, WHOLE
 from medcnn.planning.auto.time_needed import Needs
 from medcnn.training.transfer import has_weights
 
 SIZES = (28, 64, 128, 224)  # px an edge; the same in which MedMNIST publishes its sets
-WIDTHS = (1.0, 0.5, 0.25)  # shares of the published numbers of channels, the widest first
+WIDTHS = (WHOLE, HALF, NARROW)  # shares of the published numbers of channels, the widest first
 LESION = 8  # px that a lesion is to be long, at least
 CELLS = 7  # an edge of the last map, at least
 

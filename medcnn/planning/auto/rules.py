@@ -11,6 +11,7 @@ from math import ceil
 from medcnn.errors import UserError
 from medcnn.jobs.hardware import processes
 from medcnn.jobs.progress import duration
+from medcnn.planning.auto.machine import HALF
 from medcnn.planning.auto.nets import (
     CELLS,
     SIZES,
@@ -99,7 +100,7 @@ def folds(n: Needs) -> Choice | None:
 def side_by_side(n: Needs) -> Choice | None:
     """Networks side by side where threads help a single one little.
 
-    Measured: by the plan itself, on the machine that it is for.
+    Reckoned from the speeds of one thread and of all, which the plan measures.
     """
     m, given = n.machine, n.cfg.trainer
     if n.folds == 1 or m.device != "cpu" or given.threads is not None or processes(given) > 1:
@@ -216,7 +217,7 @@ def width(n: Needs) -> Choice | None:
     if not narrowest(n):
         return None
     half = n.data.few or n.data.dims == 3
-    allowed = [w for w in WIDTHS if w <= (0.5 if half else 1)]
+    allowed = [w for w in WIDTHS if w <= HALF or not half]
     for w in allowed:
         passes = n.passes({"model.width": w})
         if passes >= PASSES and n.fits({"model.width": w}, LEAST_BATCH):

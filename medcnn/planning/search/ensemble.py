@@ -69,11 +69,8 @@ def write_best_ensemble(
         return None
     try:
         _, members, _ = load_members(None, [run.weights for run in runs], trust)
-    except UserError:  # such as of other images
-        return None
-    try:
         axes = mirrored_axes_of(None, members)
-    except UserError:  # no command could look as each of them did
+    except UserError:  # such as of other images, or no command could look as each of them did
         return None
     tables = [
         predictions_of(read_csv(run / "predictions.csv", TEXT), member.card)
