@@ -56,17 +56,19 @@ def uses_gpu(accelerator: str) -> bool:
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return a precision; for auto bf16 where the hardware multiplies matrices in it.
+    """Return a precision; for auto bf16 where the hardware multiplies in it.
 
     That is CUDA GPUs that support bf16 (others take 16-mixed), and CPUs with AMX, on which a
-    ResNet-18 trains about three times as fast.
+    ResNet-18 trains about three times as fast, or AVX512-BF16, where it is 1.5 to 1.9 times (28
+    and 64 px, one thread of an AMD EPYC).
     """
     if precision != "auto":
         return precision
     if uses_gpu(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
+    multiplies = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    return "bf16-mixed" if multiplies else "32-true"
 
 
 def set_threads(threads: int | None, local_processes: int) -> None:

@@ -87,26 +87,27 @@ def test_hardware_that_is_not_there(accelerator: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "bf16", "amx", "accelerator", "expected"),
+    ("gpu", "bf16", "cpu", "accelerator", "expected"),
     [
-        (True, True, False, "auto", "bf16-mixed"),
-        (True, False, False, "gpu", "16-mixed"),
-        (True, True, False, "cpu", "32-true"),
-        (False, False, True, "auto", "bf16-mixed"),
-        (False, False, False, "auto", "32-true"),
+        (True, True, "avx512_f", "auto", "bf16-mixed"),
+        (True, False, "avx512_f", "gpu", "16-mixed"),
+        (True, True, "avx512_f", "cpu", "32-true"),
+        (False, False, "amx_bf16", "auto", "bf16-mixed"),
+        (False, False, "avx512_bf16", "auto", "bf16-mixed"),
+        (False, False, "avx512_f", "auto", "32-true"),
     ],
 )
 def test_automatic_precision(
     gpu: bool,
     bf16: bool,
-    amx: bool,
+    cpu: str,
     accelerator: str,
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx}, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {cpu: True}, raising=False)
     assert resolve_precision("auto", accelerator) == expected
     assert uses_gpu(accelerator) == (gpu and accelerator != "cpu")
 
