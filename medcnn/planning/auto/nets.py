@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from medcnn.jobs.hardware import processes
 from medcnn.jobs.settings.commands import Train
 from medcnn.planning.auto.machine import HALF, NARROW, WHOLE
 from medcnn.planning.auto.time_needed import Needs
@@ -14,10 +15,31 @@ LESION = 8  # px that a lesion is to be long, at least
 CELLS = 7  # an edge of the last map, at least
 
 
-def least(n: Needs) -> dict[str, Any]:
-    """Return the values with which a pass takes the least time."""
+def wanted(n: Needs) -> dict[str, Any]:
+    """Return the smallest size that may do, and the width that a net has where there is time.
+
+    Few images, and volumes, want half of the published width.
+    """
     free = n.data.size is None and n.is_free("dataset.size")
-    return ({"dataset.size": lesion_size(n)} if free else {}) | narrowest(n)
+    widest = {"model.width": widths(n)[0]} if narrowest(n) else {}
+    return ({"dataset.size": lesion_size(n)} if free else {}) | widest
+
+
+def by_number(n: Needs) -> list[float]:
+    """Return the passes of each of several networks, by how many of them train side by side.
+
+    The first is of one after the other, the only way where threads aren't shared.
+    """
+    given, free = n.cfg.trainer, n.is_free("folds_at_once")
+    shared = n.machine.device == "cpu" and given.threads is None and processes(given) == 1
+    counts = range(1, min(n.folds, n.machine.threads) + 1) if shared and free else [n.at_once]
+    return [n.given({"folds_at_once": k}).passes(wanted(n)) for k in counts]
+
+
+def widths(n: Needs) -> list[float]:
+    """Return the widths that a net may have, the widest first."""
+    half = n.data.few or n.data.dims == 3
+    return [w for w in WIDTHS if w <= HALF or not half]
 
 
 def sizes(n: Needs) -> list[int]:

@@ -11,10 +11,11 @@ from medcnn.errors import UserError
 CSV = ("dataset=csv", "dataset.path=table.csv")
 
 
-def test_few_images_train_in_folds_with_as_wide_a_net_as_there_is_time_for() -> None:
-    short, long = planned(180).cfg, planned(7200).cfg
-    assert (short.folds, long.fold, long.folds) == (4, "all", 6)
-    assert short.model["width"] < long.model["width"] == 0.5
+def test_few_images_train_in_folds_once_there_is_time_for_the_width_that_they_want() -> None:
+    short, longer, long = planned(180).cfg, planned(600).cfg, planned(7200).cfg
+    assert (short.fold, longer.fold, long.fold, long.folds) == (None, "all", "all", 6)
+    assert longer.folds < 6
+    assert short.model["width"] == longer.model["width"] == long.model["width"] == 0.5
     assert (short.batch_size, short.augment["rotate"]) == (32, 10.0)
 
 
@@ -105,7 +106,7 @@ def test_too_few_images_for_folds_train_once() -> None:
 def test_without_time_for_folds_there_is_one_training() -> None:
     files = {"size": None, "own": (512, 512), "images": 4088, "patients": 60, "lesion": 0.15}
     assert planned(180, **files).cfg.fold is None
-    assert planned(3600, **files).cfg.fold == "all"
+    assert planned(14400, **files).cfg.fold == "all"
 
 
 def test_many_images_are_trained_on_in_part() -> None:
