@@ -30,19 +30,25 @@ from medcnn.training.transfer import has_weights
 
 __all__ = ["RULES"]  # all rules of this file
 
-FOLDS = (6, 4, 3)  # networks: the most of which each has its passes
+FOLDS = 6  # networks; of fewer each would lack more of the images
 WORTH = 1.1  # times the passes, for which networks are trained side by side
-FEWEST = 12  # images of the rarest class, and patients, with which folds make sense
+IN_A_FOLD = 3  # images of the rarest class, and patients, at least
 AROUND = 0.85  # share of an image that a body fills which is worth to be cut to
 ALIKE = 1.1  # times as long: extents that need no common scale
 MAPS = 4  # in the gallery of one of several networks
 PASSES = 30  # over the training images that a net has to have to learn them
 MOST_PASSES = 100
+ENOUGH = 50_000  # images seen by one network, passes counted, before time goes to anything else
 LEAST_PASSES = 3  # below, a run is no training
 LEAST_SEEN = 1500  # images, passes counted: below that, no net learns
 MARGIN = 0.9  # share of the time left that is planned with
 LEAST_BATCH = 8  # images that memory has to hold in a step
 SMALL, MANY, LARGE = 300, 5000, 20000  # images, for the batch size
+
+
+def enough(n: Needs) -> float:
+    """Return the passes that a network has before there are several of them, or a finer map."""
+    return min(MOST_PASSES, max(PASSES, ENOUGH / n.data.images))
 
 
 @rule("dataset.crop")
@@ -62,37 +68,35 @@ def crop(n: Needs) -> Choice | None:
 
 @rule("fold")
 def folds(n: Needs) -> Choice | None:
-    """Few images: k-fold cross-validation, whose networks are averaged.
+    """Few images and time enough: k-fold cross-validation, whose networks are averaged.
 
     Each network trains on other images, so that all are used, and the threshold is chosen on all of
-    them. One net of the width that is wanted goes before several that are narrower. Measured: of
-    three that had fewer passes than they want the mean isn't better than one (AUROC on held-out
-    images of PneumoniaMNIST 0.994 and 0.995, one seed, docs/plan_ablation.csv).
+    them. One network that has all its passes goes before: of six, each lacks a quarter of the
+    images, of fewer each lacks more. Measured (docs/findings/plan.md): the mean of four networks
+    with 30 passes each, or of six with 50, is behind one with 80 (AUROC on held-out images of
+    BreastMNIST, two seeds).
     """
     f = n.data
     if not f.few:
         return Choice({"fold": None}, f"{f.images} images are enough for one validation split")
     # Of many labels some are always rare; a fold without one of them still trains the others.
     fewest = f.patients if f.task in ("multilabel", "regression") else min(f.rarest, f.patients)
-    most = fewest // 3
-    if fewest < FEWEST:
+    count = FOLDS if n.is_free("folds") else n.cfg.folds
+    if fewest < IN_A_FOLD * count:
         return Choice(
             {"fold": None},
             f"{f.images} images of {f.patients} patients, {f.rarest} of the rarest class, are too "
-            "few for folds",
+            f"few for {count} folds",
         )
-    counts = FOLDS if n.is_free("folds") else (n.cfg.folds,)
-    for count in counts:
-        folded = n.given({"fold": "all", "folds": count, "cam.n": MAPS})
-        passes = max(by_number(folded))
-        if count <= most and passes >= PASSES:
-            return Choice(
-                {"fold": "all", "folds": count},
-                f"{f.images} images are few: {count} networks, each trained without another part "
-                "of them, are judged on what they haven't seen, and averaged",
-            )
+    passes = max(by_number(n.given({"fold": "all", "folds": count, "cam.n": MAPS})))
+    if passes < enough(n):
+        return Choice(
+            {"fold": None}, f"there is no time for {count} networks: {passes:.0f} passes each"
+        )
     return Choice(
-        {"fold": None}, f"there is no time for {counts[-1]} networks: {passes:.0f} passes each"
+        {"fold": "all", "folds": count},
+        f"{f.images} images are few: {count} networks, each trained without another part of them, "
+        "are judged on what they haven't seen, and averaged",
     )
 
 
@@ -184,10 +188,11 @@ def net(n: Needs) -> Choice | None:
 def strides(n: Needs) -> Choice | None:
     """Fewer halvings of small images, whose map has as many cells then as one of ImageNet.
 
-    Measured: on BreastMNIST 0.003 ahead (out-of-fold AUROC, one seed, docs/recipes.csv).
+    They take twice the time, so only where enough is left. Measured: on BreastMNIST 0.003 ahead
+    (out-of-fold AUROC, one seed, docs/recipes.csv).
     """
     found = finer(n.size) if takes_strides(n.cfg) else None
-    if found is None or n.passes({"model.strides": found} | wanted(n)) < PASSES:
+    if found is None or n.passes({"model.strides": found} | wanted(n)) < enough(n):
         return None
     return Choice({"model.strides": found}, f"a map of {CELLS} cells or more an edge")
 
