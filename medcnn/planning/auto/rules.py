@@ -329,6 +329,8 @@ def epochs(n: Needs) -> Choice | None:
             f"there is time for {passes:.0%} of the images once",
         )
     most = int(min(MOST_PASSES, passes))
-    reason = "fill the time" if most < MOST_PASSES else "more would learn by heart"
     each = " each" if n.folds > 1 else ""
-    return Choice({"trainer.max_epochs": most}, f"so many passes{each} {reason}")
+    reason = f"so many passes{each} fill the time"
+    if most == MOST_PASSES:
+        reason = f"as many passes{each} as are of use, though there is time for {passes:.0f}"
+    return Choice({"trainer.max_epochs": most}, reason)
