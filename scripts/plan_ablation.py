@@ -51,6 +51,7 @@ from medcnn.planning.auto.rules import RULES
 
 NOTHING = "none left out"
 KEYS = ["data", "seed", "budget"]
+OTHERS = ("accuracy", "log_loss")  # figures of the test; accuracy at the threshold that was chosen
 HELD_OUT = {"train": 3, "test": 1}  # parts of the patients
 TESTED = {"train": 64, "val": 16, "test": 20}  # in plan_against_search.py
 FEWEST = 5  # tested patients with a finding, of which the AUROC is looked at
@@ -197,7 +198,7 @@ def measured(run: Path) -> dict[str, Any]:
         "networks": networks or 1,
         "validation": validation(run),
         **with_interval("auroc", auroc(tested)),
-        "log_loss": metrics_of(tested).get("test/log_loss", {}).get("value"),
+        **{name: metrics_of(tested).get(f"test/{name}", {}).get("value") for name in OTHERS},
         **machine(run),
     }
 

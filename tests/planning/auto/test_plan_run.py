@@ -118,12 +118,14 @@ def test_an_interrupted_plan_goes_on(
 def test_a_data_set_of_the_users_own(
     task: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_hand = {"model": ("here", "lenet"), "trainer.max_epochs": ("here", None)}
+    keys = ("model", "trainer.max_epochs", "fold", "folds")
+    by_hand = {key: ("here", "lenet" if key == "model" else None) for key in keys}
     monkeypatch.setattr(module, "set_by_hand", lambda: by_hand)
     monkeypatch.setattr(budgets, "_start", lambda: budgets.time.time())
     dataset = {"_target_": f"jobs.{task}", "sizes": [24, 8, 8], **options}
     run = jobs.train(
         *(tmp_path / "run", *jobs.PLAIN, "plan=auto", "model=lenet", "trainer.max_epochs=1"),
+        *("fold=all", "folds=3"),
         trust=[f"jobs.{task}"],
         dataset=dataset,
     )
