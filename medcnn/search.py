@@ -2,6 +2,7 @@
 
 from medcnn.errors import UserError
 from medcnn.jobs import command_line as cli
+from medcnn.jobs.launched import refuse_launcher
 from medcnn.jobs.settings.commands import Search
 
 
@@ -12,9 +13,6 @@ def search(cfg: Search, trust: list[str]) -> None:
         KeyboardInterrupt: With a message that says how to go on.
         UserError: Settings with which no trial can begin, or Optuna isn't installed.
     """
-    from medcnn.jobs.processes import refuse_launchers
-
-    refuse_launchers()
     try:
         import optuna  # noqa: F401
     except ImportError:
@@ -25,4 +23,4 @@ def search(cfg: Search, trust: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(search, "search")
+    cli.main(search, "search", begin=refuse_launcher)

@@ -6,6 +6,7 @@ from medcnn.errors import InterruptedRunError, UserError
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import for_spreadsheets
 from medcnn.jobs.interruption import requeue
+from medcnn.jobs.launched import join_launcher
 from medcnn.jobs.rundir import RunDir, how_to_go_on, how_to_go_on_with_sweep
 from medcnn.jobs.settings.commands import Train
 from medcnn.training.run import done_before, open_run, recorded, summarise_sweep
@@ -20,9 +21,6 @@ def train(cfg: Train, trust: list[str]) -> float:
     Raises:
         KeyboardInterrupt: With a message that says how to go on.
     """
-    from medcnn.jobs.processes import refuse_launchers
-
-    refuse_launchers()
     if cfg.budget is not None and cfg.plan is None:
         raise UserError(f"budget={cfg.budget}: the time of plan=auto; add that, or leave it out")
     if (best := done_before(cfg)) is not None:
@@ -57,4 +55,4 @@ def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    cli.main(train, "train")
+    cli.main(train, "train", begin=join_launcher)

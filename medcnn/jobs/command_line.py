@@ -37,10 +37,11 @@ COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or c
 Task = Callable[[Any, list[str]], Any]
 
 
-def main(task: Task, config_name: str) -> None:
+def main(task: Task, config_name: str, begin: Callable[[], None] = lambda: None) -> None:
     """Run a task with the settings of conf/<config_name>.yaml and the command line, and exit.
 
-    The task is called with these and the names that the command line trusts.
+    The task is called with these and the names that the command line trusts; `begin` before the
+    command line is looked at.
 
     Exit codes: 0 done, 1 a fault of medcnn, 2 something that the user can put right (one line on
     stderr), 130 interrupted.
@@ -51,15 +52,16 @@ def main(task: Task, config_name: str) -> None:
     guard_environment(sys.argv[1:])
     code = 0
     with terminal():
-        code = _exit_code(task, config_name)
+        code = _exit_code(task, config_name, begin)
     if code:
         sys.exit(code)
 
 
-def _exit_code(task: Task, config_name: str) -> int:
+def _exit_code(task: Task, config_name: str, begin: Callable[[], None]) -> int:
     """Run the task; what goes wrong is said in one line."""
     failures: list[str] = []
     try:
+        begin()
         sys.argv[1:] = [recipe_file(argument) for argument in sys.argv[1:]]
         check_options(sys.argv[1:])
         sys.argv[1:] = places_of_jobs(sys.argv[1:], config_name)

@@ -20,7 +20,16 @@ def check_accelerator(key: str, accelerator: str) -> None:
 
 
 def processes(trainer: Trainer) -> int:
-    """Return the number of processes that a trainer's settings ask for.
+    """Return the number of processes that a trainer's settings ask for, of all machines.
+
+    Raises:
+        UserError: See `local_processes`.
+    """
+    return local_processes(trainer) * trainer.num_nodes
+
+
+def local_processes(trainer: Trainer) -> int:
+    """Return the number of processes of each machine.
 
     Raises:
         UserError: ``devices`` is neither a number of processes, nor a list of this machine's GPUs.
@@ -71,12 +80,17 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if multiplies else "32-true"
 
 
-def set_threads(threads: int | None, local_processes: int) -> None:
-    """Share the CPU's cores among the processes of a job, or take the number given."""
-    if threads is None and local_processes > 1:
+def set_threads(threads: int | None, sharing: int) -> None:
+    """Share the CPU's cores among the processes of a machine, or take the number given.
+
+    A task of SLURM has those that it was given (``--cpus-per-task``).
+    """
+    if threads is None and sharing > 1:
+        threads = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or None
+    if threads is None and sharing > 1:
         known = hasattr(os, "sched_getaffinity")  # the cores that this process may use
         cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
-        threads = max(1, cores // local_processes)
+        threads = max(1, cores // sharing)
     if threads is not None:
         torch.set_num_threads(threads)
 

@@ -2,21 +2,23 @@
 
 The first process composes the config and starts the others on the file that it wrote, so that no
 process but the first meets Hydra and its sweeps. They find each other through the environment
-variables that Lightning (and torchrun) use.
+variables that Lightning (and torchrun) use. Where torchrun or srun has started all processes, the
+others start their parts themselves (see `medcnn.jobs.launched`).
 """
 
 import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medcnn.errors import InterruptedRunError, UserError
+from medcnn.jobs import launched
+from medcnn.jobs.part import start
 from medcnn.jobs.rundir import RunDir, how_to_go_on
 from medcnn.jobs.terminal import say
 
@@ -25,16 +27,7 @@ GRACE = 15  # seconds for this process to notice that another one is gone, befor
 DYING = 5  # seconds in which a process that broke a connection has ended
 GONE = 2  # exit code of a process that was ended since another one is gone
 
-
-def refuse_launchers() -> None:
-    """Raise UserError in a process that torchrun, or srun with several tasks, has started."""
-    if "LOCAL_RANK" in os.environ:
-        raise UserError("medcnn starts its own processes: run it without torchrun or its like")
-    if os.environ.get("SLURM_PROCID", "0") != "0":
-        raise UserError(
-            "medcnn starts its own processes: run it without srun, or with srun --ntasks=1; this "
-            f"is task {os.environ['SLURM_PROCID']}, and ends"
-        )
+Part = subprocess.Popen[bytes] | launched.Other  # of a run, in another process
 
 
 @contextmanager
@@ -53,12 +46,12 @@ def other_processes(
         InterruptedRunError: One of the others was ended by a signal.
         UserError: One of the others failed.
     """
-    children: list[subprocess.Popen[bytes]] = []
+    children: Sequence[Part] = []
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
     done = threading.Event()
     if world > 1:
         (run / "logs").mkdir(exist_ok=True)
-        children = [_start(run, rank, [split, *trust], shared) for rank in range(1, world)]
+        children = _begin(world, [str(run.path.absolute()), split, *trust], shared)
         os.environ |= {**shared, "LOCAL_RANK": "0"}
         threading.Thread(target=_watch, args=(run, children, done), daemon=True).start()
     try:
@@ -81,7 +74,17 @@ def other_processes(
             os.environ.pop(name, None)
 
 
-def _watch(run: RunDir, children: list[subprocess.Popen[bytes]], done: threading.Event) -> None:
+def _begin(world: int, task: list[str], shared: dict[str, str]) -> Sequence[Part]:
+    """Begin the parts 1 … world - 1 of a run; `shared` gets the host that all have to find."""
+    if launched.others is None:
+        return [start(k, task, {**shared, "LOCAL_RANK": str(k)}) for k in range(1, world)]
+    place = launched.others.place
+    if place.nodes > 1:
+        shared["MASTER_ADDR"] = place.host
+    return launched.others.begin(task, shared)
+
+
+def _watch(run: RunDir, children: Sequence[Part], done: threading.Event) -> None:
     """End this process if another one is lost and it doesn't notice, as it waits for that one.
 
     It may wait inside of torch, where no signal and no exception reaches it.
@@ -103,21 +106,21 @@ def _watch(run: RunDir, children: list[subprocess.Popen[bytes]], done: threading
     os._exit(GONE)
 
 
-def _lost(
-    run: RunDir, children: list[subprocess.Popen[bytes]], seconds: float = 0
-) -> UserError | None:
+def _lost(run: RunDir, children: Sequence[Part], seconds: float = 0) -> UserError | None:
     """Return the error of the first process that has ended badly, or does within some seconds."""
     end = time.monotonic() + seconds
     while True:
         for rank, child in enumerate(children, 1):
-            if child.poll():
-                return _ended(child.returncode, run / "logs" / f"rank{rank}.log")
+            if code := child.poll():
+                return _ended(code, run / "logs" / f"rank{rank}.log")
         if not children or time.monotonic() >= end:
             return None
         time.sleep(0.1)
 
 
 def _ended(code: int, log: Path) -> UserError:
+    if code == launched.SILENT:
+        return InterruptedRunError(f"a process of this run isn't heard of any more; see {log}")
     if code >= 0:
         return UserError(f"a process of this run failed with exit code {code}; see {log}")
     name = signal_name(-code)
@@ -140,23 +143,7 @@ def _leave_group() -> None:
         dist.destroy_process_group()
 
 
-def _start(
-    run: RunDir, rank: int, arguments: list[str], shared: dict[str, str]
-) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **shared, "LOCAL_RANK": str(rank)}
-    command = [sys.executable, "-m", "medcnn.training.worker", str(run.path), *arguments]
-    with (run / "logs" / f"rank{rank}.log").open("wb") as log:
-        return subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,  # closed when this process ends, however it does
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for this process, which then stops the others
-        )
-
-
-def _check_end(child: subprocess.Popen[bytes], log: Path) -> None:
+def _check_end(child: Part, log: Path) -> None:
     """Wait for a process to end, and raise UserError if it failed or doesn't."""
     try:
         code = child.wait(PATIENCE)

@@ -21,7 +21,7 @@ from medcnn.inference.logits import as_looks
 from medcnn.inference.tta import mirrored_axes, subsets
 from medcnn.jobs.atomic_files import write_csv, write_json
 from medcnn.jobs.environment import environment
-from medcnn.jobs.hardware import processes, set_threads
+from medcnn.jobs.hardware import local_processes, processes, set_threads
 from medcnn.jobs.notes import note, shortened
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
@@ -53,7 +53,7 @@ def fit_and_test(
         of the plain images and, with ``tta=flips``, of the mirrored ones; and the highest
         `medcnn.evaluation.score`.
     """
-    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    set_threads(cfg.trainer.threads, local_processes(cfg.trainer))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if cfg.shuffle_labels:
         samples.shuffle_labels(cfg.seed)
@@ -73,6 +73,8 @@ def fit_and_test(
         precision = str(trainer.precision)
         write_json(run / "environment.json", environment(precision=precision))
         _introduce(cfg, run, data, module, precision)
+        if trainer.world_size > 1:
+            print(_sharing_line(cfg, trainer), flush=True)
         if not run.last.exists():
             look_at_start(cfg, run, samples, module, data)
     resume_from = run.last if run.last.exists() else None
@@ -123,6 +125,18 @@ def _introduce(
     labels = samples.labels[samples.rows("val")]
     for line in validation_lines(labels, task, samples.class_names):
         note(line)
+
+
+def _sharing_line(cfg: Train, trainer: pl.Trainer) -> str:
+    """Return a line about what several processes share, and what they don't."""
+    world, nodes = trainer.world_size, trainer.num_nodes
+    step = cfg.batch_size * cfg.trainer.accumulate_grad_batches
+    synced = (cfg.trainer.model_extra or {}).get("sync_batchnorm")
+    norm = "of all" if synced else "of each process (trainer.sync_batchnorm=true: of all, on GPUs)"
+    return (
+        f"{world} processes on {nodes} machine(s) share each step's {step} images; the learning "
+        f"rate is as given; a batch norm sees the images {norm}"
+    )
 
 
 def _introduce_data(samples: Samples) -> None:

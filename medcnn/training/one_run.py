@@ -15,7 +15,7 @@ from medcnn.evaluation.operating_point import parse_rule
 from medcnn.inference.results import headline, write_results
 from medcnn.inference.tta import mean_answer, mirrored_axes, mirrored_lines
 from medcnn.jobs.atomic_files import write_csv, write_json, write_text
-from medcnn.jobs.hardware import check_accelerator, device, processes, set_threads
+from medcnn.jobs.hardware import check_accelerator, device, local_processes, processes, set_threads
 from medcnn.jobs.notes import note
 from medcnn.jobs.processes import other_processes
 from medcnn.jobs.rundir import RunDir
@@ -120,7 +120,7 @@ def write_outcome(
 
 def settle_transfer(cfg: Train, run: RunDir, trust: list[str], samples: Samples) -> None:
     """Decide what is trained, say why, and keep it in the run's config."""
-    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    set_threads(cfg.trainer.threads, local_processes(cfg.trainer))
     line = settle(cfg, samples, trust)
     write_text(run / "config.yaml", cfg.yaml())
     if line is not None:

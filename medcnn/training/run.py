@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from medcnn.errors import InterruptedRunError, PrunedRunError, UserError, disk_full, reason
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import read_csv, write_text
+from medcnn.jobs.launched import take_over
 from medcnn.jobs.private import hide_paths, with_pseudonyms
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
@@ -33,6 +34,7 @@ def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
     """Return a run's settings, its claimed directory, and what puts that back if the run fails."""
     if cfg.resume is not None:
         return _resume(RunDir(cfg.resume), cli.task_overrides())
+    take_over(cfg.trainer)
     run = RunDir(cfg.paths.run)
     if _left_by_a_sweep(cfg, run) and run.trained:
         return _resume(run, [])
@@ -92,6 +94,7 @@ def _resume(run: RunDir, overrides: Sequence[str]) -> tuple[Train, RunDir, Calla
         OmegaConf.update(config, key, OverridesParser.create().parse_override(override).value())
     cfg = read_stored(Train, config, run / "config.yaml")
     cfg.paths.run = str(run.path)
+    take_over(cfg.trainer)
     text = cfg.yaml()
     run.go_on()
     try:

@@ -12,7 +12,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfil
 
 from medcnn.classifier.checkpoint import WholeFiles
 from medcnn.errors import UserError
-from medcnn.jobs.hardware import check_accelerator, processes, resolve_precision
+from medcnn.jobs.hardware import check_accelerator, local_processes, resolve_precision
 from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.rundir import RunDir
 from medcnn.jobs.settings.commands import Train
@@ -51,7 +51,7 @@ def make_trainer(
     try:
         return pl.Trainer(
             **cfg.trainer.model_dump(exclude={*_OURS, *LIMITS}),
-            devices=devices if isinstance(devices, list) else processes(cfg.trainer),
+            devices=devices if isinstance(devices, list) else local_processes(cfg.trainer),
             precision=resolve_precision(cfg.trainer.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
             # Lightning would load any hpc_ckpt_*.ckpt that lies there; a new run's is empty
             default_root_dir=run.best.parent,

@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import jobs
 import pytest
 import torch
 
@@ -40,24 +39,25 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
             started.append(child)
         return child
 
-    monkeypatch.setattr(processes.subprocess, "Popen", start)
+    monkeypatch.setattr(subprocess, "Popen", start)
     return started
 
 
 def play(monkeypatch: pytest.MonkeyPatch, *programs: str) -> None:
     """Let the processes 1, 2, … run these programs."""
-    first = processes._start
+    first = processes.start
 
-    def start(run: RunDir, rank: int, *further: Any) -> Any:
+    def start(rank: int, task: list[str], environment: dict[str, str]) -> Any:
+        run = Path(task[0])
         script = run / f"program{rank}.py"
         script.write_text(programs[rank - 1])
         monkeypatch.setattr(sys, "executable", str(run / f"python{rank}"))
         Path(sys.executable).write_text(f"#!/bin/sh\nexec {python} {script}\n")
         Path(sys.executable).chmod(0o755)
-        return first(run, rank, *further)
+        return first(rank, task, environment)
 
     python = sys.executable
-    monkeypatch.setattr(processes, "_start", start)
+    monkeypatch.setattr(processes, "start", start)
 
 
 def clean() -> bool:
@@ -185,20 +185,3 @@ def test_a_failed_run_leaves_its_process_group(run: RunDir) -> None:
     with pytest.raises(RuntimeError, match="a bug"):
         fail()
     assert not torch.distributed.is_initialized()
-
-
-@pytest.mark.parametrize(
-    ("name", "way"), [("LOCAL_RANK", "run it without torchrun"), ("SLURM_PROCID", "without srun")]
-)
-def test_processes_that_others_start_are_refused_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
-) -> None:
-    monkeypatch.setenv(name, "1")
-    with pytest.raises(UserError, match=way):
-        jobs.train(tmp_path / "run", *jobs.QUICK)
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_first_task_of_slurm_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_PROCID", "0")
-    processes.refuse_launchers()

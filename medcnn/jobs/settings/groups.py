@@ -171,7 +171,8 @@ class Trainer(Settings):
     model_config = ConfigDict(extra="allow")
 
     accelerator: v.Accelerator
-    devices: Any  # a number, a list of GPUs, or auto: `medcnn.jobs.hardware.processes`
+    devices: Any  # a number, a list of GPUs, or auto: `medcnn.jobs.hardware.local_processes`
+    num_nodes: v.AtLeast1
     strategy: Any
     precision: v.Precision
     channels_last: bool

@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from medcnn.data.samples import Samples
-from medcnn.jobs.hardware import autocast, device, processes, resolve_precision, set_threads
+from medcnn.jobs.hardware import autocast, device, local_processes, processes, resolve_precision, set_threads
 from medcnn.jobs.settings.commands import Train
 from medcnn.nets.describe import build_on_meta, count_macs, count_memory, count_parameters
 from medcnn.planning.auto.fingerprint import Fingerprint
@@ -159,7 +159,7 @@ def measure(
         trust: Names that the config may hold beside medcnn's own.
     """
     cfg, first = cases[0]
-    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    set_threads(cfg.trainer.threads, local_processes(cfg.trainer))
     world = processes(cfg.trainer)  # which share the images
     wider = HALF if f.few or f.dims == 3 else WHOLE
     widths = (NARROW, wider) if cfg.model.get("width") is not None else (WHOLE,)

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 from medcnn.data.open_data import in_memory, open_data
 from medcnn.data.samples import Samples
-from medcnn.jobs.hardware import check_accelerator, device, processes, set_threads
+from medcnn.jobs.hardware import check_accelerator, device, local_processes, processes, set_threads
 from medcnn.jobs.notes import visible
 from medcnn.jobs.settings.commands import Diagnose
 from medcnn.report.diagnosis.page import write_diagnosis_page
@@ -48,7 +48,7 @@ def open_parts(cfg: Diagnose, trust: list[str]) -> Parts:
     """
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
     check_config(cfg, trust)
-    set_threads(cfg.trainer.threads, processes(cfg.trainer))
+    set_threads(cfg.trainer.threads, local_processes(cfg.trainer))
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     samples: Samples = open_data(cfg, trust).samples
     in_memory(samples, cfg.cache.memory)
