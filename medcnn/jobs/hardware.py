@@ -80,6 +80,12 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if multiplies else "32-true"
 
 
+def multiplies_in_bf16() -> bool:
+    """Return whether the processor has instructions that multiply in bf16."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def set_threads(threads: int | None, sharing: int) -> None:
     """Share the CPU's cores among the processes of a machine, or take the number given.
 

@@ -12,6 +12,7 @@ from medcnn.classifier.classifier import Card, Classifier
 from medcnn.classifier.ensemble import load_members, point_of, write_ensemble
 from medcnn.data.batches import DataModule
 from medcnn.data.checks.dataset import DataSet
+from medcnn.data.open_data import open_data
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.evaluation.columns import TEXT
 from medcnn.evaluation.few_images import one_class_lines
@@ -24,7 +25,7 @@ from medcnn.inference.of_split import stand_for_all, write_tested
 from medcnn.inference.results import headline
 from medcnn.inference.seen import open_tested
 from medcnn.inference.tta import bare_trainer, collect, mirrored_axes, mirrored_lines
-from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json
+from medcnn.jobs.atomic_files import read_csv, read_sample_table, write_csv, write_json, write_text
 from medcnn.jobs.hardware import device, set_threads
 from medcnn.jobs.notes import once
 from medcnn.jobs.rundir import RunDir
@@ -32,6 +33,7 @@ from medcnn.jobs.settings.commands import OfficialTest, Train
 from medcnn.report.run.model_card import write_model_card
 from medcnn.report.run.page import write_run_page
 from medcnn.training import fold as one_fold
+from medcnn.training.perf import settle_perf
 from medcnn.training.side_by_side import train_side_by_side
 
 
@@ -62,6 +64,7 @@ def cross_validate(
     parse_rule(cfg.evaluation.operating_point)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
     with once():  # what is said of the data holds for all folds
+        _settle_perf(cfg, run, trust)
         _train_folds(cfg, parts, trust, before)
     _pool_samples(run, parts)
     members, data, notes = _opened(cfg, run, parts, trust)
@@ -75,6 +78,17 @@ def cross_validate(
         print(f"{run / 'ensemble'}: official test images: {headline(official)}", flush=True)
     best = [part.status["best"] for part in parts]
     return sum(float("nan") if one is None else float(one) for one in best) / len(best)
+
+
+def _settle_perf(cfg: Train, run: RunDir, trust: list[str]) -> None:
+    """Choose once for all folds what ``perf=auto`` leaves open, on the data of the first."""
+    if cfg.perf is None:
+        return
+    own = cfg.model_copy(deep=True, update={"fold": 0})
+    for line in settle_perf(own, open_data(own, trust, quiet=True).samples, trust):
+        print(line, flush=True)
+    cfg.trainer, cfg.perf = own.trainer, None
+    write_text(run / "config.yaml", cfg.yaml())
 
 
 def _opened(

@@ -26,6 +26,7 @@ from medcnn.report.run.page import write_run_page
 from medcnn.training.checks import check_samples
 from medcnn.training.fit import fit_and_test
 from medcnn.training.from_config import check_config
+from medcnn.training.perf import settle_perf
 from medcnn.training.run import check_last, check_unchanged
 from medcnn.training.snapshots import finish_snapshots
 from medcnn.training.transfer import settle
@@ -63,6 +64,8 @@ def train_in(
     if world == 1:  # several share what the disk cache has in memory
         in_memory(samples, cfg.cache.memory)
     check_samples(cfg, samples)
+    for line in settle_perf(cfg, samples, trust):
+        print(line, flush=True)
     settle_transfer(cfg, run, trust, samples)
     with other_processes(run, world, trust, split):
         classifier, tested, best = fit_and_test(cfg, run, trust, samples, further, split)

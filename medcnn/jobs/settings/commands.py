@@ -90,6 +90,7 @@ class Train(OpenData):
     aggregate: v.Aggregation
     tta: v.AugmentedTest
     shuffle_labels: bool
+    perf: Literal["auto"] | None = None
     batch_size: v.AtLeast1
     overfit_batches: v.AtLeast0
     resume: v.Place | None

@@ -1,7 +1,6 @@
 """What this machine can train in a second, by a few steps on noise of the data's kind."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,25 +11,21 @@ import pandas as pd
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 from scipy.optimize import nnls
-from torch import Tensor
 
 from medcnn.data.samples import Samples
-from medcnn.jobs.hardware import autocast, device, local_processes, processes, resolve_precision, set_threads
+from medcnn.jobs.hardware import device, local_processes, processes, resolve_precision, set_threads
 from medcnn.jobs.settings.commands import Train
 from medcnn.nets.describe import build_on_meta, count_macs, count_memory, count_parameters
 from medcnn.planning.auto.fingerprint import Fingerprint
 from medcnn.training.diagnosis.largest_batch import free_memory
 from medcnn.training.diagnosis.parts import Parts, make_parts
-from medcnn.training.diagnosis.rate_test import batches
-from medcnn.training.diagnosis.steps import new_optimizer
+from medcnn.training.perf import UNTRAINED
+from medcnn.training.speed import seconds_an_image
 from medcnn.training.transfer import is_own
 
 NARROW, HALF, WHOLE = 0.25, 0.5, 1.0  # widths: two are measured, another follows from its work
-WARM_UP = 2  # steps that aren't counted: the first ones of a shape are slow
-LONGEST, STEPS = 1.0, 8  # seconds and steps of a measurement
 WORK = 2e10  # multiply-accumulates of a step that is measured, at most: a second or so of slow CPUs
-NO_WEIGHTS: dict[str, Any] = {"pretrained": False, "weights": None}
-NOT_BUILT = ("_target_", *NO_WEIGHTS)
+NOT_BUILT = ("_target_", *UNTRAINED)
 BESIDE = 0.9  # share of its speed that a training is taken to keep beside others; not measured
 FORWARD = 0.35  # share of a step of training that its forward pass takes, about
 
@@ -221,7 +216,7 @@ def _parts(cfg: Train, f: Fingerprint, size: Sequence[int], images: int, trust: 
     """Return the parts of a training from random weights, on noise."""
     own = cfg.model_copy(deep=True)
     own.transfer.mode = "scratch"
-    own.model |= {key: value for key, value in NO_WEIGHTS.items() if key in own.model}
+    own.model |= {key: value for key, value in UNTRAINED.items() if key in own.model}
     parts = make_parts(own, noise(f, size, images), trust)
     parts.module.to(device(cfg.trainer))
     return parts
@@ -233,29 +228,4 @@ def _seconds(
     """Return the seconds that an image takes in training, by the median step."""
     batch = max(2, min(cfg.batch_size, int(WORK / max(1, work.macs))))
     own = cfg.model_copy(deep=True, update={"batch_size": batch})
-    parts = _parts(own, f, size, batch, trust)
-    parts.module.train()
-    optimizer = new_optimizer(parts, parts.module.make_optimizer)
-    taken: list[float] = []
-    start = time.perf_counter()
-    for stored in batches(parts):
-        begun = time.perf_counter()
-        _step(parts, stored, optimizer)
-        if parts.module.device.type == "cuda":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - begun)
-        counted = len(taken) - WARM_UP
-        if counted >= STEPS or (counted > 0 and time.perf_counter() - start > LONGEST):
-            break
-    return float(np.median(taken[WARM_UP:])) / batch
-
-
-def _step(parts: Parts, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    def closure() -> float:
-        optimizer.zero_grad()
-        with autocast(parts.cfg.trainer.precision, parts.module.device):
-            loss = parts.module.training_loss(batch)
-        loss.backward()
-        return float(loss.detach())
-
-    optimizer.step(closure)
+    return seconds_an_image(_parts(own, f, size, batch, trust))
