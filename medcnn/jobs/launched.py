@@ -106,11 +106,11 @@ class Heart:
         self._last, self._seen = b"", time.monotonic()
 
     def silent(self) -> bool:
-        """Return whether there has been none for `SILENCE` seconds."""
+        """Return whether there has been none for `SILENCE` seconds, or none at all for `MEET`."""
         beat = self._store.get(self._key) if self._store.check([self._key]) else b""
         if beat != self._last:
             self._last, self._seen = beat, time.monotonic()
-        return time.monotonic() - self._seen > SILENCE
+        return time.monotonic() - self._seen > (SILENCE if self._last else MEET)
 
 
 def refuse_launcher() -> None:
