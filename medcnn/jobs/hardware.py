@@ -75,15 +75,13 @@ def resolve_precision(precision: str, accelerator: str) -> str:
         return precision
     if uses_gpu(accelerator):
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    multiplies = any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
-    return "bf16-mixed" if multiplies else "32-true"
+    return "bf16-mixed" if multiplies_in_bf16() else "32-true"
 
 
 def multiplies_in_bf16() -> bool:
     """Return whether the processor has instructions that multiply in bf16."""
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def set_threads(threads: int | None, sharing: int) -> None:
