@@ -11,7 +11,6 @@ from medcnn.jobs.by_hand import set_by_hand
 from medcnn.jobs.hardware import (
     device,
     local_processes,
-    multiplies_in_bf16,
     processes,
     resolve_precision,
     set_threads,
@@ -65,14 +64,11 @@ def _choices(cfg: Train, threads: int) -> Iterator[tuple[str, list[Any]]]:
     """Yield what there is to choose, key by key: the usual way, then the others."""
     given, by_hand = cfg.trainer, set_by_hand()
     usual = resolve_precision(given.precision, given.accelerator)
-    if given.precision == "auto":
-        others = [usual, "32-true"]
-        if device(given).type == "cpu" and multiplies_in_bf16():
-            others.append("bf16-mixed")
-        yield "precision", list(dict.fromkeys(others))
+    if given.precision == "auto" and usual != "32-true":
+        yield "precision", [usual, "32-true"]
     if "trainer.channels_last" not in by_hand:
         yield "channels_last", [given.channels_last, not given.channels_last]
-    if given.threads is None and device(given).type == "cpu" and processes(given) == 1:
+    if given.threads is None and threads > 1 and device(given).type == "cpu" and processes(given) == 1:
         yield "threads", list(dict.fromkeys([threads, max(1, threads // 2), 1]))
 
 
