@@ -24,7 +24,9 @@ def train(cfg: Train, trust: list[str]) -> float:
     if cfg.budget is not None and cfg.plan is None:
         raise UserError(f"budget={cfg.budget}: the time of plan=auto; add that, or leave it out")
     if cfg.perf is not None and cfg.plan is not None:
-        raise UserError("perf=auto goes without plan=auto, which measures in the settings as they are")
+        raise UserError(
+            "perf=auto goes without plan=auto, which measures in the settings as they are"
+        )
     if (best := done_before(cfg)) is not None:
         return best
     cfg, run, undo = open_run(cfg)

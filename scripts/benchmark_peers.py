@@ -2,9 +2,10 @@
 
 python scripts/benchmark_peers.py --data DIR [--epochs 5] [--rounds 1] [--output peers.csv]
 
-DIR holds pneumoniamnist.npz. All train a ResNet-18 with a 3×3 stem from random weights on its images
-of 28 px, with Adam at 0.001 and batches of 128, for so many epochs, and test the best of them by its
-validation AUROC. Each is a process of its own, in turn; seconds are wall time, start-up included.
+DIR holds pneumoniamnist.npz. All train a ResNet-18 with a 3×3 stem from random weights on its
+images of 28 px, with Adam at 0.001 and batches of 128, for so many epochs, and test the best of
+them by its validation AUROC. Each is a process of its own, in turn; seconds are wall time, start-up
+included.
 
     medcnn   python -m medcnn.train experiment=medmnist_benchmark, without maps
     monai    CacheDataset, DataLoader and a LightningModule with metrics of torchmetrics, 32 bits
@@ -117,7 +118,7 @@ def train_monai(data: Path, epochs: int) -> float:
         def validation_step(self, batch: Any, _: int) -> None:
             self._evaluate(batch, "val")
 
-        def test_step(self, batch: Any, _: int) -> None:
+        def test_step(self, batch: Any, batch_idx: int) -> None:
             self._evaluate(batch, "test")
 
         def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -150,8 +150,8 @@ def take_over(trainer: Trainer) -> None:
     if others is None:
         if trainer.num_nodes > 1:
             raise UserError(
-                f"trainer.num_nodes={trainer.num_nodes}: on several machines torchrun or srun starts "
-                "the processes; on one leave it at 1"
+                f"trainer.num_nodes={trainer.num_nodes}: on several machines torchrun or srun "
+                "starts the processes; on one leave it at 1"
             )
         return
     place, devices = others.place, trainer.devices
@@ -259,4 +259,5 @@ def _part(
             time.sleep(LOOK)
     finally:
         child.kill()  # of one that has ended: nothing
-    return child.wait()
+        code = child.wait()
+    return code

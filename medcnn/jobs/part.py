@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-def start(rank: int, task: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    rank: int, task: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     """Start a part of a run, which ends when this process does.
 
     Args:

@@ -94,9 +94,7 @@ def _of_srun(env: Mapping[str, str]) -> Place | None:
             f"srun has started {world} tasks on {nodes} nodes; each node needs as many "
             "(--ntasks-per-node)"
         )
-    return _checked(
-        Place(rank, world, local_rank, world // nodes, node, host, port, kept=False)
-    )
+    return _checked(Place(rank, world, local_rank, world // nodes, node, host, port, kept=False))
 
 
 def _checked(place: Place) -> Place:

@@ -60,7 +60,7 @@ def other_processes(
         for rank, child in enumerate(children, 1):
             _check_end(child, run / "logs" / f"rank{rank}.log")
     except RuntimeError as error:  # of a broken connection, among others
-        lost = _lost(run, children, DYING)
+        lost = _lost(run, children, DYING + (launched.SILENCE if launched.others else 0))
         if lost is None:
             raise
         raise lost from error

@@ -68,7 +68,12 @@ def _choices(cfg: Train, threads: int) -> Iterator[tuple[str, list[Any]]]:
         yield "precision", [usual, "32-true"]
     if "trainer.channels_last" not in by_hand:
         yield "channels_last", [given.channels_last, not given.channels_last]
-    if given.threads is None and threads > 1 and device(given).type == "cpu" and processes(given) == 1:
+    if (
+        given.threads is None
+        and threads > 1
+        and device(given).type == "cpu"
+        and processes(given) == 1
+    ):
         yield "threads", list(dict.fromkeys([threads, max(1, threads // 2), 1]))
 
 

@@ -98,7 +98,7 @@ def test_a_task_that_is_killed_takes_the_run_down(
     parts = psutil.Process(started[1].pid).children()
     os.kill(started[whose].pid, signal.SIGKILL)
     _, error = started[1 - whose].communicate(timeout=90)
-    assert started[1 - whose].returncode == 2
+    assert started[1 - whose].returncode == 2, error
     assert error.splitlines()[-1].startswith("medcnn: ")
-    assert ("isn't heard of any more" if whose else "first process of this job is gone") in error
+    assert ("first process of this job is gone", "isn't heard of any more")[whose] in error
     assert not any(part.is_running() for part in parts)

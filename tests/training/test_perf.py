@@ -55,7 +55,9 @@ def test_what_was_measured_stands_in_the_config(
             yaml.safe_load((folder / "config.yaml").read_text()) for folder in (run, run / "fold-1")
         ]
         assert [one["perf"] for one in stored] == [None, None]
-        chosen = {key: stored[0]["trainer"][key] for key in ("precision", "channels_last", "threads")}
+        chosen = {
+            key: stored[0]["trainer"][key] for key in ("precision", "channels_last", "threads")
+        }
         assert chosen["precision"] in ("auto", "32-true", "bf16-mixed")
         assert stored[1]["trainer"] == stored[0]["trainer"]
         again = [f"trainer.{key}={'null' if v is None else v}" for key, v in chosen.items()]

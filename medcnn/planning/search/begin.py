@@ -59,13 +59,22 @@ def _refuse(cfg: Search) -> None:
         )
     for key, way in (
         ("plan", "a search has a space in the place of a plan; leave it out"),
-        ("perf", "trials side by side would measure each other; set trainer.precision and the like"),
+        (
+            "perf",
+            "trials side by side would measure each other; set trainer.precision and the like",
+        ),
         ("budget", "that of a search is search.budget"),
         ("resume", "a search goes on by the command that began it, with its output="),
         ("overwrite", "a search replaces nothing; choose another output="),
     ):
         if given := getattr(cfg, key, None):
-            shown = "auto" if key in ("plan", "perf") else str(given).lower() if given is True else given
+            shown = (
+                "auto"
+                if key in ("plan", "perf")
+                else str(given).lower()
+                if given is True
+                else given
+            )
             raise UserError(f"{key}={shown}: {way}")
 
 

@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 from medcnn.data.open_data import in_memory, open_data
 from medcnn.data.samples import Samples
-from medcnn.jobs.hardware import check_accelerator, device, local_processes, processes, set_threads
+from medcnn.jobs.hardware import check_accelerator, device, local_processes, set_threads
 from medcnn.jobs.notes import visible
 from medcnn.jobs.settings.commands import Diagnose
 from medcnn.report.diagnosis.page import write_diagnosis_page
