@@ -37,7 +37,8 @@ pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests co
 
 
 def settings(**options: Any) -> Any:
-    return SimpleNamespace(**{"devices": 1, "accelerator": "cpu", "strategy": "auto", **options})
+    usual = {"devices": 1, "num_nodes": 1, "accelerator": "cpu", "strategy": "auto"}
+    return SimpleNamespace(**{**usual, **options})
 
 
 def test_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:

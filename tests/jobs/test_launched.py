@@ -1,0 +1,64 @@
+"""What the processes of a launcher say to each other; that they train is tested with trainings."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch.distributed import HashStore
+
+from medcnn.errors import UserError
+from medcnn.jobs import launched
+from medcnn.jobs.place import Place
+
+PLACE = Place(1, 2, 1, 2, 0, "localhost", 1, False)
+
+
+def test_the_first_process_hears_how_a_part_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = HashStore()
+    part = launched.Other(store, 1, 1)
+    assert part.poll() is None
+    part.kill()
+    assert store.check(["stop/1/1"])
+    with pytest.raises(subprocess.TimeoutExpired):
+        part.wait(0)
+    store.set("code/1/1", "-9")
+    assert part.wait() == -9
+    silent = launched.Other(store, 1, 2)
+    monkeypatch.setattr(launched, "MEET", -1)
+    assert silent.poll() == launched.SILENT
+
+
+def test_another_process_does_its_part_of_each_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    store: Any = HashStore()
+    begun: list[dict[str, str]] = []
+
+    def start(rank: int, task: list[str], environment: dict[str, str]) -> Any:
+        begun.append(environment)
+        return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({task[0]})"])
+
+    monkeypatch.setattr(launched, "start", start)
+    monkeypatch.setattr(launched, "_store", lambda *_, **__: store)
+    monkeypatch.setattr(launched.signal, "signal", lambda *_: None)
+    for run, code in enumerate(("0", "2"), 1):
+        store.set(f"run/{run}", json.dumps({"task": [code], "shared": {"MASTER_PORT": "5"}}))
+    store.set("run/3", json.dumps({}))
+    assert launched._serve(PLACE) == 0
+    assert [store.get(f"code/{run}/1") for run in (1, 2)] == [b"0", b"2"]
+    assert begun[0] == {"MASTER_PORT": "5", "LOCAL_RANK": "1", "RANK": "1", "NODE_RANK": "0"}
+
+
+def test_the_launcher_says_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer: Any = SimpleNamespace(devices=1, num_nodes=1)
+    launched.take_over(trainer)
+    assert trainer.devices == 1
+    monkeypatch.setattr(launched, "others", SimpleNamespace(place=PLACE))
+    launched.take_over(trainer)
+    assert (trainer.devices, trainer.num_nodes) == (2, 1)
+    with pytest.raises(UserError, match=r"devices=3, but 2 process\(es\) were started on each"):
+        launched.take_over(SimpleNamespace(devices=3, num_nodes=1))  # type: ignore[arg-type]
+    monkeypatch.setattr(launched, "others", None)
+    with pytest.raises(UserError, match="on several machines torchrun or srun"):
+        launched.take_over(SimpleNamespace(devices=1, num_nodes=2))  # type: ignore[arg-type]
