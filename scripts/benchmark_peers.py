@@ -112,8 +112,8 @@ def train_monai(data: Path, epochs: int) -> float:
 
         def _evaluate(self, batch: Any, split: str) -> None:
             figure = self.figures[split]
-            figure.update(self.net(batch["image"]).softmax(1)[:, 1], batch["label"])  # type: ignore[operator]
-            self.log(f"{split}/auroc", figure, on_epoch=True)  # type: ignore[arg-type]
+            figure.update(self.net(batch["image"]).softmax(1)[:, 1], batch["label"])
+            self.log(f"{split}/auroc", figure, on_epoch=True)
 
         def validation_step(self, batch: Any, _: int) -> None:
             self._evaluate(batch, "val")

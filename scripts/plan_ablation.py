@@ -51,7 +51,7 @@ from medcnn.planning.auto.rules import RULES
 
 NOTHING = "none left out"
 KEYS = ["data", "seed", "budget"]
-OTHERS = ("accuracy", "log_loss")  # figures of the test; accuracy at the threshold that was chosen
+OTHERS = ("accuracy", "log_loss")  # of the test; accuracy at the threshold that was chosen
 HELD_OUT = {"train": 3, "test": 1}  # parts of the patients
 TESTED = {"train": 64, "val": 16, "test": 20}  # in plan_against_search.py
 FEWEST = 5  # tested patients with a finding, of which the AUROC is looked at

@@ -212,6 +212,16 @@ def write_medmnist(folder: Path, flag: str, labels: int | list[int], **options: 
     return folder
 
 
+def uneven(folder: Path) -> tuple[str, ...]:
+    """A job of LeNet, which has neither dropout nor batch norm, and learns in few steps.
+
+    Of its 48, 21 and 61 images the last batch of 20 is one: a second process has none of it.
+    """
+    root = write_medmnist(folder, "breastmnist", 2, sizes=(48, 21, 61))
+    data = ("dataset=breastmnist", f"dataset.root={root}", "dataset.download=false")
+    return (*data, *PLAIN, "model=lenet", "optimizer.lr=0.01", "batch_size=20")
+
+
 def toy(sizes: list[int], val_label: int | None = None) -> Samples:
     """A user's own data set: two classes, bright above or below.
 

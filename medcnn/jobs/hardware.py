@@ -85,12 +85,7 @@ def multiplies_in_bf16() -> bool:
 
 
 def set_threads(threads: int | None, sharing: int) -> None:
-    """Share the CPU's cores among the processes of a machine, or take the number given.
-
-    A task of SLURM has those that it was given (``--cpus-per-task``).
-    """
-    if threads is None and sharing > 1:
-        threads = int(os.environ.get("SLURM_CPUS_PER_TASK", 0)) or None
+    """Share the CPU's cores among the processes of a machine, or take the number given."""
     if threads is None and sharing > 1:
         known = hasattr(os, "sched_getaffinity")  # the cores that this process may use
         cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

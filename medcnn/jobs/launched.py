@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 from medcnn.errors import UserError
+from medcnn.jobs.by_hand import set_by_hand
 from medcnn.jobs.part import start
 from medcnn.jobs.place import Place, find_place, forget_place
 from medcnn.jobs.settings.groups import Trainer
@@ -142,10 +143,12 @@ def join_launcher() -> None:
 
 
 def take_over(trainer: Trainer) -> None:
-    """Give a training's settings the processes that a launcher has started.
+    """Give a training's settings the processes and threads that a launcher has given it.
+
+    Those of a run that is resumed may have been others.
 
     Raises:
-        UserError: The settings ask for others, or for several machines without a launcher.
+        UserError: A person has set others, or there are several machines and no launcher.
     """
     if others is None:
         if trainer.num_nodes > 1:
@@ -154,21 +157,22 @@ def take_over(trainer: Trainer) -> None:
                 "starts the processes; on one leave it at 1"
             )
         return
-    place, devices = others.place, trainer.devices
-    asked = {
-        "trainer.devices": len(devices) if isinstance(devices, list) else devices,
-        "trainer.num_nodes": trainer.num_nodes,
-    }
-    there = {"trainer.devices": place.local_world, "trainer.num_nodes": place.nodes}
-    for key, number in asked.items():
-        if number not in (1, "auto", there[key]):
+    place, devices, by_hand = others.place, trainer.devices, set_by_hand()
+    count = len(devices) if isinstance(devices, list) else devices
+    for key, number, there in (
+        ("trainer.devices", count, place.local_world),
+        ("trainer.num_nodes", trainer.num_nodes, place.nodes),
+    ):
+        if key in by_hand and number not in ("auto", there):
             raise UserError(
                 f"{key}={number}, but {place.local_world} process(es) were started on each of "
                 f"{place.nodes} machine(s): leave {key} out, or start as many"
             )
-    if not isinstance(devices, list) or len(devices) != place.local_world:
+    if not isinstance(devices, list) or count != place.local_world:
         trainer.devices = place.local_world
     trainer.num_nodes = place.nodes
+    if place.cores is not None and "trainer.threads" not in by_hand:
+        trainer.threads = place.cores
 
 
 def _store(place: Place, first: bool) -> Any:

@@ -21,7 +21,8 @@ class Place(NamedTuple):
     node: int
     host: str
     port: int
-    kept: bool  # whether the launcher keeps the store
+    kept: bool = False  # whether the launcher keeps the store
+    cores: int | None = None  # that each process has for itself; None: all share the machine's
 
     @property
     def nodes(self) -> int:
@@ -84,6 +85,7 @@ def _of_srun(env: Mapping[str, str]) -> Place | None:
         host = env.get("MASTER_ADDR") or SLURMEnvironment.resolve_root_node_address(listed)
         node = int(env.get("SLURM_NODEID", 0))
         port = int(env.get("MASTER_PORT", port))
+        cores = int(env.get("SLURM_CPUS_PER_TASK", 0)) or None
     except (KeyError, ValueError) as error:
         raise UserError(
             f"SLURM's variables of a task don't fit together ({error}): start with srun, or with "
@@ -94,7 +96,8 @@ def _of_srun(env: Mapping[str, str]) -> Place | None:
             f"srun has started {world} tasks on {nodes} nodes; each node needs as many "
             "(--ntasks-per-node)"
         )
-    return _checked(Place(rank, world, local_rank, world // nodes, node, host, port, kept=False))
+    local = world // nodes
+    return _checked(Place(rank, world, local_rank, local, node, host, port, cores=cores))
 
 
 def _checked(place: Place) -> Place:

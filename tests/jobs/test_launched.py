@@ -13,7 +13,7 @@ from medcnn.errors import UserError
 from medcnn.jobs import launched
 from medcnn.jobs.place import Place
 
-PLACE = Place(1, 2, 1, 2, 0, "localhost", 1, False)
+PLACE = Place(1, 2, 1, 2, 0, "localhost", 1, cores=4)
 
 
 def test_the_first_process_hears_how_a_part_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,14 +51,22 @@ def test_another_process_does_its_part_of_each_run(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_launcher_says_how_many_processes_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer: Any = SimpleNamespace(devices=1, num_nodes=1)
-    launched.take_over(trainer)
-    assert trainer.devices == 1
-    monkeypatch.setattr(launched, "others", SimpleNamespace(place=PLACE))
-    launched.take_over(trainer)
-    assert (trainer.devices, trainer.num_nodes) == (2, 1)
-    with pytest.raises(UserError, match=r"devices=3, but 2 process\(es\) were started on each"):
-        launched.take_over(SimpleNamespace(devices=3, num_nodes=1))  # type: ignore[arg-type]
-    monkeypatch.setattr(launched, "others", None)
+    """Not a run that is resumed, nor a config file; what a person sets has to fit."""
+    by_hand: dict[str, Any] = {}
+    monkeypatch.setattr(launched, "set_by_hand", lambda: by_hand)
+
+    def taken(**options: Any) -> tuple[Any, ...]:
+        trainer: Any = SimpleNamespace(**{"devices": 1, "num_nodes": 1, "threads": None, **options})
+        launched.take_over(trainer)
+        return trainer.devices, trainer.num_nodes, trainer.threads
+
+    assert taken() == (1, 1, None)
     with pytest.raises(UserError, match="on several machines torchrun or srun"):
-        launched.take_over(SimpleNamespace(devices=1, num_nodes=2))  # type: ignore[arg-type]
+        taken(num_nodes=2)
+    monkeypatch.setattr(launched, "others", SimpleNamespace(place=PLACE))
+    assert taken() == taken(devices=3, num_nodes=2) == (2, 1, 4)
+    by_hand |= {"trainer.devices": ("command line", None), "trainer.threads": ("local", None)}
+    assert taken(devices=[1, 0], threads=3) == ([1, 0], 1, 3)
+    assert taken(devices="auto", threads=3) == (2, 1, 3)
+    with pytest.raises(UserError, match=r"devices=3, but 2 process\(es\) were started on each"):
+        taken(devices=3)

@@ -14,7 +14,8 @@ TORCHRUN = {
 BATCH = {"SLURM_JOB_ID": 17, "SLURM_NTASKS": 4, "SLURM_PROCID": 0, "SLURM_LOCALID": 0}
 SRUN = BATCH | {
     "SLURM_STEP_ID": 2, "SLURM_STEP_NUM_TASKS": 4, "SLURM_STEP_NUM_NODES": 2, "SLURM_NODEID": 1,
-    "SLURM_STEP_NODELIST": "gpu[07-08]", "SLURM_PROCID": 3, "SLURM_LOCALID": 1,
+    "SLURM_STEP_NODELIST": "gpu[07-08]", "SLURM_CPUS_PER_TASK": 8,
+    "SLURM_PROCID": 3, "SLURM_LOCALID": 1,
 }  # fmt: skip
 
 
@@ -33,7 +34,7 @@ def test_torchrun_tells_the_place(env: dict[str, str]) -> None:
     put(env, TORCHRUN)
     place = find_place()
     assert place is not None
-    assert place == (3, 4, 1, 2, 1, "a", 1234, True)
+    assert place == (3, 4, 1, 2, 1, "a", 1234, True, None)
     assert place.nodes == 2
     put(env, {"OTHER": "kept"})
     forget_place()
@@ -43,7 +44,7 @@ def test_torchrun_tells_the_place(env: dict[str, str]) -> None:
 def test_srun_tells_the_place(env: dict[str, str]) -> None:
     put(env, SRUN)
     place = find_place()
-    assert place == (3, 4, 1, 2, 1, "gpu07", 15000 + 17 * 16 + 2, False)
+    assert place == (3, 4, 1, 2, 1, "gpu07", 15000 + 17 * 16 + 2, False, 8)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ def test_the_fastest_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     cfg: Any = jobs.compose("train", "perf=auto", "trainer=cpu")
-    lines = perf.settle_perf(cfg, Any, [])  # type: ignore[arg-type]
+    samples: Any = None
+    lines = perf.settle_perf(cfg, samples, [])
     # 156 is too little more than 150 to leave the usual memory format
     assert (cfg.trainer.precision, cfg.trainer.channels_last, cfg.trainer.threads) == (
         "bf16-mixed", True, 1,
@@ -38,7 +39,7 @@ def test_the_fastest_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         "perf: trainer.precision=bf16-mixed (images a second: bf16-mixed 150, 32-true 100)"
     )
     assert cfg.perf is None
-    assert perf.settle_perf(cfg, Any, []) == []  # type: ignore[arg-type]
+    assert perf.settle_perf(cfg, samples, []) == []
 
 
 def test_what_was_measured_stands_in_the_config(

@@ -25,7 +25,7 @@ def wanted(n: Needs) -> dict[str, Any]:
     return ({"dataset.size": lesion_size(n)} if free else {}) | widest
 
 
-def by_number(n: Needs) -> list[float]:
+def passes_side_by_side(n: Needs) -> list[float]:
     """Return the passes of each of several networks, by how many of them train side by side.
 
     The first is of one after the other, the only way where threads aren't shared.

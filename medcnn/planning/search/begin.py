@@ -68,13 +68,7 @@ def _refuse(cfg: Search) -> None:
         ("overwrite", "a search replaces nothing; choose another output="),
     ):
         if given := getattr(cfg, key, None):
-            shown = (
-                "auto"
-                if key in ("plan", "perf")
-                else str(given).lower()
-                if given is True
-                else given
-            )
+            shown = "auto" if key == "plan" else str(given).lower() if given is True else given
             raise UserError(f"{key}={shown}: {way}")
 
 
