@@ -8,7 +8,8 @@ them by its validation AUROC. Each is a process of its own, in turn; seconds are
 included.
 
     medcnn   python -m medcnn.train experiment=medmnist_benchmark, without maps
-    monai    CacheDataset, DataLoader and a LightningModule with metrics of torchmetrics, 32 bits
+    monai    CacheDataset without metadata, DataLoader and a LightningModule with metrics of
+             torchmetrics, 32 bits
     medmnist images of the package medmnist as PIL, by torchvision's transforms, in a bare loop that
              evaluates all three splits after each epoch, as the scripts of MedMNIST do; 32 bits
 
@@ -125,7 +126,8 @@ def train_monai(data: Path, epochs: int) -> float:
             return torch.optim.Adam(self.parameters(), RATE)
 
     arrays = np.load(data / "pneumoniamnist.npz")
-    how = Compose([EnsureTyped("image"), ScaleIntensityd("image")])
+    # with metadata tracked, as is MONAI's default, an epoch takes several times as long
+    how = Compose([ScaleIntensityd("image"), EnsureTyped("image", track_meta=False)])
     loaders = {}
     for split in ("train", "val", "test"):
         images, labels = arrays[f"{split}_images"][:, None], arrays[f"{split}_labels"].ravel()
