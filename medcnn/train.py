@@ -29,6 +29,8 @@ def train(cfg: Train, trust: list[str]) -> float:
         )
     if (best := done_before(cfg)) is not None:
         return best
+    if cfg.trainer.launcher == "ray":
+        return _on_ray(cfg)
     cfg, run, undo = open_run(cfg)
     try:
         return recorded(run, partial(_job, cfg, run, trust), undo)
@@ -41,6 +43,24 @@ def train(cfg: Train, trust: list[str]) -> float:
         raise UserError(f"{stop}; {how_to_go_on(run)}") from stop
     finally:
         summarise_sweep(run)
+
+
+def _on_ray(cfg: Train) -> float:
+    from medcnn.jobs.on_ray import train_on_ray
+
+    run, given = RunDir(cfg.resume or cfg.paths.run), cfg.trainer
+    way = (
+        f"{how_to_go_on(run)} trainer.launcher=ray trainer.devices={given.devices} "
+        f"trainer.num_nodes={given.num_nodes}"
+    )
+    try:
+        train_on_ray(given, run.path, cli.task_overrides())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {way}") from None
+    except InterruptedRunError as stop:
+        raise UserError(f"{stop}; {way}") from stop
+    best = RunDir(run.path).facts.get("best")
+    return float("nan") if best is None else float(best)
 
 
 def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:

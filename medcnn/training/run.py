@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What may change when a run goes on, but for what the learning-rate schedule is laid out over.
 RESUMABLE = ("trainer", "callbacks", "logger", "cam")
-NOT_OF_THE_JOB = ("paths.run", "resume", "overwrite", "trust")  # keys of a command line
+NOT_OF_THE_JOB = ("paths.run", "resume", "overwrite", "trust", "trainer.launcher")
 SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accumulate_grad_batches")
 
 

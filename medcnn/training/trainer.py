@@ -82,7 +82,7 @@ def check_trainer(cfg: Train) -> None:
 # reads memory that was never written; nothing here does.
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
-_OURS = ("devices", "precision", "channels_last", "threads", "profiler", "requeue")
+_OURS = ("devices", "precision", "channels_last", "threads", "profiler", "requeue", "launcher")
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")  # see DataModule
 
 

@@ -173,6 +173,7 @@ class Trainer(Settings):
     accelerator: v.Accelerator
     devices: Any  # a number, a list of GPUs, or auto: `medcnn.jobs.hardware.local_processes`
     num_nodes: v.AtLeast1 = 1
+    launcher: Literal["ray"] | None = None
     strategy: Any
     precision: v.Precision
     channels_last: bool
