@@ -7,8 +7,10 @@ DIR holds breastmnist.npz and pneumoniamnist.npz. A row is a training by
 python -m medcnn.train dataset=NAME plan=auto budget=BUDGET seed=SEED
 
 or, as ``benchmark``, by the recipe of MedMNIST (experiment=medmnist_benchmark). The test split is
-looked at once by each, at its end. Rows are added as they come, and those that are there are not
-computed again. Nothing else should run meanwhile: a budget is wall time.
+looked at once by each, at its end. `accuracy` is at the threshold that was chosen on validation
+images (Youden's, the default), `accuracy_argmax` that of the more probable class, as in published
+tables. Rows are added as they come, and those that are there are not computed again. Nothing else
+should run meanwhile: a budget is wall time.
 """
 
 import argparse
@@ -61,6 +63,10 @@ def row_of(job: Job, data: Path, run: Path) -> dict[str, Any]:
         figure = metrics[f"test/{name}"]
         figures |= {name: figure["value"]}
         figures |= {f"{name}_{bound}": figure[bound] for bound in ("low", "high")}
+    table = pd.read_csv(tested / "predictions.csv", dtype={"label": str})
+    classes = [name for name in table if name.startswith("prob:")]
+    called = table[classes].idxmax(axis=1).str.removeprefix("prob:")
+    figures["accuracy_argmax"] = float((called == table["label"]).mean())
     made_on = json.loads(next(run.rglob("environment.json")).read_text(encoding="utf-8"))
     machine = {"processor": made_on["cpu"]["capability"], "precision": made_on["precision"]}
     return job._asdict() | figures | {"seconds": round(seconds)} | machine
@@ -71,7 +77,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     found = []
     for (data, recipe), part in table.groupby(["data", "recipe"], sort=False):
         row = {"data": data, "recipe": recipe, "seeds": len(part)}
-        for name in (*FIGURES, "seconds"):
+        for name in (*FIGURES, "accuracy_argmax", "seconds"):
             mean, low, high = (getattr(part[name], how)() for how in ("mean", "min", "max"))
             digits = 0 if name == "seconds" else 3
             row[name] = f"{mean:.{digits}f} ({low:.{digits}f} … {high:.{digits}f})"

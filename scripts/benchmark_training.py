@@ -1,6 +1,6 @@
 """How fast medcnn trains, beside a bare PyTorch loop.
 
-python scripts/benchmark_training.py [--sizes 28 64] [--pairs 5] [--output training.csv]
+python scripts/benchmark_training.py [--model resnet] [--sizes 28 64] [--output training.csv]
 
 Both sides train the same net with the same optimiser, batch size, precision and memory format. The
 medcnn side is what ``python -m medcnn.train augment=none callbacks=none`` does: uint8 images from
@@ -53,7 +53,7 @@ LOW_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # tha
 def compose(arguments: argparse.Namespace) -> Train:
     """Return the settings of medcnn's own files with the benchmark's settings."""
     overrides = [
-        "model=resnet",
+        f"model={arguments.model}",
         "augment=none",
         "callbacks=none",
         f"batch_size={arguments.batch_size}",
@@ -173,6 +173,7 @@ def measure(size: int, arguments: argparse.Namespace) -> pd.DataFrame:
         trainer.fit(module, make_data(cfg, samples, []))
     bare, ours = np.array(turns.seconds[1:]).T
     table = pd.DataFrame({"size": size, "pair": np.arange(1, len(bare) + 1)})
+    table.insert(0, "model", arguments.model)
     table["batch_size"], table["precision"] = cfg.batch_size, str(trainer.precision)
     table["threads"] = torch.get_num_threads()
     table["bare_images_per_s"] = (count / bare).round(1)
@@ -193,6 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--model", default="resnet", help="as of python -m medcnn.train")
     parser.add_argument("--sizes", type=positive, nargs="+", default=[28, 64], help="pixels")
     parser.add_argument("--batch-size", type=positive, default=32, help="images a step")
     parser.add_argument("--steps", type=positive, default=20, help="steps an epoch")
@@ -209,8 +211,8 @@ def main() -> None:
     for size, pairs in table.groupby("size"):
         bare, ours = pairs["bare_images_per_s"], pairs["medcnn_images_per_s"]
         print(
-            f"ResNet-18, {size} px: bare {bare.median():.1f}, medcnn {ours.median():.1f} images/s; "
-            f"median ratio {statistics.median(pairs['ratio']):.3f}"
+            f"{arguments.model}, {size} px: bare {bare.median():.1f}, medcnn {ours.median():.1f} "
+            f"images/s; median ratio {statistics.median(pairs['ratio']):.3f}"
         )
     if arguments.output:
         write_csv(arguments.output, table)

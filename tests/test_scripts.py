@@ -101,8 +101,8 @@ def test_training_is_compared_with_a_bare_loop(tmp_path: Path) -> None:
     assert table["pair"].tolist() == [1, 2, 1, 2]
     speeds = table["medcnn_images_per_s"] / table["bare_images_per_s"]
     assert table["ratio"].tolist() == pytest.approx(speeds.tolist(), rel=0.02)
-    assert "ResNet-18, 28 px" in done.stdout
-    assert "ResNet-18, 32 px" in done.stdout
+    assert "resnet, 28 px" in done.stdout
+    assert "resnet, 32 px" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
 
 
