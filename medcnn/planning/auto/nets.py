@@ -25,15 +25,29 @@ def wanted(n: Needs) -> dict[str, Any]:
     return ({"dataset.size": lesion_size(n)} if free else {}) | widest
 
 
-def passes_side_by_side(n: Needs) -> list[float]:
+def finest(n: Needs) -> dict[str, Any]:
+    """Return `wanted`, and the strides of a finer map where a net may have them."""
+    values = wanted(n)
+    side = values.get("dataset.size")
+    sides = n.size if side is None else (side,) * n.data.dims
+    found = finer(sides) if takes_strides(n.cfg) and n.is_free("model.strides") else None
+    return values if found is None else values | {"model.strides": found}
+
+
+def passes_side_by_side(n: Needs, values: dict[str, Any] | None = None) -> list[float]:
     """Return the passes of each of several networks, by how many of them train side by side.
 
     The first is of one after the other, the only way where threads aren't shared.
+
+    Args:
+        n: What is known.
+        values: Of the networks; None for those that are wanted.
     """
     given, free = n.cfg.trainer, n.is_free("folds_at_once")
     shared = n.machine.device == "cpu" and given.threads is None and processes(given) == 1
     counts = range(1, min(n.folds, n.machine.threads) + 1) if shared and free else [n.at_once]
-    return [n.given({"folds_at_once": k}).passes(wanted(n)) for k in counts]
+    values = wanted(n) if values is None else values
+    return [n.given({"folds_at_once": k}).passes(values) for k in counts]
 
 
 def widths(n: Needs) -> list[float]:

@@ -14,6 +14,7 @@ from medcnn.planning.auto.nets import (
     CELLS,
     SIZES,
     finer,
+    finest,
     lesion_share,
     lesion_size,
     narrowest,
@@ -38,7 +39,7 @@ ALIKE = 1.1  # times as long: extents that need no common scale
 MAPS = 4  # in the gallery of one of several networks
 PASSES = 30  # over the training images that a net has to have to learn them
 MOST_PASSES = 100
-ENOUGH = 50_000  # images seen by one network, passes counted, before time goes to anything else
+ENOUGH = 25_000  # images seen by one network, passes counted, before time goes to anything else
 LEAST_PASSES = 3  # below, a run is no training
 LEAST_SEEN = 1500  # images, passes counted: below that, no net learns
 MARGIN = 0.9  # share of the time left that is planned with
@@ -71,10 +72,10 @@ def folds(n: Needs) -> Choice | None:
     """Few images and time enough: k-fold cross-validation, whose networks are averaged.
 
     Each network trains on other images, so that all are used, and the threshold is chosen on all of
-    them. One network that has all its passes goes before: of six, each lacks a quarter of the
-    images, of fewer each lacks more. Measured (docs/findings/plan.md): the mean of four networks
-    is behind one with the same time, that of six with twice the time as well (AUROC on held-out
-    images of BreastMNIST, two seeds); how much is enough, not yet.
+    them. One network with all its passes and a finer map goes before: of six, each lacks a quarter
+    of the images, of fewer each lacks more. Measured (docs/findings/plan.md): with the same time
+    the mean of four or six networks with a coarser map is behind that one, by 0.018 to 0.049 (AUROC
+    on held-out images of BreastMNIST, four pairs), and in accuracy; six finer ones, not yet.
     """
     f = n.data
     if not f.few:
@@ -88,7 +89,8 @@ def folds(n: Needs) -> Choice | None:
             f"{f.images} images of {f.patients} patients, {f.rarest} of the rarest class, are too "
             f"few for {count} folds",
         )
-    passes = max(passes_side_by_side(n.given({"fold": "all", "folds": count, "cam.n": MAPS})))
+    several = n.given({"fold": "all", "folds": count, "cam.n": MAPS})
+    passes = max(passes_side_by_side(several, finest(n)))
     if passes < enough(n):
         return Choice(
             {"fold": None}, f"there is no time for {count} networks: {passes:.0f} passes each"
@@ -189,7 +191,8 @@ def strides(n: Needs) -> Choice | None:
     """Fewer halvings of small images, whose map has as many cells then as one of ImageNet.
 
     They take twice the time, so only where enough is left. Measured: on BreastMNIST 0.003 ahead
-    (out-of-fold AUROC, one seed, docs/recipes.csv).
+    (out-of-fold AUROC, one seed, docs/recipes.csv), as a part of one network of a long budget more
+    than several without (see `folds`).
     """
     found = finer(n.size) if takes_strides(n.cfg) else None
     if found is None or n.passes({"model.strides": found} | wanted(n)) < enough(n):
