@@ -2,7 +2,6 @@
 
 from medcnn.errors import UserError
 from medcnn.jobs import command_line as cli
-from medcnn.jobs.launched import refuse_launcher
 from medcnn.jobs.settings.commands import Search
 
 
@@ -23,4 +22,4 @@ def search(cfg: Search, trust: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.main(search, "search", begin=refuse_launcher)
+    cli.main(search, "search")

@@ -29,6 +29,7 @@ from medcnn.jobs.hydra_guard import guard_environment, guarded_loader
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.interruption import interruptible
 from medcnn.jobs.lacking import lacking, nearest
+from medcnn.jobs.launched import refuse_launcher
 from medcnn.jobs.private import with_pseudonyms
 from medcnn.jobs.settings.read import no_such_key, read
 from medcnn.jobs.terminal import nobody_reads_on, say, terminal
@@ -37,7 +38,7 @@ COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or c
 Task = Callable[[Any, list[str]], Any]
 
 
-def main(task: Task, config_name: str, begin: Callable[[], None] = lambda: None) -> None:
+def main(task: Task, config_name: str, begin: Callable[[], None] = refuse_launcher) -> None:
     """Run a task with the settings of conf/<config_name>.yaml and the command line, and exit.
 
     The task is called with these and the names that the command line trusts; `begin` before the

@@ -118,8 +118,8 @@ def refuse_launcher() -> None:
     """Raise UserError if this process is one of several that torchrun or srun has started."""
     if find_place() is not None:
         raise UserError(
-            "each worker of a search is started by itself: without torchrun, and with one task of "
-            "srun (--ntasks=1)"
+            "torchrun and srun start several processes of python -m medcnn.train alone; start this "
+            "command without torchrun, and with one task of srun (--ntasks=1)"
         )
 
 

@@ -6,6 +6,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import jobs
 import pytest
 from torch.distributed import HashStore
 
@@ -70,3 +71,13 @@ def test_the_launcher_says_how_many_processes_there_are(monkeypatch: pytest.Monk
     assert taken(devices="auto", threads=3) == (2, 1, 3)
     with pytest.raises(UserError, match=r"devices=3, but 2 process\(es\) were started on each"):
         taken(devices=3)
+
+
+def test_other_commands_have_one_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert jobs.module(monkeypatch, "medcnn.evaluate", "checkpoint=best.ckpt") == 2
+    assert "start this command without torchrun" in capsys.readouterr().err
