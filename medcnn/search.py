@@ -16,6 +16,11 @@ def search(cfg: Search, trust: list[str]) -> None:
         import optuna  # noqa: F401
     except ImportError:
         raise UserError('a search needs Optuna: pip install "medcnn[search]"') from None
+    if cfg.engine.name != "local":
+        from medcnn.planning.search.on_engine import start_workers
+
+        start_workers(cfg, trust)
+        return
     from medcnn.planning.search.worker import work
 
     work(cfg, trust)

@@ -10,6 +10,7 @@ from medcnn.jobs.launched import join_launcher
 from medcnn.jobs.rundir import RunDir, how_to_go_on, how_to_go_on_with_sweep
 from medcnn.jobs.settings.commands import Train
 from medcnn.training.run import done_before, open_run, recorded, summarise_sweep
+from medcnn.training.sweep import leave_to_engine, run_what_was_left
 
 
 def train(cfg: Train, trust: list[str]) -> float:
@@ -29,6 +30,8 @@ def train(cfg: Train, trust: list[str]) -> float:
         )
     if (best := done_before(cfg)) is not None:
         return best
+    if cfg.engine.name != "local":
+        return leave_to_engine(cfg)
     if cfg.trainer.launcher == "ray":
         return _on_ray(cfg)
     cfg, run, undo = open_run(cfg)
@@ -79,4 +82,4 @@ def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:
 
 
 if __name__ == "__main__":
-    cli.main(train, "train", begin=join_launcher)
+    cli.main(train, "train", begin=join_launcher, end=run_what_was_left)

@@ -38,11 +38,16 @@ COMMAND_LINE_ONLY = ("trust", "overwrite", "resume")  # what runs, replaces or c
 Task = Callable[[Any, list[str]], Any]
 
 
-def main(task: Task, config_name: str, begin: Callable[[], None] = refuse_launcher) -> None:
+def main(
+    task: Task,
+    config_name: str,
+    begin: Callable[[], None] = refuse_launcher,
+    end: Callable[[], int] = lambda: 0,
+) -> None:
     """Run a task with the settings of conf/<config_name>.yaml and the command line, and exit.
 
     The task is called with these and the names that the command line trusts; `begin` before the
-    command line is looked at.
+    command line is looked at; `end` after the last job, and gives how many of a sweep failed in it.
 
     Exit codes: 0 done, 1 a fault of medcnn, 2 something that the user can put right (one line on
     stderr), 130 interrupted.
@@ -53,12 +58,14 @@ def main(task: Task, config_name: str, begin: Callable[[], None] = refuse_launch
     guard_environment(sys.argv[1:])
     code = 0
     with terminal():
-        code = _exit_code(task, config_name, begin)
+        code = _exit_code(task, config_name, begin, end)
     if code:
         sys.exit(code)
 
 
-def _exit_code(task: Task, config_name: str, begin: Callable[[], None]) -> int:
+def _exit_code(
+    task: Task, config_name: str, begin: Callable[[], None], end: Callable[[], int]
+) -> int:
     """Run the task; what goes wrong is said in one line."""
     failures: list[str] = []
     try:
@@ -71,6 +78,8 @@ def _exit_code(task: Task, config_name: str, begin: Callable[[], None]) -> int:
         )
         with guarded_loader(), interruptible():
             decorate(lambda cfg: _run(task, cfg, config_name, failures))()
+            if failed := end():
+                failures.append(_failed_jobs(len(failures) + failed, config_name))
     except KeyboardInterrupt as interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         return say(str(interrupt) or "interrupted", 130)
@@ -101,7 +110,8 @@ def _run(task: Task, cfg: DictConfig, config_name: str, failures: list[str]) -> 
         if in_sweep() and "paths" in cfg:
             cfg.paths.run = sweep_run_dir()
         settings = read(cfg, config_name)
-        if "torch" not in sys.modules:  # which takes seconds
+        elsewhere = getattr(getattr(settings, "engine", None), "name", "local") != "local"
+        if "torch" not in sys.modules and not elsewhere:  # which takes seconds
             print(f"medcnn {config_name}: loading PyTorch", flush=True)
         return task(settings, trust)
     except BrokenPipeError:  # as of `| head`, once it has what it wants
@@ -115,10 +125,14 @@ def _run(task: Task, cfg: DictConfig, config_name: str, failures: list[str]) -> 
         message = str(error) if isinstance(error, UserError) else explain_error(error, "")
         if in_sweep():
             say(message, 2)
-            message = f"{len(failures) + 1} job(s) of the sweep failed"
-            message += "; see its summary.csv" if HydraConfig.get().job.name == "train" else ""
+            message = _failed_jobs(len(failures) + 1, HydraConfig.get().job.name)
         failures.append(message)
         return float("nan")
+
+
+def _failed_jobs(number: int, command: str) -> str:
+    more = "; see its summary.csv" if command == "train" else ""
+    return f"{number} job(s) of the sweep failed{more}"
 
 
 def in_sweep() -> bool:

@@ -14,8 +14,8 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
     ("randaugment autoaugment trivialaugment augmix", "random choice among augmentations",
      "augment=light, standard and strong are fixed ones"),
     ("cutout randomerasing", "such choice", "augment.erase=0.5 erases a box of every second image"),
-    ("slurm submitit submititslurm ray dask kubernetes", "way to start jobs on other machines",
-     "srun and torchrun start the processes of python -m medcnn.train"),
+    ("submitit submititslurm dask kubernetes", "way to start jobs on other machines",
+     "engine=slurm and engine=ray run the jobs of a sweep and the workers of a search"),
     ("fsdp deepspeed horovod", "splitting of a network over devices",
      "trainer=ddp gives each device its share of every batch"),
     ("tpu hpu xla mps rocm", "support of this hardware",
@@ -80,7 +80,7 @@ LACKING: dict[str, tuple[str, str]] = {
     },
 }
 COMMON = (  # words that may be anything as the value of a key that there is not
-    *("aim", "detection", "export", "lime", "mosaic", "ray", "rise"),
+    *("aim", "detection", "export", "lime", "mosaic", "rise"),
     *("segmentation", "serve", "server", "survival", "tune"),
 )
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from medcnn.errors import InterruptedRunError, PrunedRunError, UserError, disk_full, reason
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import read_csv, write_text
+from medcnn.jobs.engines.arguments import is_of
 from medcnn.jobs.launched import take_over
 from medcnn.jobs.private import hide_paths, with_pseudonyms
 from medcnn.jobs.rundir import RunDir
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # What may change when a run goes on, but for what the learning-rate schedule is laid out over.
 RESUMABLE = ("trainer", "callbacks", "logger", "cam")
-NOT_OF_THE_JOB = ("paths.run", "resume", "overwrite", "trust", "trainer.launcher")
+NOT_OF_THE_JOB = ("paths.run", "resume", "overwrite", "trust", "trainer.launcher", "engine")
 SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accumulate_grad_batches")
 
 
@@ -36,7 +37,7 @@ def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
         return _resume(RunDir(cfg.resume), cli.task_overrides())
     take_over(cfg.trainer)
     run = RunDir(cfg.paths.run)
-    if _left_by_a_sweep(cfg, run) and run.trained:
+    if left_by_a_sweep(cfg, run) and run.trained:
         return _resume(run, [])
     hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise else None)
     text = cfg.yaml()
@@ -53,19 +54,19 @@ def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
 def done_before(cfg: Train) -> float | None:
     """Return the best figure of a job of a sweep that an earlier command finished; else None."""
     run = RunDir(cfg.paths.run)
-    if not (_left_by_a_sweep(cfg, run) and run.finished):
+    if not (left_by_a_sweep(cfg, run) and run.finished):
         return None
     print(f"{run.path}: finished before", flush=True)
     best = run.facts.get("best")
     return float("nan") if best is None else float(best)
 
 
-def _left_by_a_sweep(cfg: Train, run: RunDir) -> bool:
+def left_by_a_sweep(cfg: Train, run: RunDir) -> bool:
     """Return whether a folder has this very job of a sweep, of an earlier command."""
     if not cli.in_sweep() or cfg.overwrite:
         return False
     before, now = (
-        {one for one in overrides if one.lstrip("+").partition("=")[0] not in NOT_OF_THE_JOB}
+        {one for one in overrides if not is_of(one, *NOT_OF_THE_JOB)}
         for overrides in (run.facts.get("overrides", []), cli.task_overrides())
     )
     return before == now
@@ -82,7 +83,7 @@ def _resume(run: RunDir, overrides: Sequence[str]) -> tuple[Train, RunDir, Calla
         raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
-        if key in ("resume", "trust"):
+        if is_of(key, "resume", "trust", "engine"):
             continue
         of_group = "." in key and key.split(".")[0] in RESUMABLE and key not in SCHEDULED
         if not of_group and key != "folds_at_once":
@@ -158,7 +159,7 @@ def _overrides(run: RunDir) -> list[str]:
     """Return the overrides of a run: of the command that began it, and those that resumed it."""
     given = [*run.facts.get("overrides", []), *cli.task_overrides()]
     by_key = {one.lstrip("+").partition("=")[0]: one for one in given}
-    return [one for key, one in by_key.items() if key != "resume"]
+    return [one for key, one in by_key.items() if not is_of(key, "resume", "engine")]
 
 
 def check_last(run: RunDir) -> None:
@@ -197,9 +198,14 @@ def summarise_sweep(run: RunDir) -> None:
     """Bring the summary.csv of a sweep up to date, also where a job of it went on by itself."""
     sweep = Path(run.path).parent
     if cli.in_sweep() or (sweep / "summary.csv").exists():
-        from medcnn.report.comparison.summary_csv import write_summary
+        write_summary_of(sweep)
 
-        try:
-            write_summary(sweep)
-        except OSError as error:  # not to stand before what the run has to say
-            say(f"{sweep / 'summary.csv'}: {reason(error)}")
+
+def write_summary_of(sweep: Path) -> None:
+    """Write the summary.csv of a sweep, or say why it can't be."""
+    from medcnn.report.comparison.summary_csv import write_summary
+
+    try:
+        write_summary(sweep)
+    except OSError as error:  # not to stand before what the run has to say
+        say(f"{sweep / 'summary.csv'}: {reason(error)}")

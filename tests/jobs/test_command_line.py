@@ -104,7 +104,7 @@ def refused(result: Result, *words: str) -> None:
         ("loss=ldam", ("loss=ldam: there is no such loss yet (ldam)",)),
         ("augment=mosaic", ("augment=mosaic: there is no putting together of four training im",)),
         ("augment=mixup", ("augment=mixup: no such augment (did you mean regularise=mixup?)",)),
-        ("trainer=slurm", ("trainer=slurm: there is no way to start jobs on other machines yet",)),
+        ("trainer=slurm", ("trainer=slurm: no such trainer (did you mean engine=slurm?)",)),
         ("seed=[1", ("can't read 'seed=[1'", "quotes")),
         ("seed", ("can't read 'seed'", "key=value")),
         ("model=lenet,vgg", ("Ambiguous value for argument 'model=lenet,vgg'",)),

@@ -109,6 +109,7 @@ class Train(OpenData):
     scheduler: v.Node
     average: v.Node
     trainer: groups.Trainer
+    engine: groups.Engine
     diagnosis: groups.Diagnosis
     callbacks: v.Node
     logger: v.Node

@@ -10,7 +10,7 @@ from pydantic import (
     model_validator,
 )
 
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.jobs.settings import values as v
 
 
@@ -189,6 +189,35 @@ class Trainer(Settings):
     detect_anomaly: bool
     log_every_n_steps: v.AtLeast1
     requeue: bool
+
+
+class Engine(Settings):
+    """What runs the jobs of a sweep and the workers of a search, with the keys that it has."""
+
+    name: Literal["local", "joblib", "slurm", "ray"]
+    workers: v.AtLeast1 | None = None
+    retries: v.AtLeast0 = 0
+    cluster: Literal["slurm", "local", "debug"] | None = None
+    partition: str | None = None
+    time: v.Duration | None = None
+    requeues: v.AtLeast0 = 0
+    address: str | None = None
+    cpus: v.AboveZero = 1
+    gpus: v.NotNegative = 0
+    memory: v.Disk | None = None
+    options: v.Node = {}
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        if self.name == "slurm":
+            check_whole_number(".cpus", self.cpus, 1)
+            check_whole_number(".gpus", self.gpus, 0)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_was_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content = dump(self)
+        return {key: content[key] for key in content if key in self.model_fields_set}
 
 
 class Evaluation(Settings):

@@ -14,7 +14,7 @@ Made = TypeVar("Made", bound=Train)
 # Keys that say where and on what a training runs, not how: a plan is of any machine and data of the
 # kind, but for how files become images.
 ELSEWHERE = (
-    *("dataset", "paths", "cache", "logger", "pseudonymise"),
+    *("dataset", "paths", "cache", "logger", "engine", "pseudonymise"),
     *("plan", "budget", "resume", "overwrite", "trust", "output"),
 )
 OF_IMAGES = ("dataset.size", "dataset.crop", "dataset.crop_margin", "dataset.spacing")

@@ -20,7 +20,7 @@ from medcnn.planning.search.trials import Trials, make_pruner
 SETTINGS, NAME = "search.yaml", "study.json"
 # What may differ between workers, and between the first command and one that goes on
 FREE = (
-    "output", "paths", "cache", "trust", "trainer.accelerator", "trainer.devices",
+    "output", "paths", "cache", "trust", "engine", "trainer.accelerator", "trainer.devices",
     "trainer.threads", "search.trials", "search.budget", "search.keep", "search.stale",
     "search.storage", "search.final", "search.seeds",
 )  # fmt: skip
@@ -85,7 +85,7 @@ def _same_settings(cfg: Search, folder: Path) -> str:
     content = shown.plain()
     path = folder / SETTINGS
     if not path.exists():
-        if any(one.name[0] != "." for one in folder.iterdir()):
+        if any(one.name[0] != "." and one.name != "logs" for one in folder.iterdir()):
             raise UserError(f"output={folder} holds files but no search; choose another")
         write_json(folder / NAME, {"name": f"{folder.resolve().name}-{secrets.token_hex(4)}"})
         write_text(path, shown.yaml())

@@ -15,7 +15,7 @@ from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.read import read
 from medcnn.planning.search.space import Draws, Key, corners, overrides_of
 
-OWN = ("search", "output")  # keys and groups of a command line that aren't the training's
+OWN = ("search", "output", "engine")  # keys and groups of a command line that aren't the training's
 
 
 class Composer:

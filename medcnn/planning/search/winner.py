@@ -22,10 +22,10 @@ from medcnn.training.run import recorded
 
 # Keys that say where and on what machine a training runs, and groups that end up in others
 OF_ONE_MACHINE = (
-    "hydra", "search", "output", "paths", "cache", "resume", "overwrite", "spreadsheet", "trust",
-    "trainer.accelerator", "trainer.devices", "trainer.threads",
+    "hydra", "search", "output", "engine", "paths", "cache", "resume", "overwrite", "spreadsheet",
+    "trust", "trainer.accelerator", "trainer.devices", "trainer.threads",
 )  # fmt: skip
-RECIPES = ("search", "experiment", "debug", "local")
+RECIPES = ("search", "experiment", "debug", "local", "engine")
 
 
 def write_experiment(path: Path, composer: Composer, draws: Draws, about: str) -> None:

@@ -53,9 +53,9 @@ def _work(cfg: Search, trust: list[str]) -> None:
     except KeyboardInterrupt:
         queued = requeue() if cfg.trainer.requeue else None
         more = "" if queued is None else f"; {queued}"
-        raise KeyboardInterrupt(f"interrupted; {_how_to_go_on(trials.folder)}{more}") from None
+        raise KeyboardInterrupt(f"interrupted; {how_to_go_on(trials.folder)}{more}") from None
     except InterruptedRunError as stop:
-        raise UserError(f"{stop}; {_how_to_go_on(trials.folder)}") from stop
+        raise UserError(f"{stop}; {how_to_go_on(trials.folder)}") from stop
 
 
 def _take_all(composer: Composer, trials: Trials, trust: list[str]) -> None:
@@ -129,6 +129,7 @@ def _refuse_if_hopeless(trials: Trials) -> None:
         )
 
 
-def _how_to_go_on(folder: Path) -> str:
+def how_to_go_on(folder: Path) -> str:
+    """Return the command that goes on with a search, as the end of a line."""
     words = [one for one in sys.argv[1:] if not one.startswith("output=")]
     return f"go on with: python -m medcnn.search {shlex.join([*words, f'output={folder}'])}"

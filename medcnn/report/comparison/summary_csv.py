@@ -63,6 +63,7 @@ def _row(run_dir: Path) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]
     names = REGRESSION if "test/r2" in metrics else METRICS if metrics else ()
     results = {f"test_{name}": metrics.get(f"test/{name}", {}).get("value") for name in names}
     overrides = dict(map(key_and_value, status.get("overrides") or []))
+    overrides.pop("paths.run", None)  # which `run` says
     first = {"run": run_dir.name, "state": status.get("state", "unknown")}
     last = {"seconds": status.get("seconds"), "error": status.get("error")}
     return first, overrides, {**results, **last}

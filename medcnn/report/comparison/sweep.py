@@ -16,7 +16,13 @@ AXES = 6  # of parallel coordinates, beside the score
 FEW_VALUES, CLOSE = 5, 0.055  # values that are all written; words nearer to each other overlap
 WIDE = 30  # ratio of the largest to the smallest value from which an axis is logarithmic
 TREES, REPEATS = 100, 10
-OF_ONE_MACHINE = (*privacy.HIDDEN_GROUPS, "resume", "overwrite", "trust")  # keys of a config
+OF_ONE_MACHINE = (
+    *privacy.HIDDEN_GROUPS,
+    "engine",
+    "resume",
+    "overwrite",
+    "trust",
+)  # keys of a config
 
 Varied = dict[str, list[Any]]
 
