@@ -40,6 +40,8 @@ TARGETS = frozenset(
         "medcnn.training.schedulers.plateau",
         "medcnn.training.schedulers.polynomial",
         "medcnn.training.schedulers.step",
+        "medcnn.training.trackers.MLflow",
+        "medcnn.training.trackers.WandB",
         "pytorch_lightning.callbacks.EarlyStopping",
         "pytorch_lightning.loggers.CSVLogger",
         "pytorch_lightning.loggers.TensorBoardLogger",

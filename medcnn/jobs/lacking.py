@@ -40,7 +40,7 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
      "dataset=csv and dataset=folder read files"),
     ("lamb lars adafactor", "such optimiser",
      "optimizer= is adamw, adam, sgd, rmsprop, lion, sam or schedule_free"),
-    ("clearml aim", "logger for it", "logger=tensorboard and csv write files"),
+    ("clearml aim", "logger for it", "logger= is tensorboard, csv, mlflow or wandb"),
     ("conformal", "conformal prediction",
      "the page tells the accuracy on the images that it is surest of"),
     ("federated", "federated learning",
@@ -61,9 +61,7 @@ OF_TIMM = {  # families that timm has, and a model of each
 }
 OF_LIGHTNING = {  # loggers that it has
     "comet": "CometLogger",
-    "mlflow": "MLFlowLogger",
     "neptune": "NeptuneLogger",
-    "wandb": "WandbLogger",
 }
 LACKING: dict[str, tuple[str, str]] = {
     **{word: (what, nearest) for words, what, nearest in ROWS for word in words.split()},

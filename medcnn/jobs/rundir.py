@@ -23,6 +23,7 @@ OURS = (
     "predictions.csv", "predictions_val.csv", "predictions_study.csv", "predictions_study_val.csv",
     "evaluation.json", "problems.csv", "diagnosis.json", "health.csv", "curves.png", "report.html",
     "MODEL_CARD.md", "status.json", "checkpoints", "cams", "tensorboard", "csv", "logs",
+    "tracker.json", "wandb",
     "plan.yaml", "plan.json", "budget.json", "race",
     "folds.csv", "label_issues.csv", "ensemble.json", "ensemble",
     *(f"fold-{fold}" for fold in range(100)),

@@ -35,6 +35,7 @@ from medcnn.report.run.page import write_run_page
 from medcnn.training import fold as one_fold
 from medcnn.training.perf import settle_perf
 from medcnn.training.side_by_side import train_side_by_side
+from medcnn.training.trackers import tracked
 
 
 def cross_validate(
@@ -63,19 +64,22 @@ def cross_validate(
     """
     parse_rule(cfg.evaluation.operating_point)
     parts = [RunDir(run / f"fold-{fold}") for fold in range(cfg.folds)]
-    with once():  # what is said of the data holds for all folds
-        _settle_perf(cfg, run, trust)
-        _train_folds(cfg, parts, trust, before)
-    _pool_samples(run, parts)
-    members, data, notes = _opened(cfg, run, parts, trust)
-    official = _finish_ensemble(cfg, run, members, [part.weights for part in parts], data, notes)
-    metrics = _pool_predictions(cfg, run, parts, official)
-    _list_label_issues(cfg, run, members, data.samples)
-    write_run_page(run.path)
-    write_model_card(run.path)
-    print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
-    if official:
-        print(f"{run / 'ensemble'}: official test images: {headline(official)}", flush=True)
+    with tracked(cfg, run, trust):
+        with once():  # what is said of the data holds for all folds
+            _settle_perf(cfg, run, trust)
+            _train_folds(cfg, parts, trust, before)
+        _pool_samples(run, parts)
+        members, data, notes = _opened(cfg, run, parts, trust)
+        official = _finish_ensemble(
+            cfg, run, members, [part.weights for part in parts], data, notes
+        )
+        metrics = _pool_predictions(cfg, run, parts, official)
+        _list_label_issues(cfg, run, members, data.samples)
+        write_run_page(run.path)
+        write_model_card(run.path)
+        print(f"{run.path}: {cfg.folds} folds pooled: {headline(metrics)}", flush=True)
+        if official:
+            print(f"{run / 'ensemble'}: official test images: {headline(official)}", flush=True)
     best = [part.status["best"] for part in parts]
     return sum(float("nan") if one is None else float(one) for one in best) / len(best)
 

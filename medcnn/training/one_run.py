@@ -29,6 +29,7 @@ from medcnn.training.from_config import check_config
 from medcnn.training.perf import settle_perf
 from medcnn.training.run import check_last, check_unchanged
 from medcnn.training.snapshots import finish_snapshots
+from medcnn.training.trackers import tracked
 from medcnn.training.transfer import settle
 
 
@@ -53,9 +54,17 @@ def train_in(
     """
     parse_rule(cfg.evaluation.operating_point)
     check_accelerator("trainer.accelerator", cfg.trainer.accelerator)
-    world = processes(cfg.trainer)
     check_config(cfg, trust)
     check_last(run)
+    with tracked(cfg, run, trust) as trackers:
+        return _train(cfg, run, trust, [*further, *trackers], split)
+
+
+def _train(
+    cfg: Train, run: RunDir, trust: list[str], further: Sequence[Callback], split: str
+) -> float:
+    """Do `train_in` with settings that can be."""
+    world = processes(cfg.trainer)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     data = open_data(cfg, trust, problems=run.problems)  # files are read by one process
     samples = data.samples

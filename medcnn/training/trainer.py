@@ -30,6 +30,7 @@ from medcnn.training.callbacks import (
     ProgressBar,
 )
 from medcnn.training.module import MONITOR
+from medcnn.training.trackers import is_tracker
 
 
 def make_trainer(
@@ -123,4 +124,5 @@ def _loggers(cfg: Train, run: RunDir, trust: Iterable[str]) -> list[Any]:
     return [
         instantiate(node, f"logger.{name}", trust, save_dir=run.path)
         for name, node in cfg.logger.items()
+        if not is_tracker(node)  # which is a callback of the first process
     ]

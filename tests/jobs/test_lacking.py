@@ -23,7 +23,7 @@ from medcnn.nets import FAMILIES
             "no such search for hyperparameters yet (optuna); python -m medcnn.search has",
         ),
         (("vit_b_16",), "model=timm model.name=vit_small_patch16_224"),
-        (("mlflow",), "pytorch_lightning.loggers.MLFlowLogger"),
+        (("neptune",), "pytorch_lightning.loggers.NeptuneLogger"),
         (("trainer.tune", 1), "no such search for hyperparameters yet (tune)"),
         (("hdf5",), "no reader of such stores yet (hdf5)"),
     ],
