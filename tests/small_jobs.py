@@ -16,7 +16,7 @@ TESTS = Path(__file__).resolve().parent
 def main() -> None:
     """Do what is asked; each begin is a line of FOLDER/begun, with the threads."""
     _, what, folder = sys.argv
-    if what == "waits":
+    if what.startswith("waits"):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     with (Path(folder) / "begun").open("a") as file:
         file.write(f"{os.environ.get('OMP_NUM_THREADS')}\n")
@@ -29,7 +29,7 @@ def main() -> None:
     if what == "lost" or (what == "lost once" and first):  # with what has started it
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(60)
-    if what == "waits":
+    if what == "waits" or (what == "waits once" and first):
         time.sleep(60)
     print("done")
 

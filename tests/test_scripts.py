@@ -53,6 +53,12 @@ def test_the_list_of_scripts_names_each() -> None:
 
 
 @pytest.mark.slow
+def test_a_sweep_of_which_a_job_is_killed_is_whole(tmp_path: Path) -> None:
+    done = run("kill_sweep.py", "--runs", "4", "--engines", "slurm", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
 def test_a_search_whose_workers_are_killed_ends_as_one_left_alone(tmp_path: Path) -> None:
     done = run("kill_search.py", "--trials", "5", "--every", "12", cwd=tmp_path)
     assert done.returncode == 0, done.stdout

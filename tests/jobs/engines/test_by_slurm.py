@@ -46,6 +46,12 @@ def test_a_job_that_is_lost_is_submitted_again(
     assert "lost-once: done (2 of 2), started again 1 time(s)" in out
 
 
+@pytest.mark.slow  # a job's time is at least a minute
+def test_a_job_whose_time_is_up_goes_on(tmp_path: Path) -> None:
+    assert run_jobs([small_jobs.job("waits once", tmp_path)], engine("local", time="1min")) == []
+    assert small_jobs.begun(tmp_path / "waits-once") == 2
+
+
 class Taken:
     """A job of SLURM that is over."""
 
