@@ -136,7 +136,7 @@ def train_monai(data: Path, epochs: int) -> float:
             for image, label in zip(images, labels, strict=True)
         ]
         held = CacheDataset(items, how, progress=False)
-        loaders[split] = MonaiLoader(held, BATCH, shuffle=split == "train")
+        loaders[split] = MonaiLoader(held, batch_size=BATCH, shuffle=split == "train")
     with tempfile.TemporaryDirectory() as folder:
         best = ModelCheckpoint(folder, monitor="val/auroc", mode="max")
         trainer = pl.Trainer(
