@@ -1,6 +1,7 @@
 """Identity of files: cheaply by size and times, truly by content."""
 
 import hashlib
+import os
 from pathlib import Path
 
 from medcnn.data.formats import data_file
@@ -17,7 +18,11 @@ def stamp_of(path: Path) -> str:
 
 def status_of(path: Path) -> str:
     """Return size, times and number of one file."""
-    status = path.stat()
+    return stamp_in(path.stat())
+
+
+def stamp_in(status: os.stat_result) -> str:
+    """Return what `status_of` gives, of a file whose status is known."""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 

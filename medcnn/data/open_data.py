@@ -13,7 +13,6 @@ from medcnn.data.image import spec_of
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.originals import Originals
-from medcnn.data.prepared.crop import crop_in
 from medcnn.data.prepared.intensity import TRAINING, file_range, training_percentiles
 from medcnn.data.prepared.open_listing import open_listing
 from medcnn.data.prepared.stored import StoredImages
@@ -155,7 +154,7 @@ def _open_files(
             f"{len(table) - grey} of {len(table)} images have colour, so all become three "
             "channels; dataset.channels=1 makes them grey"
         )
-    masks = table["mask"].fillna("").tolist() if "mask" in table else [""] * len(table)
+    masks = table["mask"].fillna("") if "mask" in table else [""] * len(table)
     own = isinstance(spec.intensity, str)  # each file has a range of its own
     labels = [str(name) for name in table if name == "label" or str(name).startswith("label:")]
     table["split"] = _splits(table, listing.task, labels, cfg)
@@ -172,11 +171,11 @@ def _open_files(
             spec=asdict(spec),
             originals=Originals(
                 root=listing.root,
-                images=table["image"].tolist(),
+                images=table["image"],
                 masks=masks,
                 slices=opened.slices,
                 spec=spec,
-                crops=[crop_in(facts) for facts in opened.facts],
+                facts=opened.facts,
             ),
         ),
         opened.problems,

@@ -1,10 +1,17 @@
 """The files behind a sample table, of which pictures are drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from medcnn.data.image import Crop, Image, ImageSpec
 from medcnn.data.listing import SEPARATOR
+from medcnn.data.prepared.crop import crop_in
+from medcnn.data.prepared.facts import Facts
 
 
 @dataclass(frozen=True)
@@ -17,15 +24,19 @@ class Originals:
         masks: (N,) files of each row's lesions, with `SEPARATOR` between them; empty for none.
         slices: (N,) number of each row among its file's slices.
         spec: Of the files.
-        crops: (N,) parts of them that the network sees; None for the whole image.
+        facts: (N,) of them, which tell what part of each the network sees.
     """
 
     root: Path
-    images: list[str]
-    masks: list[str]
-    slices: list[int]
+    images: "Sequence[str] | pd.Series[str]"
+    masks: "Sequence[str] | pd.Series[str]"
+    slices: Sequence[int] | NDArray[np.int64]
     spec: ImageSpec
-    crops: list[Crop | None]
+    facts: Sequence[Facts]
+
+    def crop(self, row: int) -> Crop | None:
+        """Return the part of a row's file that the network sees; None for the whole image."""
+        return crop_in(self.facts[row])
 
     def read(self, row: int) -> tuple[Image, list[Image]]:
         """Read the image of a row and the masks of its lesions; raise UserError if one is gone."""

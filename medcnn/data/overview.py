@@ -1,6 +1,7 @@
 """An overview of a data set: counts, facts of its images, and some samples."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from medcnn.data.batches import unit_images
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.prepared.crop import crop_in, kept_share
+from medcnn.data.prepared.facts import FactTable
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
 from medcnn.objective import UNKNOWN
 
@@ -54,16 +56,9 @@ def describe(data: DataSet) -> dict[str, Any]:
     samples = data.samples
     size = "×".join(map(str, (samples.in_channels, *samples.input_size)))
     facts: dict[str, Any] = {"network input": f"{size} (channels first)"}
-    files = [fact for fact, k in zip(data.facts, data.slices, strict=True) if k == 0]
+    files = data.facts.take(np.flatnonzero(np.asarray(data.slices) == 0))
     if files:
-        facts["sizes in the files"] = _most_common("×".join(map(str, f["shape"])) for f in files)
-        facts["channels"] = _most_common(str(f["channels"]) for f in files)
-        facts["types"] = _most_common(f["dtype"] for f in files)
-        spacings = ("×".join(f"{mm:.3g}" for mm in f["spacing"] or []) for f in files)
-        facts["spacings, mm"] = _most_common(spacing or "not said" for spacing in spacings)
-        facts["modalities"] = _most_common(str(f["modality"] or "not said") for f in files)
-        low, high = np.array([f["extremes"] for f in files]).T
-        facts["values in the files"] = f"{low.min():g} … {high.max():g}"
+        facts |= _of_files(files)
     if samples.spec is not None and samples.spec["crop"] != "none":
         facts[f"cut to the {samples.spec['crop']}"] = _cut(files)
     ranges = samples.ranges(torch.arange(len(samples))).tolist()
@@ -79,9 +74,28 @@ def describe(data: DataSet) -> dict[str, Any]:
     return facts
 
 
-def _cut(files: list[dict[str, Any]]) -> str:
+def _of_files(files: FactTable) -> dict[str, str]:
+    """Return what the files have in common, as `describe` does."""
+
+    def of(name: str) -> Iterator[Any]:
+        return (one[name] for one in files.pick(name))
+
+    spacings = ("×".join(f"{mm:.3g}" for mm in spacing or []) for spacing in of("spacing"))
+    low, high = np.array(list(of("extremes"))).T
+    return {
+        "sizes in the files": _most_common("×".join(map(str, shape)) for shape in of("shape")),
+        "channels": _most_common(map(str, of("channels"))),
+        "types": _most_common(of("dtype")),
+        "spacings, mm": _most_common(spacing or "not said" for spacing in spacings),
+        "modalities": _most_common(str(modality or "not said") for modality in of("modality")),
+        "values in the files": f"{low.min():g} … {high.max():g}",
+    }
+
+
+def _cut(files: FactTable) -> str:
     """Return how many files were cut, and to which share of their pixels."""
-    shares = [kept_share(fact) for fact in files if crop_in(fact) is not None]
+    cut = (fact for fact in files.pick("shape", "crop") if crop_in(fact) is not None)
+    shares = [kept_share(fact) for fact in cut]
     kept = f", to {np.median(shares):.0%} of their pixels (median)" if shares else ""
     rest = "; the others are whole" if len(shares) < len(files) else ""
     return f"{len(shares)} of {len(files)} files{kept}{rest}"

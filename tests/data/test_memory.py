@@ -19,6 +19,7 @@ from medcnn.data.batches import DataModule
 from medcnn.data.memory import available_memory
 from medcnn.data.open_data import in_memory
 from medcnn.data.prepared.cache import Cache
+from medcnn.data.prepared.entries import Entries
 from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.samples import Samples
 
@@ -40,7 +41,7 @@ def stored(folder: Path) -> Samples:
     entries = [entry for k in range(COUNT) if (entry := cache.entry(f"{k}"))]
     rows = pd.DataFrame({"image": range(COUNT), "patient": range(COUNT), "split": "train"})
     rows["label"] = rows["image"] % 2
-    images = StoredImages(cache, entries, [0] * COUNT)
+    images = StoredImages(cache, Entries(entries), [0] * COUNT)
     return Samples("large", rows, images, "binary", ("a", "b"))
 
 

@@ -23,7 +23,7 @@ def samples_of(folder: Path, spec: ImageSpec, images: list[str], **options: Any)
     stored = torch.zeros(n, 1, *spec.size)
     masks = options.pop("masks", [""] * n)
     slices = options.pop("slices", [0] * n)
-    originals = Originals(folder, images, masks, slices, spec, [None] * n)
+    originals = Originals(folder, images, masks, slices, spec, [{}] * n)
     return Samples(
         "x", table, stored, "binary", ("a", "b"), intensity_range=(0.0, 200.0), originals=originals
     )

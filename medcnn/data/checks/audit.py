@@ -110,16 +110,31 @@ def audit(
 def _shared_patients(audited: _Audited) -> list[Finding]:
     """Return a finding for each patient and pair of splits, at the first image in each."""
     findings = []
-    rows: dict[str, dict[int, list[int]]] = {name: {} for name in ALL_SPLITS}
-    pairs = zip(audited.splits, audited.patients.tolist(), strict=True)
-    for row, (split, patient) in enumerate(pairs):
-        rows[split].setdefault(patient, []).append(row)
+    rows = {name: np.flatnonzero(audited.splits == name) for name in ALL_SPLITS}
+    size = int(audited.patients.max(initial=-1)) + 1
+    first = {name: _first(audited.patients, rows[name], size) for name in ALL_SPLITS}
+    counts = {name: np.bincount(audited.patients[rows[name]], minlength=size) for name in rows}
     for earlier, later in combinations(ALL_SPLITS, 2):
-        for patient in rows[later].keys() & rows[earlier].keys():
-            ours, others = rows[later][patient], rows[earlier][patient]
-            detail = f"images of the patient: {len(ours)} in {later}, {len(others)} in {earlier}"
-            findings.append(audited.pair(PATIENT, "error", detail, ours[0], others[0]))
+        for patient in np.flatnonzero((first[later] >= 0) & (first[earlier] >= 0)).tolist():
+            ours, others = counts[later][patient], counts[earlier][patient]
+            detail = f"images of the patient: {ours} in {later}, {others} in {earlier}"
+            row, other = int(first[later][patient]), int(first[earlier][patient])
+            findings.append(audited.pair(PATIENT, "error", detail, row, other))
     return sorted(findings, key=lambda f: (f.row or 0, f.other_row or 0))
+
+
+def _first(codes: NDArray[np.int64], rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return the first of some rows with each code 0 … size - 1; -1 where there is none."""
+    first = np.full(size, -1)
+    first[codes[rows[::-1]]] = rows[::-1]  # the last one that is set stays
+    return first
+
+
+def _codes(content: Sequence[Hashable | None]) -> NDArray[np.int64]:
+    """Return a number for each image (N,), the same for the same content; -1 for None."""
+    values = np.empty(len(content), object)
+    values[:] = content
+    return pd.factorize(values)[0].astype(np.int64)
 
 
 def _identical(
@@ -127,19 +142,20 @@ def _identical(
 ) -> list[Finding]:
     """Find for each image and earlier split the first image there with the same content."""
     findings = []
-    first: dict[str, dict[Hashable, int]] = {name: {} for name in ALL_SPLITS}
-    for later, split in enumerate(ALL_SPLITS):
-        for row in np.flatnonzero(audited.splits == split).tolist():
-            digest = content[row]
-            if digest is None:
-                continue
-            first[split].setdefault(digest, row)
-            others = [first[earlier].get(digest) for earlier in ALL_SPLITS[:later]]
+    codes = _codes(content)
+    first: list[NDArray[np.int64]] = []  # of each split, by code
+    for split in ALL_SPLITS:
+        rows = np.flatnonzero((audited.splits == split) & (codes >= 0))
+        others = (
+            np.array([earlier[codes[rows]] for earlier in first]).reshape(len(first), len(rows)).T
+        )
+        for k in np.flatnonzero((others >= 0).any(1)).tolist():
             findings += [
-                audited.pair(IDENTICAL, severity, "every pixel is the same", row, other)
-                for other in others
-                if other is not None
+                audited.pair(IDENTICAL, severity, "every pixel is the same", int(rows[k]), other)
+                for other in others[k].tolist()
+                if other >= 0
             ]
+        first.append(_first(codes, rows, codes.max(initial=-1) + 1))
     return findings
 
 
@@ -161,17 +177,16 @@ def _near(
 
 def _relabelled(audited: _Audited, content: Sequence[Hashable | None]) -> list[Finding]:
     """Find images that are the same as an earlier row's, but labelled otherwise."""
-    findings = []
-    first: dict[Hashable, int] = {}
-    for row, digest in enumerate(content):
-        if digest is None or not audited.known[row].any():
-            continue
-        other = first.setdefault(digest, row)
-        both = audited.known[row] & audited.known[other]
-        if (audited.labels[row][both] != audited.labels[other][both]).any():
-            detail = "every pixel is the same, the label is not"
-            findings.append(audited.pair(RELABELLED, "warning", detail, row, other))
-    return findings
+    codes = _codes(content)
+    rows = np.flatnonzero((codes >= 0) & audited.known.any(1))
+    others = _first(codes, rows, codes.max(initial=-1) + 1)[codes[rows]]
+    both = audited.known[rows] & audited.known[others]
+    differ = (both & (audited.labels[rows] != audited.labels[others])).any(1)
+    detail = "every pixel is the same, the label is not"
+    return [
+        audited.pair(RELABELLED, "warning", detail, row, other)
+        for row, other in zip(rows[differ].tolist(), others[differ].tolist(), strict=True)
+    ]
 
 
 def _contradictions(audited: _Audited, class_names: Sequence[str]) -> list[Finding]:

@@ -97,7 +97,8 @@ def contents(data: "DataSet", rows: NDArray[np.int64] | None = None) -> list[str
     """Return a hash in hexadecimal digits of each image (of `rows`); None for one of one grey."""
     rows = np.arange(len(data.samples)) if rows is None else rows
     if data.facts:
-        found = [data.facts[row]["digests"][data.slices[row]] for row in rows.tolist()]
+        pairs = zip(rows.tolist(), np.asarray(data.slices)[rows].tolist(), strict=True)
+        found: list[str | bytes | None] = [data.facts.digest(*pair) for pair in pairs]
     else:
         found = []
         for part in torch.from_numpy(rows).split(256):

@@ -34,10 +34,9 @@ from medcnn.data.identity import status_of
 from medcnn.data.image import Array
 from medcnn.data.prepared.cache_index import DamagedError, damaged, open_index
 from medcnn.data.prepared.cache_room import in_use, make_room
+from medcnn.data.prepared.facts import Facts
 from medcnn.errors import UserError, reason
 from medcnn.jobs.file_locks import lock
-
-Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ WINDOWS: dict[str, Range] = {
 }
 FROM_FILE = ("auto", "header", "type", "percentile")
 TRAINING = "training_percentile"
+OF_RANGE = ("modality", "window", "value_range", "percentiles")  # facts that ranges follow from
 PERCENTILES = (0.5, 99.5)  # what nnU-Net clips CT to (Isensee et al. 2021)
 
 

@@ -12,7 +12,7 @@ from medcnn.data.prepared.scan import chain_of, scan
 from medcnn.errors import UserError
 
 
-def marked_of(listing: Listing, folder: str | Path, disk: int) -> list[Marked | None]:
+def marked_of(listing: Listing, folder: str | Path, disk: int) -> list[Marked | None] | None:
     """Return where the lesion of each of a listing's images lies, where `ImageSpec.crop` asks.
 
     Args:
@@ -21,8 +21,8 @@ def marked_of(listing: Listing, folder: str | Path, disk: int) -> list[Marked | 
         disk: Bytes that it may hold.
 
     Returns:
-        One a row: what surrounds all of its masks or boxes. None where that isn't asked for, and
-        where no mask can be read, or all are empty.
+        One a row: what surrounds all of its masks or boxes; None where no mask can be read, or all
+        are empty. None in place of them all where that isn't asked for.
 
     Raises:
         UserError: Images without a mask or box: left whole, they would be told from the others by
@@ -30,7 +30,7 @@ def marked_of(listing: Listing, folder: str | Path, disk: int) -> list[Marked | 
     """
     crop = listing.spec.crop
     if crop not in MARKED:
-        return [None] * len(listing.table)
+        return None
     found = _of_masks(listing, folder, disk) if crop == "mask" else _of_boxes(listing)
     lacking = sum(not of_row for of_row in found)
     if lacking:
@@ -72,9 +72,9 @@ def _of_masks(listing: Listing, folder: str | Path, disk: int) -> list[list[Mark
     cells = table[columns].fillna("").agg(SEPARATOR.join, axis=1) if columns else [""] * len(table)
     given = [[name for name in cell.split(SEPARATOR) if name] for cell in cells]
     with Cache(folder, chain_of(listing.spec, "extent")) as cache:
-        paths = [root / name for names in given for name in names]
-        entries = iter(scan(cache, paths, root, listing.spec, "extent", disk))
-    edges = [[next(entries).facts.get("edges") for _ in names] for names in given]
+        paths = [name for names in given for name in names]
+        found = scan(cache, paths, root, listing.spec, "extent", disk).facts.pick("edges")
+    edges = [[next(found).get("edges") for _ in names] for names in given]
     return [
         [one and Marked(tuple((low, high) for low, high in one)) for one in of_row]
         for of_row in edges

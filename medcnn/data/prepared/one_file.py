@@ -9,8 +9,8 @@ import numpy as np
 
 from medcnn.data.formats import decode
 from medcnn.data.image import Array, Crop, Image, ImageSpec
-from medcnn.data.prepared.cache import Facts
 from medcnn.data.prepared.crop import Marked, crop_of, extent
+from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.geometry import prepare, prepare_mask, turned
 from medcnn.data.prepared.intensity import percentiles
 from medcnn.errors import UserError

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from medcnn.data.formats.volume import orient
 from medcnn.data.listing import BOX, SEPARATOR, Listing, boxes_of
-from medcnn.data.prepared.cache import Cache, Entry, Facts
+from medcnn.data.prepared.cache import Cache
 from medcnn.data.prepared.crop import MARKED, crop_in
-from medcnn.data.prepared.intensity import file_range
+from medcnn.data.prepared.entries import Entries
+from medcnn.data.prepared.facts import Facts, FactTable
+from medcnn.data.prepared.intensity import OF_RANGE, file_range
 from medcnn.data.prepared.marked import marked_of
 from medcnn.data.prepared.scan import chain_of, scan
 from medcnn.data.prepared.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
@@ -45,8 +48,8 @@ class Opened:
     images: StoredImages | None  # one a row; None where nothing can be used
     ranges: torch.Tensor  # (N, 2) float32, stored values that become 0 and 1
     masks: StoredMasks | BoxMasks | LabelMasks | None  # one a row; None where no lesion is known
-    facts: list[Facts]  # of each row's file
-    slices: list[int]  # (N,) number of each row among its file's images
+    facts: FactTable  # of each row's file
+    slices: NDArray[np.int64]  # (N,) number of each row among its file's images
     problems: list[Problem]
 
 
@@ -61,56 +64,57 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
     spec, names = listing.spec, listing.table["image"].tolist()
     cache = Cache(folder, chain_of(spec, "image"))
     marks = marked_of(listing, folder, disk)
-    paths = [listing.root / name for name in names]
-    entries = scan(cache, paths, listing.root, spec, "image", disk, marks)
-    verdicts = [_verdict(entry, spec.intensity) for entry in entries]
-    problems = [Problem(name, why) for name, (why, _) in zip(names, verdicts, strict=True) if why]
+    entries = scan(cache, names, listing.root, spec, "image", disk, marks)
+    reasons, ranges = _verdicts(entries.facts, spec.intensity)
+    problems = [Problem(names[row], why) for row, why in reasons.items()]
     masks, mask_problems = _open_masks(listing, entries, folder, disk)
     problems += mask_problems
     refused = {problem.image for problem in problems}
     if spec.crop in MARKED:  # and a mask that can't be read is a problem already
-        bare = [name for name, mark in zip(names, marks, strict=True) if mark is None]
+        bare = [name for name, mark in zip(names, marks or [], strict=True) if mark is None]
         empty = "has an empty mask, and dataset.crop=mask cuts to it"
         problems += [Problem(name, empty) for name in bare if name not in refused]
         refused |= {*bare}
-    rows: list[int] = []
-    slices: list[int] = []
-    for row, (name, entry) in enumerate(zip(names, entries, strict=True)):
-        if name not in refused:
-            rows += [row] * entry.count
-            slices += range(entry.count)
-    left_out = Counter(text for entry in entries for text in entry.facts.get("notes", ()))
+    counts = np.where([name in refused for name in names], 0, entries.counts)
+    rows = np.repeat(np.arange(len(names)), counts)
+    slices = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
+    left_out = Counter(
+        text for fact in entries.facts.pick("notes") for text in fact.get("notes", ())
+    )
     for text, count in left_out.items():
         note(f"{count} of {len(names)} files: each {text}")
     table = listing.table.iloc[rows].reset_index(drop=True)
     if spec.slices is not None:
         known = table["study"] if "study" in table else table["image"]
         table = table.assign(study=known.fillna(table["image"]), slice=slices)
-    kept = [entries[row] for row in rows]
+    kept = entries.take(rows)
     return Opened(
         table=table,
-        images=StoredImages(cache, kept, slices) if rows else None,
-        ranges=torch.tensor([verdicts[row][1] for row in rows], dtype=torch.float32).view(-1, 2),
+        images=StoredImages(cache, kept, slices) if len(rows) else None,
+        ranges=torch.from_numpy(ranges[rows]),
         masks=masks.of(rows, slices) if masks else None,
-        facts=[entry.facts for entry in kept],
+        facts=kept.facts,
         slices=slices,
         problems=problems,
     )
 
 
-def _verdict(entry: Entry, intensity: Any) -> tuple[str | None, tuple[float, float]]:
-    """Return the reason against a file, or None; and the values that become 0 and 1."""
-    nothing = (0.0, 1.0)
-    if "error" in entry.facts:
-        return entry.facts["error"], nothing
-    try:
-        return None, file_range(entry.facts, intensity)
-    except UserError as error:
-        return str(error), nothing
+def _verdicts(facts: FactTable, intensity: Any) -> tuple[dict[int, str], np.ndarray]:
+    """Return the reasons against files, by row; and the values (N, 2) that become 0 and 1."""
+    reasons, ranges = {}, np.tile(np.array([0, 1], np.float32), (len(facts), 1))
+    for row, one in enumerate(facts.pick("error", *OF_RANGE)):
+        if "error" in one:
+            reasons[row] = one["error"]
+            continue
+        try:
+            ranges[row] = file_range(one, intensity)
+        except UserError as error:
+            reasons[row] = str(error)
+    return reasons, ranges
 
 
 def _open_masks(
-    listing: Listing, entries: list[Entry], folder: str | Path, disk: int
+    listing: Listing, entries: Entries, folder: str | Path, disk: int
 ) -> tuple[StoredMasks | BoxMasks | LabelMasks | None, list[Problem]]:
     """Return the lesion masks of a listing's images, from files or boxes, and problems."""
     if "mask" in listing.table:
@@ -125,8 +129,9 @@ def _open_masks(
     if BOX[0] not in listing.table:
         return None, []
     boxes = boxes_of(listing.table)
-    facts = [entry.facts for entry in entries]
-    reasons = [_no_box(box, fact, listing) for box, fact in zip(boxes, facts, strict=True)]
+    facts = entries.facts
+    shapes = facts.pick("error", "shape")
+    reasons = [_no_box(box, fact, listing) for box, fact in zip(boxes, shapes, strict=True)]
     named = zip(listing.table["image"], reasons, strict=True)
     problems = [Problem(str(name), reason) for name, reason in named if reason]
     return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
@@ -173,26 +178,28 @@ def _oriented_like(
 
 
 def _mask_files(
-    listing: Listing, entries: list[Entry], folder: str | Path, disk: int, column: str = "mask"
+    listing: Listing, entries: Entries, folder: str | Path, disk: int, column: str = "mask"
 ) -> tuple[StoredMasks | None, list[Problem]]:
     given = [str(names).split(SEPARATOR) for names in listing.table[column].fillna("")]
     slots = np.full((len(entries), max(map(len, given), default=1)), -1)
     problems = []
+    refused = ["error" in fact for fact in entries.facts.pick("error")]
     places = [
         (row, k, name)
         for row, names in enumerate(given)
         for k, name in enumerate(names)
-        if name and "error" not in entries[row].facts
+        if name and not refused[row]
     ]
     cache = Cache(folder, chain_of(listing.spec, "mask"))
-    paths = [listing.root / name for *_, name in places]
-    crops = [crop_in(entries[row].facts) for row, *_ in places]
+    paths = [name for *_, name in places]
+    of_images = entries.facts.take([row for row, *_ in places])
+    crops = [crop_in(fact) for fact in of_images.pick("crop")]
     found = scan(cache, paths, listing.root, listing.spec, "mask", disk, crops)
-    for (row, k, _), entry in zip(places, found, strict=True):
-        image, reason = listing.table["image"].iloc[row], _misfit(entry.facts, entries[row].facts)
+    pairs = zip(places, found, of_images.pick("shape", "affine"), strict=True)
+    for (row, k, _), entry, image in pairs:
+        reason = _misfit(entry.facts, image)
         if reason is not None:
-            problems.append(Problem(image, f"its mask {reason}"))
+            problems.append(Problem(listing.table["image"].iloc[row], f"its mask {reason}"))
         else:
             slots[row, k] = entry.slot
-    kinds = {entry.kind for entry in found if entry.kind}
-    return StoredMasks(cache, kinds.pop(), slots) if kinds else None, problems
+    return StoredMasks(cache, found.kinds[0], slots) if found.kinds else None, problems

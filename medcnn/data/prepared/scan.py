@@ -4,16 +4,23 @@ import functools
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medcnn.data.identity import content_of, stamp_of
+import numpy as np
+from numpy.typing import NDArray
+
+from medcnn.data.formats import data_file
+from medcnn.data.identity import content_of, stamp_in, stamp_of
 from medcnn.data.image import Array, Crop, ImageSpec
-from medcnn.data.prepared.cache import Cache, Entry, Facts
+from medcnn.data.prepared.cache import Cache, Entry
 from medcnn.data.prepared.crop import Marked
+from medcnn.data.prepared.entries import Entries
+from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.one_file import read_file
 from medcnn.errors import UserError
 from medcnn.jobs.environment import library_version
@@ -49,6 +56,9 @@ class Job(NamedTuple):
         return "" if self.place is None else f" {self.place}"
 
 
+Numbered = tuple[int, Job]  # among those of a scan
+
+
 class Read(NamedTuple):
     """One file, read by a worker."""
 
@@ -71,53 +81,76 @@ def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
 
 def scan(
     cache: Cache,
-    paths: list[Path],
+    paths: Sequence[str | Path],
     root: Path,
     spec: ImageSpec,
     kind: str,
     disk: int,
     places: Sequence[Marked | Crop | None] | None = None,
-) -> list[Entry]:
+) -> Entries:
     """Return the entries of files, reading those that are new or were changed.
 
     Args:
         cache: Of `chain_of` the same spec and kind.
-        paths: Absolute.
-        root: Folder that every file has to lie in once symbolic links are followed.
+        paths: Absolute, or from `root`.
+        root: Folder that every file has to lie in once symbolic links are followed, absolute.
         spec: How they become inputs.
         kind: ``image``, ``mask`` or ``extent``.
         disk: Bytes that the cache folder may hold.
         places: One a path, see `medcnn.data.prepared.one_file.read_file`; None for none.
 
     Returns:
-        One a path; ``facts["error"]`` is the reason why a file is refused.
+        One a path, in columns; ``facts["error"]`` is the reason why a file is refused.
 
     Raises:
         UserError: The cache is too small.
     """
-    resolved = functools.cache(Path.resolve)  # many files share few folders
-    jobs = [Job(*one) for one in zip(paths, places or [None] * len(paths), strict=True)]
-    unique = progress(dict.fromkeys(jobs), "files looked up in the cache")
-    found = {job: _look_up(cache, job, root, resolved) for job in unique}
-    if todo := [job for job, entry in found.items() if entry is None]:
+
+    @functools.cache  # many files share few folders
+    def inside(folder: Path) -> bool:
+        return folder.resolve().is_relative_to(root)
+
+    first, of_row = _different(paths, places)
+    found = Entries()
+    at = np.empty(len(first), np.int64)  # where in `found` each one is
+
+    def numbered(number: int) -> Numbered:
+        row = first[number]
+        return number, Job(root / paths[row], None if places is None else places[row])
+
+    def looked_up(numbers: Iterable[int]) -> "array[int]":
+        """Add the entries that there are; return the numbers of the others."""
+        rest = array("q")
+        for number in numbers:
+            entry = _look_up(cache, numbered(number)[1], root, inside)
+            if entry is None:
+                rest.append(number)
+            else:
+                at[number] = found.append(entry)
+        return rest
+
+    if todo := looked_up(progress(range(len(first)), "files looked up in the cache")):
         with cache.filling() as waited:
             if waited:  # another process may have added them
-                found |= {job: _look_up(cache, job, root, resolved) for job in todo}
-                todo = [job for job in todo if found[job] is None]
-            found |= _fill(cache, todo, spec, kind, disk)
-    return [entry for job in jobs if (entry := found[job]) is not None]
+                todo = looked_up(todo)
+            jobs = map(numbered, todo)  # unlike a generator's, its items may go to several threads
+            for number, entry in _fill(cache, jobs, len(todo), spec, kind, disk):
+                at[number] = found.append(entry)
+    return found.take(at[of_row])
 
 
-def _look_up(cache: Cache, job: Job, root: Path, resolved: Callable[[Path], Path]) -> Entry | None:
+def _look_up(cache: Cache, job: Job, root: Path, inside: Callable[[Path], bool]) -> Entry | None:
     """Return the entry of a file that wasn't touched, or a refusal; else None."""
     path = job.path
     try:
-        stamp = stamp_of(path)
-        linked = path.is_symlink() or path.name in ("", "..") or path.is_dir()
-        place = path.resolve() if linked else resolved(path.parent) / path.name
-        if not place.is_relative_to(root):
+        status = path.lstat()  # of most files all that is asked of the system
+        if plain := stat.S_ISREG(status.st_mode) and data_file(path) is None:
+            stamp, within = stamp_in(status), inside(path.parent)
+        else:
+            stamp, within = stamp_of(path), path.resolve().is_relative_to(root)
+        if not within:
             return _refusal("lies outside of dataset.root, through a symbolic link")
-        mode = path.stat().st_mode
+        mode = status.st_mode if plain else path.stat().st_mode
         if stat.S_ISDIR(mode) and not any(child.is_file() for child in path.iterdir()):
             return _refusal("is an empty folder")
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):  # a named pipe would be waited for
@@ -134,27 +167,40 @@ def _refusal(reason: str) -> Entry:
     return Entry(None, 0, 0, {"error": reason})
 
 
-def _fill(cache: Cache, jobs: list[Job], spec: ImageSpec, kind: str, disk: int) -> dict[Job, Entry]:
-    """Read files with as many threads as there are cores; return their entries in the cache."""
-    entries, room, saved = {}, False, time.monotonic()
-    for job, read in progress(_read_all(cache, jobs, spec, kind), "files read", len(jobs)):
+def _different(
+    paths: Sequence[str | Path], places: Sequence[Marked | Crop | None] | None
+) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the first row of each different job, and the number of its job for each row."""
+    keys = paths if places is None else zip(paths, places, strict=True)
+    known: dict[Any, int] = {}
+    of_row = np.fromiter((known.setdefault(key, len(known)) for key in keys), np.int64)
+    return np.unique(of_row, return_index=True)[1].tolist(), of_row
+
+
+def _fill(
+    cache: Cache, jobs: Iterator[Numbered], count: int, spec: ImageSpec, kind: str, disk: int
+) -> Iterator[tuple[int, Entry]]:
+    """Read files with as many threads as there are cores; yield their entries in the cache."""
+    room, saved = False, time.monotonic()
+    read_all = _read_all(cache, jobs, count, spec, kind)
+    for (number, job), read in progress(read_all, "files read", count):
         if read.images is not None and not room:
-            cache.make_room(read.images.nbytes * len(jobs), disk)
+            cache.make_room(read.images.nbytes * count, disk)
             room = True
         if read.content is None:
-            entries[job] = _refusal(read.facts["error"])
+            yield number, _refusal(read.facts["error"])
         else:
-            entries[job] = cache.add(read.content + job.key, read.images, read.facts)
+            entry = cache.add(read.content + job.key, read.images, read.facts)
             cache.remember(job.path, read.stamp, read.content)
+            yield number, entry
         if time.monotonic() - saved > COMMIT_SECONDS:
             cache.commit()
             saved = time.monotonic()
-    return entries
 
 
 def _read_all(
-    cache: Cache, jobs: list[Job], spec: ImageSpec, kind: str
-) -> Iterator[tuple[Job, Read]]:
+    cache: Cache, jobs: Iterator[Numbered], count: int, spec: ImageSpec, kind: str
+) -> Iterator[tuple[Numbered, Read]]:
     """Yield each job with its reading; few are in flight, so that memory stays bounded.
 
     The threads share the cores, so torch has one in each of them.
@@ -162,8 +208,8 @@ def _read_all(
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    workers = max(1, min(len(jobs), cores or 1))
-    some = (iter(jobs), spec, kind, cache.contents())
+    workers = max(1, min(count, cores or 1))
+    some = (jobs, spec, kind, cache.contents())
     before = torch.get_num_threads()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
@@ -183,13 +229,13 @@ def _read_all(
 
 
 def _read_some(
-    jobs: Iterator[Job], spec: ImageSpec, kind: str, known: set[str]
-) -> list[tuple[Job, Read]]:
+    jobs: Iterator[Numbered], spec: ImageSpec, kind: str, known: set[str]
+) -> list[tuple[Numbered, Read]]:
     """Read files for `BATCH_SECONDS`, one at least: handing over each takes a third of the time."""
     batch = []
     until = time.monotonic() + BATCH_SECONDS
-    for job in jobs:
-        batch.append((job, _read(job, spec, kind, known)))
+    for numbered in jobs:
+        batch.append((numbered, _read(numbered[1], spec, kind, known)))
         if time.monotonic() > until:
             break
     return batch

@@ -5,12 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.data.image import Array, Image, ImageSpec
-from medcnn.data.prepared.cache import Cache, Entry, Facts, kind_of
+from medcnn.data.prepared.cache import Cache, kind_of
 from medcnn.data.prepared.crop import crop_in
+from medcnn.data.prepared.entries import Entries
+from medcnn.data.prepared.facts import FactTable
 from medcnn.data.prepared.geometry import prepare_mask
+
+Places = Sequence[int] | NDArray[np.int64]
 
 
 class StoredImages:
@@ -25,13 +30,15 @@ class StoredImages:
         slices: (N,) number of each row among the entry's images.
     """
 
-    def __init__(self, cache: Cache, entries: Sequence[Entry], slices: Sequence[int]) -> None:
-        kinds = sorted({str(entry.kind) for entry in entries})
+    def __init__(self, cache: Cache, entries: Entries, slices: Places) -> None:
+        own_order = entries.pack_of
+        kinds = sorted(entries.kinds[k] for k in np.unique(own_order))
         self.cache = cache  # keeps its files from being cleared
         self.packs = [cache.pack(kind) for kind in kinds]
         self.files = [cache.path(kind).open("rb") for kind in kinds]
-        self.pack_of = np.array([kinds.index(str(entry.kind)) for entry in entries])
-        self.slots = np.array([e.slot + s for e, s in zip(entries, slices, strict=True)])
+        places = [kinds.index(kind) if kind in kinds else -1 for kind in entries.kinds]
+        self.pack_of = np.array(places)[own_order]
+        self.slots = entries.slots + np.asarray(slices, np.int64)
         items = [kind_of(kind) for kind in kinds]
         own = np.array([item.shape[0] for item in items])
         channels = int(own.max())
@@ -95,10 +102,10 @@ class StoredMasks:
         self.pack = cache.pack(kind)
         self.shape = (len(slots), *self.pack.shape[1:])
 
-    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "StoredMasks":
+    def of(self, rows: Places, slices: Places) -> "StoredMasks":
         """Return the masks of slices of rows, in this order."""
-        first = self.slots[list(rows)]
-        beyond = np.array(slices, int)[:, None]
+        first = self.slots[np.asarray(rows, np.int64)]
+        beyond = np.asarray(slices, np.int64)[:, None]
         return StoredMasks(self.cache, self.kind, np.where(first < 0, -1, first + beyond))
 
     def __getitem__(self, rows: Tensor) -> Tensor:
@@ -120,28 +127,31 @@ class BoxMasks:
         spec: Of the pictures.
     """
 
-    def __init__(self, boxes: Array, facts: Sequence[Facts], unit: str, spec: ImageSpec) -> None:
+    def __init__(self, boxes: Array, facts: FactTable, unit: str, spec: ImageSpec) -> None:
         self.boxes, self.facts, self.unit, self.spec = boxes, facts, unit, spec
         self.shape = (len(boxes), *spec.size)
 
-    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "BoxMasks":
+    def of(self, rows: Places, slices: Places) -> "BoxMasks":
         """Return the masks of rows, in this order."""
-        facts = [self.facts[row] for row in rows]
-        return BoxMasks(self.boxes[list(rows)], facts, self.unit, self.spec)
+        return BoxMasks(
+            self.boxes[np.asarray(rows, np.int64)], self.facts.take(rows), self.unit, self.spec
+        )
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         return torch.from_numpy(np.concatenate([self._draw(row) for row in rows.tolist()]))
 
     def _draw(self, row: int) -> Array:
-        boxes, size = self.boxes[row], self.facts[row]["shape"]
+        boxes = self.boxes[row]
         boxes = boxes[~np.isnan(boxes).any(1)]
         if not len(boxes):
             return np.zeros((1, *self.spec.size), bool)
+        facts = self.facts[row]
+        size = facts["shape"]
         edges = boxes * np.tile(size, 2) if self.unit == "fraction" else boxes
         mask = np.zeros((1, *size), np.uint8)
         for top, left, bottom, right in np.round(edges).astype(int).clip(0):
             mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = 1
-        spacing, crop = self.facts[row]["spacing"], crop_in(self.facts[row])
+        spacing, crop = facts["spacing"], crop_in(facts)
         return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec, crop)
 
 
@@ -156,7 +166,7 @@ class LabelMasks:
     def __init__(self, parts: Sequence[StoredMasks | None], shape: Sequence[int]) -> None:
         self.parts, self.shape = list(parts), tuple(shape)
 
-    def of(self, rows: Sequence[int], slices: Sequence[int]) -> "LabelMasks":
+    def of(self, rows: Places, slices: Places) -> "LabelMasks":
         """Return the masks of slices of rows, in this order."""
         parts = [part and part.of(rows, slices) for part in self.parts]
         return LabelMasks(parts, (len(rows), *self.shape[1:]))

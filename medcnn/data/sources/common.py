@@ -70,15 +70,19 @@ def paths_within(root: Path, names: pd.Series, base: Path) -> pd.Series:
         symbolic link. A file that is one is found when it is opened.
     """
     resolved = cache(os.path.realpath)  # many files share few folders
+    top = str(root)
+    below = top.rstrip(os.sep) + os.sep
 
-    def within(name: str) -> str | None:
-        if PureWindowsPath(name).drive:
+    def within(name: str) -> str | None:  # in texts, as paths take five times as long
+        if (":" in name[:2] or name[:1] in "\\/") and PureWindowsPath(name).drive:
             return None
         whole = os.path.join(base, name.replace("\\", "/")).rstrip("/") or "/"  # noqa: PTH118  # fast
         folder, last = os.path.split(whole)
         if last in ("", ".", ".."):
             folder, last = os.path.split(os.path.realpath(whole))
-        path = Path(resolved(folder), last)
-        return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+        path = os.path.join(resolved(folder), last)  # noqa: PTH118
+        if path == top:
+            return "."
+        return path[len(below) :].replace(os.sep, "/") if path.startswith(below) else None
 
     return names.map(within)

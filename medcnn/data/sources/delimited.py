@@ -2,12 +2,11 @@
 
 import csv
 import gzip
-import io
 import re
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,7 @@ DELIMITERS = ",;\t"
 EMPTY = ("", "na", "n/a", "nan", "<na>")  # what R, spreadsheets and pandas write for no value
 TRIED = 20  # rows that are cut to find the delimiter
 SHOWN = 5  # lines that a message names
+ROWS = 1 << 16  # that are lists of cells before they become columns
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -48,6 +48,7 @@ def read_table(path: Path) -> pd.DataFrame:
         delimiter, text, before = match[1], rest, 1
     else:
         delimiter = _delimiter(text, path)
+    parts: list[pd.DataFrame] = []
     rows, lines = [], []
     reader = _cut(text, delimiter)
     try:
@@ -61,15 +62,18 @@ def read_table(path: Path) -> pd.DataFrame:
                         f"{len(names)} columns"
                     )
                 rows.append([cell.strip() for cell in cells])
+            if len(rows) == ROWS:
+                parts.append(pd.DataFrame(rows, columns=names, index=lines, dtype=str))
+                rows, lines = [], []
     except csv.Error as error:
         raise UserError(
             f"{path}, line {reader.line_num + before}: can't be read as CSV ({error})"
         ) from error
     if twice := [name for name, count in Counter(names).items() if count > 1 and name]:
         raise UserError(f"{path} has several columns named {', '.join(twice)}: rename them")
-    if not rows:
+    if not rows and not parts:
         raise UserError(f"{path} names columns, but holds no row")
-    table = pd.DataFrame(rows, columns=names, index=lines, dtype=str)
+    table = pd.concat([*parts, pd.DataFrame(rows, columns=names, index=lines, dtype=str)])
     return table[[name for name in names if name]]
 
 
@@ -81,9 +85,16 @@ def without_empty(cells: pd.Series, classes: Sequence[str] = ()) -> pd.Series:
 
 
 def _cut(text: str, delimiter: str) -> Any:
-    return csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
-    )
+    return csv.reader(_lines(text), delimiter=delimiter, strict=True, skipinitialspace=True)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a text with their ends, without a copy of all of them."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def _delimiter(text: str, path: Path) -> str:

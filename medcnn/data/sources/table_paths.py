@@ -37,7 +37,8 @@ def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Serie
         f"{name} holds an address (such as https://…), and only files are read: download what is "
         "there, and write the paths into the table",
     )
-    here, there = (paths_within(root, given, base) for base in (folder, root))
+    here = paths_within(root, given, folder)
+    there = here if folder == root else paths_within(root, given, root)
     relative = here[here != there].dropna()  # an absolute path is the same from both
     paths = here if any(_exists(Path(root, path)) for path in relative) else there
     if paths.isna().any():

@@ -37,7 +37,7 @@ def pictures(folder: Path, count: int) -> list[Path]:
 
 def look(root: Path, paths: list[Path], spec: ImageSpec = SPEC, kind: str = "image") -> list[Entry]:
     with Cache(root / "cache", chain_of(spec, kind)) as cache:
-        return scan(cache, paths, root, spec, kind, DISK)
+        return list(scan(cache, paths, root, spec, kind, DISK))
 
 
 def pixels(root: Path, entry: Entry) -> np.ndarray:

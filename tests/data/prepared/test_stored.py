@@ -8,17 +8,19 @@ import torch
 
 from medcnn.data.batches import DataModule
 from medcnn.data.image import ImageSpec
-from medcnn.data.prepared.cache import Cache, Entry
+from medcnn.data.prepared.cache import Cache
+from medcnn.data.prepared.entries import Entries
+from medcnn.data.prepared.facts import FactTable
 from medcnn.data.prepared.stored import BoxMasks, StoredImages, StoredMasks
 from medcnn.data.samples import Samples
 
 
-def entries(cache: Cache, arrays: list[np.ndarray]) -> list[Entry]:
+def entries(cache: Cache, arrays: list[np.ndarray]) -> Entries:
     with cache.filling():
         for k, array in enumerate(arrays):
             cache.add(f"{k}", array, {})
     found = [cache.entry(f"{k}") for k in range(len(arrays))]
-    return [entry for entry in found if entry is not None]
+    return Entries(entry for entry in found if entry is not None)
 
 
 def test_gives_batches_in_the_order_of_the_rows(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_slices_of_a_volume_are_rows(tmp_path: Path) -> None:
     volume = np.arange(5, dtype=np.int16)[:, None, None, None] * np.ones((1, 1, 2, 2), np.int16)
     with Cache(tmp_path, {}) as cache:
         found = entries(cache, [volume, volume + 10])
-        images = StoredImages(cache, [found[0], found[1], found[0]], [4, 1, 0])
+        images = StoredImages(cache, found.take([0, 1, 0]), [4, 1, 0])
         assert images[torch.arange(3)][:, 0, 0, 0].tolist() == [4, 11, 0]
 
 
@@ -112,7 +114,7 @@ def test_masks_are_false_where_there_is_none(tmp_path: Path) -> None:
 
 def test_boxes_are_drawn_on_the_prepared_image() -> None:
     boxes = np.array([[2, 4, 6, 12], [np.nan] * 4, [0, 0, 1, 1]])
-    facts = [{"shape": [8, 16], "spacing": None}] * 3
+    facts = FactTable([{"shape": [8, 16], "spacing": None}] * 3)
     masks = BoxMasks(boxes[:, None], facts, "pixel", ImageSpec(size=(4, 8)))
     batch = masks[torch.tensor([0, 1])]
     assert batch.shape == (2, 4, 8)
