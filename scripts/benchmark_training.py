@@ -59,6 +59,7 @@ def compose(arguments: argparse.Namespace) -> Train:
         f"batch_size={arguments.batch_size}",
         f"trainer.precision={arguments.precision}",
         f"trainer.max_epochs={arguments.pairs + 1}",
+        *arguments.further,
     ]
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         cfg: Train = read(hydra.compose("train", overrides), "train")
@@ -201,6 +202,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=positive, default=7, help="epochs of each side that count")
     parser.add_argument("--precision", default="auto", choices=get_args(Precision))
     parser.add_argument("--output", type=Path, help="CSV file, one row a pair")
+    parser.set_defaults(further=[])
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     try:

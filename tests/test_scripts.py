@@ -300,3 +300,22 @@ def test_what_a_rule_of_a_plan_is_worth_is_pooled_over_pairs(
     expected = np.mean([roc_auc_score(truth[:, k], scores[:, k]) for k in (0, 2)])
     assert found["auroc"] == pytest.approx(expected)
     assert found["auroc_low"] < expected < found["auroc_high"]
+
+
+def test_the_benchmark_of_gpus_needs_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run_here(monkeypatch, "benchmark_gpu.py") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("benchmark_gpu.py: torch finds no CUDA GPU")
+
+
+@pytest.mark.slow
+def test_each_part_of_the_benchmark_of_gpus_runs(tmp_path: Path) -> None:
+    output = tmp_path / "gpu.csv"
+    done = run("benchmark_gpu.py", "--device", "cpu", "--quick", "--output", output, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(output)
+    assert set(table["part"]) == {"training", "engines", "feeding", "maps", "ddp"}
+    assert (table["images_per_s"] > 0).all()

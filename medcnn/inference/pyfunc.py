@@ -59,10 +59,12 @@ class PyFunc:
                 parts = classifier.read(path).split(config["batch_size"])
                 probs.append(torch.cat([classifier.classify(part) for part in parts]))
         files = np.repeat(np.arange(len(probs)), [len(part) for part in probs])
-        objective = classifier.objective
-        how = {"task": objective.task, "positive": objective.positive}
         together = aggregate(
-            torch.cat(probs).cpu().numpy(), files, config.get("aggregate", "mean"), **how
+            torch.cat(probs).cpu().numpy(),
+            files,
+            config.get("aggregate", "mean"),
+            task=classifier.objective.task,
+            positive=classifier.objective.positive,
         )
         return torch.from_numpy(together)
 

@@ -29,6 +29,7 @@ from medcnn.nets import Net, coarse_map_warning
 from medcnn.report.figure_files import lacking
 from medcnn.training.callbacks import Soup
 from medcnn.training.checks import check_smallest_batch, counted_twice
+from medcnn.training.compiled import compiled
 from medcnn.training.diagnosis.at_start import look_at_start
 from medcnn.training.from_config import make_data, make_module
 from medcnn.training.module import TrainingModule
@@ -78,12 +79,13 @@ def fit_and_test(
         if not run.last.exists():
             look_at_start(cfg, run, samples, module, data)
     resume_from = run.last if run.last.exists() else None
-    guarded(trainer.fit, module, data, ckpt_path=resume_from, weights_only=True)
-    mixed = [
-        callback.mix(trainer, module, data, run.best)
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
-        if isinstance(callback, Soup)
-    ]
+    with compiled(classifier.net, cfg.trainer.compile):
+        guarded(trainer.fit, module, data, ckpt_path=resume_from, weights_only=True)
+        mixed = [
+            callback.mix(trainer, module, data, run.best)
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+            if isinstance(callback, Soup)
+        ]
     weights = run.weights
     classifier.load_state_dict(read_checkpoint(weights)["state_dict"])
     looks = []

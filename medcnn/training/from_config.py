@@ -15,11 +15,12 @@ from medcnn.data.samples import SPLITS, Samples
 from medcnn.data.sampling import sampling_of
 from medcnn.errors import UserError
 from medcnn.inference.tta import mirrored_axes
-from medcnn.jobs.hardware import resolve_precision
+from medcnn.jobs.hardware import device, resolve_precision
 from medcnn.jobs.instantiate import TARGETS, check_call, instantiate
 from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.values import is_number
 from medcnn.objective import choose_loss
+from medcnn.training.compiled import check_compiler
 from medcnn.training.freezing import FeatureCache, Freezing
 from medcnn.training.module import TrainingModule
 from medcnn.training.optimizers import SharpnessAware
@@ -108,6 +109,8 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     for name, node in cfg.logger.items():
         check_call(node, f"logger.{name}", trust, save_dir=cfg.paths.run)
     check_trainer(cfg)
+    if cfg.trainer.compile:
+        check_compiler(device(cfg.trainer))
 
 
 def check_optimizer(cfg: Train, optimizer: torch.optim.Optimizer) -> None:

@@ -23,9 +23,10 @@ def seconds_an_image(parts: Parts) -> float:
     parts.module.train()
     optimizer = new_optimizer(parts, parts.module.make_optimizer)
     taken: list[float] = []
-    start = time.perf_counter()
     for stored in batches(parts):
         begun = time.perf_counter()
+        if len(taken) == WARM_UP:
+            start = begun
         _step(parts, stored, optimizer)
         if parts.module.device.type == "cuda":
             torch.cuda.synchronize()

@@ -83,7 +83,10 @@ def check_trainer(cfg: Train) -> None:
 # reads memory that was never written; nothing here does.
 torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
-_OURS = ("devices", "precision", "channels_last", "threads", "profiler", "requeue", "launcher")
+_OURS = (
+    *("devices", "precision", "channels_last", "threads", "compile", "profiler", "requeue"),
+    "launcher",
+)
 LIMITS = ("limit_train_batches", "limit_val_batches", "limit_test_batches")  # see DataModule
 
 

@@ -1,6 +1,8 @@
 """The fastest of the ways to train."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jobs
@@ -17,17 +19,24 @@ SPEEDS = {  # images a second
 }  # fmt: skip
 
 
+def batches(number: int) -> Callable[..., Any]:
+    """Loaders with so many batches an epoch."""
+    return lambda *_: SimpleNamespace(train_dataloader=lambda: [0] * number)
+
+
 def test_the_fastest_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     def seconds(cfg: Any, *_: Any) -> float:
         given = cfg.trainer
         precision = "bf16-mixed" if given.precision == "auto" else given.precision
-        return 1 / SPEEDS[precision, given.channels_last, given.threads or 2]
+        slower = 1 if cfg.optimizer["fused"] else 0.5
+        return slower / SPEEDS[precision, given.channels_last, given.threads or 2]
 
     monkeypatch.setattr(perf, "_seconds", seconds)
     monkeypatch.setattr(perf, "resolve_precision", lambda *_: "bf16-mixed")
     monkeypatch.setattr(perf, "set_threads", lambda *_: None)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(perf, "make_data", batches(5))
     cfg: Any = jobs.compose("train", "perf=auto", "trainer=cpu")
     samples: Any = None
     lines = perf.settle_perf(cfg, samples, [])
@@ -38,6 +47,9 @@ def test_the_fastest_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[0] == (
         "perf: trainer.precision=bf16-mixed (images a second: bf16-mixed 150, 32-true 100)"
     )
+    assert lines[2] == "perf: optimizer.fused=False (images a second: True 150, False 300)"
+    assert lines[3].startswith("perf: trainer.threads=1 ")
+    assert lines[4].startswith("perf: trainer.compile=false (steps of ")
     assert cfg.perf is None
     assert perf.settle_perf(cfg, samples, []) == []
 
@@ -67,6 +79,49 @@ def test_what_was_measured_stands_in_the_config(
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "compiled", "chosen", "says"),
+    [
+        (10, 0.5, False, "steps of 1 min 40 s in all: compiling takes minutes"),
+        (
+            1000,
+            0.5,
+            True,
+            "second: 50, compiled 100; of 2 h 46 min compiling takes about",
+        ),
+        (1000, 0.98, False, "compiled 51;"),
+        (1000, None, False, "(no compiler here)"),
+    ],
+)
+def test_long_trainings_are_compiled_if_that_pays(
+    epochs: int,
+    compiled: float | None,
+    chosen: bool,
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seconds(*_: Any, compiling: bool = False) -> float:
+        if not compiling:
+            return 0.02
+        if compiled is None:
+            raise RuntimeError("no\ncompiler here")
+        return 0.02 * compiled
+
+    monkeypatch.setattr(perf, "_seconds", seconds)
+    monkeypatch.setattr(perf, "check_compiler", lambda _: None)
+    monkeypatch.setattr(perf, "_choices", lambda *_: [])
+    monkeypatch.setattr(perf, "make_data", batches(5))
+    own = ("perf=auto", "batch_size=100", f"trainer.max_epochs={epochs}")
+    cfg: Any = jobs.compose("train", *own)
+    samples: Any = None
+    (line,) = perf.settle_perf(cfg, samples, [])
+    assert says in line
+    assert cfg.trainer.compile is chosen
+    assert line.startswith(f"perf: trainer.compile={str(chosen).lower()} (")
+    cfg = jobs.compose("train", *own, "trainer.compile=true")
+    assert perf.settle_perf(cfg, samples, []) == []  # set by hand
 
 
 def test_a_plan_measures_by_itself(tmp_path: Path) -> None:

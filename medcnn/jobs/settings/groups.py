@@ -178,6 +178,7 @@ class Trainer(Settings):
     precision: v.Precision
     channels_last: bool
     threads: v.AtLeast1 | None
+    compile: bool = False
     deterministic: v.YesOrWarn
     max_epochs: v.AtLeast1
     gradient_clip_val: v.Clip | None

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medcnn.data.batches import DataModule
+from medcnn.training.compiled import as_it_is
 
 IMAGES = 128  # of the training split, evenly spread over it
 
@@ -34,7 +35,8 @@ class BatchNormStatistics(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, DataModule)
-        with fresh_statistics(pl_module) as norms:
+        net: Any = pl_module.classifier.net  # type: ignore[union-attr]
+        with fresh_statistics(pl_module) as norms, as_it_is(net):
             for batch in data.statistics_batches(IMAGES) if norms else ():
                 on_device = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
                 images = data.scaled(on_device)["image"]

@@ -19,6 +19,7 @@ from medcnn.jobs.notes import note
 from medcnn.nets.base import stages_of
 from medcnn.report.judge import judge
 from medcnn.training.callbacks.history import History, rows_before
+from medcnn.training.compiled import is_compiled
 
 
 class Health(Callback):
@@ -26,8 +27,9 @@ class Health(Callback):
 
     The norm of the gradient before it is clipped; by stage the size of a step beside that of the
     weights, ‖Δw‖ / ‖w‖, which in a sound training is near 1e-3; by stage the share of channels that
-    are zero for all images of a batch; the share of time in which the net waits for its next batch,
-    from the end of a step to the start of the next; images a second; memory. Loggers get the same.
+    are zero for all images of a batch (not of a compiled net); the share of time in which the net
+    waits for its next batch, from the end of a step to the start of the next; images a second;
+    memory. Loggers get the same.
     Nothing of it touches the training: its weights are the same to the bit.
 
     What is wrong by these figures (`medcnn.report.judge`) is said, each thing once.
@@ -141,6 +143,7 @@ class Step:
         self.handles = [
             part.register_forward_hook(partial(self._look_at, name))
             for name, part in stages_of(net).items()
+            if not is_compiled(net)  # which passes hooks by
             if any(p.requires_grad for p in part.parameters())  # of others features may be kept
         ]
 

@@ -13,6 +13,7 @@ from medcnn.data.samples import Samples
 from medcnn.errors import UserError, check_whole_number
 from medcnn.nets.base import evaluating
 from medcnn.objective import known
+from medcnn.training.compiled import as_it_is
 
 
 class MapsInTensorBoard(Callback):
@@ -73,7 +74,7 @@ class MapsInTensorBoard(Callback):
         rows = _chosen(samples, self.n)
         if len(rows) == 0:
             return
-        with evaluating(classifier):
+        with evaluating(classifier), as_it_is(classifier.net):
             explainer = Explainer(classifier, samples, stage=self.stage)
             batch, truth = explainer.batch(rows), explainer.truth(rows)
             probs = explainer.probs(batch.images)

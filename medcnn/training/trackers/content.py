@@ -73,7 +73,7 @@ def figures(run: RunDir) -> dict[str, float]:
     if not path.exists():
         return {}
     curves = pd.read_csv(history, nrows=0).columns if history.exists() else ()
-    found = {}
+    found: dict[str, float] = {}
     for name, figure in json.loads(path.read_text(encoding="utf-8")).items():
         own = f"best/{name}" if name in curves else name
         values = {own: figure["value"]}
