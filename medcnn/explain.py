@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from medcnn.errors import check_checkpoint
+from medcnn.errors import UserError, check_checkpoint
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.settings.commands import Explain
 
@@ -15,13 +15,13 @@ def main(cfg: Explain, trust: list[str]) -> Any:
     from medcnn.report.maps.scale import check_scale
 
     check_scale(scale_of("gradcam", cfg.scale))
-    if cfg.image is None:
-        return explain_checkpoint(cfg, trust)
-    from medcnn.classifier.checkpoint import load
-    from medcnn.evidence.of_files import explain_files
-    from medcnn.jobs.hardware import device_of
+    if cfg.image is not None:
+        from medcnn.evidence.of_files import explain_files
 
-    return explain_files(cfg, load(cfg.checkpoint, trust=trust).to(device_of(cfg.accelerator)))
+        return explain_files(cfg, trust)
+    if cfg.processes > 1:
+        raise UserError(f"processes={cfg.processes} goes with image=…: one process scores a split")
+    return explain_checkpoint(cfg, trust)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import in_parts
 import jobs
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from medcnn.errors import UserError
+from medcnn.inference import split_parts
 from medcnn.inference.results import table_file
 
 BREAST = ("dataset=breastmnist", "dataset.download=false")
@@ -53,6 +55,33 @@ def test_the_figures_are_those_of_the_training(
     table = pd.read_csv(tmp_path / "again" / "predictions.csv")
     told = pd.read_csv(phantom_run / table_file(other=None if split == "test" else split))
     pd.testing.assert_frame_equal(table, told, check_exact=True)
+
+
+def test_several_processes_give_the_figures_of_one(
+    tmp_path: Path, phantom_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted on the way, too."""
+    given = (best(phantom_run), "batch_size=4")
+    one = jobs.evaluate(tmp_path / "one", *given)
+    monkeypatch.setattr(split_parts, "BATCHES", 1)
+    with monkeypatch.context() as patch:
+        in_parts.stop_after(patch, 2)
+        in_parts.in_this_process(patch, split_parts.begin_in_worker)
+        with pytest.raises(KeyboardInterrupt, match=r"after 2 of 5 batches tested; the same com"):
+            jobs.evaluate(tmp_path / "two", *given, "processes=2")
+    in_parts.in_this_process(monkeypatch, split_parts.begin_in_worker)
+    assert jobs.evaluate(tmp_path / "two", *given, "processes=2") == one
+    tables = [pd.read_csv(tmp_path / run / "predictions.csv") for run in ("one", "two")]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert not list((tmp_path / "two").glob("collected*"))
+
+
+@pytest.mark.slow
+def test_real_processes_share_a_test(tmp_path: Path, phantom_run: Path) -> None:
+    given = (best(phantom_run), "batch_size=4", "evaluation.resamples=50")
+    assert jobs.evaluate(tmp_path / "two", *given, "processes=2") == jobs.evaluate(
+        tmp_path / "one", *given
+    )
 
 
 @pytest.mark.no_cover

@@ -319,3 +319,14 @@ def test_each_part_of_the_benchmark_of_gpus_runs(tmp_path: Path) -> None:
     table = pd.read_csv(output)
     assert set(table["part"]) == {"training", "engines", "feeding", "maps", "ddp"}
     assert (table["images_per_s"] > 0).all()
+
+
+@pytest.mark.slow
+def test_predictions_that_are_killed_end_as_those_left_alone(tmp_path: Path) -> None:
+    tiny = ("--rows", "40000", "--files", "3000", "--folder", tmp_path, "--output", "a.csv")
+    done = run("benchmark_predict.py", *tiny, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert table["number"].tolist() == [40000, 3000]
+    assert table["same bytes"].all()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]

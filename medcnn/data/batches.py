@@ -208,6 +208,10 @@ class DataModule(pl.LightningDataModule):
         """Return the splits in `test_splits` in order, each row once."""
         return self._loader([self._limited(split) for split in self.test_splits])
 
+    def split_batches(self, split: str) -> tuple[Tensor, ...]:
+        """Return the rows of each batch in which `test_dataloader` goes through a split."""
+        return self._limited(split).split(self.batch_size)
+
     def statistics_batches(self, images: int) -> Iterator[Batch]:
         """Yield at most so many training images, evenly spread, in stored batches of like size.
 

@@ -4,8 +4,10 @@ import errno
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 from medcnn.data.formats import SUFFIXES, data_file, dicom_header
 from medcnn.errors import UserError, check_path
@@ -31,21 +33,24 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
     Raises:
         UserError: There is nothing there, or a folder that can't be read.
     """
+    return [Path(name) for name in each_image(spec, volumes=volumes, key=key)]
+
+
+def each_image(spec: str | Path, *, volumes: bool = False, key: str = "images") -> Iterator[str]:
+    """Yield what `list_images` lists, one path at a time, so that millions need little memory."""
     path = given_path(spec, key)
     if path.is_file():
-        return [path]
-    if path.is_dir():
-        return sorted(_in_folder(path, volumes, f"{key}={spec}"))
-    matches = [Path(match) for match in glob.glob(_pattern(path), recursive=True)]  # noqa: PTH207
-    found = [match for match in matches if match.is_file()]
-    if volumes:
-        folders = [match for match in matches if match.is_dir()]
-        found += [file for folder in folders for file in folder.iterdir() if _is_dicom(file)]
-    if not found:
-        raise UserError(
-            f"{key}={spec} is neither a file, nor a folder, nor a pattern that matches a file"
-        )
-    return sorted(_as_series(found) if volumes else found)
+        yield str(path)
+    elif path.is_dir():
+        yield from _in_folder(path, volumes, f"{key}={spec}")
+    else:
+        found = 0
+        for found, name in enumerate(_matches(path, volumes), 1):  # noqa: B007
+            yield name
+        if not found:
+            raise UserError(
+                f"{key}={spec} is neither a file, nor a folder, nor a pattern that matches a file"
+            )
 
 
 def given_path(path: str | Path, key: str) -> Path:
@@ -83,14 +88,11 @@ def visible_files(folder: Path, what: str) -> tuple[list[Path], int]:
     """
 
     def refuse(error: OSError) -> None:
-        below = Path(error.filename).relative_to(folder).parts  # the rest may name a patient
-        where = f"its folder {below[0]}" if below else "it"
-        raise UserError(f"{what}: {where} can't be read ({error.strerror})") from None
+        raise _unreadable(error, folder, what) from None
 
     files, linked = [], 0
     for top, folders, names in os.walk(folder, onerror=refuse):
-        if not os.access(top, os.X_OK):
-            refuse(PermissionError(errno.EACCES, os.strerror(errno.EACCES), top))
+        _check_access(top, folder, what)
         folders[:] = [name for name in folders if not name.startswith(".")]
         linked += sum(Path(top, name).is_symlink() for name in folders)
         files += [Path(top, name) for name in names if not name.startswith(".")]
@@ -103,23 +105,141 @@ def kinds(files: Iterable[Path]) -> str:
     >>> kinds([Path("a.webp"), Path("b.webp"), Path("DICOMDIR"), Path("c")])
     '.webp (2), DICOMDIR (1), no ending (1)'
     """
-    names = (f.name if f.name.upper() == INDEX else f.suffix.lower() or "no ending" for f in files)
-    return ", ".join(f"{name} ({count})" for name, count in Counter(sorted(names)).most_common())
+    return _counted(Counter(map(_kind, files)))
 
 
-def _in_folder(folder: Path, volumes: bool, what: str) -> Iterable[Path]:
-    files, linked = visible_files(folder, what)
-    found = [path for path in files if is_image(path)]
-    taken = {*found, *map(data_file, found)}
-    left = [path for path in files if path not in taken]
-    rest = [f"left out: {kinds(left)}"] if left else []
-    rest += [f"{linked} linked folders aren't followed"] if linked else []
-    if not found:
+def _kind(file: Path) -> str:
+    return file.name if file.name.upper() == INDEX else file.suffix.lower() or "no ending"
+
+
+def _counted(counts: Counter[str]) -> str:
+    most = Counter(dict(sorted(counts.items()))).most_common()
+    return ", ".join(f"{name} ({count})" for name, count in most)
+
+
+def _unreadable(error: OSError, folder: Path, what: str) -> UserError:
+    below = Path(error.filename).relative_to(folder).parts  # the rest may name a patient
+    where = f"its folder {below[0]}" if below else "it"
+    return UserError(f"{what}: {where} can't be read ({error.strerror})")
+
+
+def _check_access(top: str, folder: Path, what: str) -> None:
+    if not os.access(top, os.X_OK):
+        error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), top)
+        raise _unreadable(error, folder, what)
+
+
+def _in_folder(folder: Path, volumes: bool, what: str) -> Iterator[str]:
+    """Yield the images below a folder, sorted by the parts of their paths; then note the rest."""
+    search = _Search(folder, volumes, what)
+    yield from search.below(str(folder))
+    left = search.left.total()
+    rest = [f"left out: {_counted(search.left)}"] if left else []
+    rest += [f"{search.linked} linked folders aren't followed"] if search.linked else []
+    if not search.found:
         raise UserError("; ".join([f"{what} holds no image ({', '.join(SUFFIXES)})", *rest]))
     if rest:
-        files_found = f"{what}: {len(found)} of {len(found) + len(left)} files are images"
+        files_found = f"{what}: {search.found} of {search.found + left} files are images"
         note("; ".join([files_found, *rest]))
-    return _as_series(found) if volumes else found
+
+
+class _Search:
+    """A walk through a folder, which counts what it finds.
+
+    Attributes:
+        found: Files that are images.
+        left: Other visible files, by their endings.
+        linked: Linked folders, which aren't followed.
+    """
+
+    def __init__(self, folder: Path, volumes: bool, what: str) -> None:
+        self.folder, self.volumes, self.what = folder, volumes, what
+        self.found, self.linked, self.left = 0, 0, Counter[str]()
+        self._data: set[Path] = set()  # files with the values of an .nhdr
+
+    def below(self, top: str) -> Iterator[str]:
+        """Yield the images in a folder and its subfolders."""
+        _check_access(top, self.folder, self.what)
+        try:
+            entries = _Sorted(lambda: _visible(top))
+        except OSError as error:
+            raise _unreadable(error, self.folder, self.what) from None
+        for entry in entries:
+            if entry.lower().endswith(".nhdr\0f") and (data := data_file(Path(top, entry[:-2]))):
+                self._data.add(data)
+        series = self.volumes and self._is_series(top, entries)
+        if series:
+            yield top
+        for entry in entries:
+            name, kind = entry[:-2], entry[-1]
+            if kind == "d":
+                yield from self.below(os.path.join(top, name))  # noqa: PTH118
+            elif kind == "l":
+                self.linked += 1
+            elif self._counts(file := Path(top, name)) and not (series and _is_dicom(file)):
+                yield str(file)
+
+    def _counts(self, file: Path) -> bool:
+        """Return whether a file is an image, and count it."""
+        image = is_image(file)
+        if image:
+            self.found += 1
+        elif file not in self._data:
+            self.left[_kind(file)] += 1
+        return image
+
+    @staticmethod
+    def _is_series(top: str, entries: "_Sorted") -> bool:
+        dicom = (_is_dicom(Path(top, entry[:-2])) for entry in entries if entry[-1] == "f")
+        return sum(dicom) >= SEVERAL
+
+
+def _visible(top: str) -> Iterator[str]:
+    """Yield the names in a folder that aren't hidden, each with NUL and d, l or f behind it.
+
+    These stand for a folder, a linked one, and a file; a name is the same in order with it, as
+    nothing is less than NUL.
+    """
+    with os.scandir(top) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                folder = entry.is_dir()
+                kind = "l" if folder and entry.is_symlink() else "d" if folder else "f"
+                yield f"{entry.name}\0{kind}"
+
+
+class _Sorted:
+    """Texts in order, as bytes of one array: a list of a million takes several times as much.
+
+    Args:
+        texts: Called twice, as the longest has to be known before.
+    """
+
+    def __init__(self, texts: Callable[[], Iterable[str]]) -> None:
+        longest = max((len(os.fsencode(text)) for text in texts()), default=1)
+        self._array = np.fromiter(map(os.fsencode, texts()), f"S{longest}")
+        self._array.sort()
+
+    def __iter__(self) -> Iterator[str]:
+        return (os.fsdecode(bytes(text)) for text in self._array)
+
+
+def _matches(path: Path, volumes: bool) -> Iterator[str]:
+    """Yield the images that match a pattern, sorted by the parts of their paths."""
+    pattern = _pattern(path)
+    if not volumes:
+
+        def found() -> Iterator[str]:
+            matches = glob.iglob(pattern, recursive=True)  # noqa: PTH207
+            return (name.replace(os.sep, "\0") for name in matches if Path(name).is_file())
+
+        yield from (str(Path(name.replace("\0", os.sep))) for name in _Sorted(found))
+        return
+    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207
+    files = [match for match in matches if match.is_file()]
+    for folder in (match for match in matches if match.is_dir()):
+        files += [file for file in folder.iterdir() if _is_dicom(file)]
+    yield from map(str, sorted(_as_series(files)))
 
 
 def _pattern(path: Path) -> str:

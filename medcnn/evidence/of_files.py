@@ -11,65 +11,140 @@ import torch
 from torch import Tensor
 
 from medcnn import cam
+from medcnn.classifier.checkpoint import load
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_intensity
 from medcnn.data.image import Array, Crop, Image, ImageSpec, spec_of
-from medcnn.data.image_files import list_images, stem
+from medcnn.data.image_files import each_image, stem
 from medcnn.data.inputs import TOO_LARGE, as_asked, decode_as, prepared_input
+from medcnn.data.path_list import PathList, write_paths
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.gallery import decision_words
 from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
-from medcnn.jobs.atomic_files import check_folder, replacing, write_csv
-from medcnn.jobs.progress import progress
+from medcnn.inference.parts import (
+    LIST,
+    PARTS,
+    Advance,
+    Done,
+    Parts,
+    begin_parts,
+    is_begun,
+    job_of,
+    kept_parts,
+    opened_parts,
+)
+from medcnn.inference.several_processes import Task, do_all
+from medcnn.jobs.atomic_files import check_folder, replacing
+from medcnn.jobs.hardware import device_of_one, set_threads
 from medcnn.jobs.settings.commands import Explain
+from medcnn.jobs.table_files import as_text
 from medcnn.jobs.terminal import say
 from medcnn.report.maps.item import GalleryItem
 from medcnn.report.maps.nifti import map_to_source, write_nifti
 from medcnn.report.maps.overlay import overlay
 from medcnn.report.maps.volume import draw_mosaic, draw_planes
 
+WORKER = "medcnn.evidence.worker"
+ROWS = 100  # files of a part, at most
 Rows = list[dict[str, Any]]
 
 
-def explain_files(cfg: Explain, classifier: Classifier) -> pd.DataFrame:
+def explain_files(cfg: Explain, trust: Sequence[str] = ()) -> pd.DataFrame:
     """Write the maps of a file or a folder of them; return ``maps.csv``, a row an image and method.
 
     They lie in ``output``, in subfolders as the files do, under the names of the files; see
     `_of_file`. The map explains the decided class; of slices each its own. A file that can't be
     read, or of which the net gives NaN, is named, and the rest goes on.
 
+    The files are explained in parts (`medcnn.inference.parts`), by several processes where these
+    are asked for, and the same command goes on after it was ended.
+
     Raises:
         UserError: Anything that the user can put right; at the end, that some files failed.
     """
-    maps = ClassifierMaps(classifier, stage=cfg.stage, smooth=cfg.smooth)
-    methods, notes = methods_of(maps, cfg.methods)
-    spec, output = as_asked(spec_of(classifier.card), cfg.dataset), Path(cfg.output or "maps")
-    volumes = spec.spatial_dims == 3 or spec.slices is not None
-    paths = list_images(str(cfg.image), volumes=volumes, key="image")
+    work = FileMaps(cfg, trust)
+    output, table = work.output, work.output / "maps.csv"
     check_folder(f"output={output}", output)
-    named = list(zip(paths, output_names(paths), strict=True))
-    if not cfg.overwrite:
-        _refuse_if_there(output, [f"{name}-{method}" for _, name in named for method in methods])
-    rows, failed = Rows(), 0
-    for path, name in progress(named, "files explained"):
-        try:
-            rows += _of_file(maps, path, spec, methods, output / name, cfg)
-        except UserError as error:
-            say(f"{path} {error}")
-            failed += 1
-    for note in notes:
+    paths = [Path(path) for path in each_image(str(cfg.image), volumes=work.volumes, key="image")]
+    work.name(paths)
+    if not (cfg.overwrite or is_begun(table)):
+        _refuse_if_there(output, [f"{name}-{way}" for name in work.names for way in work.methods])
+    again = "the same command without overwrite=true" if cfg.overwrite else "the same command"
+    task = Task(WORKER, {"cfg": cfg.plain(), "trust": list(trust)}, cfg.processes, again)
+    with kept_parts(table, cfg.overwrite) as folder:
+        digest = write_paths(map(str, paths), folder / LIST)
+        rows = max(1, min(ROWS, len(paths) // (PARTS * cfg.processes)))
+        depends_on = work.depends_on(digest, len(paths))
+        parts = begin_parts(folder, depends_on, len(paths), rows, ".csv", replaces=cfg.overwrite)
+        do_all(parts, work, "files explained", task)
+        done = parts.join(table)
+    for note in work.notes:
         print(note)
-    for row in rows:
-        row["picture"] = row["picture"].relative_to(output).as_posix()
-    table = pd.DataFrame(rows)
-    if rows:
-        write_csv(output / "maps.csv", table)
-        print(f"{output}: maps of {len(paths) - failed} of {len(paths)} images", flush=True)
-    if failed:
+    if done:
+        print(f"{output}: maps of {done} of {len(paths)} images", flush=True)
+    if done < len(paths):
+        failed = len(paths) - done
         raise UserError(f"{failed} of {len(paths)} images could not be read or explained")
-    return table
+    return pd.read_csv(table)
+
+
+class FileMaps:
+    """The maps of files, of which it makes a part at a time.
+
+    Args:
+        cfg: See conf/explain.yaml.
+        trust: Names that the checkpoint's config may hold beside medcnn's own.
+        worker: Number of this process among several; None for the one that leads them, or that is
+            alone.
+
+    Raises:
+        UserError: Settings that don't go together, or with this checkpoint.
+    """
+
+    def __init__(self, cfg: Explain, trust: Sequence[str], worker: int | None = None) -> None:
+        self.cfg, self.output = cfg, Path(cfg.output or "maps")
+        device = device_of_one(cfg.accelerator, cfg.processes, worker)
+        classifier = load(cfg.checkpoint, trust=trust).to(device)
+        self.maps = ClassifierMaps(classifier, stage=cfg.stage, smooth=cfg.smooth)
+        self.methods, self.notes = methods_of(self.maps, cfg.methods)
+        self.spec = as_asked(spec_of(classifier.card), cfg.dataset)
+        self.volumes = self.spec.spatial_dims == 3 or self.spec.slices is not None
+
+    def name(self, paths: Sequence[Path]) -> None:
+        """Take these as the files, and give each its name below the output."""
+        self.paths, self.names = paths, output_names(paths)
+
+    def do(self, first: int, last: int, advance: Advance) -> Done:
+        """Write the maps of the files first … last - 1; those that can't be used are named."""
+        rows, failed = Rows(), list[str]()
+        for path, name in zip(self.paths[first:last], self.names[first:last], strict=True):
+            out = self.output / name
+            try:
+                rows += _of_file(self.maps, path, self.spec, self.methods, out, self.cfg)
+            except UserError as error:
+                failed.append(f"{path} {error}")
+                say(failed[-1])
+            advance(1)
+        for row in rows:
+            row["picture"] = as_text(row["picture"].relative_to(self.output).as_posix())
+            row["image"] = as_text(row["image"])
+        return Done(pd.DataFrame(rows), failed)
+
+    def depends_on(self, digest: str, total: int) -> dict[str, Any]:
+        """Return all that maps depend on; `digest` is of the list of the files."""
+        return job_of(self.cfg, [Path(self.cfg.checkpoint)], digest, total)
+
+
+def begin_in_worker(job: dict[str, Any]) -> tuple[Parts, FileMaps]:
+    """Return the parts and the work of a job, in one of several processes."""
+    cfg = Explain.model_validate(job["cfg"])
+    set_threads(None, job["of"])
+    work, parts = FileMaps(cfg, job["trust"], job["worker"]), opened_parts(job["parts"])
+    paths = PathList(parts.folder / LIST)
+    work.name([Path(path) for path in paths.names(0, len(paths))])
+    return parts, work
 
 
 def _refuse_if_there(output: Path, names: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from medcnn.evaluation.operating_point import parse_rule
 from medcnn.inference.mc_dropout import check_mc_dropout
 from medcnn.inference.results import headline, write_results
 from medcnn.inference.seen import open_tested
+from medcnn.inference.split_parts import collect_shared
 from medcnn.inference.tta import bare_trainer, collect, mirrored_axes_of, mirrored_lines
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import (
@@ -71,7 +72,8 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
     axes = mirrored_axes_of(cfg.tta, members)
     classifier.mirrored = bool(axes)
     check_mc_dropout(members, cfg.mc_dropout)
-    set_threads(cfg.threads if cfg.threads is not None else _threads(cfg, trained), 1)
+    threads = cfg.threads if cfg.threads is not None else _threads(cfg, trained)
+    set_threads(threads, 1)
     trainer = bare_trainer(cfg.accelerator, cfg.precision or trained["trainer"]["precision"])
     run = _free_run(cfg, paths)
     for_spreadsheets(cfg.spreadsheet)
@@ -83,7 +85,10 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
     batch_size = trained["batch_size"] if cfg.batch_size is None else cfg.batch_size
     module = DataModule(data.samples, batch_size, test_splits=tuple(splits))
     with run.claimed(cfg.overwrite):
-        collected = collect(trainer, members, module, axes, cfg.mc_dropout)
+        if cfg.processes > 1:
+            collected = collect_shared(cfg, trust, run, paths, members, module, threads)
+        else:
+            collected = collect(trainer, members, module, axes, cfg.mc_dropout)
         if len(members) > 1:
             point = point_of(choices, cfg.calibration, bool(axes))
             rule = rule or trained["evaluation"]["operating_point"]

@@ -15,11 +15,13 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.image import ImageSpec
 from medcnn.data.image_files import stem
 from medcnn.data.inputs import NAN, Input, read_input
+from medcnn.data.path_list import PathList
 from medcnn.errors import UserError, check_whole_number
+from medcnn.inference.file_answers import Tell
+from medcnn.inference.parts import Advance
 from medcnn.inference.tables import decision_table
 from medcnn.jobs.atomic_files import replacing
-from medcnn.jobs.progress import progress
-from medcnn.jobs.terminal import say
+from medcnn.jobs.table_files import as_text
 from medcnn.nets import Net, convolutionalise
 from medcnn.nets.base import times
 from medcnn.report.pictures.score_map import draw_score_map
@@ -32,63 +34,76 @@ def maps_of(output: Path) -> Path:
     return output.parent / f"{output.stem}_maps"
 
 
-def score_maps(
-    classifier: Classifier | Ensemble,
-    paths: list[Path],
-    spec: ImageSpec,
-    output: Path,
-    size: int | None,
-) -> pd.DataFrame:
-    """Write a map of scores of every image, as array and as picture; a row an image comes back.
+class ScoreMaps:
+    """Writes a map of scores of every image, as array and as picture.
 
     A network trained on images of one size looks at every window of that size, and a grid of
-    probabilities comes out (`medcnn.nets.convolutionalise`). The row has their mean over the grid
-    (K. Simonyan, A. Zisserman, "Very deep convolutional networks", 2015, section 3.2).
+    probabilities comes out (`medcnn.nets.convolutionalise`). The row of an image has their mean
+    over the grid (K. Simonyan, A. Zisserman, "Very deep convolutional networks", 2015, section
+    3.2).
 
     Args:
         classifier: In evaluation mode.
-        paths: Image files. One that can't be used is named on stderr, and the rest goes on.
         spec: How files became inputs in training; its size is replaced.
         output: The table's file; arrays (K, *grid), of S slices (S, K, *grid), and pictures go to
             ``<stem>_maps`` beside it.
         size: Side of the images, px; None for their own (at `ImageSpec.spacing`, where it is set).
 
     Raises:
-        UserError: A size or a network that there is no map for, or no usable image.
+        UserError: A size or a network that there is no map for.
     """
-    members: list[Any] = list(classifier.members)
-    nets = [fully_convolutional(member) for member in members]
-    card = classifier.card
-    if size is not None:
-        check_whole_number("size", size, least=max(card["input_size"]))
-        spec = replace(spec, size=(size,) * spec.spatial_dims)
-    folder = maps_of(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, means = [], []
-    for number, path in enumerate(progress(paths, "files mapped")):
-        try:
-            whole = read_input(path, spec, card["in_channels"], whole=size is None)
-            least = tuple(card["input_size"])
-            if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
-                raise UserError(f"is smaller than the {times(least)} px that the network looks at")
-            parts = [one_map(*pair, whole) for pair in zip(members, nets, strict=True)]
-            probs = torch.stack(parts).mean(0)  # (S, K, *grid)
-            if not probs.isfinite().all():
-                raise UserError(NAN)
-        except UserError as error:
-            say(f"{path} {error}")
-            continue
-        file = folder / f"{number:04d}_{stem(path)}.npy"
+
+    def __init__(
+        self, classifier: Classifier | Ensemble, spec: ImageSpec, output: Path, size: int | None
+    ) -> None:
+        self.classifier, self.spec, self.size = classifier, spec, size
+        self.members: list[Any] = list(classifier.members)
+        self.nets = [fully_convolutional(member) for member in self.members]
+        self.folder = maps_of(output)
+        if size is not None:
+            check_whole_number("size", size, least=max(classifier.card["input_size"]))
+            self.spec = replace(spec, size=(size,) * spec.spatial_dims)
+
+    def table(
+        self, paths: PathList, first: int, last: int, tell: Tell, advance: Advance
+    ) -> pd.DataFrame:
+        """Map the files first … last - 1; return a row for each, but for those that can't be used.
+
+        These are told, and the rest goes on.
+        """
+        rows, means = [], []
+        for number, path in enumerate(map(Path, paths.names(first, last)), first):
+            try:
+                row, mean = self._of_file(number, path)
+                rows.append(row)
+                means.append(mean)
+            except UserError as error:
+                tell(f"{path} {error}")
+            advance(1)
+        if not rows:
+            return pd.DataFrame()
+        names = self.classifier.class_names
+        decisions = decision_table(self.classifier.objective, torch.stack(means), names)
+        return pd.concat([pd.DataFrame(rows), decisions], axis=1)
+
+    def _of_file(self, number: int, path: Path) -> tuple[dict[str, str], Tensor]:
+        """Write the map of a file; return its row, and its mean probabilities (K,)."""
+        card = self.classifier.card
+        whole = read_input(path, self.spec, card["in_channels"], whole=self.size is None)
+        least = tuple(card["input_size"])
+        if any(side < own for side, own in zip(whole.stored.shape[2:], least, strict=True)):
+            raise UserError(f"is smaller than the {times(least)} px that the network looks at")
+        pairs = zip(self.members, self.nets, strict=True)
+        probs = torch.stack([one_map(*pair, whole) for pair in pairs]).mean(0)  # (S, K, *grid)
+        if not probs.isfinite().all():
+            raise UserError(NAN)
+        file = self.folder / f"{number:04d}_{stem(path)}.npy"
         with replacing(file) as place:
             np.save(place, (probs[0] if len(probs) == 1 else probs).numpy())
         draw(whole, probs, card, file.with_suffix(".png"))
         grid = "×".join(str(side) for side in probs.shape[2:])
-        rows.append({"image": str(path), "map": str(file), "grid": grid})
-        means.append(probs.transpose(0, 1).flatten(1).mean(1))
-    if not rows:
-        raise UserError(f"none of {len(paths)} files could be used")
-    decisions = decision_table(classifier.objective, torch.stack(means), card["class_names"])
-    return pd.concat([pd.DataFrame(rows), decisions], axis=1)
+        row = {"image": as_text(str(path)), "map": as_text(str(file)), "grid": grid}
+        return row, probs.transpose(0, 1).flatten(1).mean(1)
 
 
 def fully_convolutional(member: Classifier) -> Net:

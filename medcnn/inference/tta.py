@@ -163,13 +163,13 @@ def subsets(axes: Sequence[int]) -> list[tuple[int, ...]]:
     return [found for size in range(len(axes) + 1) for found in combinations(axes, size)]
 
 
-def bare_trainer(accelerator: str, precision: str) -> pl.Trainer:
-    """Return a Trainer for one pass over data: one process, no files."""
+def bare_trainer(accelerator: str, precision: str, gpu: int | None = None) -> pl.Trainer:
+    """Return a Trainer for one pass over data, without files; `gpu` names one of several."""
     check_accelerator("accelerator", accelerator)
     try:
         return pl.Trainer(
             accelerator=accelerator,
-            devices=1,
+            devices=1 if gpu is None else [gpu],
             precision=resolve_precision(precision, accelerator),  # type: ignore[arg-type]
             default_root_dir=os.devnull,  # no folder, so that there is no hpc_ckpt_*.ckpt in it
             plugins=[LightningEnvironment()],

@@ -107,3 +107,18 @@ def device_of(accelerator: str) -> torch.device:
     if accelerator not in ("auto", "cpu") and not uses_gpu(accelerator):
         raise UserError(f"accelerator={accelerator}: this machine has no CUDA GPU")
     return torch.device("cuda" if uses_gpu(accelerator) else "cpu")
+
+
+def device_of_one(accelerator: str, processes: int, worker: int | None) -> torch.device:
+    """Return `device_of` one of several processes of a command, which share the GPUs in turn.
+
+    Args:
+        accelerator: auto, cpu or gpu.
+        processes: How many do the work; 1 for the command's own.
+        worker: Number of this one; None for the command's own, which leaves the GPUs to others.
+    """
+    device = device_of(accelerator)
+    if device.type == "cpu" or processes == 1:
+        return device
+    count = torch.cuda.device_count()
+    return torch.device("cpu") if worker is None else torch.device("cuda", worker % count)

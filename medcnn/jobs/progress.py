@@ -23,6 +23,7 @@ class Progress:
     Args:
         what: What is done: ``files read`` gives "20 of 80 files read, 12 s left".
         total: Number of steps; None if that isn't known, which gives "files read: 16 s".
+        before: Steps that were done before, and tell nothing of the time that others take.
 
     Example:
         >>> with Progress("files read", total=3) as progress:
@@ -32,8 +33,8 @@ class Progress:
         3
     """
 
-    def __init__(self, what: str, total: int | None = None) -> None:
-        self.what, self.total, self.done = what, total, 0
+    def __init__(self, what: str, total: int | None = None, before: int = 0) -> None:
+        self.what, self.total, self.done, self.before = what, total, before, before
         self._start = time.monotonic()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._speak, daemon=True)
@@ -48,8 +49,8 @@ class Progress:
         if self.total is None:
             return f"{self.what}: {duration(gone)}"
         text = f"{self.done} of {self.total} {self.what}"
-        if self.done:
-            text += f", {duration(gone / self.done * (self.total - self.done))} left"
+        if own := self.done - self.before:
+            text += f", {duration(gone / own * (self.total - self.done))} left"
         return text
 
     def __enter__(self) -> Self:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,34 @@ def test_folder(tree: Path) -> None:
     rest |= {"v/a.nii.gz", "v/b.nrrd", "v/d.nii", "v/e.nhdr"}
     assert set(found) == rest | {"s/1.2.840", "s/1.2.841"}
     assert set(names(list_images(tree, volumes=True), tree)) == rest | {"s"}
+
+
+def test_the_order_is_that_of_the_parts_of_paths(tmp_path: Path) -> None:
+    places = ("a/z.png", "a.png", "a b/c.png", "a/b/x.png", "é.png", "B.png", "a-/x.png")
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"x")
+    expected = sorted(tmp_path / place for place in places)
+    assert list_images(tmp_path) == expected
+    assert list_images(tmp_path / "**" / "*.png") == expected
+
+
+def test_a_folder_that_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(top: str) -> None:
+        raise PermissionError(13, "Permission denied", top)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match=r"it can't be read \(Permission denied\)"):
+        list_images(tree)
+    monkeypatch.undo()
+    access = os.access
+
+    def closed(top: str, mode: int) -> bool:
+        return not str(top).endswith("deep") and access(top, mode)
+
+    monkeypatch.setattr(os, "access", closed)
+    with pytest.raises(UserError, match=r"its folder s can't be read \(Permission denied\)"):
+        list_images(tree)
 
 
 def test_file_and_pattern(tree: Path) -> None:

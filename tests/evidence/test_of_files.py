@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import in_parts
 import jobs
 import nibabel
 import numpy as np
@@ -54,6 +55,34 @@ def volume_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     places = (f"cache.folder='{folder / 'cache'}'", "dataset.intensity=[0,400]")
     return jobs.train(folder / "run", *options, *data, *places)
+
+
+def test_maps_go_on_and_are_shared(
+    phantom_run: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (checkpoint(phantom_run), f"image='{films}'")
+    whole = jobs.explain(*given, f"output='{tmp_path / 'whole'}'")
+    monkeypatch.setattr(explain_files, "ROWS", 1)
+    out = f"output='{tmp_path / 'parts'}'"
+    with monkeypatch.context() as patch:
+        in_parts.stop_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt, match="after 1 of 2 files explained; the same"):
+            jobs.explain(*given, out)
+    in_parts.in_this_process(monkeypatch, explain_files.begin_in_worker)
+    found = jobs.explain(*given, out, "processes=2")
+    pd.testing.assert_frame_equal(found, whole)
+    for name in ("a-gradcam.npy", "b-gradcam.png"):
+        one, other = (tmp_path / folder / name for folder in ("whole", "parts"))
+        assert one.read_bytes() == other.read_bytes()
+    assert not list((tmp_path / "parts").glob("*.parts"))
+    with pytest.raises(UserError, match=r"processes=2 goes with image=…"):
+        jobs.explain(given[0], "processes=2")
+
+
+@pytest.mark.slow
+def test_real_processes_share_the_maps(phantom_run: Path, films: Path, tmp_path: Path) -> None:
+    given = (checkpoint(phantom_run), f"image='{films}'", f"output='{tmp_path}'")
+    assert len(jobs.explain(*given, "processes=2")) == 2
 
 
 def test_a_folder_of_pictures(phantom_run: Path, films: Path, tmp_path: Path) -> None:

@@ -38,6 +38,11 @@ def test_time_left_follows_from_what_is_done(monkeypatch: pytest.MonkeyPatch) ->
     now[0] += 30
     assert counted.line() == "10 of 40 images drawn, 1 min 30 s left"
     assert Progress("page made").line() == "page made: 0 s"
+    gone_on = Progress("images drawn", total=40, before=20)
+    assert gone_on.line() == "20 of 40 images drawn"
+    gone_on.advance(10)
+    now[0] += 30
+    assert gone_on.line() == "30 of 40 images drawn, 30 s left"
 
 
 def test_a_terminal_gets_one_line_that_is_redrawn_and_cleared(

@@ -165,6 +165,7 @@ class Evaluate(Tested):
     precision: v.Precision | None
     accelerator: v.Accelerator
     threads: v.AtLeast1 | None
+    processes: v.AtLeast1
     overwrite: bool
     spreadsheet: bool
     trust: Any
@@ -201,6 +202,7 @@ class Explain(Tested):
     output: v.Place | None
     batch_size: v.AtLeast1 | None
     accelerator: v.Accelerator
+    processes: v.AtLeast1
     overwrite: bool
     trust: Any
 
@@ -213,6 +215,7 @@ class Predict(Command):
     tta: v.AugmentedTest | None
     mc_dropout: v.AtLeast0
     images: v.Place
+    packed: bool
     output: v.Place
     calibration: v.Calibration
     dense: bool
@@ -220,6 +223,7 @@ class Predict(Command):
     dataset: Reading
     batch_size: v.AtLeast1 | None
     accelerator: v.Accelerator
+    processes: v.AtLeast1
     overwrite: bool
     spreadsheet: bool
     trust: Any
