@@ -47,6 +47,7 @@ def test_without_ray_it_is_said(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_of_ray_train_as_one(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,20 @@ def parts(data: bytes) -> Iterator[bytes]:
 
 
 def records(run: Path) -> list[Any]:
-    """What offline runs have written, in the order of their files."""
+    """What offline runs have written, in the order of their files.
+
+    wandb says that a run is finished a moment before it has written all of it, its exit last.
+    """
     from wandb.proto.wandb_internal_pb2 import Record
 
     files = sorted((run / "wandb").glob("offline-run-*/run-*.wandb"))
-    return [Record.FromString(part) for file in files for part in parts(file.read_bytes())]
+    end = time.monotonic() + 30
+    while True:
+        found = [[Record.FromString(one) for one in parts(file.read_bytes())] for file in files]
+        whole = all(own and own[-1].WhichOneof("record_type") == "exit" for own in found)
+        if whole or time.monotonic() > end:
+            return [record for own in found for record in own]
+        time.sleep(0.1)
 
 
 def history(run: Path) -> list[dict[str, Any]]:
