@@ -87,6 +87,10 @@ def _exit_code(
         return say(str(error), 2)
     except (HydraException, OmegaConfBaseException) as error:
         return say(explain_error(error, config_name), 2)
+    except OSError as raised:  # of `end`, such as a full disk
+        if isinstance(raised, BrokenPipeError) or (found := system_error(raised)) is None:
+            raise
+        return say(str(found), 2)
     return say(failures[-1], 2) if failures else 0
 
 

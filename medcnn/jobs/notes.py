@@ -1,6 +1,7 @@
 """Notes to the person at the keyboard, and text that can't do anything to a terminal."""
 
 import logging
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -69,3 +70,12 @@ def _shown(sign: str) -> str:
     if sign.isascii():
         return f"\\x{ord(sign):02x}"
     return sign.encode("ascii", "backslashreplace").decode()
+
+
+def without_password(text: str) -> str:
+    """Return a text without the users and passwords that stand in addresses.
+
+    >>> without_password("at https://anna:sec@ret@mlflow.example.org/api")
+    'at https://mlflow.example.org/api'
+    """
+    return re.sub(r"(?<=//)[^/\s'\"]*@", "", text)

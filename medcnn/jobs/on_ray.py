@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from medcnn.errors import InterruptedRunError, UserError
 from medcnn.jobs import launched
+from medcnn.jobs.processes import signal_name
 from medcnn.jobs.settings.groups import Trainer
 
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl
@@ -48,9 +50,11 @@ def train_on_ray(trainer: Trainer, run: Path, overrides: list[str]) -> None:
         raise UserError('trainer=ray needs Ray Train: pip install "medcnn[ray]"') from None
     own, folder = not ray.is_initialized(), run.parent / f".{run.name}-ray"
     if own:
-        ray.init(logging_level="ERROR")
+        _join(ray)
     try:
-        count, resources = needed(trainer, ray.nodes())
+        alive = [node for node in ray.nodes() if node["Alive"]]
+        count, resources = needed(trainer, alive)
+        spread = "SPREAD" if len(alive) == trainer.num_nodes else "PACK"  # which fills a machine
         command = {"arguments": _arguments(run, overrides), "folder": str(Path.cwd())}
         TorchTrainer(
             part,
@@ -60,7 +64,7 @@ def train_on_ray(trainer: Trainer, run: Path, overrides: list[str]) -> None:
                 num_workers=count,
                 use_gpu="GPU" in resources,
                 resources_per_worker=resources,
-                placement_strategy="STRICT_PACK" if trainer.num_nodes == 1 else "SPREAD",
+                placement_strategy="STRICT_PACK" if trainer.num_nodes == 1 else spread,
             ),
             run_config=RunConfig(name=folder.name, storage_path=str(run.parent.absolute())),
         ).fit()
@@ -70,6 +74,17 @@ def train_on_ray(trainer: Trainer, run: Path, overrides: list[str]) -> None:
         shutil.rmtree(folder, ignore_errors=True)  # Ray's records, which hold nothing of the run
         if own:
             ray.shutdown()
+
+
+def _join(ray: Any) -> None:
+    """Join Ray's cluster, or begin one; signals go on to be ours."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"trainer=ray: {' '.join(str(error).split())[:200]}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def needed(trainer: Trainer, nodes: list[dict[str, Any]]) -> tuple[int, dict[str, float]]:
@@ -128,6 +143,8 @@ def part(command: dict[str, Any]) -> None:
     done = subprocess.run(
         started, cwd=command["folder"], env=env, check=False, preexec_fn=_end_with_parent
     )
+    if done.returncode < 0:
+        raise RuntimeError(f"ended by {signal_name(-done.returncode)}")
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}")
 

@@ -91,7 +91,7 @@ def _settle_perf(cfg: Train, run: RunDir, trust: list[str]) -> None:
     own = cfg.model_copy(deep=True, update={"fold": 0})
     for line in settle_perf(own, open_data(own, trust, quiet=True).samples, trust):
         print(line, flush=True)
-    cfg.trainer, cfg.perf = own.trainer, None
+    cfg.trainer, cfg.optimizer, cfg.perf = own.trainer, own.optimizer, None
     write_text(run / "config.yaml", cfg.yaml())
 
 

@@ -34,11 +34,11 @@ SCHEDULED = ("trainer.max_epochs", "trainer.limit_train_batches", "trainer.accum
 def open_run(cfg: Train) -> tuple[Train, RunDir, Callable[[], None]]:
     """Return a run's settings, its claimed directory, and what puts that back if the run fails."""
     if cfg.resume is not None:
-        return _resume(RunDir(cfg.resume), cli.task_overrides())
+        return _resume(RunDir(cfg.resume), cli.task_overrides(), cfg)
     take_over(cfg.trainer)
     run = RunDir(cfg.paths.run)
     if left_by_a_sweep(cfg, run) and run.trained:
-        return _resume(run, [])
+        return _resume(run, [], cfg)
     hide_paths(cfg, cfg.paths.pseudonym_key if cfg.pseudonymise else None)
     text = cfg.yaml()
     run.claim(cfg.overwrite)
@@ -65,6 +65,8 @@ def left_by_a_sweep(cfg: Train, run: RunDir) -> bool:
     """Return whether a folder has this very job of a sweep, of an earlier command."""
     if not cli.in_sweep() or cfg.overwrite:
         return False
+    if cfg.pseudonymise:  # then status.json has no paths of data
+        hide_paths(cfg.model_copy(deep=True), cfg.paths.pseudonym_key)
     before, now = (
         {one for one in overrides if not is_of(one, *NOT_OF_THE_JOB)}
         for overrides in (run.facts.get("overrides", []), cli.task_overrides())
@@ -72,8 +74,13 @@ def left_by_a_sweep(cfg: Train, run: RunDir) -> bool:
     return before == now
 
 
-def _resume(run: RunDir, overrides: Sequence[str]) -> tuple[Train, RunDir, Callable[[], None]]:
-    """Return the stored settings of an unfinished run, with what overrides may change of them."""
+def _resume(
+    run: RunDir, overrides: Sequence[str], given: Train
+) -> tuple[Train, RunDir, Callable[[], None]]:
+    """Return the stored settings of an unfinished run, with what overrides may change of them.
+
+    `given` are the settings that they make by themselves.
+    """
     try:
         config = run.read_config()
     except UserError as error:
@@ -84,6 +91,9 @@ def _resume(run: RunDir, overrides: Sequence[str]) -> tuple[Train, RunDir, Calla
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if is_of(key, "resume", "trust", "engine"):
+            continue
+        if key == "logger":  # the group, as where the server of a tracker is gone
+            config.logger = OmegaConf.create(given.plain()["logger"])
             continue
         of_group = "." in key and key.split(".")[0] in RESUMABLE and key not in SCHEDULED
         if not of_group and key != "folds_at_once":

@@ -39,8 +39,9 @@ def leave_to_engine(cfg: Train) -> float:
     if any(job.run == run.path for _, job in _left):
         raise UserError(f"paths.run={run.path}: an earlier job of this sweep writes there")
     own = (f"paths.run={run.path}",)
+    taken = any(job.name == run.path.name for _, job in _left)
     job = Job(
-        name=run.path.name,
+        name=f"{run.path.parent.name}/{run.path.name}" if taken else run.path.name,
         module="medcnn.train",
         arguments=arguments_of_job(*own, without=("paths.run", "resume")),
         log=run.path.parent / "logs" / f"{run.path.name}.log",
@@ -74,7 +75,7 @@ def run_what_was_left() -> int:
     try:
         return len(run_jobs(jobs, cfg.engine, ended))
     except KeyboardInterrupt:
-        way = how_to_go_on_with_sweep(RunDir(jobs[0].log.parent.parent / jobs[0].name))
+        way = how_to_go_on_with_sweep(RunDir(jobs[0].run or ""))
         raise KeyboardInterrupt(f"interrupted; {way}") from None
     finally:
         for folder in folders:

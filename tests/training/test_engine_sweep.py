@@ -181,3 +181,28 @@ def test_logs_that_would_tell_where_the_data_lie(
         words = (f"paths.run={tmp_path / str(hidden)}", f"pseudonymise={hidden}", "engine=ray")
         assert command("-m", "seed=1", *words) == 0
         assert (tmp_path / str(hidden) / "logs").exists() is not hidden
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("-m", "engine=joblib", "trainer=ray"), "engine=joblib starts whole trainings; leave"),
+        (
+            ("logger=mlflow", "logger.mlflow.tracking_uri=http://a:secret@127.0.0.1:9"),
+            "logger.mlflow.tracking_uri has a user or a password",
+        ),
+    ],
+)
+def test_what_is_refused_before_anything_is_written(
+    tmp_path: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    says: str,
+) -> None:
+    plain = [one for one in jobs.QUICK if one != "logger=none"]
+    assert command(*words[:1], *plain, *words[1:], f"paths.run={tmp_path / 'run'}") == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert "secret" not in error
+    assert "secret" not in "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())

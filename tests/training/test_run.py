@@ -235,10 +235,11 @@ def test_resume_takes_only_what_may_change(
         assert code == 2
         assert error.count("\n") == 1
         assert f"not {override.partition('=')[0]}" in error
-    more = ("trainer.log_every_n_steps=3", "cam.n=2")
+    more = ("trainer.log_every_n_steps=3", "cam.n=2", "logger=csv")
     assert jobs.command(monkeypatch, medcnn.train.train, "train", f"resume={run}", *more) == 0
     assert pd.read_csv(run / "metrics.csv")["epoch"].tolist() == [1, 2]
     assert len(list((run / "cams").glob("*.npy"))) == 2
+    assert (run / "csv").is_dir()  # as where the server of a tracker is gone
 
 
 def test_a_signal_of_slurm_interrupts(

@@ -1,5 +1,6 @@
 """Jobs on a Ray cluster."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,7 @@ def by_ray(jobs: Sequence[Job], settings: Engine) -> Iterator[End]:
 def _join(ray: Any, settings: Engine) -> bool:
     """Join the cluster; return whether this process hadn't before."""
     ours = not ray.is_initialized()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # which would be sent to Ray's makers
     if ours:
         handler = signal.getsignal(signal.SIGTERM)  # of which Ray makes another
         try:

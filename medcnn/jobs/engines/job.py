@@ -13,16 +13,19 @@ from typing import IO, Any, NamedTuple
 
 from medcnn.jobs import file_locks
 from medcnn.jobs.engines.child import STOPPED
+from medcnn.jobs.notes import without_password
 from medcnn.jobs.rundir import RunDir
 
 LOST = -1000  # stands for the exit code of a job that was lost with its machine
 LOOK = 0.2  # seconds between two looks at a process
+PASSED = ("PYTHONPATH", "MLFLOW_TRACKING_URI", "WANDB_MODE", "WANDB_BASE_URL", "WANDB_PROJECT")
 OURS = "medcnn: "  # how the line begins by which a command says what was wrong
 
 
 def _environment() -> dict[str, str]:
-    """Return the variables with which a job finds the same modules as this process."""
-    return {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    """Return the variables that a job has as this process; none that may hold a secret."""
+    found = {name: os.environ[name] for name in PASSED if name in os.environ}
+    return {name: value for name, value in found.items() if without_password(value) == value}
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def _run_once(job: Job, threads: int | None, children: Children) -> tuple[int, s
             return 0, ""
         start = os.fstat(log.fileno()).st_size
         words = ("python", "-m", job.module, *arguments)
-        log.write(f"{platform.node()}: {shlex.join(words)}\n".encode())
+        log.write(f"{platform.node()}: {without_password(shlex.join(words))}\n".encode())
         log.flush()
         environment = {**os.environ, **job.environment, "PYTHONIOENCODING": "utf-8"}
         if threads is not None:

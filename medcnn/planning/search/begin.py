@@ -57,6 +57,8 @@ def _refuse(cfg: Search) -> None:
             "fold=all: a trial is of one fold, such as fold=0; search.final=folds trains the "
             "winner on all of them"
         )
+    if cfg.trainer.launcher is not None:
+        raise UserError("trainer=ray starts one training; a search runs on Ray by engine=ray")
     for key, way in (
         ("plan", "a search has a space in the place of a plan; leave it out"),
         (

@@ -1,5 +1,6 @@
 """The workers of a search on an engine."""
 
+import shutil
 from pathlib import Path
 
 from medcnn.errors import UserError
@@ -31,8 +32,12 @@ def start_workers(cfg: Search, trust: list[str]) -> None:
         failed = run_jobs(jobs, cfg.engine)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; {how_to_go_on(folder)}") from None
+    finally:
+        if cfg.pseudonymise:  # they tell where the data lie
+            shutil.rmtree(folder / "logs", ignore_errors=True)
     if failed:
-        raise UserError(f"{len(failed)} of {count} worker(s) failed; see {jobs[0].log.parent}")
+        where = "" if cfg.pseudonymise else f"; see {jobs[0].log.parent}"
+        raise UserError(f"{len(failed)} of {count} worker(s) failed{where}")
 
 
 def _count(engine: Engine) -> int:

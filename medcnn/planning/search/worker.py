@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from medcnn.errors import InterruptedRunError, PrunedRunError, UserError
 from medcnn.jobs.atomic_files import for_spreadsheets
 from medcnn.jobs.interruption import raise_if_received, requeue
-from medcnn.jobs.notes import once
+from medcnn.jobs.notes import once, without_password
 from medcnn.jobs.private import with_pseudonyms
 from medcnn.jobs.settings.commands import Search
 from medcnn.planning.search.begin import begin
@@ -132,4 +132,5 @@ def _refuse_if_hopeless(trials: Trials) -> None:
 def how_to_go_on(folder: Path) -> str:
     """Return the command that goes on with a search, as the end of a line."""
     words = [one for one in sys.argv[1:] if not one.startswith("output=")]
-    return f"go on with: python -m medcnn.search {shlex.join([*words, f'output={folder}'])}"
+    command = without_password(shlex.join([*words, f"output={folder}"]))
+    return f"go on with: python -m medcnn.search {command}"

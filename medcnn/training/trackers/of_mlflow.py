@@ -12,8 +12,9 @@ from typing import Any, cast
 
 from medcnn._version import __version__
 from medcnn.errors import UserError
+from medcnn.jobs.notes import without_password
 from medcnn.training.trackers.content import Point
-from medcnn.training.trackers.tracker import Tracker, without_password
+from medcnn.training.trackers.tracker import Tracker
 
 AT_ONCE = {"params": 100, "metrics": 1000}  # that a request may have
 LONGEST_NAME, LONGEST_VALUE = 250, 500  # characters; newer servers take longer values

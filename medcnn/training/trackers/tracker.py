@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from medcnn.errors import UserError, reason
 from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import write_json
-from medcnn.jobs.notes import note
+from medcnn.jobs.notes import note, without_password
 from medcnn.jobs.rundir import RunDir
 from medcnn.training.trackers.content import CURVES, Point, curve, figures, files, settings
 
@@ -106,9 +105,10 @@ class Tracker(Callback, ABC):
             UserError: It can't be reached, or refuses.
         """
         above, told = self.run.path.absolute().parent, self._told
-        group = told.get("group") or _group(above)
         is_fold = self.run.path.name.startswith("fold-")
-        parent = _read(RunDir(above)).get(self.key, {}).get("id") if is_fold else None
+        of_parent = _read(RunDir(above)).get(self.key, {}) if is_fold else {}
+        parent = of_parent.get("id")
+        group = told.get("group") or (of_parent.get("group") if is_fold else _group(above))
         try:
             own, shown = self._open(told.get("id"), group, parent)
         except Exception as error:  # each package has its own
@@ -201,16 +201,7 @@ def _group(above: Path) -> str | None:
     """Return the name of the sweep or search that has its runs in a folder; None of other runs."""
     if above.name == TRIALS:
         return above.parent.name
-    return above.name if cli.in_sweep() else None
-
-
-def without_password(address: str) -> str:
-    """Return an address without the user and password that may stand in it.
-
-    >>> without_password("https://anna:secret@mlflow.example.org/api")
-    'https://mlflow.example.org/api'
-    """
-    return re.sub(r"(?<=//)[^/@\s]*@", "", address)
+    return above.name if cli.in_sweep() or (above / "summary.csv").exists() else None
 
 
 def _words(error: BaseException) -> str:
