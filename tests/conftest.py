@@ -77,3 +77,32 @@ def phantom_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jobs.train(
         folder, *jobs.QUICK, "cam.n=4", "trainer.max_epochs=3", "diagnosis.at_start=true"
     )
+
+
+@pytest.fixture(scope="session")
+def storage_line() -> Iterator[Any]:
+    """The line to a real S3-compatible server in this process."""
+    from moto.server import ThreadedMotoServer
+    from storage import Line
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    line = Line(server.get_host_and_port()[1])
+    line.start()
+    yield line
+    server.stop()
+
+
+@pytest.fixture
+def bucket(storage_line: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket of that server, and the folder of the test to work in."""
+    import fsspec
+    from storage import PLACE, Bucket
+
+    for name, value in {**PLACE, "AWS_ENDPOINT_URL": storage_line.address}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    storage_line.cut(0, 0)
+    yield Bucket(f"bucket-{abs(hash(tmp_path)):x}"[:40], storage_line)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()

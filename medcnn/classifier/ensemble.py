@@ -16,6 +16,8 @@ from medcnn.data.image import ImageSpec
 from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_json
+from medcnn.jobs.copies import local_copy
+from medcnn.jobs.remote import is_address
 from medcnn.jobs.rundir import RunDir
 
 FILE = "ensemble.json"  # in the run directory of a cross-validation
@@ -105,7 +107,8 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
 
     Args:
         checkpoint: A ``.ckpt`` file of medcnn; or the run directory of a cross-validation (or the
-            ensemble.json in it), whose members then answer as one.
+            ensemble.json in it), whose members then answer as one. An address, such as
+            ``s3://bucket/best.ckpt``, is copied to ``data/remote`` first.
         trust: Your own classes that its config names, as ``package.Class``.
 
     Example:
@@ -114,6 +117,8 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
     Raises:
         UserError: Not a checkpoint, or one that names a class which is not trusted.
     """
+    if is_address(checkpoint):
+        checkpoint = local_copy(checkpoint, "checkpoint")
     path = Path(checkpoint)
     if not is_ensemble(path):
         return load_one(path, trust=trust)

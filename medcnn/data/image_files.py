@@ -11,7 +11,9 @@ import numpy as np
 
 from medcnn.data.formats import SUFFIXES, data_file, dicom_header
 from medcnn.errors import UserError, check_path
+from medcnn.jobs.copies import local_copy
 from medcnn.jobs.notes import note
+from medcnn.jobs.remote import is_address
 
 SEVERAL = 2  # DICOM files that make a folder a series
 INDEX = "DICOMDIR"  # a DICOM file that lists others, and holds no image
@@ -26,7 +28,7 @@ def list_images(spec: str | Path, *, volumes: bool = False, key: str = "images")
     a note. A pattern (``**`` goes into subfolders) gives every file it matches.
 
     Args:
-        spec: The file, folder or pattern.
+        spec: The file, folder or pattern; an address, such as s3://bucket/films, is copied first.
         volumes: Whether a folder that itself holds several DICOM files is one image, a series.
         key: Of the config, for messages.
 
@@ -54,8 +56,14 @@ def each_image(spec: str | Path, *, volumes: bool = False, key: str = "images") 
 
 
 def given_path(path: str | Path, key: str) -> Path:
-    """Return a path from a config, ``~`` resolved; raise UserError if it is none or forbidden."""
+    """Return a path from a config, ``~`` resolved, of an address that of a copy.
+
+    Raises:
+        UserError: It is no path, or what is there can't be read.
+    """
     check_path(key, path)
+    if is_address(path):
+        return local_copy(path, key)
     found = Path(path).expanduser()
     try:
         found.is_dir()

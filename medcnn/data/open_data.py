@@ -20,6 +20,7 @@ from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
 from medcnn.errors import UserError
+from medcnn.jobs.copies import COPIES, copies_in
 from medcnn.jobs.instantiate import instantiate
 from medcnn.jobs.notes import note, visible
 from medcnn.jobs.private import revealed
@@ -60,14 +61,15 @@ def open_data(
     dataset = cfg.dataset
     if card is not None and "classes" in dataset:
         dataset = {**dataset, "classes": list(card["class_names"])}
-    source = make_source(dataset, trust)
-    official = official_tests(source.table)
-    if isinstance(source, Listing):
-        data = _open_files(source, cfg, card, problems, quiet)
-    else:
-        table = source.table
-        table["split"] = _splits(table, source.task, source.label_columns, cfg)
-        data = DataSet(source)
+    with copies_in(Path(cfg.paths.data) / COPIES):  # here as well, for the run's other processes
+        source = make_source(dataset, trust)
+        official = official_tests(source.table)
+        if isinstance(source, Listing):
+            data = _open_files(source, cfg, card, problems, quiet)
+        else:
+            table = source.table
+            table["split"] = _splits(table, source.task, source.label_columns, cfg)
+            data = DataSet(source)
     by_column = cfg.splits is not None and cfg.splits.method in ("auto", "column")
     data.official_column = official > 0 and by_column
     if checked and official:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from medcnn.errors import UserError
 from medcnn.jobs.instantiate import conf_dir
+from medcnn.jobs.remote import refuse_address
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint", "random_labels", "image", "images", "output", "resume", "dataset.root",
@@ -144,6 +145,9 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
     assert isinstance(root, dict)
     words = [word for word in argv if "=" in word and not word.startswith("-")]
     given = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(words)}
+    for key in ("paths.run", "paths.runs"):
+        if key in given:
+            refuse_address(key, given[key].value(), "-m writes to folders on a disk")
     if "output" in root:
         output: Any = given["output"].value() if "output" in given else root["output"]
         swept = {key for key, one in given.items() if one.is_sweep_override()}

@@ -25,6 +25,7 @@ from medcnn.jobs.arguments import (
     quote_text,
     recipe_file,
 )
+from medcnn.jobs.by_address import on_the_disk
 from medcnn.jobs.hydra_guard import guard_environment, guarded_loader
 from medcnn.jobs.instantiate import conf_dir
 from medcnn.jobs.interruption import interruptible
@@ -117,7 +118,8 @@ def _run(task: Task, cfg: DictConfig, config_name: str, failures: list[str]) -> 
         elsewhere = getattr(getattr(settings, "engine", None), "name", "local") != "local"
         if "torch" not in sys.modules and not elsewhere:  # which takes seconds
             print(f"medcnn {config_name}: loading PyTorch", flush=True)
-        return task(settings, trust)
+        with on_the_disk(settings, config_name):
+            return task(settings, trust)
     except BrokenPipeError:  # as of `| head`, once it has what it wants
         nobody_reads_on()
         failures.append("nobody reads what is printed any more: stopped")

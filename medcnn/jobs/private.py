@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.errors import UserError, check_path
+from medcnn.jobs.remote import is_address, parent_of
 from medcnn.jobs.settings.commands import OpenData, Tested
 
 PLACES, NO_PLACES = ("path", "root", "folder"), ("_target_", "name", "flag")
@@ -36,7 +37,8 @@ def hide_paths(cfg: OpenData | Tested, key_file: str | None) -> None:
         is_place = value and name not in NO_PLACES and (name in PLACES or is_path(value))
         if PSEUDONYM.fullmatch(value) or not is_place:
             return value
-        _hidden[value] = stands = pseudonym(value, key, "data")
+        stands = pseudonym(value, key, "data")
+        _remember(value, stands)
         _keep(folder, stands, value)
         return stands
 
@@ -64,12 +66,19 @@ def revealed(cfg: OpenData) -> OpenData:
                 f"{name}={value}: the path was hidden by pseudonymise=true, and {folder} doesn't "
                 "have it: bring that folder here (paths.pseudonym_key), or give the data anew"
             ) from error
-        _hidden[path] = value
+        _remember(path, value)
         return path
 
     shown = cfg.model_copy(deep=True)
     _replace(shown, reveal)
     return shown
+
+
+def _remember(path: str, stands: str) -> None:
+    """Have `with_pseudonyms` put a pseudonym for a path; of a file's address for its folder, too."""
+    _hidden[path] = stands
+    if is_address(path) and Path(path).suffix:
+        _hidden[parent_of(path)] = stands
 
 
 def with_pseudonyms(text: str) -> str:

@@ -28,6 +28,7 @@ OURS = (
     "folds.csv", "label_issues.csv", "ensemble.json", "ensemble",
     *(f"fold-{fold}" for fold in range(100)),
 )  # fmt: skip
+_addresses: dict[Path, str] = {}  # where run directories are mirrored
 FAILED_START = "problems_failed_start.csv"  # beside a run that is kept, which has its problems.csv
 
 
@@ -231,9 +232,20 @@ class RunDir:
         return config
 
 
+@contextmanager
+def mirrored_at(folder: Path, address: str) -> Iterator[None]:
+    """Have `how_to_go_on` name the address of a run directory inside the block."""
+    _addresses[folder] = address
+    try:
+        yield
+    finally:
+        del _addresses[folder]
+
+
 def how_to_go_on(run: RunDir) -> str:
     """Return the command that goes on with a run, as the end of a line."""
-    return f"go on with: python -m medcnn.train resume={shlex.quote(str(run.path))}"
+    place = str(_addresses.get(run.path, run.path))
+    return f"go on with: python -m medcnn.train resume={shlex.quote(place)}"
 
 
 def how_to_go_on_with_sweep(run: RunDir) -> str:

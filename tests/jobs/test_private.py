@@ -51,6 +51,19 @@ def test_a_path_with_an_apostrophe(tmp_path: Path) -> None:
     hide_paths(cfg, None)
 
 
+def test_addresses(tmp_path: Path) -> None:
+    cfg = composed(tmp_path)
+    cfg.dataset |= {"path": "s3://ward/meyer/table.csv", "root": "s3://ward/films"}
+    before = cfg.model_copy(deep=True)
+    hide_paths(cfg, cfg.paths.pseudonym_key)
+    table, films = cfg.dataset["path"], cfg.dataset["root"]
+    assert revealed(cfg) == before
+    assert with_pseudonyms("s3://ward/meyer can't be read") == f"{table} can't be read"
+    assert with_pseudonyms("s3://ward/films/1.png") == f"{films}/1.png"
+    assert with_pseudonyms("paths.run=s3://ward/runs") == "paths.run=s3://ward/runs"
+    hide_paths(cfg, None)
+
+
 def test_without_the_folder_beside_the_key(tmp_path: Path) -> None:
     cfg = composed(tmp_path)
     hide_paths(cfg, cfg.paths.pseudonym_key)

@@ -34,9 +34,12 @@ from medcnn.data.identity import status_of
 from medcnn.data.image import Array
 from medcnn.data.prepared.cache_index import DamagedError, damaged, open_index
 from medcnn.data.prepared.cache_room import in_use, make_room
+from medcnn.data.prepared.cache_sent import fetch_chain, send_chain
 from medcnn.data.prepared.facts import Facts
 from medcnn.errors import UserError, reason
+from medcnn.jobs.copies import copy_folder
 from medcnn.jobs.file_locks import lock
+from medcnn.jobs.remote import is_address
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Cache(AbstractContextManager["Cache"]):
     """The part of a cache folder that belongs to one chain.
 
     Args:
-        folder: The cache folder.
+        folder: The cache folder; or its address, such as s3://bucket/cache, from which a chain is
+            fetched that isn't on the disk, and to which it is sent once it was added to.
         chain: Of `medcnn.data.prepared.scan.chain_of`.
 
     Raises:
@@ -62,12 +66,19 @@ class Cache(AbstractContextManager["Cache"]):
 
     def __init__(self, folder: str | Path, chain: Any) -> None:
         text = json.dumps(chain, sort_keys=True)
-        self.root = Path(folder).expanduser()
-        self.folder = self.root / hashlib.sha256(text.encode()).hexdigest()[:24]
+        name = hashlib.sha256(text.encode()).hexdigest()[:24]
+        self.address = f"{str(folder).rstrip('/')}/{name}" if is_address(folder) else None
+        self.root = copy_folder(str(folder)) if self.address else Path(folder).expanduser()
+        self.folder = self.root / name
         self._packs: dict[str, IO[bytes]] = {}
         self._ends: dict[str, int] = {}
+        self._added = False
         with self._writing():
             self._use = in_use(self.folder)
+            if self.address and not self._index_file.exists():
+                with self._locked() as waited:
+                    if not waited:
+                        fetch_chain(self.address, self.folder)
             os.utime(self.folder)  # when it was last used
             self._index = self._open_index()
             self._forget_damaged()
@@ -84,9 +95,13 @@ class Cache(AbstractContextManager["Cache"]):
                 "or make room"
             ) from error
 
+    @property
+    def _index_file(self) -> Path:
+        return self.folder / "index.sqlite"
+
     def _open_index(self) -> sqlite3.Connection:
         """Return the index; a new one, without any image, in place of a damaged one."""
-        path = self.folder / "index.sqlite"
+        path = self._index_file
         with suppress(DamagedError):
             return open_index(path)
         with self._locked():
@@ -163,6 +178,7 @@ class Cache(AbstractContextManager["Cache"]):
         known = self.entry(content)
         if known is not None:
             return known
+        self._added = True
         kind, slot, count, checksum = None, 0, 0, 0
         if images is not None:
             count = len(images)
@@ -227,6 +243,9 @@ class Cache(AbstractContextManager["Cache"]):
                 yield waited
             finally:
                 self.commit()
+            if self.address and self._added:
+                send_chain(self.folder, self.address)
+                self._added = False
 
     @contextmanager
     def _locked(self, wait: bool = True) -> Iterator[bool]:

@@ -13,11 +13,14 @@ from medcnn.data.sources.common import existing_folder, image_spec
 from medcnn.data.sources.delimited import check_column, read_table, refuse_lines, without_empty
 from medcnn.data.sources.facts import FACTS, read_fact
 from medcnn.data.sources.labels import LabelOptions, Labels, read_labels
+from medcnn.data.sources.remote import address_of_images, fetch_named
 from medcnn.data.sources.table_paths import read_paths, read_several
 from medcnn.data.sources.table_rows import label_cells, listed, note_look_alikes, one_row_an_image
 from medcnn.data.splits import SPLIT_NAMES
 from medcnn.errors import UserError, check_path
+from medcnn.jobs.copies import local_copy
 from medcnn.jobs.notes import note
+from medcnn.jobs.remote import is_address
 
 Columns = Mapping[str, Any]
 # Default names; an optional column may be missing if it has the name given here.
@@ -61,7 +64,8 @@ def csv(
             first line names the columns.
         root: Folder that no image may leave; None for the table's. Relative paths start at the
             table's folder or, if none of them leads to a file from there, at `root`. A path to a
-            folder stands for a DICOM series.
+            folder stands for a DICOM series. Table and folder may be addresses, such as
+            ``s3://bucket/films``: what the table names is copied first, see `medcnn.jobs.copies`.
         columns: Names of the columns with the keys of `COLUMNS`; None, or a key that is left out,
             for those names. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
             no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
@@ -87,15 +91,20 @@ def csv(
         UserError: The table, a column or a cell can't be used, or no image is there.
     """
     check_path("dataset.path", path)
-    path = Path(path).expanduser()
     names = _all_columns(columns)
     check_box_options(box_format, box_unit)
     spec = image_spec(**image)
+    address = address_of_images(path, root)
+    path = local_copy(path, "dataset.path") if is_address(path) else Path(path).expanduser()
     cells = read_table(path)
     options = LabelOptions(task, classes, positive, separator, no_finding)
-    folder = path.parent.resolve()
-    top = folder if root is None else existing_folder(root, "dataset.root")
     names = _present(names, cells)
+    if address is None:
+        folder = path.parent.resolve()
+        top = folder if root is None else existing_folder(root, "dataset.root")
+    else:
+        cells, top = fetch_named(cells, names, address)
+        folder = top
     cells = one_row_an_image(cells, names)
     several = not isinstance(names["label"], str)
     labels = read_labels(label_cells(cells, names, options), options, several=several)

@@ -34,8 +34,8 @@ def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Serie
     name = f"dataset.columns.{key}={cells.name}"
     refuse_lines(
         given.str.contains(r"^[A-Za-z][A-Za-z0-9+.-]+://"),
-        f"{name} holds an address (such as https://…), and only files are read: download what is "
-        "there, and write the paths into the table",
+        f"{name} holds an address (such as s3://…): give the one that all of them lie below as "
+        "dataset.root",
     )
     here = paths_within(root, given, folder)
     there = here if folder == root else paths_within(root, given, root)
