@@ -75,7 +75,7 @@ def revealed(cfg: OpenData) -> OpenData:
 
 
 def _remember(path: str, stands: str) -> None:
-    """Have `with_pseudonyms` put a pseudonym for a path; of a file's address for its folder, too."""
+    """Have `with_pseudonyms` put a pseudonym for a path, and for the folder of an address."""
     _hidden[path] = stands
     if is_address(path) and Path(path).suffix:
         _hidden[parent_of(path)] = stands
