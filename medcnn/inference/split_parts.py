@@ -31,7 +31,7 @@ from medcnn.inference.several_processes import Task, do_all
 from medcnn.inference.tta import bare_trainer, collect, mirrored_axes_of
 from medcnn.jobs.atomic_files import replacing
 from medcnn.jobs.hardware import device_of_one, set_threads
-from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.rundir import RunDir, place_of
 from medcnn.jobs.settings.commands import Evaluate
 
 WORKER = "medcnn.inference.split_worker"
@@ -66,7 +66,7 @@ def collect_shared(
     batches = batches_of(data)
     output, rows = run / "collected.csv", torch.cat(batches).numpy()
     job = {"cfg": cfg.plain(), "trust": trust, "sizes": [len(batch) for batch in batches]}
-    again = f"the same command with paths.run={shlex.quote(str(run.path))}"
+    again = f"the same command with paths.run={shlex.quote(place_of(run))}"
     again += " and without overwrite=true" if cfg.overwrite else ""
     task = Task(WORKER, {**job, "threads": threads}, cfg.processes, again)
     with kept_parts(output, cfg.overwrite) as folder:

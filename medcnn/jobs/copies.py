@@ -4,8 +4,10 @@ A copy has the size of what it was made from, and as its own time that file's la
 what agrees in both isn't copied again.
 """
 
+import glob
 import hashlib
 import os
+import shutil
 import time
 import zlib
 from collections import defaultdict
@@ -15,14 +17,15 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
-from glob import has_magic
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from medcnn.jobs import file_locks
 from medcnn.jobs.atomic_files import replacing
 from medcnn.jobs.progress import progress
 from medcnn.jobs.remote import in_one_line, opened, parent_of
+from medcnn.jobs.terminal import say
 
 OF_DISK = "file://"
 CHANGED = ("LastModified", "last_modified", "updated", "mtime", "created")  # in fsspec's facts
@@ -47,10 +50,15 @@ def copies_in(folder: str | Path) -> Iterator[None]:
         _copies.reset(token)
 
 
-def copy_folder(address: str) -> Path:
-    """Return the folder that the copies of what lies below an address are kept in."""
+def copy_folder(address: str, use: str = "") -> Path:
+    """Return the folder that the copies of what lies below an address are kept in.
+
+    Args:
+        address: Of a folder.
+        use: What sets the folder apart from that of copies to read, such as "run ".
+    """
     address = address.rstrip("/")
-    digest = hashlib.sha256(address.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{use}{address}".encode()).hexdigest()[:16]
     return _copies.get().absolute() / digest / address.rpartition("/")[2]
 
 
@@ -71,7 +79,7 @@ def local_copy(address: str, key: str) -> Path:
         try:
             folder = fs.info(path)["type"] == "directory"
         except FileNotFoundError:
-            if not has_magic(path):
+            if not glob.has_magic(path):
                 raise
             return _matches(address)
     if folder:
@@ -80,16 +88,20 @@ def local_copy(address: str, key: str) -> Path:
     return fetch_files(parent_of(address), [name], key) / name
 
 
-def fetch_folder(address: str, key: str) -> Path:
-    """Return a copy of a folder, with all that is below it and nothing else."""
-    target = copy_folder(address)
-    with in_one_line(address, key):
+def fetch_folder(address: str, key: str, target: Path | None = None) -> Path:
+    """Return a copy of a folder, with all that is below it and nothing else.
+
+    Args:
+        address: Of the folder.
+        key: Of the config, for messages.
+        target: The folder of the copy; None for that of copies to read.
+    """
+    target = copy_folder(address) if target is None else target
+    with in_one_line(address, key), _alone_at(target):
         fs, root = opened(address)
         found = _below(root, fs.find(root, detail=True))
+        _clear(target, target.rglob("*"), found)
         _fetch(fs, found, target)
-    for path in target.rglob("*"):
-        if path.is_file() and path.relative_to(target).as_posix() not in found:
-            path.unlink()
     return target
 
 
@@ -105,7 +117,7 @@ def fetch_files(address: str, names: Iterable[str], key: str) -> Path:
     target, by_folder = copy_folder(address), defaultdict[str, set[str]](set)
     for name in filter(_stays_inside, names):
         by_folder[name.rpartition("/")[0]].add(name)
-    with in_one_line(address, key):
+    with in_one_line(address, key), _alone_at(target):
         fs, root = opened(address)
         found: dict[str, Mapping[str, Any]] = {}
         for folder, wanted in by_folder.items():
@@ -113,20 +125,48 @@ def fetch_files(address: str, names: Iterable[str], key: str) -> Path:
             found |= {name: fact for name, fact in there.items() if fact["type"] == "file"}
             for name in there.keys() - found.keys():
                 found |= _below(root, fs.find(f"{root}/{name}", maxdepth=1, detail=True))
+        asked = [target / name for some in by_folder.values() for name in some]
+        within = (path for folder in asked if folder.is_dir() for path in folder.iterdir())
+        _clear(target, [*asked, *within], found)
         _fetch(fs, found, target)
-    for name in {name for some in by_folder.values() for name in some} - found.keys():
-        if (target / name).is_file():
-            (target / name).unlink()
     return target
 
 
 def _matches(address: str) -> Path:
     """Return the pattern of an address as one of copies, of all files that it matches."""
-    root = "/".join(takewhile(lambda part: not has_magic(part), address.split("/")))
+    root = "/".join(takewhile(lambda part: not glob.has_magic(part), address.split("/")))
+    target, pattern = copy_folder(root), address[len(root) + 1 :]
     fs, path = opened(address)
     _, top = opened(root)
-    _fetch(fs, _below(top, fs.glob(path, detail=True)), copy_folder(root))
-    return copy_folder(root) / address[len(root) + 1 :]
+    with _alone_at(target):
+        found = _below(top, fs.glob(path, detail=True))
+        here = glob.iglob(pattern, root_dir=target, recursive=True)  # noqa: PTH207 (also of a**)
+        _clear(target, [target / name for name in list(here)], found)
+        _fetch(fs, found, target)
+    return target / pattern
+
+
+@contextmanager
+def _alone_at(target: Path) -> Iterator[None]:
+    """Keep other processes that copy to the same folder waiting, inside the block."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f".{target.name}.lock").open("w") as file:
+        try:
+            file_locks.lock(file, wait=False)
+        except BlockingIOError:
+            say("another process copies files from the same address: waiting")
+            file_locks.lock(file)
+        yield
+
+
+def _clear(target: Path, copies: Iterable[Path], found: Found) -> None:
+    """Delete those of some copies whose files are gone; a folder in the place of a file, too."""
+    for path in copies:
+        name = path.relative_to(target).as_posix()
+        if name in found and path.is_dir():
+            shutil.rmtree(path)
+        elif name not in found and path.is_file():
+            path.unlink()
 
 
 def _looked_up(fs: Any, root: str, folder: str, names: set[str]) -> Found:

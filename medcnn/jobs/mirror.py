@@ -10,10 +10,12 @@ from typing import Any
 
 from medcnn.errors import UserError
 from medcnn.jobs.copies import TRIES, WAIT, copy_folder, fetch_folder
-from medcnn.jobs.remote import in_one_line, opened
-from medcnn.jobs.rundir import RunDir, mirrored_at
+from medcnn.jobs.remote import check_address, in_one_line, opened
+from medcnn.jobs.rundir import OURS, RunDir, mirrored_at
 from medcnn.jobs.terminal import say
 
+RUN = "run "  # sets the folder that is sent apart from copies to read, which are replaced
+UNKNOWN = (-1, -1)  # size and time of a file that is at the address, whatever it holds
 SECONDS = 30.0  # between two looks at what has changed
 
 
@@ -25,12 +27,20 @@ class Mirror:
             folders.
         address: Where to; only this process writes there.
         key: Of the config, for messages.
-        nothing_sent: Whether to send all of it; else the files are at the address as they are.
+        nothing_sent: Whether to send all of it, and of a run that is there to leave nothing else;
+            else the files are at the address as they are.
     """
 
     def __init__(self, folder: Path, address: str, key: str, *, nothing_sent: bool = False) -> None:
         self.folder, self.address, self.key = folder, address.rstrip("/"), key
-        self.sent = {} if nothing_sent else self._there()
+        self.sent = self._at_the_address() if nothing_sent else self._there()
+
+    def _at_the_address(self) -> dict[str, tuple[int, int]]:
+        """Return the files of a run that are at the address, whatever is in them."""
+        with in_one_line(self.address, self.key):
+            fs, root = opened(self.address)
+            names = [path[len(root) :].strip("/") for path in fs.find(root)]
+        return {name: UNKNOWN for name in names if name.partition("/")[0] in OURS}
 
     def _there(self) -> dict[str, tuple[int, int]]:
         """Return the files of the folder with size and time (ns), in the order of their change."""
@@ -46,21 +56,36 @@ class Mirror:
     def send(self) -> None:
         """Send what has changed since the last time, oldest first, and delete what is gone.
 
+        While a run that is replaced may come back, it stays at the address as it is.
+
         Raises:
             UserError: The storage can't be written to.
         """
+        if RunDir(self.folder).may_give_back:
+            return
         there = self._there()
         with in_one_line(self.address, self.key, "written"):
             fs, root = opened(self.address)
             for name, state in there.items():
-                if self.sent.get(name) != state:
-                    with suppress(FileNotFoundError):  # here, since it was listed
-                        _put(fs, self.folder / name, f"{root}/{name}")
-                        self.sent[name] = state
+                changed = self.sent.get(name) != state
+                if changed and self._send_one(fs, name, f"{root}/{name}"):
+                    self.sent[name] = state
             for name in self.sent.keys() - there.keys():
                 with suppress(FileNotFoundError):
                     fs.rm_file(f"{root}/{name}")
                 del self.sent[name]
+
+    def _send_one(self, fs: Any, name: str, path: str) -> bool:
+        """Send one file; return False if it is gone here, since it was listed."""
+        try:
+            _put(fs, self.folder / name, path)
+        except FileNotFoundError:
+            if (self.folder / name).exists():
+                raise UserError(
+                    f"{self.key}={self.address} can't be written: there is no such bucket or folder"
+                ) from None
+            return False
+        return True
 
 
 def _put(fs: Any, file: Path, path: str) -> None:
@@ -89,20 +114,29 @@ def mirrored(address: str, key: str) -> Iterator[str]:
         UserError: The storage can't be read or written to, a process on this machine is at work in
             the folder, or another machine at the address.
     """
-    folder = copy_folder(address)
-    RunDir(folder).refuse_if_busy()
+    check_address(address)
+    folder = copy_folder(address, RUN)
     unsent = folder.with_name(f"{folder.name}.unsent")  # a mark that stands until all is sent
-    whole = unsent.exists() and _unsent_part(folder, address, key)
-    if not whole:
-        fetch_folder(address, key)
-    mirror, over = Mirror(folder, address, key, nothing_sent=whole), threading.Event()
-    unsent.parent.mkdir(parents=True, exist_ok=True)
-    unsent.touch()
-    thread = threading.Thread(target=_send_now_and_then, args=(mirror, over), daemon=True)
-    thread.start()
-    try:
-        with mirrored_at(folder, address):
+    with mirrored_at(folder, address):
+        RunDir(folder).refuse_if_busy()
+        whole = unsent.exists() and _unsent_part(folder, address, key)
+        if not whole:
+            fetch_folder(address, key, folder)
+        mirror, over = Mirror(folder, address, key, nothing_sent=whole), threading.Event()
+        unsent.touch()
+        thread = threading.Thread(target=_send_now_and_then, args=(mirror, over), daemon=True)
+        thread.start()
+        with _sent_at_the_end(mirror, over, thread, unsent):
             yield str(folder)
+
+
+@contextmanager
+def _sent_at_the_end(
+    mirror: Mirror, over: threading.Event, thread: threading.Thread, unsent: Path
+) -> Iterator[None]:
+    """End the thread that sends, and send the rest, when the block ends, however it does."""
+    try:
+        yield
     except BaseException:
         over.set()
         thread.join()
@@ -131,10 +165,12 @@ def _unsent_part(folder: Path, address: str, key: str) -> bool:
             there = json.loads(fs.cat_file(f"{root}/status.json"))
         except FileNotFoundError:  # nothing was sent yet
             return True
-    if there.get("host") != ours.get("host"):
+    replaced = RunDir(folder).replaced.status  # which is still there until the new run has trained
+    if there.get("host") not in (ours.get("host"), replaced.get("host", ours.get("host"))):
         raise UserError(
             f"{key}={address}: another machine has worked there since, and {folder} holds what "
-            f"this one didn't send: go on with resume={folder}, or delete that folder"
+            "this one didn't send: move that folder elsewhere to keep it (resume= goes on with it "
+            "there), or delete it"
         )
     return True
 
@@ -160,4 +196,5 @@ def _send_the_rest(mirror: Mirror, unsent: Path) -> None:
             f"{error}; all of it is in {mirror.folder}, with which {mirror.key}={mirror.address} "
             "goes on here"
         ) from None
-    unsent.unlink()
+    if not RunDir(mirror.folder).may_give_back:  # else nothing was sent
+        unsent.unlink(missing_ok=True)

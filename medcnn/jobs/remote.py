@@ -13,6 +13,7 @@ from typing import Any, TypeGuard
 from medcnn.errors import UserError
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(?P<place>[^/]*)")
+PASSWORD = re.compile(r":(?!\d*$)")  # what follows isn't a port; it may have a slash before its @
 SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD")  # in the names of environment variables
 LEAST = 4  # characters of what may be a secret
 CREDENTIALS = (
@@ -30,9 +31,21 @@ def is_address(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and ADDRESS.match(value) is not None
 
 
+def check_address(address: str) -> None:
+    """Raise UserError for an address with a user, a password or a signature; it isn't repeated."""
+    match = ADDRESS.match(address)
+    signed = address.startswith("http") and "?" in address
+    if match is None or "@" in match["place"] or PASSWORD.search(match["place"]) or signed:
+        raise UserError(
+            f"an address ({address[: address.find(':')]}://…) holds a user, a password or a "
+            f"signature, which the run would keep: leave it out; {CREDENTIALS}"
+        )
+
+
 def refuse_address(key: str, value: object, instead: str) -> None:
     """Raise UserError for an address where a path is needed; `instead` says what to do."""
     if is_address(value):
+        check_address(value)
         raise UserError(f"{key}={value}: an address can't be taken here; {instead}")
 
 
@@ -47,16 +60,12 @@ def opened(address: str) -> tuple[Any, str]:
     Raises:
         UserError: The address holds a user, a password or a signature; it isn't repeated.
     """
-    match = ADDRESS.match(address)
-    signed = address.startswith("http") and "?" in address
-    if match is None or "@" in match["place"] or signed:
-        raise UserError(
-            f"an address ({address[: address.find(':')]}://…) holds a user, a password or a "
-            f"signature, which the run would keep: leave it out; {CREDENTIALS}"
-        )
+    check_address(address)
     import fsspec
 
     fs, path = fsspec.core.url_to_fs(address)
+    if hasattr(fs, "auto_mkdir"):  # of a disk, which unlike other storage wants folders made
+        fs.auto_mkdir = True
     fs.invalidate_cache()
     return fs, path.rstrip("/")
 

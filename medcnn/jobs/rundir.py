@@ -79,9 +79,9 @@ class RunDir:
     def problems(self) -> Path:
         """The file to list problems of the data in: none of a run that is kept."""
         above = RunDir(self.path.parent)  # of a fold: the cross-validation, which goes with it
-        if RunDir(above._replaced)._worth_keeping:
+        if above.replaced._worth_keeping:
             return above / FAILED_START
-        if self._worth_keeping or RunDir(self._replaced)._worth_keeping:
+        if self._worth_keeping or self.replaced._worth_keeping:
             return self / FAILED_START
         return self / "problems.csv"
 
@@ -100,9 +100,9 @@ class RunDir:
                 there = self.refuse_if_taken(overwrite)
                 if there:
                     self.let_go()
-                    self._replaced.mkdir()
+                    self.replaced.path.mkdir()
                 for name in there:
-                    (self / name).rename(self._replaced / name)
+                    (self / name).rename(self.replaced.path / name)
                 self.set_status("running")
         except OSError as error:
             raise UserError(f"paths.run={self.path} can't be made: {error.strerror}") from error
@@ -132,7 +132,7 @@ class RunDir:
     def refuse_if_taken(self, overwrite: bool) -> list[str]:
         """Raise UserError where `claim` would; else give what it would keep aside."""
         self.refuse_if_busy()
-        state = self.status.get("state")
+        state, place = self.status.get("state"), place_of(self)
         there = [name for name in OURS if (self / name).exists()]
         if there == ["problems.csv"]:  # of data that could not be used
             return there
@@ -140,20 +140,18 @@ class RunDir:
         nothing_to_lose = ended_early and state != "finished" and not self.trained
         if there and not overwrite and not nothing_to_lose:
             if state == "finished":
-                raise UserError(
-                    f"{self.path} already holds a finished run; overwrite=true replaces it"
-                )
+                raise UserError(f"{place} already holds a finished run; overwrite=true replaces it")
             if state:
                 raise UserError(
-                    f"{self.path} holds an unfinished run; go on with resume={self.path}, or "
+                    f"{place} holds an unfinished run; go on with resume={place}, or "
                     "overwrite=true to replace it"
                 )
             raise UserError(
-                f"{self.path} already holds {', '.join(there[:3])}; choose another paths.run"
+                f"{place} already holds {', '.join(there[:3])}; choose another paths.run"
             )
         if there and not (self / "status.json").exists():
             raise UserError(
-                f"{self.path} holds {', '.join(there[:3])} but no run of medcnn, so overwrite=true "
+                f"{place} holds {', '.join(there[:3])} but no run of medcnn, so overwrite=true "
                 "removes nothing there; choose another paths.run"
             )
         return there
@@ -177,35 +175,40 @@ class RunDir:
         return self.finished or self.trained
 
     @property
-    def _replaced(self) -> Path:
-        """The folder of the run that a new one replaces, until that one has trained."""
-        return self.path / ".replaced"
+    def replaced(self) -> "RunDir":
+        """The run that a new one replaces, kept in its folder until that one has trained."""
+        return RunDir(self.path / ".replaced")
+
+    @property
+    def may_give_back(self) -> bool:
+        """True as long as `give_back` would bring back the run that a new one replaces."""
+        return self.replaced.path.exists() and not self.trained
 
     def let_go(self) -> None:
         """Delete the run that was replaced."""
-        shutil.rmtree(self._replaced, ignore_errors=True)  # of a link, the link alone
+        shutil.rmtree(self.replaced.path, ignore_errors=True)  # of a link, the link alone
         (self / FAILED_START).unlink(missing_ok=True)
 
     def give_back(self) -> None:
         """Bring back the run that was replaced by one that failed before it trained."""
-        if self.trained or not self._replaced.exists():
+        if not self.may_give_back:
             return
-        if not RunDir(self._replaced)._worth_keeping:  # what the new one left tells more
+        if not self.replaced._worth_keeping:  # what the new one left tells more
             self.let_go()
             return
         for name in OURS:
             target = self / name
             shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-        for kept in self._replaced.iterdir():
+        for kept in self.replaced.path.iterdir():
             kept.rename(self / kept.name)
-        self._replaced.rmdir()
+        self.replaced.path.rmdir()
 
     def refuse_if_busy(self) -> None:
         """Raise UserError if a living process on this machine trains in this folder."""
         status = self.status
         pid = status.get("pid")
         if status.get("state") == "running" and pid != os.getpid() and living(status):
-            raise UserError(f"{self.path} is in use: process {pid} is training there")
+            raise UserError(f"{place_of(self)} is in use: process {pid} is training there")
 
     def set_status(self, state: str, **facts: Any) -> None:
         """Write status.json: running, interrupted, failed or finished, and further facts."""
@@ -234,7 +237,7 @@ class RunDir:
 
 @contextmanager
 def mirrored_at(folder: Path, address: str) -> Iterator[None]:
-    """Have `how_to_go_on` name the address of a run directory inside the block."""
+    """Have `place_of` name the address of a run directory inside the block."""
     _addresses[folder] = address
     try:
         yield
@@ -242,10 +245,17 @@ def mirrored_at(folder: Path, address: str) -> Iterator[None]:
         del _addresses[folder]
 
 
+def place_of(run: RunDir) -> str:
+    """Return where a run is for its user: its folder, or the address that this is mirrored at."""
+    for folder, address in _addresses.items():
+        if run.path.is_relative_to(folder):
+            return "/".join((address.rstrip("/"), *run.path.relative_to(folder).parts))
+    return str(run.path)
+
+
 def how_to_go_on(run: RunDir) -> str:
     """Return the command that goes on with a run, as the end of a line."""
-    place = str(_addresses.get(run.path, run.path))
-    return f"go on with: python -m medcnn.train resume={shlex.quote(place)}"
+    return f"go on with: python -m medcnn.train resume={shlex.quote(place_of(run))}"
 
 
 def how_to_go_on_with_sweep(run: RunDir) -> str:

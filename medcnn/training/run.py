@@ -17,7 +17,7 @@ from medcnn.jobs.atomic_files import read_csv, write_text
 from medcnn.jobs.engines.arguments import is_of
 from medcnn.jobs.launched import take_over
 from medcnn.jobs.private import hide_paths, with_pseudonyms
-from medcnn.jobs.rundir import RunDir
+from medcnn.jobs.rundir import RunDir, place_of
 from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.read import read_stored
 from medcnn.jobs.terminal import say
@@ -87,7 +87,7 @@ def _resume(
         raise UserError(f"resume={error}") from error
     stored = OmegaConf.to_yaml(config)
     if run.finished:
-        raise UserError(f"resume={run.path}: this run is finished; see its metrics.json")
+        raise UserError(f"resume={place_of(run)}: this run is finished; see its metrics.json")
     for override in overrides:
         key = override.lstrip("+").partition("=")[0]
         if is_of(key, "resume", "trust", "engine"):
@@ -98,9 +98,9 @@ def _resume(
         of_group = "." in key and key.split(".")[0] in RESUMABLE and key not in SCHEDULED
         if not of_group and key != "folds_at_once":
             raise UserError(
-                f"resume={run.path} takes the config of that run; beside it only folds_at_once and "
-                f"values of {', '.join(RESUMABLE)} can be set, and none that the learning-rate "
-                f"schedule depends on, not {key}"
+                f"resume={place_of(run)} takes the config of that run; beside it only "
+                f"folds_at_once and values of {', '.join(RESUMABLE)} can be set, and none that "
+                f"the learning-rate schedule depends on, not {key}"
             )
         OmegaConf.update(config, key, OverridesParser.create().parse_override(override).value())
     cfg = read_stored(Train, config, run / "config.yaml")
@@ -199,8 +199,8 @@ def check_unchanged(run: RunDir, samples: "Samples") -> None:
     now = samples.table[["image", "split"]].astype(str)
     if not before.equals(now):
         raise UserError(
-            f"resume={run.path}: the data have changed since this run began (see its samples.csv): "
-            "bring them back, or begin anew"
+            f"resume={place_of(run)}: the data have changed since this run began "
+            "(see its samples.csv): bring them back, or begin anew"
         )
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,34 @@ def test_files_are_found_one_by_one_and_in_lists(bucket: Bucket) -> None:
     assert found == {*names, "few/1.png", "series/a.dcm", "series/b.dcm"}
 
 
+def test_what_is_gone_is_gone_here(bucket: Bucket) -> None:
+    for name in ("x/a/1.png", "x/a/2.png", "x/b/1.png", "series/a.dcm", "series/b.dcm", "s2/a.dcm"):
+        bucket.put(name, b"x")
+    pattern, names = f"{bucket.address}/x/*/*.png", ["series", "s2", "turned"]
+    bucket.put("turned/a.dcm", b"x")
+    local_copy(pattern, "images")
+    folder = fetch_files(bucket.address, names, "dataset.root")
+    for name in ("x/a/2.png", "x/b/1.png", "series/b.dcm", "s2/a.dcm", "turned/a.dcm"):
+        bucket.fs.rm_file(f"{bucket.name}/{name}")
+    bucket.put("turned", b"a file now")
+    local_copy(pattern, "images")
+    assert fetch_files(bucket.address, names, "dataset.root") == folder
+    top = copy_folder(f"{bucket.address}/x")
+    assert [path.relative_to(top).as_posix() for path in top.rglob("*.png")] == ["a/1.png"]
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left == {"series/a.dcm", "turned"}
+
+
+def test_two_that_copy_the_same_wait_for_each_other(bucket: Bucket) -> None:
+    for number in range(30):
+        bucket.put(f"run/{number}.bin", LARGE[:50_000])
+    address = f"{bucket.address}/run"
+    with ThreadPoolExecutor(3) as pool:
+        folders = [*pool.map(fetch_folder, [address] * 3, ["checkpoint"] * 3)]
+    assert len({*folders}) == 1
+    assert sorted(path.stat().st_size for path in folders[0].iterdir()) == [50_000] * 30
+
+
 def test_a_cut_connection_is_made_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "WAIT", 0.0)
     address = bucket.put("film.dcm", LARGE)
@@ -96,7 +125,10 @@ def test_a_path_of_the_disk_is_itself(tmp_path: Path) -> None:
     assert local_copy(f"file://{tmp_path}/a.png", "image") == tmp_path / "a.png"
 
 
-@pytest.mark.parametrize("address", ["ftp://me:secret@host/a", "https://host/a?Signature=secret"])
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://me:secret@host/a", "https://host/a?Signature=secret", "s3://KEY:secret/x@host/a"],
+)
 def test_an_address_with_a_secret_is_refused_unrepeated(address: str) -> None:
     with pytest.raises(UserError, match="leave it out") as caught:
         local_copy(address, "image")

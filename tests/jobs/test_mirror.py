@@ -16,9 +16,9 @@ from medcnn.errors import UserError
 from medcnn.evaluate import evaluate
 from medcnn.jobs import launched
 from medcnn.jobs import mirror as mirrors
-from medcnn.jobs.copies import copy_folder
-from medcnn.jobs.mirror import Mirror, mirrored
-from medcnn.jobs.rundir import RunDir, how_to_go_on
+from medcnn.jobs.copies import copy_folder, local_copy
+from medcnn.jobs.mirror import RUN, Mirror, mirrored
+from medcnn.jobs.rundir import RunDir, how_to_go_on, place_of
 from medcnn.train import train
 
 
@@ -134,6 +134,74 @@ def test_a_run_that_another_machine_went_on_with(bucket: Bucket) -> None:
         assert RunDir(folder).finished
 
 
+def test_a_place_that_is_gone_loses_nothing(bucket: Bucket) -> None:
+    with (
+        pytest.raises(UserError, match="there is no such bucket or folder; all of it is in"),
+        mirrored(f"{bucket.address}/run", "paths.run") as folder,
+    ):
+        RunDir(folder).path.mkdir(parents=True)
+        RunDir(folder).set_status("finished")
+        bucket.fs.rmdir(bucket.name)
+    assert RunDir(folder).finished
+    assert Path(f"{folder}.unsent").exists()
+
+
+def test_a_run_at_a_new_folder_of_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with mirrored(f"file://{tmp_path}/new/run", "paths.run") as folder:
+        (Path(folder) / "checkpoints").mkdir(parents=True)
+        (Path(folder) / "checkpoints" / "last.ckpt").write_text("weights")
+    assert (tmp_path / "new" / "run" / "checkpoints" / "last.ckpt").read_text() == "weights"
+
+
+def test_a_run_that_is_read_meanwhile_keeps_what_was_not_sent(bucket: Bucket) -> None:
+    address = f"{bucket.address}/run"
+    with mirrored(address, "paths.run") as folder:
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "config.yaml").write_text("new")
+        bucket.put("run/config.yaml", b"older")
+        copy = local_copy(address, "checkpoint")
+        assert (copy / "config.yaml").read_text() == "older"
+        assert (Path(folder) / "config.yaml").read_text() == "new"
+    assert bucket.files() == {"run/config.yaml": b"new"}
+
+
+def test_a_run_that_is_replaced_stays_until_the_new_one_has_trained(bucket: Bucket) -> None:
+    address = f"{bucket.address}/run"
+    old = json.dumps({"state": "finished", "host": "elsewhere"}).encode()
+    bucket.put("run/status.json", old)
+    bucket.put("run/checkpoints/last.ckpt", b"old")
+    bucket.put("run/notes.txt", b"of a person")
+    before = bucket.files()
+    with mirrored(address, "paths.run") as folder:
+        run = RunDir(folder)
+        run.claim(overwrite=True)
+        run.set_status("interrupted")
+    assert bucket.files() == before
+    with mirrored(address, "resume"):  # as after a kill
+        assert run.status["state"] == "interrupted"
+        run.best.parent.mkdir()
+        run.last.write_bytes(b"new")
+        run.let_go()
+    assert bucket.files() == {
+        "run/status.json": (run / "status.json").read_bytes(),
+        "run/checkpoints/last.ckpt": b"new",
+        "run/notes.txt": b"of a person",
+    }
+
+
+def test_what_a_killed_run_has_replaced_is_deleted(bucket: Bucket) -> None:
+    folder, address = copy_folder(f"{bucket.address}/run", RUN), f"{bucket.address}/run"
+    folder.mkdir(parents=True)
+    RunDir(folder).set_status("interrupted")
+    Path(f"{folder}.unsent").touch()
+    bucket.put("run/status.json", (folder / "status.json").read_bytes())
+    bucket.put("run/checkpoints/best.ckpt", b"of the run before")
+    with mirrored(address, "resume"):
+        assert place_of(RunDir(folder / "fold-0")) == f"{address}/fold-0"
+    assert [*bucket.files()] == ["run/status.json"]
+
+
 def test_a_training_by_address_goes_on_elsewhere(
     bucket: Bucket,
     tmp_path: Path,
@@ -154,7 +222,7 @@ def test_a_training_by_address_goes_on_elsewhere(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert jobs.command(monkeypatch, train, "train", f"resume={address}") == 0
-    there, here = bucket.files(), copy_folder(address)
+    there, here = bucket.files(), copy_folder(address, RUN)
     assert json.loads(there["runs/one/status.json"])["state"] == "finished"
     kept = {f"runs/one/{p.relative_to(here).as_posix()}": p for p in here.rglob("*") if p.is_file()}
     assert {name: path.read_bytes() for name, path in kept.items()} == there
