@@ -16,11 +16,11 @@ from medcnn.data.image import ImageSpec
 from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_json
-from medcnn.jobs.copies import local_copy
+from medcnn.jobs.copies import ENSEMBLE as FILE
+from medcnn.jobs.copies import local_checkpoint
 from medcnn.jobs.remote import is_address
 from medcnn.jobs.rundir import RunDir
 
-FILE = "ensemble.json"  # in the run directory of a cross-validation
 ALIKE = ("task", "class_names", "positive", "in_channels", "input_size")
 Choices = dict[str, Any]
 
@@ -118,7 +118,7 @@ def load(checkpoint: str | Path, *, trust: Iterable[str] = ()) -> Classifier | E
         UserError: Not a checkpoint, or one that names a class which is not trusted.
     """
     if is_address(checkpoint):
-        checkpoint = local_copy(checkpoint, "checkpoint")
+        checkpoint = local_checkpoint(checkpoint, "checkpoint")
     path = Path(checkpoint)
     if not is_ensemble(path):
         return load_one(path, trust=trust)

@@ -27,6 +27,7 @@ from medcnn.jobs.progress import progress
 from medcnn.jobs.remote import in_one_line, opened, parent_of
 from medcnn.jobs.terminal import say
 
+ENSEMBLE = "ensemble.json"  # in the run directory of a cross-validation
 OF_DISK = "file://"
 CHANGED = ("LastModified", "last_modified", "updated", "mtime", "created")  # in fsspec's facts
 TAGS = ("ETag", "etag", "md5Hash", "content_md5")
@@ -86,6 +87,16 @@ def local_copy(address: str, key: str) -> Path:
         return fetch_folder(address, key)
     name = address.rpartition("/")[2]
     return fetch_files(parent_of(address), [name], key) / name
+
+
+def local_checkpoint(address: str, key: str) -> Path:
+    """Return a copy of a checkpoint, of an ensemble.json with the folder that its members are in.
+
+    Raises:
+        UserError: There is no such file, or it can't be read.
+    """
+    folder, _, name = address.rpartition("/")
+    return local_copy(folder, key) / name if name == ENSEMBLE else local_copy(address, key)
 
 
 def fetch_folder(address: str, key: str, target: Path | None = None) -> Path:

@@ -123,9 +123,10 @@ def _arguments(run: Path, overrides: list[str]) -> list[str]:
     sources = HydraConfig.get().runtime.config_sources
     folders = [one.path for one in sources if one.provider == "command-line"]
     given = [f"--config-dir={folder}" for folder in folders]
-    resumed = any(one.startswith("resume=") for one in overrides)
-    where = [] if resumed else [f"paths.run='{run.absolute()}'"]
-    return [*given, *overrides, *where, "trainer.launcher=null"]
+    keys = [one.lstrip("+").partition("=")[0] for one in overrides]
+    key = "resume" if "resume" in keys else "paths.run"  # an address is mirrored here alone
+    others = [one for one, of in zip(overrides, keys, strict=True) if of != key]
+    return [*given, *others, f"{key}='{run.absolute()}'", "trainer.launcher=null"]
 
 
 def part(command: dict[str, Any]) -> None:

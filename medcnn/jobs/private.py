@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medcnn.errors import UserError, check_path
+from medcnn.jobs.copies import copy_folder
 from medcnn.jobs.remote import is_address, parent_of
 from medcnn.jobs.settings.commands import OpenData, Tested
 
@@ -75,10 +76,15 @@ def revealed(cfg: OpenData) -> OpenData:
 
 
 def _remember(path: str, stands: str) -> None:
-    """Have `with_pseudonyms` put a pseudonym for a path, and for the folder of an address."""
+    """Have `with_pseudonyms` put a pseudonym for a path; for an address with its folder and copies.
+
+    So it does for an address without its scheme, as the messages of a storage have it.
+    """
     _hidden[path] = stands
-    if is_address(path) and Path(path).suffix:
-        _hidden[parent_of(path)] = stands
+    if is_address(path):
+        for place in (path, parent_of(path)) if Path(path).suffix else (path,):
+            names = (place, place.partition("://")[2], str(copy_folder(place)))
+            _hidden.update(dict.fromkeys(names, stands))
 
 
 def with_pseudonyms(text: str) -> str:

@@ -16,7 +16,7 @@ from medcnn.errors import UserError
 from medcnn.evaluate import evaluate
 from medcnn.jobs import launched
 from medcnn.jobs import mirror as mirrors
-from medcnn.jobs.copies import copy_folder, local_copy
+from medcnn.jobs.copies import copy_folder, local_checkpoint, local_copy
 from medcnn.jobs.mirror import RUN, Mirror, mirrored
 from medcnn.jobs.rundir import RunDir, how_to_go_on, place_of
 from medcnn.train import train
@@ -135,13 +135,17 @@ def test_a_run_that_another_machine_went_on_with(bucket: Bucket) -> None:
 
 
 def test_a_place_that_is_gone_loses_nothing(bucket: Bucket) -> None:
-    with (
-        pytest.raises(UserError, match="there is no such bucket or folder; all of it is in"),
-        mirrored(f"{bucket.address}/run", "paths.run") as folder,
-    ):
-        RunDir(folder).path.mkdir(parents=True)
-        RunDir(folder).set_status("finished")
-        bucket.fs.rmdir(bucket.name)
+    address = f"{bucket.address}/run"
+
+    def work() -> None:
+        with mirrored(address, "paths.run") as folder:
+            RunDir(folder).path.mkdir(parents=True)
+            RunDir(folder).set_status("finished")
+            bucket.fs.rmdir(bucket.name)
+
+    with pytest.raises(UserError, match="there is no such bucket or folder; all of it is in"):
+        work()
+    folder = copy_folder(address, RUN)
     assert RunDir(folder).finished
     assert Path(f"{folder}.unsent").exists()
 
@@ -245,6 +249,21 @@ def test_a_training_by_address_goes_on_elsewhere(
         ("predict", ["checkpoint=s3://b/x", "images=x", "output=s3://b/x"], "a place on a disk"),
         ("report", ["runs=[s3://b/x]"], "copy the run directories to a disk"),
         ("explain", ["checkpoint=s3://b/x"], "beside which nothing is written: add output="),
+        (
+            "evaluate",
+            ["checkpoint=s3://b/r/checkpoints/best.ckpt", "paths.run=s3://b//r/"],
+            "holds the checkpoint itself",
+        ),
+        (
+            "evaluate",
+            ["ensemble=[s3://b/x,s3://b/r]", "paths.run=s3://b/r"],
+            "holds the checkpoint",
+        ),
+        (
+            "train",
+            ["trainer=ray", "trainer.devices=1", "trainer.num_nodes=2", "paths.run=s3://b/r"],
+            "goes with processes on one machine",
+        ),
     ],
 )
 def test_places_that_have_to_be_on_a_disk(
@@ -263,6 +282,38 @@ def test_places_that_have_to_be_on_a_disk(
     assert jobs.command(monkeypatch, never, root, *arguments) == 2
     assert message in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("root", "key"),
+    [("train", "paths.run"), ("train", "cache.folder"), ("data", "output"), ("predict", "images")],
+)
+def test_a_password_in_an_address_is_refused_unrepeated(
+    root: str,
+    key: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def never(cfg: Any, trust: list[str]) -> None:
+        raise AssertionError
+
+    more = ["checkpoint=x"] if root == "predict" else []
+    given = f"{key}='s3://KEY:hush/hush@bucket/x'"
+    assert jobs.command(monkeypatch, never, root, given, *more) == 2
+    said = "".join(capfd.readouterr())
+    assert "holds a user, a password or a signature" in said
+    assert "hush" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ensemble_by_its_file_comes_with_its_members(bucket: Bucket) -> None:
+    bucket.put("cv/fold-0/checkpoints/best.ckpt", b"weights")
+    file = local_checkpoint(bucket.put("cv/ensemble.json", b"{}"), "checkpoint")
+    assert file.read_bytes() == b"{}"
+    assert (file.parent / "fold-0" / "checkpoints" / "best.ckpt").read_bytes() == b"weights"
 
 
 def test_members_of_an_ensemble_are_copied(

@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jobs
@@ -35,6 +36,16 @@ def test_what_the_processes_take_of_a_cluster() -> None:
     ):
         with pytest.raises(UserError, match=message):
             on_ray.needed(trainer(**given), known)
+
+
+def test_the_processes_get_the_folder_of_a_run_by_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = SimpleNamespace(runtime=SimpleNamespace(config_sources=[]))
+    monkeypatch.setattr(on_ray.HydraConfig, "get", lambda: config)
+    for key, given in (("paths.run", "+paths.run='s3://b/r'"), ("resume", "resume='s3://b/r'")):
+        arguments = on_ray._arguments(tmp_path, [given, "seed=1"])
+        assert arguments == ["seed=1", f"{key}='{tmp_path}'", "trainer.launcher=null"]
 
 
 def test_without_ray_it_is_said(

@@ -8,6 +8,7 @@ import pytest
 
 from medcnn.errors import UserError
 from medcnn.jobs.arguments import quote_text
+from medcnn.jobs.copies import copy_folder
 from medcnn.jobs.private import hide_paths, revealed, with_pseudonyms
 
 
@@ -60,6 +61,9 @@ def test_addresses(tmp_path: Path) -> None:
     assert revealed(cfg) == before
     assert with_pseudonyms("s3://ward/meyer can't be read") == f"{table} can't be read"
     assert with_pseudonyms("s3://ward/films/1.png") == f"{films}/1.png"
+    assert with_pseudonyms("ward/meyer/table.csv: cut") == f"{table}: cut"
+    assert with_pseudonyms(f"{copy_folder('s3://ward/films')}/1.png") == f"{films}/1.png"
+    assert with_pseudonyms(f"{copy_folder('s3://ward/meyer')}/a.png") == f"{table}/a.png"
     assert with_pseudonyms("paths.run=s3://ward/runs") == "paths.run=s3://ward/runs"
     hide_paths(cfg, None)
 

@@ -72,7 +72,7 @@ class Cache(AbstractContextManager["Cache"]):
         self.folder = self.root / name
         self._packs: dict[str, IO[bytes]] = {}
         self._ends: dict[str, int] = {}
-        self._added = False
+        self._unsent = self.folder / "unsent"  # a mark that stands until what was added is sent
         with self._writing():
             self._use = in_use(self.folder)
             if self.address and not self._index_file.exists():
@@ -82,6 +82,9 @@ class Cache(AbstractContextManager["Cache"]):
             os.utime(self.folder)  # when it was last used
             self._index = self._open_index()
             self._forget_damaged()
+            if self._unsent.exists():
+                with suppress(BlockingIOError), self._locked(wait=False):  # who has it sends it
+                    self._send()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -178,7 +181,9 @@ class Cache(AbstractContextManager["Cache"]):
         known = self.entry(content)
         if known is not None:
             return known
-        self._added = True
+        if self.address:
+            with self._writing():
+                self._unsent.touch()
         kind, slot, count, checksum = None, 0, 0, 0
         if images is not None:
             count = len(images)
@@ -243,9 +248,13 @@ class Cache(AbstractContextManager["Cache"]):
                 yield waited
             finally:
                 self.commit()
-            if self.address and self._added:
-                send_chain(self.folder, self.address)
-                self._added = False
+            self._send()
+
+    def _send(self) -> None:
+        """Send what was added and isn't at the address yet, be it by an earlier process."""
+        if self.address and self._unsent.exists():
+            send_chain(self.folder, self.address)
+            self._unsent.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, wait: bool = True) -> Iterator[bool]:

@@ -13,6 +13,7 @@ from storage import Bucket
 
 from medcnn.data.image_files import list_images
 from medcnn.data.open_data import open_data
+from medcnn.data.prepared import cache as caching
 from medcnn.data.prepared import scan as scanning
 from medcnn.data.sources.folder import folder
 from medcnn.data.sources.table import csv
@@ -120,6 +121,26 @@ def test_a_cache_by_address_spares_the_next_machine_the_decoding(
     third = open_data(jobs.compose("data", *overrides, "paths.data=third"), checked=False)
     assert "is damaged: 1 files are read anew" in capfd.readouterr().out
     assert torch.equal(first.samples.images[rows], third.samples.images[rows])
+
+
+def test_a_cache_that_was_not_sent_is_sent_by_the_next(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films(bucket, [f"set/{label}/{k}.png" for label in "ab" for k in range(3)])
+    overrides = ("dataset=folder", f"dataset.path={bucket.address}/set", "dataset.size=8")
+    overrides = (*overrides, f"cache.folder={bucket.address}/cache")
+
+    def away(*arguments: object) -> None:
+        raise UserError("no route to host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(caching, "send_chain", away)
+        with pytest.raises(UserError, match="no route"):
+            open_data(jobs.compose("data", *overrides), checked=False)
+    open_data(jobs.compose("data", *overrides), checked=False)
+    sent = [name for name in bucket.files() if name.startswith("cache/")]
+    assert sorted(Path(name).suffix for name in sent) == [".bin", ".sqlite"]
+    assert not [*Path("data/remote").rglob("unsent")]
 
 
 def test_images_to_predict(bucket: Bucket) -> None:
