@@ -13,13 +13,14 @@ from omegaconf import OmegaConf
 
 from medcnn.errors import UserError
 from medcnn.jobs.instantiate import conf_dir
-from medcnn.jobs.remote import refuse_address
+from medcnn.jobs.remote import check_address, refuse_address
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint", "random_labels", "image", "images", "output", "resume", "dataset.root",
     "dataset.path", "dataset.patient", "dataset.separator", "model.weights", "cache.folder",
     "paths.pseudonym_key", "paths.data", "paths.runs", "paths.run", "search.storage",
 )  # fmt: skip
+ADDRESSES = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^,'\"\]]*")  # in a word
 RULES = ("evaluation.operating_point",)  # keys of words that may hold an equals sign
 LISTS = ("ensemble", "runs", "seeds")  # keys of a path, or of several in brackets
 SHORT = {  # what may be written without the group before it
@@ -145,6 +146,9 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
     assert isinstance(root, dict)
     words = [word for word in argv if "=" in word and not word.startswith("-")]
     given = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(words)}
+    for word in words:  # which Hydra keeps
+        for address in ADDRESSES.findall("" if "tracking_uri=" in word else word):
+            check_address(address)
     for key in ("paths.run", "paths.runs"):
         if key in given:
             refuse_address(key, given[key].value(), "-m writes to folders on a disk")

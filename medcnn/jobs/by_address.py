@@ -12,7 +12,7 @@ from medcnn.jobs.mirror import mirrored
 from medcnn.jobs.remote import check_address, is_address, refuse_address
 
 READ = ("checkpoint", "random_labels")  # copied; images are when they are listed
-OWN_CHECK = ("tracking_uri",)  # of a server, and checked where it is used
+OWN_CHECK = ("tracking_uri", "storage")  # of servers, which see to their passwords themselves
 READ_SEVERAL = ("ensemble", "seeds")
 BESIDE = ("explain", "features")  # commands that write beside the checkpoint by default
 WITH_RUN = ("train", "evaluate")  # commands that write a run directory

@@ -152,7 +152,7 @@ def _matches(address: str) -> Path:
     with _alone_at(target):
         found = _below(top, fs.glob(path, detail=True))
         here = glob.iglob(pattern, root_dir=target, recursive=True)  # noqa: PTH207 (also of a**)
-        _clear(target, [target / name for name in list(here)], found)
+        _clear(target, [target / name for name in here], found)
         _fetch(fs, found, target)
     return target / pattern
 
@@ -172,7 +172,7 @@ def _alone_at(target: Path) -> Iterator[None]:
 
 def _clear(target: Path, copies: Iterable[Path], found: Found) -> None:
     """Delete those of some copies whose files are gone; a folder in the place of a file, too."""
-    for path in copies:
+    for path in list(copies):
         name = path.relative_to(target).as_posix()
         if name in found and path.is_dir():
             shutil.rmtree(path)

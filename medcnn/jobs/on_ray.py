@@ -114,7 +114,7 @@ def needed(trainer: Trainer, nodes: list[dict[str, Any]]) -> tuple[int, dict[str
         )
     cores = min(int(one.get("CPU", 1)) for one in has if int(one.get(kind, 0)) >= devices)
     threads = trainer.threads or max(1, cores // devices)
-    each: dict[str, float] = {"CPU": threads} | ({"GPU": 1} if gpu else {})
+    each: dict[str, float] = {"CPU": threads, **({"GPU": 1} if gpu else {})}
     return devices * trainer.num_nodes, each
 
 

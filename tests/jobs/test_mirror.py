@@ -286,7 +286,13 @@ def test_places_that_have_to_be_on_a_disk(
 
 @pytest.mark.parametrize(
     ("root", "key"),
-    [("train", "paths.run"), ("train", "cache.folder"), ("data", "output"), ("predict", "images")],
+    [
+        ("train", "paths.run"),
+        ("train", "-m dataset.path"),
+        ("train", "cache.folder"),
+        ("data", "output"),
+        ("predict", "images"),
+    ],
 )
 def test_a_password_in_an_address_is_refused_unrepeated(
     root: str,
@@ -301,8 +307,8 @@ def test_a_password_in_an_address_is_refused_unrepeated(
         raise AssertionError
 
     more = ["checkpoint=x"] if root == "predict" else []
-    given = f"{key}='s3://KEY:hush/hush@bucket/x'"
-    assert jobs.command(monkeypatch, never, root, given, *more) == 2
+    given = f"{key}='s3://KEY:hush/hush@bucket/x'".split()
+    assert jobs.command(monkeypatch, never, root, *given, *more) == 2
     said = "".join(capfd.readouterr())
     assert "holds a user, a password or a signature" in said
     assert "hush" not in said
@@ -339,3 +345,11 @@ def test_a_run_by_address_is_of_one_machine(
     arguments = (f"paths.run={bucket.address}/run", *jobs.QUICK)
     assert jobs.command(monkeypatch, train, "train", *arguments) == 2
     assert "goes with processes on one machine" in capfd.readouterr().err
+
+
+def test_the_password_of_a_database_is_none_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = "search.storage=postgresql://me:hush@host/name"
+    assert jobs.command(monkeypatch, lambda cfg, trust: None, "search", given) == 0
