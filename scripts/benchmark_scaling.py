@@ -46,8 +46,8 @@ SIZES = {28: 1600, 64: 800, 128: 320, 224: 96}  # pixels, and images
 RESNET, LENET = ("model=resnet", "batch_size=32"), ("model=lenet", "batch_size=128")
 PARTS: dict[str, list[Case]] = {
     "processes": [
-        Case("1 process", 2000, 64, RESNET),
-        Case("2 processes", 2000, 64, (*RESNET, "trainer=ddp", "trainer.devices=2")),
+        Case("1 process", 1000, 64, RESNET),
+        Case("2 processes", 1000, 64, (*RESNET, "trainer=ddp", "trainer.devices=2")),
     ],
     "images": [Case(f"{n:,} images", n, 28, LENET) for n in (2000, 20_000, 200_000)],
     "size": [Case(f"{px} px", n, px, RESNET) for px, n in SIZES.items()],
