@@ -7,16 +7,9 @@ from medcnn.jobs import command_line as cli
 from medcnn.jobs.atomic_files import for_spreadsheets
 from medcnn.jobs.interruption import requeue
 from medcnn.jobs.launched import join_launcher
-from medcnn.jobs.notes import without_password
 from medcnn.jobs.rundir import RunDir, how_to_go_on, how_to_go_on_with_sweep
 from medcnn.jobs.settings.commands import Train
-from medcnn.training.run import (
-    done_before,
-    left_by_a_sweep,
-    open_run,
-    recorded,
-    summarise_sweep,
-)
+from medcnn.training.run import done_before, open_run, recorded, summarise_sweep
 from medcnn.training.sweep import leave_to_engine, run_what_was_left
 
 
@@ -35,12 +28,6 @@ def train(cfg: Train, trust: list[str]) -> float:
         raise UserError(
             "perf=auto goes without plan=auto, which measures in the settings as they are"
         )
-    uri = str((cfg.logger.get("mlflow") or {}).get("tracking_uri") or "")
-    if without_password(uri) != uri:
-        raise UserError(
-            "logger.mlflow.tracking_uri has a user or a password, which config.yaml would keep: "
-            "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place"
-        )
     if cfg.engine.name != "local" and cfg.trainer.launcher is not None:
         raise UserError(f"engine={cfg.engine.name} starts whole trainings; leave trainer=ray out")
     if (best := done_before(cfg)) is not None:
@@ -48,7 +35,9 @@ def train(cfg: Train, trust: list[str]) -> float:
     if cfg.engine.name != "local":
         return leave_to_engine(cfg)
     if cfg.trainer.launcher == "ray":
-        return _on_ray(cfg)
+        from medcnn.training.on_ray import run_on_ray
+
+        return run_on_ray(cfg)
     cfg, run, undo = open_run(cfg)
     try:
         return recorded(run, partial(_job, cfg, run, trust), undo)
@@ -61,30 +50,6 @@ def train(cfg: Train, trust: list[str]) -> float:
         raise UserError(f"{stop}; {how_to_go_on(run)}") from stop
     finally:
         summarise_sweep(run)
-
-
-def _on_ray(cfg: Train) -> float:
-    from medcnn.jobs.on_ray import train_on_ray
-
-    run, given = RunDir(cfg.resume or cfg.paths.run), cfg.trainer
-    way = (
-        f"{how_to_go_on(run)} trainer.launcher=ray trainer.devices={given.devices} "
-        f"trainer.num_nodes={given.num_nodes} trainer.accelerator={given.accelerator}"
-    )
-    overrides = cli.task_overrides()
-    if left_by_a_sweep(cfg, run) and run.trained:
-        trust = [one for one in overrides if one.lstrip("+").startswith("trust=")]
-        overrides = [f"resume='{run.path.absolute()}'", *trust]
-    try:
-        train_on_ray(given, run.path, overrides)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; {way}") from None
-    except InterruptedRunError as stop:
-        raise UserError(f"{stop}; {way}") from stop
-    finally:
-        summarise_sweep(run)
-    best = RunDir(run.path).facts.get("best")
-    return float("nan") if best is None else float(best)
 
 
 def _job(cfg: Train, run: RunDir, trust: list[str]) -> float:

@@ -6,7 +6,7 @@ DIR holds pneumoniamnist.npz. Each part is a script of this folder, which says w
 part that fails is said, and the others are done. A row holds how many times as long the other takes
 (below 1: it is faster than medcnn), with the lowest and highest of the rounds, and the machine.
 Rows of other parts stay as they are. docs/benchmark.png, beside the table, draws all of it. Nothing
-else should run meanwhile; it takes about an hour on two cores, with --quick a tenth of it.
+else should run meanwhile.
 
     training    a bare PyTorch loop, step by step: ResNet-18 at 28 and 64 px, LeNet at 28 px
     peers       MONAI's and MedMNIST's ways, from the command to the test
@@ -158,6 +158,7 @@ def measured(name: str, data: Path, quick: bool) -> list[Row]:
 def draw(table: pd.DataFrame, file: Path) -> None:
     """Draw the ratios on a logarithmic scale, parts one below the other, with their ranges."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     shown = table[table["part"] != "scaling"].iloc[::-1].reset_index(drop=True)
     figure, axes = plt.subplots(figsize=(9, 1 + 0.24 * len(shown)), layout="constrained")
@@ -170,6 +171,9 @@ def draw(table: pd.DataFrame, file: Path) -> None:
     axes.set_yticks(range(len(shown)), labels, fontsize=7)
     axes.axvline(1, color="0.5", lw=1)
     axes.set(xscale="log", xlabel="times as long as medcnn", ylim=(-0.7, len(shown) - 0.3))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(file, dpi=110)
     plt.close(figure)

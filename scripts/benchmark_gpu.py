@@ -218,11 +218,9 @@ def monai(bench: Bench, depth: int, size: int, batch: int) -> float:
     from monai.transforms import Compose, EnsureTyped, ScaleIntensityd
 
     class Module(pl.LightningModule):
-        ends: list[float] = []  # noqa: RUF012
-
         def __init__(self) -> None:
             super().__init__()
-            self.net = bench.net(depth, size)
+            self.net, self.ends = bench.net(depth, size), list[float]()
 
         def training_step(self, parts: Any, _: int) -> Tensor:
             loss = F.cross_entropy(self.net(parts["image"]), parts["label"])

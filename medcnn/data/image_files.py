@@ -46,13 +46,13 @@ def each_image(spec: str | Path, *, volumes: bool = False, key: str = "images") 
     elif path.is_dir():
         yield from _in_folder(path, volumes, f"{key}={spec}")
     else:
-        found = 0
-        for found, name in enumerate(_matches(path, volumes), 1):  # noqa: B007
-            yield name
-        if not found:
+        names = _matches(path, volumes)
+        if (first := next(names, None)) is None:
             raise UserError(
                 f"{key}={spec} is neither a file, nor a folder, nor a pattern that matches a file"
             )
+        yield first
+        yield from names
 
 
 def given_path(path: str | Path, key: str) -> Path:
@@ -181,7 +181,7 @@ class _Search:
         for entry in entries:
             name, kind = entry[:-2], entry[-1]
             if kind == "d":
-                yield from self.below(os.path.join(top, name))  # noqa: PTH118
+                yield from self.below(os.path.join(top, name))  # noqa: PTH118 (a text)
             elif kind == "l":
                 self.linked += 1
             elif self._counts(file := Path(top, name)) and not (series and _is_dicom(file)):
@@ -238,7 +238,7 @@ def _matches(path: Path, volumes: bool) -> Iterator[str]:
     if not volumes:
 
         def found() -> Iterator[str]:
-            matches = glob.iglob(pattern, recursive=True)  # noqa: PTH207
+            matches = glob.iglob(pattern, recursive=True)  # noqa: PTH207 (absolute)
             return (name.replace(os.sep, "\0") for name in matches if Path(name).is_file())
 
         yield from (str(Path(name.replace("\0", os.sep))) for name in _Sorted(found))

@@ -12,7 +12,7 @@ import pandas as pd
 
 from medcnn._version import __version__
 from medcnn.errors import UserError
-from medcnn.jobs.atomic_files import write_json
+from medcnn.jobs.atomic_files import read_json, write_json
 from medcnn.jobs.claims import LOCK, alone_in
 from medcnn.jobs.settings.commands import Command
 from medcnn.jobs.table_files import join_tables, write_table
@@ -134,7 +134,7 @@ def parts_of(output: Path) -> Path:
 
 def is_begun(output: Path, *, to_replace: bool = False) -> bool:
     """Return whether there are parts of an output, or of one that may be replaced by them."""
-    job = _job(parts_of(output))
+    job = read_json(parts_of(output) / JOB)
     return bool(job.get("replaces") if to_replace else job)
 
 
@@ -200,7 +200,7 @@ def begin_parts(
     Raises:
         UserError: Finished parts of another job are there.
     """
-    known, wanted = _job(folder), json.loads(json.dumps(job))
+    known, wanted = read_json(folder / JOB), json.loads(json.dumps(job))
     other = [name for name in wanted if known.get("job", {}).get(name) != wanted[name]]
     if not other and isinstance(known.get("rows"), int):
         rows, replaces = known["rows"], replaces or bool(known["replaces"])
@@ -211,14 +211,6 @@ def begin_parts(
         )
     write_json(folder / JOB, {"job": wanted, "rows": rows, "replaces": replaces})
     return Parts(folder, total, rows, ending)
-
-
-def _job(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _clear(folder: Path) -> None:

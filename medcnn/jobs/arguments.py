@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from medcnn.errors import UserError
 from medcnn.jobs.instantiate import conf_dir
-from medcnn.jobs.remote import check_address, refuse_address
+from medcnn.jobs.remote import check_secret, refuse_address
 
 AS_TYPED = (  # keys of paths and other text, which Hydra is not to take apart
     "checkpoint", "random_labels", "image", "images", "output", "resume", "dataset.root",
@@ -147,8 +147,8 @@ def places_of_jobs(argv: list[str], config_name: str) -> list[str]:
     words = [word for word in argv if "=" in word and not word.startswith("-")]
     given = {one.key_or_group: one for one in OverridesParser.create().parse_overrides(words)}
     for word in words:  # which Hydra keeps
-        for address in ADDRESSES.findall("" if "tracking_uri=" in word else word):
-            check_address(address)
+        for address in ADDRESSES.findall(word):
+            check_secret(word.partition("=")[0].lstrip("+"), address)
     for key in ("paths.run", "paths.runs"):
         if key in given:
             refuse_address(key, given[key].value(), "-m writes to folders on a disk")

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-from pandas.api.types import is_numeric_dtype
+from typing import TYPE_CHECKING, Any
 
 from medcnn.errors import UserError, reason
+
+if TYPE_CHECKING:  # else each command would load it before its first word
+    import pandas as pd
 
 FORMULA = re.compile(r"'*[=+\-@]")  # how a cell begins that a spreadsheet runs, or one made inert
 _for_spreadsheets: ContextVar[bool] = ContextVar("for_spreadsheets", default=False)
@@ -44,6 +44,15 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the facts in a JSON file; empty if there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def check_folder(key: str, folder: Path) -> None:
@@ -77,8 +86,10 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
-def write_csv(path: Path, table: pd.DataFrame, index_label: str | None = None) -> None:
+def write_csv(path: Path, table: "pd.DataFrame", index_label: str | None = None) -> None:
     """Write a table, with its index as a column if that gets a name; see `for_spreadsheets`."""
+    from pandas.api.types import is_numeric_dtype
+
     texts = [name for name in table if not is_numeric_dtype(table[name])]
     table = table.assign(**{str(name): table[name].map(_inert) for name in texts})
     table = table.rename(index=_inert, columns=_inert)
@@ -115,13 +126,16 @@ def _plain(cell: Any) -> Any:
     return cell[1:] if shown else cell
 
 
-def read_csv(path: Path | str, text: Sequence[str] | None = None) -> pd.DataFrame:
+def read_csv(path: Path | str, text: Sequence[str] | None = None) -> "pd.DataFrame":
     """Read a table that was written here; an empty cell is missing, NA or None is text.
 
     Args:
         path: Raises OSError or ValueError if it can't be read.
         text: Columns in which 007 stays 007; None for all. Others become numbers where they can.
     """
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
+
     types = str if text is None else dict.fromkeys(text, str)
     table = pd.read_csv(
         path, dtype=types, keep_default_na=False, na_values=[""], float_precision="round_trip"
@@ -132,11 +146,13 @@ def read_csv(path: Path | str, text: Sequence[str] | None = None) -> pd.DataFram
     return table.rename(columns=_plain)
 
 
-def read_sample_table(path: Path) -> pd.DataFrame:
+def read_sample_table(path: Path) -> "pd.DataFrame":
     """Read a samples.csv as `read_csv` does: rows and labels as numbers, all else as text.
 
     So a site 01 isn't 1, and a cross-validation that pools such tables sees what one run sees.
     """
+    import pandas as pd
+
     table = read_csv(path)
     for name in map(str, table):
         if name in ("row", "label", "slice") or name.startswith("label:"):

@@ -9,10 +9,9 @@ from medcnn.errors import UserError
 from medcnn.jobs import launched
 from medcnn.jobs.copies import COPIES, OF_DISK, copies_in, local_checkpoint
 from medcnn.jobs.mirror import mirrored
-from medcnn.jobs.remote import check_address, is_address, refuse_address
+from medcnn.jobs.remote import check_secret, is_address, refuse_address
 
 READ = ("checkpoint", "random_labels")  # copied; images are when they are listed
-OWN_CHECK = ("tracking_uri", "storage")  # of servers, which see to their passwords themselves
 READ_SEVERAL = ("ensemble", "seeds")
 BESIDE = ("explain", "features")  # commands that write beside the checkpoint by default
 WITH_RUN = ("train", "evaluate")  # commands that write a run directory
@@ -50,17 +49,16 @@ def on_the_disk(settings: Any, config_name: str) -> Iterator[None]:
         yield
 
 
-def _check_secrets(value: Any) -> None:
+def _check_secrets(value: Any, key: str = "") -> None:
     """Raise UserError, which doesn't tell it, for an address in the settings with a password."""
     if isinstance(value, dict):
-        for key, inner in value.items():
-            if key not in OWN_CHECK:
-                _check_secrets(inner)
+        for name, inner in value.items():
+            _check_secrets(inner, f"{key}.{name}".lstrip("."))
     elif isinstance(value, list):
         for inner in value:
-            _check_secrets(inner)
+            _check_secrets(inner, key)
     elif is_address(value):
-        check_address(value)
+        check_secret(key, value)
 
 
 def _check_apart(settings: Any) -> None:

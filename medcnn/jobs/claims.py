@@ -13,6 +13,7 @@ import psutil
 
 from medcnn.errors import UserError
 from medcnn.jobs import file_locks
+from medcnn.jobs.atomic_files import read_json
 
 LOCK = ".claim"
 WRITTEN = 10  # seconds in which whoever made a lock has written its name into it
@@ -59,7 +60,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         file = lock.open("x", encoding="utf-8")
     file = file or _left_behind(lock)
     if file is None:
-        other = {"pid": "?", "host": "?"} | _read(lock)
+        other = {"pid": "?", "host": "?"} | read_json(lock)
         raise UserError(
             f"{folder} is in use by process {other['pid']} on {other['host']}; if that has ended, "
             f"delete {lock}"
@@ -92,17 +93,9 @@ def _left_behind(lock: Path) -> IO[str] | None:
     return None
 
 
-def _read(lock: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _abandoned(lock: Path) -> bool:
     """Return True if the process that made a lock on this machine is gone."""
-    content = _read(lock)
+    content = read_json(lock)
     if content:
         return content.get("host") == platform.node() and not living(content)
     try:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from medcnn.errors import InterruptedRunError, UserError
 from medcnn.jobs import launched
+from medcnn.jobs.engines.job import passed_environment
+from medcnn.jobs.engines.ray_cluster import join_cluster
 from medcnn.jobs.processes import signal_name
 from medcnn.jobs.settings.groups import Trainer
 
@@ -40,7 +41,6 @@ def train_on_ray(trainer: Trainer, run: Path, overrides: list[str]) -> None:
     """
     if launched.others is not None:
         raise UserError("trainer.launcher=ray: Ray starts the processes; leave out torchrun, srun")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # which would be sent to Ray's makers
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     try:
         import ray
@@ -48,14 +48,16 @@ def train_on_ray(trainer: Trainer, run: Path, overrides: list[str]) -> None:
         from ray.train.torch import TorchConfig, TorchTrainer
     except ImportError:
         raise UserError('trainer=ray needs Ray Train: pip install "medcnn[ray]"') from None
-    own, folder = not ray.is_initialized(), run.parent / f".{run.name}-ray"
-    if own:
-        _join(ray)
+    folder, own = run.parent / f".{run.name}-ray", join_cluster(ray, "trainer=ray", show=True)
     try:
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        count, resources = needed(trainer, alive)
-        spread = "SPREAD" if len(alive) == trainer.num_nodes else "PACK"  # which fills a machine
-        command = {"arguments": _arguments(run, overrides), "folder": str(Path.cwd())}
+        has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        count, resources = needed(trainer, has)
+        spread = "SPREAD" if len(has) == trainer.num_nodes else "PACK"  # which fills a machine
+        command = {
+            "arguments": _arguments(run, overrides),
+            "folder": str(Path.cwd()),
+            "environment": passed_environment(),
+        }
         TorchTrainer(
             part,
             train_loop_config=command,
@@ -76,28 +78,16 @@ def train_on_ray(trainer: Trainer, run: Path, overrides: list[str]) -> None:
             ray.shutdown()
 
 
-def _join(ray: Any) -> None:
-    """Join Ray's cluster, or begin one; signals go on to be ours."""
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"trainer=ray: {' '.join(str(error).split())[:200]}") from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
-
-
-def needed(trainer: Trainer, nodes: list[dict[str, Any]]) -> tuple[int, dict[str, float]]:
+def needed(trainer: Trainer, has: list[dict[str, Any]]) -> tuple[int, dict[str, float]]:
     """Return the number of processes, and what each of them takes for itself.
 
     Args:
         trainer: ``devices`` on each of ``num_nodes`` machines.
-        nodes: As `ray.nodes` lists them.
+        has: What each machine of the cluster has, as `ray.nodes` lists it.
 
     Raises:
         UserError: The cluster hasn't so much, and a training would wait for ever.
     """
-    has = [node["Resources"] for node in nodes if node["Alive"]]
     wants_gpu = trainer.accelerator in ("gpu", "cuda")
     gpu = wants_gpu or (trainer.accelerator == "auto" and any(one.get("GPU") for one in has))
     kind = "GPU" if gpu else "CPU"
@@ -133,14 +123,15 @@ def part(command: dict[str, Any]) -> None:
     """Run a command in a process of its own, as one of Ray's processes.
 
     Args:
-        command: ``arguments`` of ``python -m medcnn.train``, and the ``folder`` it runs in.
+        command: ``arguments`` of ``python -m medcnn.train``, the ``folder`` it runs in, and an
+            ``environment`` beside that of Ray's process.
 
     Raises:
         RuntimeError: It failed; with its exit code.
     """
     started = [sys.executable, "-m", "medcnn.train", *command["arguments"]]
     # the store by which they speak is that of Ray's own group, as torchrun's is that of its agent
-    env = {**os.environ, "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    env = {**os.environ, **command["environment"], "TORCHELASTIC_USE_AGENT_STORE": "True"}
     done = subprocess.run(
         started, cwd=command["folder"], env=env, check=False, preexec_fn=_end_with_parent
     )

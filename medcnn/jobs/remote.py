@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, TypeGuard
 
 from medcnn.errors import UserError
+from medcnn.jobs.notes import without_password
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(?P<place>[^/]*)")
 PASSWORD = re.compile(r":(?!\d*$)")  # what follows isn't a port; it may have a slash before its @
@@ -40,6 +41,23 @@ def check_address(address: str) -> None:
             f"an address ({address[: address.find(':')]}://…) holds a user, a password or a "
             f"signature, which the run would keep: leave it out; {CREDENTIALS}"
         )
+
+
+def check_secret(key: str, address: str) -> None:
+    """Raise UserError for an address in a config that holds a secret; it isn't repeated.
+
+    Of a tracker's server that is a user or a password; a search's database may have them, and hides
+    them itself.
+    """
+    name = key.rpartition(".")[2]
+    if name == "tracking_uri":
+        if without_password(address) != address:
+            raise UserError(
+                f"{key} has a user or a password, which config.yaml would keep: set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place"
+            )
+    elif name != "storage":
+        check_address(address)
 
 
 def refuse_address(key: str, value: object, instead: str) -> None:

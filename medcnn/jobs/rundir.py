@@ -1,6 +1,5 @@
 """The run directory: its files, each of them whole or not there."""
 
-import json
 import os
 import shlex
 import shutil
@@ -14,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from medcnn.errors import UserError, disk_full
-from medcnn.jobs.atomic_files import json_text, write_json
+from medcnn.jobs.atomic_files import json_text, read_json, write_json
 from medcnn.jobs.claims import alone_in, living, owner
 from medcnn.jobs.instantiate import check_yaml
 
@@ -59,11 +58,7 @@ class RunDir:
     @property
     def status(self) -> dict[str, Any]:
         """The content of status.json; empty if there is none that can be read."""
-        try:
-            status = json.loads((self / "status.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return status if isinstance(status, dict) else {}
+        return read_json(self / "status.json")
 
     @property
     def facts(self) -> dict[str, Any]:

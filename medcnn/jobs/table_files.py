@@ -11,7 +11,7 @@ from pandas.api.types import is_numeric_dtype
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import replacing, write_csv
 
-ROWS = 100_000  # of a row group of Parquet
+ROWS = 20_000  # of a row group of Parquet, at least: more take more memory
 
 
 def is_parquet(path: Path) -> bool:

@@ -12,10 +12,6 @@ from medcnn.jobs import on_ray
 from medcnn.train import train
 
 
-def nodes(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
-    return [{"Alive": alive, "Resources": one} for one in resources]
-
-
 def trainer(**values: Any) -> Any:
     given = [f"trainer.{key}={value}" for key, value in values.items()]
     return jobs.compose("train", "trainer=ray", *given).trainer
@@ -24,15 +20,15 @@ def trainer(**values: Any) -> Any:
 def test_what_the_processes_take_of_a_cluster() -> None:
     small, large = {"CPU": 4.0}, {"CPU": 16.0, "GPU": 4.0}
     on_cpu = {"accelerator": "cpu", "devices": 2}
-    assert on_ray.needed(trainer(**on_cpu), nodes(small)) == (2, {"CPU": 2})
-    assert on_ray.needed(trainer(**on_cpu, threads=1), nodes(small)) == (2, {"CPU": 1})
-    both = nodes(large, small, large)
+    assert on_ray.needed(trainer(**on_cpu), [small]) == (2, {"CPU": 2})
+    assert on_ray.needed(trainer(**on_cpu, threads=1), [small]) == (2, {"CPU": 1})
+    both = [large, small, large]
     assert on_ray.needed(trainer(num_nodes=2), both) == (8, {"CPU": 4, "GPU": 1})
     for given, known, message in (
-        ({"accelerator": "cpu"}, nodes(small), "trainer.devices=auto: with Ray a number of"),
-        ({"accelerator": "gpu", "devices": 1}, nodes(small), "1 machine\\(s\\), with 0 GPU"),
-        (on_cpu | {"num_nodes": 2}, nodes(small), "trainer.num_nodes=2: Ray's cluster has 1"),
-        (on_cpu, nodes(small, alive=False), "has 0 machine"),
+        ({"accelerator": "cpu"}, [small], "trainer.devices=auto: with Ray a number of"),
+        ({"accelerator": "gpu", "devices": 1}, [small], "1 machine\\(s\\), with 0 GPU"),
+        (on_cpu | {"num_nodes": 2}, [small], "trainer.num_nodes=2: Ray's cluster has 1"),
+        (on_cpu, [], "has 0 machine"),
     ):
         with pytest.raises(UserError, match=message):
             on_ray.needed(trainer(**given), known)
@@ -82,6 +78,6 @@ def test_two_processes_of_ray_train_as_one(
 
 
 def test_a_part_that_fails_gives_its_exit_code(tmp_path: Path) -> None:
-    command = {"arguments": ["trainer=none-such"], "folder": str(tmp_path)}
+    command = {"arguments": ["trainer=none-such"], "folder": str(tmp_path), "environment": {}}
     with pytest.raises(RuntimeError, match="exit code 2"):
         on_ray.part(command)

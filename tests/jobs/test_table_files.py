@@ -34,7 +34,7 @@ def test_joined_csv_is_byte_by_byte_what_the_whole_table_is(
     assert (tmp_path / "joined.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-@pytest.mark.parametrize("rows", [100_000, 3])
+@pytest.mark.parametrize("rows", [20_000, 3])
 def test_joined_parquet_has_all_rows_with_their_types(
     table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:

@@ -80,7 +80,7 @@ def paths_within(root: Path, names: pd.Series, base: Path) -> pd.Series:
         folder, last = os.path.split(whole)
         if last in ("", ".", ".."):
             folder, last = os.path.split(os.path.realpath(whole))
-        path = os.path.join(resolved(folder), last)  # noqa: PTH118
+        path = os.path.join(resolved(folder), last)  # noqa: PTH118 (fast)
         if path == top:
             return "."
         return path[len(below) :].replace(os.sep, "/") if path.startswith(below) else None

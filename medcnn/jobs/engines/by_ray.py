@@ -1,13 +1,11 @@
 """Jobs on a Ray cluster."""
 
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from medcnn.errors import UserError
 from medcnn.jobs.engines.job import LOST, End, Job, run_job
+from medcnn.jobs.engines.ray_cluster import join_cluster
 from medcnn.jobs.notes import note
 from medcnn.jobs.settings.groups import Engine
 
@@ -53,17 +51,7 @@ def by_ray(jobs: Sequence[Job], settings: Engine) -> Iterator[End]:
 
 def _join(ray: Any, settings: Engine) -> bool:
     """Join the cluster; return whether this process hadn't before."""
-    ours = not ray.is_initialized()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # which would be sent to Ray's makers
-    if ours:
-        handler = signal.getsignal(signal.SIGTERM)  # of which Ray makes another
-        try:
-            ray.init(address=settings.address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            text = " ".join(str(error).split())[:200]
-            raise UserError(f"engine.address={settings.address}: {text}") from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
+    ours = join_cluster(ray, f"engine.address={settings.address}", settings.address)
     there = [one["Resources"] for one in ray.nodes() if one["Alive"]]
     if not any(
         one.get("CPU", 0) >= settings.cpus and one.get("GPU", 0) >= settings.gpus for one in there

@@ -22,7 +22,7 @@ PASSED = ("PYTHONPATH", "MLFLOW_TRACKING_URI", "WANDB_MODE", "WANDB_BASE_URL", "
 OURS = "medcnn: "  # how the line begins by which a command says what was wrong
 
 
-def _environment() -> dict[str, str]:
+def passed_environment() -> dict[str, str]:
     """Return the variables that a job has as this process; none that may hold a secret."""
     found = {name: os.environ[name] for name in PASSED if name in os.environ}
     return {name: value for name, value in found.items() if without_password(value) == value}
@@ -50,7 +50,7 @@ class Job:
     run: Path | None = None
     there: dict[str, Any] = field(default_factory=dict)
     folder: Path = field(default_factory=Path.cwd)
-    environment: dict[str, str] = field(default_factory=_environment)
+    environment: dict[str, str] = field(default_factory=passed_environment)
 
 
 class End(NamedTuple):

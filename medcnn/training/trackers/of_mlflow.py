@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from medcnn._version import __version__
-from medcnn.errors import UserError
 from medcnn.jobs.notes import without_password
+from medcnn.jobs.remote import check_secret
 from medcnn.training.trackers.content import Point
 from medcnn.training.trackers.tracker import Tracker
 
@@ -61,11 +61,8 @@ class MLflow(Tracker):
         predictions: bool,
     ) -> None:
         super().__init__(save_dir, model=model, predictions=predictions)
-        if without_password(tracking_uri or "") != (tracking_uri or ""):
-            raise UserError(
-                "logger.mlflow.tracking_uri has a user or a password, which config.yaml would "
-                "keep: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in its place"
-            )
+        if tracking_uri is not None:
+            check_secret("logger.mlflow.tracking_uri", tracking_uri)
         for name, value in MANNERS.items():
             os.environ.setdefault(name, value)
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # of each try it would say a line

@@ -1,7 +1,6 @@
 """What all trackers have in common: when they are told what, and what happens if they can't be."""
 
 import importlib.util
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 
 from medcnn.errors import UserError, reason
 from medcnn.jobs import command_line as cli
-from medcnn.jobs.atomic_files import write_json
+from medcnn.jobs.atomic_files import read_json, write_json
 from medcnn.jobs.notes import note, without_password
 from medcnn.jobs.rundir import RunDir
 from medcnn.training.trackers.content import CURVES, Point, curve, figures, files, settings
@@ -106,7 +105,7 @@ class Tracker(Callback, ABC):
         """
         above, told = self.run.path.absolute().parent, self._told
         is_fold = self.run.path.name.startswith("fold-")
-        of_parent = _read(RunDir(above)).get(self.key, {}) if is_fold else {}
+        of_parent = read_json(above / FILE).get(self.key, {}) if is_fold else {}
         parent = of_parent.get("id")
         group = told.get("group") or (of_parent.get("group") if is_fold else _group(above))
         try:
@@ -182,19 +181,10 @@ class Tracker(Callback, ABC):
     @property
     def _told(self) -> dict[str, Any]:
         """What the tracker has been told, as tracker.json says."""
-        return _read(self.run).get(self.key, {})
+        return read_json(self.run / FILE).get(self.key, {})
 
     def _keep(self, **facts: Any) -> None:
-        write_json(self.run / FILE, _read(self.run) | {self.key: self._told | facts})
-
-
-def _read(run: RunDir) -> dict[str, Any]:
-    """Return the content of a run's tracker.json; empty without one that can be read."""
-    try:
-        content = json.loads((run / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        write_json(self.run / FILE, read_json(self.run / FILE) | {self.key: self._told | facts})
 
 
 def _group(above: Path) -> str | None:
