@@ -170,7 +170,8 @@ def draw(table: pd.DataFrame, file: Path) -> None:
     labels = [f"{row['part']} · {row['what']}" for row in shown.to_dict("records")]
     axes.set_yticks(range(len(shown)), labels, fontsize=7)
     axes.axvline(1, color="0.5", lw=1)
-    axes.set(xscale="log", xlabel="times as long as medcnn, or as the row says", ylim=(-0.7, len(shown) - 0.3))
+    axes.set(xscale="log", ylim=(-0.7, len(shown) - 0.3))
+    axes.set_xlabel("times as long as medcnn, or as the row says")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

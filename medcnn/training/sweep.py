@@ -9,7 +9,7 @@ from medcnn.jobs import command_line as cli
 from medcnn.jobs import launched
 from medcnn.jobs.engines.arguments import arguments_of_job
 from medcnn.jobs.engines.job import End, Job
-from medcnn.jobs.engines.run import run_jobs
+from medcnn.jobs.engines.run import check_engine, run_jobs
 from medcnn.jobs.rundir import RunDir, how_to_go_on_with_sweep
 from medcnn.jobs.settings.commands import Train
 from medcnn.training.run import left_by_a_sweep, write_summary_of
@@ -31,6 +31,7 @@ def leave_to_engine(cfg: Train) -> float:
         raise UserError(
             f"{engine} runs the jobs of a sweep (-m) and the workers of a search; leave it out"
         )
+    check_engine(cfg.engine.name)
     if launched.others is not None:
         raise UserError(f"{engine} starts the jobs by itself: leave torchrun or srun out")
     if _left and _left[0][0].engine != cfg.engine:

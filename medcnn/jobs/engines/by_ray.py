@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from medcnn.errors import UserError
 from medcnn.jobs.engines.job import LOST, End, Job, run_job
 from medcnn.jobs.engines.ray_cluster import join_cluster
 from medcnn.jobs.notes import note
@@ -19,12 +18,10 @@ def by_ray(jobs: Sequence[Job], settings: Engine) -> Iterator[End]:
     Ray itself starts again what was lost with a machine.
 
     Raises:
-        UserError: Ray isn't installed, or there is no such cluster.
+        UserError: There is no such cluster.
     """
-    try:
-        import ray
-    except ImportError:
-        raise UserError('engine=ray needs Ray: pip install "medcnn[ray]"') from None
+    import ray
+
     ours = _join(ray, settings)
     needs = {"num_cpus": settings.cpus, "num_gpus": settings.gpus}
     run = ray.remote(max_retries=settings.retries, **needs)(run_job)

@@ -36,7 +36,7 @@ def by_slurm(jobs: Sequence[Job], settings: Engine) -> Iterator[End]:
     """Submit jobs, those that are lost again, and yield the ends of all as they come.
 
     Raises:
-        UserError: submitit isn't installed, there is no SLURM, or it refuses a job.
+        UserError: There is no SLURM, or it refuses a job.
     """
     executor = _executor(jobs[0].log.parent / "submitit", settings)
     waiting = [(job, 0) for job in jobs]  # each with how often it was lost
@@ -64,10 +64,8 @@ def by_slurm(jobs: Sequence[Job], settings: Engine) -> Iterator[End]:
 
 def _executor(folder: Path, settings: Engine) -> Any:
     """Return what submits jobs; raise UserError where it can't."""
-    try:
-        from submitit import AutoExecutor
-    except ImportError:
-        raise UserError('engine=slurm needs submitit: pip install "medcnn[slurm]"') from None
+    from submitit import AutoExecutor
+
     minutes = ceil(parse_duration("engine.time", settings.time) / 60)
     requeues = {f"{name}_max_num_timeout": settings.requeues for name in ("slurm", "local")}
     try:

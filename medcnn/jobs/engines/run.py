@@ -2,13 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from typing import Any
 
+from medcnn.errors import UserError
 from medcnn.jobs.engines.child import STOPPED
 from medcnn.jobs.engines.job import LOST, End, Job
 from medcnn.jobs.processes import signal_name
 from medcnn.jobs.settings.groups import Engine
 from medcnn.jobs.terminal import say
+
+PACKAGES = {"ray": "ray", "slurm": "submitit"}  # that an engine needs
+
+
+def check_engine(name: str) -> None:
+    """Raise UserError if the package of an engine isn't installed, before anything is written."""
+    package = PACKAGES.get(name)
+    if package is not None and find_spec(package) is None:
+        raise UserError(f'engine={name} needs {package}: pip install "medcnn[{name}]"')
 
 
 def run_jobs(

@@ -6,7 +6,7 @@ from pathlib import Path
 from medcnn.errors import UserError
 from medcnn.jobs.engines.arguments import arguments_of_job
 from medcnn.jobs.engines.job import Job
-from medcnn.jobs.engines.run import run_jobs
+from medcnn.jobs.engines.run import check_engine, run_jobs
 from medcnn.jobs.settings.commands import Search
 from medcnn.jobs.settings.groups import Engine
 from medcnn.planning.search.begin import begin
@@ -20,6 +20,7 @@ def start_workers(cfg: Search, trust: list[str]) -> None:
         KeyboardInterrupt: With a message that says how to go on.
         UserError: Settings with which no trial could begin; or workers have failed.
     """
+    check_engine(cfg.engine.name)
     count = _count(cfg.engine)
     begin(cfg, trust)
     folder = Path(cfg.output).absolute()

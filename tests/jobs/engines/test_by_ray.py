@@ -92,12 +92,6 @@ def test_a_cluster_that_is_not_there() -> None:
         by_ray._join(nothing, engine(address="auto"))
 
 
-def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with refused(r'engine=ray needs Ray: pip install "medcnn\[ray\]"'):
-        list(by_ray.by_ray([small_jobs.job("works", tmp_path)], engine()))
-
-
 def test_what_joined_a_cluster_leaves_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
     ray = SimpleNamespace(

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,12 +136,7 @@ def test_what_slurm_refuses(tmp_path: Path, slurm: Path) -> None:
         list(by_slurm.by_slurm([small_jobs.job("works", tmp_path)], engine("slurm")))
 
 
-def test_without_slurm_and_without_submitit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with refused(r"this machine has no SLURM \(no srun\); engine.cluster=local does without"):
         by_slurm._executor(tmp_path, engine("slurm"))
-    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
-    with refused(r'engine=slurm needs submitit: pip install "medcnn\[slurm\]"'):
-        by_slurm._executor(tmp_path, SimpleNamespace(time="1h"))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 from test_engine_job import wait_for
 
+from medcnn.errors import UserError
 from medcnn.jobs.engines.arguments import arguments_of_job
 from medcnn.jobs.engines.job import LOST, End
-from medcnn.jobs.engines.run import reason, run_jobs
+from medcnn.jobs.engines.run import PACKAGES, check_engine, reason, run_jobs
 from medcnn.jobs.settings.groups import Engine
 
 
@@ -92,3 +94,11 @@ def test_slurm_gives_whole_cores() -> None:
     with pytest.raises(ValidationError, match=r"\.gpus=0\.5: give a whole number"):
         engine("slurm", cpus=1, gpus=0.5)
     assert engine("ray", cpus=0.5, gpus=0.5).plain()["gpus"] == 0.5
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_an_engine_whose_package_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_engine("local")
+    monkeypatch.setitem(sys.modules, PACKAGES[name], None)
+    with pytest.raises(UserError, match=rf'engine={name} .* pip install "medcnn\[{name}\]"'):
+        check_engine(name)
