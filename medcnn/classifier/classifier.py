@@ -14,6 +14,7 @@ from medcnn.errors import UserError
 from medcnn.evaluation.platt import apply_platt
 from medcnn.evaluation.recalibration import apply_isotonic
 from medcnn.nets.base import evaluating
+from medcnn.nets.studies import Context
 from medcnn.objective import Objective
 
 Card = dict[str, Any]
@@ -89,19 +90,25 @@ class Classifier(BaseClassifier):
         """Feature maps (N, K, *spatial) of images (N, C, *spatial) in 0 … 1."""
         return self.net.features(self.normalise(images))  # type: ignore[operator]
 
-    def head(self, maps: Tensor) -> Tensor:
+    def head(self, maps: Tensor, context: Context = None) -> Tensor:
         """Logits (N, outputs) float32 of feature maps.
 
         Outside training in full precision, and put right for the shares of the classes.
-        """
-        if self.training:
-            return self.net.head(maps).float()  # type: ignore[operator]
-        with torch.autocast(maps.device.type, enabled=False):
-            return self.prior(self.net.head(maps.float()))  # type: ignore[operator]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, outputs) float32 of images (N, C, *spatial) in 0 … 1."""
-        return self.head(self.features(images))
+        Args:
+            maps: (n, K, *spatial).
+            context: Of `medcnn.data.batches.context_of`, for a `medcnn.nets.studies.StudyHead`,
+                which gives the logits of N studies; None: each image is one by itself, N = n.
+        """
+        given = () if context is None else (context,)
+        if self.training:
+            return self.net.head(maps, *given).float()  # type: ignore[operator]
+        with torch.autocast(maps.device.type, enabled=False):
+            return self.prior(self.net.head(maps.float(), *given))  # type: ignore[operator]
+
+    def forward(self, images: Tensor, context: Context = None) -> Tensor:
+        """Logits (N, outputs) float32 of images (n, C, *spatial) in 0 … 1; see `head`."""
+        return self.head(self.features(images), context)
 
     def classify(self, images: Tensor | NDArray[Any]) -> Tensor:
         """Return probabilities (N, K) of images, in evaluation mode.

@@ -39,8 +39,20 @@ def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor
     return (images.to(torch.float32) - lows).div_(widths).clamp_(0, 1)
 
 
+CONTEXT = ("bag", "view", "features")  # of a batch: what its images belong to, and come with
+
+
+def context_of(batch: Batch) -> Batch | None:
+    """Return what a batch holds of `CONTEXT`, for the head of the net; None for nothing."""
+    return {key: batch[key] for key in CONTEXT if key in batch} or None
+
+
 def unit_images(samples: Samples, rows: Tensor) -> Tensor:
-    """Return the images (B, C, *spatial) float32 of rows (B,), in 0 … 1."""
+    """Return the images (n, C, *spatial) float32 of rows (B,), in 0 … 1.
+
+    One a row; with `Samples.studies` all images of each.
+    """
+    rows = samples.instances(rows)
     shared = samples.intensity_range
     ranges = shared if isinstance(shared, tuple) else samples.ranges(rows)
     return unit_intensity(samples.images[rows], ranges)
@@ -122,11 +134,16 @@ class RowDataset(Dataset[Batch]):
     """A batch for a batch of rows: images as stored, labels, rows, and ranges where they differ.
 
     Of rows that come with their draws (2, n), as `RowBatches` gives them, these are its ``draw``.
+    With `Samples.studies` ``label``, ``row`` and ``draw`` are those of the B studies, and ``image``
+    holds all their n images, whose rows are ``place`` and whose study is ``bag`` (n,) in 0 … B-1,
+    ascending; where views are known, ``view`` (n,). Columns that the net takes are ``features``
+    (B, F) float32, NaN where they are missing.
     """
 
     def __init__(self, samples: Samples) -> None:
         self.images, self.labels = samples.images, samples.labels
-        self.ranges = samples.intensity_range
+        self.ranges, self.studies = samples.intensity_range, samples.studies
+        self.features = samples.feature_values
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -135,9 +152,18 @@ class RowDataset(Dataset[Batch]):
         draw = {}
         if rows.ndim == 2:
             rows, draw["draw"] = rows
-        batch = {"image": self.images[rows], "label": self.labels[rows], "row": rows} | draw
+        batch = {"label": self.labels[rows], "row": rows} | draw
+        if self.features is not None:
+            batch["features"] = self.features[rows]
+        places = rows
+        if self.studies is not None:
+            places, bag = self.studies.instances(rows)
+            batch |= {"place": places, "bag": bag}
+            if self.studies.views is not None:
+                batch["view"] = self.studies.views[places]
+        batch["image"] = self.images[places]
         if isinstance(self.ranges, Tensor):
-            batch["range"] = self.ranges[rows]
+            batch["range"] = self.ranges[places]
         return batch
 
 
@@ -254,10 +280,15 @@ class DataModule(pl.LightningDataModule):
             self.batch_size,
             rank=rank,
             world=world,
-            ahead=images.prefetch if isinstance(images, StoredImages) else None,
+            ahead=self._prefetch if isinstance(images, StoredImages) else None,
             **options,
         )
         return DataLoader(RowDataset(self.samples), sampler=sampler, batch_size=None)
+
+    def _prefetch(self, rows: Tensor) -> None:
+        """Have the images of rows (B,) read from the disk ahead."""
+        images: Any = self.samples.images
+        images.prefetch(self.samples.instances(rows))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scale the intensities and, in training, augment; on the batch's device."""
@@ -267,10 +298,19 @@ class DataModule(pl.LightningDataModule):
     def prepared(self, batch: Batch, epoch: int | None) -> Batch:
         """Return a stored batch as the net takes it: scaled and, in an epoch, augmented."""
         batch = self.scaled(batch)
-        keys = batch["row"] + batch.pop("draw", 0) * len(self.samples)
+        keys = self._keys(batch)
         if self.augment is None or epoch is None:
             return batch
         return {**batch, "image": self.augment(batch["image"], keys, epoch)}
+
+    def _keys(self, batch: Batch) -> Tensor:
+        """Return by what each image (n,) is augmented; slices of a volume are augmented alike."""
+        row, drawn = batch["row"], batch.pop("draw", 0) * len(self.samples)
+        place = batch.get("place", row)
+        if self.samples.studies is None:
+            return row + drawn
+        of_study = (torch.zeros_like(row) + drawn)[batch["bag"]]
+        return of_study + (row[batch["bag"]] if self.samples.studies.together else place)
 
     def scaled(self, batch: Batch) -> Batch:
         """Return a stored batch with its images in 0 … 1."""

@@ -19,6 +19,7 @@ from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
+from medcnn.data.studies import learns_studies, studies_of
 from medcnn.errors import UserError
 from medcnn.jobs.copies import COPIES, copies_in
 from medcnn.jobs.instantiate import instantiate
@@ -79,6 +80,9 @@ def open_data(
         own_range(samples, card)
     elif _by_training(samples):
         samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
+    model = card["config"]["model"] if card is not None else getattr(cfg, "model", None)
+    if learns_studies(model):
+        samples.studies = studies_of(samples.table)
     if cfg.pseudonymise:
         samples.table = pseudonymise(samples.table, pseudonym_key(cfg))
     if checked:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medcnn.data.originals import Originals
+from medcnn.data.studies import Studies
 from medcnn.errors import UserError
 from medcnn.objective import UNKNOWN, Task, known
 
@@ -54,6 +55,10 @@ class Samples:
         originals: The files, for pictures of them; None where there are none.
         orientation: Of volumes without files the directions in which their axes run, as of
             `medcnn.data.image.ImageSpec`; None where nobody knows.
+        features: Columns of the table that are inputs of the network beside the images.
+        feature_values: Of these (N, F) float32, encoded as the network takes them; None before.
+        studies: Of a network that takes the images of a study together; it is then the study that
+            is trained on and tested, named by its first row. None: each row is one by itself.
     """
 
     name: str
@@ -67,6 +72,9 @@ class Samples:
     spec: dict[str, Any] | None = None
     originals: Originals | None = None
     orientation: str | None = None
+    features: tuple[str, ...] = ()
+    feature_values: Tensor | None = None
+    studies: Studies | None = None
 
     def __post_init__(self) -> None:
         self.table = self.table.reset_index(drop=True)
@@ -118,14 +126,25 @@ class Samples:
         return torch.tensor(self.intensity_range).expand(len(rows), 2)
 
     def rows(self, split: str) -> Tensor:
-        """Return the rows (n,) int64 of a split, in order; raise UserError if there are none."""
-        rows = np.flatnonzero((self.table["split"] == split).to_numpy())
+        """Return the rows (n,) int64 of a split, in order; raise UserError if there are none.
+
+        With `studies` the first row of each.
+        """
+        chosen = (self.table["split"] == split).to_numpy()
+        rows = np.flatnonzero(chosen)
+        if self.studies is not None:
+            first = self.studies.first.numpy()
+            rows = first[chosen[first]]
         if len(rows) == 0:
             raise UserError(
                 f"data set {self.name}: the {split} split is empty; "
                 f"column split holds {sorted(self.table['split'].unique())}"
             )
         return torch.from_numpy(rows)
+
+    def instances(self, rows: Tensor) -> Tensor:
+        """Return the rows (n,) of all images of rows (B,): with `studies` of all their images."""
+        return rows if self.studies is None else self.studies.instances(rows)[0]
 
     def spread(self, rows: Tensor, n: int) -> Tensor:
         """Return at most `n` of some rows (m,), evenly from their classes and evenly within each.

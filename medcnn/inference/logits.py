@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import DataModule
+from medcnn.data.batches import DataModule, context_of
 from medcnn.inference.mc_dropout import dropping
 
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the job
@@ -55,7 +55,7 @@ class Collector(pl.LightningModule):
         """Logits (N, outputs) float32 of a batch."""
         images = batch["image"].flip(self.mirrored) if self.mirrored else batch["image"]
         with dropping(self.classifier, self.number, batch["row"]):
-            logits: Tensor = self.classifier(images)
+            logits: Tensor = self.classifier(images, context_of(batch))
         return logits
 
     def test_step(self, batch: dict[str, Tensor]) -> None:

@@ -64,7 +64,7 @@ def write_results(
     objective, point = classifier.objective, classifier.operating_point
     table = predictions_table(samples, objective, collected, point)
     levels = {"image": table}
-    if "study" in samples.table:
+    if "study" in samples.table and samples.studies is None:
         levels["study"] = studies_table(samples, objective, collected, aggregate, point)
     for level, whole in levels.items():
         for name, rows in whole.groupby("split", sort=False):

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from medcnn.data.samples import Samples
+from medcnn.data.studies import study_numbers
 from medcnn.evaluation.interval_coverage import quantile_column
 from medcnn.evaluation.operating_point import thresholds_of
 from medcnn.evaluation.selective import mutual_information, predictive_entropy
 from medcnn.evaluation.studies import aggregate as aggregate_slices
 from medcnn.evaluation.studies import study_labels
 from medcnn.objective import UNKNOWN, Objective, known
-
-STUDY = ["split", "patient", "study"]  # what the slices of a volume have in common
 
 
 def predictions_table(
@@ -110,14 +109,6 @@ def studies_table(
         pd.DataFrame({"slices": np.bincount(studies)}),
     ]
     return pd.concat(parts, axis=1)
-
-
-def study_numbers(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return the number of each row's study, by first appearance, and each study's first row."""
-    alone = np.where(table["study"].isna(), np.arange(1, len(table) + 1), 0)
-    groups = table[STUDY].assign(alone=alone).groupby([*STUDY, "alone"], sort=False, dropna=False)
-    studies = groups.ngroup().to_numpy()
-    return studies, np.unique(studies, return_index=True)[1]
 
 
 def decision_table(

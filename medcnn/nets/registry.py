@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medcnn.errors import UserError
 from medcnn.jobs.lacking import lacking, nearest
@@ -25,6 +25,7 @@ from medcnn.nets.families.zfnet import zfnet
 from medcnn.nets.initialise import initialise
 from medcnn.nets.pretrained.published import published_state
 from medcnn.nets.pretrained.weights import load_weights
+from medcnn.nets.studies import study_head
 from medcnn.nets.variants import VARIANTS, resolve
 
 FAMILIES: dict[str, Callable[..., Net]] = {
@@ -52,6 +53,7 @@ def build(
     pretrained: bool = False,
     weights: str | Path | None = None,
     cut: str | None = None,
+    aggregate: str | None = None,
     **options: Any,
 ) -> Net:
     """Make a net.
@@ -75,6 +77,8 @@ def build(
             imagenet stem.
         weights: A file of weights to begin with, see `load_weights`.
         cut: Name of the last stage to keep, under a new head, see `medcnn.nets.cut`.
+        aggregate: How the images of a study are put together, see `medcnn.nets.studies`; None for
+            a net of single images.
         **options: Of the family; see the function of its name.
 
     Raises:
@@ -102,6 +106,10 @@ def build(
         loaded = net.loaded
         net = cut_at(net, cut, head=head_kind(net.head), dropout=options.get("dropout", 0.0))
         net.loaded = loaded
+    if aggregate is not None:
+        net.head = study_head(net, aggregate)
+        if hasattr(net, "aux"):
+            net.aux = nn.ModuleDict()  # GoogLeNet's further heads, of single images
     return net
 
 

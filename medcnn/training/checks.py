@@ -3,12 +3,12 @@
 import torch
 
 from medcnn.classifier.card import task_of
-from medcnn.data.batches import unit_images
+from medcnn.data.batches import RowDataset, unit_images
 from medcnn.data.samples import Samples
 from medcnn.data.sampling import sampling_of
+from medcnn.data.studies import study_numbers
 from medcnn.errors import UserError
 from medcnn.evaluation.studies import check_aggregation, study_labels
-from medcnn.inference.tables import study_numbers
 from medcnn.jobs.settings.commands import Train
 from medcnn.objective import Task, known
 from medcnn.training.callbacks.batch_norm import IMAGES
@@ -71,11 +71,11 @@ def check_smallest_batch(
     smallest = min(min(batch_size, len(rows)) // processes, count // -(-count // batch_size))
     if smallest > 1:
         return
-    batch = {"image": unit_images(samples, rows[:1]), "label": samples.labels[rows[:1]]}
+    batch = RowDataset(samples)[rows[:1]] | {"image": unit_images(samples, rows[:1])}
     before = {name: value.clone() for name, value in module.named_buffers()}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            module.training_loss(batch | {"row": rows[:1]})
+            module.training_loss(batch)
     except ValueError as error:
         why, way = f"batch_size={batch_size}", f"take at least {2 * processes + 1}"
         if len(rows) == 1:

@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from medcnn import evaluation
 from medcnn._version import __version__
 from medcnn.classifier.classifier import Classifier
+from medcnn.data.batches import context_of
 from medcnn.errors import UserError
 from medcnn.evaluation.few_images import too_rare_to_rank
 from medcnn.inference.logits import Collector
@@ -71,7 +72,7 @@ class TrainingModule(Collector):
             return super().logits(batch)
         classifier, net = self.classifier, self.classifier.net
         known_features = self.cache(batch["row"], batch["image"], classifier.features, net.head)  # type: ignore[arg-type]
-        return classifier.head(known_features)
+        return classifier.head(known_features, context_of(batch))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch, with the penalty of the weights.

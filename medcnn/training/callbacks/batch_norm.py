@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from medcnn.data.batches import DataModule
+from medcnn.data.batches import DataModule, context_of
 from medcnn.training.compiled import as_it_is
 
 IMAGES = 128  # of the training split, evenly spread over it
@@ -39,9 +39,9 @@ class BatchNormStatistics(Callback):
         with fresh_statistics(pl_module) as norms, as_it_is(net):
             for batch in data.statistics_batches(IMAGES) if norms else ():
                 on_device = pl_module.transfer_batch_to_device(batch, pl_module.device, 0)
-                images = data.scaled(on_device)["image"]
+                scaled = data.scaled(on_device)
                 with trainer.precision_plugin.forward_context():
-                    pl_module.classifier(images)  # type: ignore[operator]
+                    pl_module.classifier(scaled["image"], context_of(scaled))  # type: ignore[operator]
 
 
 @contextmanager

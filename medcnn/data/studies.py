@@ -1,0 +1,131 @@
+"""The images of studies: which of a data set's rows one label belongs to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medcnn.errors import UserError
+
+STUDY = ["split", "patient", "study"]  # columns that are the same in all images of a study
+MOST_VIEWS = 32  # names in column view: more are no views
+
+
+@dataclass(frozen=True)
+class Studies:
+    """The images of M studies, which a net takes together.
+
+    A study is named by the first of its rows in the sample table.
+
+    Args:
+        places: (N,) int64 rows of all images, study after study, each in the order of its images.
+        starts: (M + 1,) int64, where in `places` each study begins, and where the last one ends.
+        number: (N,) int64 of each row's study.
+        first: (M,) int64, the first row of each study.
+        views: (N,) int64 of each row, an index into `view_names`; -1 where it is unknown. None
+            where the table has no views.
+        view_names: The views, sorted.
+        together: Whether the images of a study are slices, which are augmented alike.
+    """
+
+    places: Tensor
+    starts: Tensor
+    number: Tensor
+    first: Tensor
+    views: Tensor | None = None
+    view_names: tuple[str, ...] = ()
+    together: bool = False
+
+    def instances(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows (n,) of the images of studies, and the place (n,) of each one's study.
+
+        Args:
+            rows: (B,) int64, one of each study, in the order in which they count from 0.
+        """
+        numbers = self.number[rows]
+        starts, counts = self.starts[numbers], self.starts[numbers + 1] - self.starts[numbers]
+        bag = torch.repeat_interleave(torch.arange(len(rows)), counts)
+        before = counts.cumsum(0) - counts
+        within = torch.arange(len(bag)) - before[bag]
+        return self.places[starts[bag] + within], bag
+
+
+def learns_studies(model: Mapping[str, Any] | None) -> bool:
+    """Return whether the net of a model config takes the images of a study together."""
+    return (model or {}).get("aggregate") is not None
+
+
+def studies_of(table: pd.DataFrame) -> Studies:
+    """Return the studies of a sample table; a row without one is a study by itself.
+
+    Slices are in the order of column ``slice``, other images in that of the table.
+
+    Raises:
+        UserError: There is no column ``study``, a study has a view twice, or there are more views
+            than can be.
+    """
+    if "study" not in table:
+        raise UserError(
+            "model.aggregate puts the images of a study together, and nothing says which belong "
+            "together: name the column (dataset.columns.study), or take slices of volumes "
+            "(dataset.slices=all)"
+        )
+    number, first = study_numbers(table)
+    keys = [number]
+    together = "slice" in table
+    if together:
+        keys = [pd.to_numeric(table["slice"], errors="coerce").fillna(0).to_numpy(), number]
+    places = np.lexsort((np.arange(len(table)), *keys))
+    counts = np.bincount(number)
+    views, names = _views(table, number, first)
+    return Studies(
+        torch.from_numpy(places),
+        torch.from_numpy(np.concatenate([[0], counts.cumsum()])),
+        torch.from_numpy(number),
+        torch.from_numpy(first),
+        views,
+        names,
+        together,
+    )
+
+
+def study_numbers(table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of each row's study, by first appearance, and each study's first row.
+
+    A row without a study is one by itself; the same study of two patients, or in two splits, is
+    two.
+    """
+    alone = np.where(table["study"].isna(), np.arange(1, len(table) + 1), 0)
+    groups = table[STUDY].assign(alone=alone).groupby([*STUDY, "alone"], sort=False, dropna=False)
+    studies = groups.ngroup().to_numpy()
+    return studies.copy(), np.unique(studies, return_index=True)[1]
+
+
+def _views(
+    table: pd.DataFrame, number: NDArray[np.int64], first: NDArray[np.int64]
+) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Return the view of each row, and the names of all."""
+    if "view" not in table:
+        return None, ()
+    codes, names = pd.factorize(table["view"], sort=True)
+    if len(names) > MOST_VIEWS:
+        raise UserError(
+            f"column view holds {len(names)} different views, such as {names[0]} and {names[1]}: "
+            f"a view is one of a few (at most {MOST_VIEWS}), such as frontal; name the right "
+            "column (dataset.columns.view), or none: null"
+        )
+    of_study = pd.DataFrame({"number": number, "view": codes})[codes >= 0]
+    twice = of_study[of_study.duplicated()]
+    if len(twice):
+        study, view = int(twice["number"].iloc[0]), names[int(twice["view"].iloc[0])]
+        raise UserError(
+            f"column view: study {table['study'].iloc[first[study]]} has the view {view} "
+            f"{int((of_study == twice.iloc[0]).all(axis=1).sum())} times "
+            f"({twice['number'].nunique()} such studies); it has each view once at most"
+        )
+    return torch.from_numpy(codes.astype(np.int64)), tuple(map(str, names))
