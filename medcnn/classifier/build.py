@@ -35,7 +35,7 @@ def make_classifier(card: Card, trust: Iterable[str] = (), *, fresh: bool = Fals
         loss=config.get("loss"),
         prior=card.get("loss_prior"),
     )
-    node = _call_of(config["model"], fresh)
+    node, views = _call_of(config["model"], fresh), card.get("studies", {}).get("views")
     net = instantiate(
         node,
         "model",
@@ -44,6 +44,7 @@ def make_classifier(card: Card, trust: Iterable[str] = (), *, fresh: bool = Fals
         num_classes=objective.num_outputs,
         spatial_dims=len(card["input_size"]),
         input_size=tuple(card["input_size"]),
+        **({"views": len(views)} if views else {}),
     )
     if not isinstance(net, nn.Module):
         raise UserError(

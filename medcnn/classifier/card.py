@@ -47,7 +47,19 @@ def make_card(cfg: Train, samples: Samples) -> Card:
             for key, value in normalisation._asdict().items()
         },
         "image_spec": samples.spec,
+        **studies(samples),
     }
+
+
+def studies(samples: Samples) -> dict[str, dict[str, Any]]:
+    """Return ``studies``, of a net that takes the images of one together: what it knows of them.
+
+    ``views``, the names that it knows, and ``ordered``, whether the images are slices.
+    """
+    if samples.studies is None:
+        return {}
+    known = samples.studies
+    return {"studies": {"views": list(known.view_names), "ordered": known.together}}
 
 
 def task_of(cfg: Train, samples: Samples) -> Task:

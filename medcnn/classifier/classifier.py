@@ -1,7 +1,10 @@
 """A trained net with what its numbers mean: from images to calibrated probabilities."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -10,14 +13,17 @@ from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.normalise import Normalise, Statistics
 from medcnn.classifier.prior import PriorCorrection
 from medcnn.data.inputs import checked_images
+from medcnn.data.studies import context_of_one
 from medcnn.errors import UserError
 from medcnn.evaluation.platt import apply_platt
 from medcnn.evaluation.recalibration import apply_isotonic
 from medcnn.nets.base import evaluating
+from medcnn.nets.chunks import in_chunks
 from medcnn.nets.studies import Context
 from medcnn.objective import Objective
 
 Card = dict[str, Any]
+Study = Sequence[str | Path] | Tensor | NDArray[Any]  # paths of its images, or these as read
 CARD_KEYS = (
     "config",
     "task",
@@ -53,7 +59,8 @@ class Classifier(BaseClassifier):
             arrays), ``targets`` by what the targets of a regression are standardised, else None.
             ``prior``, which may be lacking, has the shares of the classes in the training split and
             in what was drawn of it (`PriorCorrection`); None where they are the same, or stay.
-            Where the loss takes them there is ``loss_prior``, too: the shares of the classes.
+            Where the loss takes them there is ``loss_prior``, too: the shares of the classes. A net
+            of studies has ``studies``, see `medcnn.data.studies.context_of_one`.
         channels_last: Memory format of images and weights.
     """
 
@@ -88,7 +95,8 @@ class Classifier(BaseClassifier):
 
     def features(self, images: Tensor) -> Tensor:
         """Feature maps (N, K, *spatial) of images (N, C, *spatial) in 0 … 1."""
-        return self.net.features(self.normalise(images))  # type: ignore[operator]
+        chunk = getattr(self.net, "chunk", None)
+        return in_chunks(self.net.features, self.normalise(images), chunk)  # type: ignore[arg-type]
 
     def head(self, maps: Tensor, context: Context = None) -> Tensor:
         """Logits (N, outputs) float32 of feature maps.
@@ -129,11 +137,41 @@ class Classifier(BaseClassifier):
         return self.probs(self.logits(images))
 
     @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
-        """Return logits (N, outputs) of images, which may leave 0 … 1, in evaluation mode."""
+    def logits(self, images: Tensor, context: Context = None) -> Tensor:
+        """Return logits (N, outputs) of images, which may leave 0 … 1, in evaluation mode.
+
+        `context` as in `head`.
+        """
+        if context is not None:
+            context = {key: values.to(self.device) for key, values in context.items()}
         with evaluating(self):
-            logits: Tensor = self(images.to(self.device, torch.float32))
+            logits: Tensor = self(images.to(self.device, torch.float32), context)
         return logits
+
+    def classify_study(self, images: Study, views: Sequence[str | None] | None = None) -> Tensor:
+        """Return probabilities (K,) of one study, by a net that takes its images together.
+
+        Args:
+            images: Paths of its images, slices in their order; or these as `read` gives them, (n,
+                C, *spatial).
+            views: The view of each image, None where it is unknown; None where no view is known.
+
+        Raises:
+            UserError: A file can't be used, views that don't fit, or a net of single images.
+        """
+        known = self.card.get("studies")
+        if known is None:
+            raise UserError(
+                "classify_study is for a net that takes the images of a study together "
+                "(model.aggregate), and this one sees each alone: use classify"
+            )
+        if not isinstance(images, Tensor | np.ndarray):
+            if not images:
+                raise UserError("classify_study: a study has one image at least")
+            images = torch.cat([self.read(path) for path in images])
+        checked = checked_images(images, self.card)
+        context = context_of_one(len(checked), known, views)
+        return self.probs(self.logits(checked, context))[0]
 
     def probs(self, logits: Tensor) -> Tensor:
         """Return probabilities (N, K) of logits, calibrated if that was asked for.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.checkpoint import load as load_one
-from medcnn.classifier.classifier import Card, Classifier
+from medcnn.classifier.classifier import Card, Classifier, Study
 from medcnn.data.image import ImageSpec
 from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
@@ -21,7 +21,7 @@ from medcnn.jobs.copies import local_checkpoint
 from medcnn.jobs.remote import is_address
 from medcnn.jobs.rundir import RunDir
 
-ALIKE = ("task", "class_names", "positive", "in_channels", "input_size")
+ALIKE = ("task", "class_names", "positive", "in_channels", "input_size", "studies")
 Choices = dict[str, Any]
 
 
@@ -80,6 +80,11 @@ class Ensemble(BaseClassifier):
         """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode."""
         return torch.stack([member.classify(images) for member in self.members]).mean(0)  # type: ignore[operator]
 
+    def classify_study(self, images: Study, views: Sequence[str | None] | None = None) -> Tensor:
+        """Return probabilities (K,) of one study; see `Classifier.classify_study`."""
+        each = [member.classify_study(images, views) for member in self.members]  # type: ignore[operator]
+        return torch.stack(each).mean(0)
+
 
 def check_alike(cards: Sequence[Card]) -> None:
     """Raise UserError unless classifiers with these cards take and tell the same.
@@ -89,7 +94,7 @@ def check_alike(cards: Sequence[Card]) -> None:
     """
     for card in cards:
         for key in ALIKE:
-            if card[key] != cards[0][key]:
+            if card.get(key) != cards[0].get(key):
                 raise UserError(f"the members of an ensemble differ in {key}")
         mine, first = (  # an old card says nothing of a crop
             {"crop": ImageSpec.crop, **(one["image_spec"] or {})} for one in (card, cards[0])

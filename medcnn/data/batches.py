@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medcnn.data.prepared.stored import StoredImages
 from medcnn.data.samples import Samples
 from medcnn.data.sampling import Draws
+from medcnn.data.studies import order_in
 from medcnn.errors import UserError, check_whole_number
 
 Batch = dict[str, Tensor]
@@ -39,7 +40,7 @@ def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor
     return (images.to(torch.float32) - lows).div_(widths).clamp_(0, 1)
 
 
-CONTEXT = ("bag", "view", "features")  # of a batch: what its images belong to, and come with
+CONTEXT = ("bag", "view", "order", "features")  # what a batch's images belong to, and come with
 
 
 def context_of(batch: Batch) -> Batch | None:
@@ -52,10 +53,14 @@ def unit_images(samples: Samples, rows: Tensor) -> Tensor:
 
     One a row; with `Samples.studies` all images of each.
     """
-    rows = samples.instances(rows)
+    return images_at(samples, samples.instances(rows))
+
+
+def images_at(samples: Samples, places: Tensor) -> Tensor:
+    """Return the images (n, C, *spatial) float32 in 0 … 1 of rows (n,), one a row."""
     shared = samples.intensity_range
-    ranges = shared if isinstance(shared, tuple) else samples.ranges(rows)
-    return unit_intensity(samples.images[rows], ranges)
+    ranges = shared if isinstance(shared, tuple) else samples.ranges(places)
+    return unit_intensity(samples.images[places], ranges)
 
 
 @dataclass(eq=False)
@@ -136,8 +141,8 @@ class RowDataset(Dataset[Batch]):
     Of rows that come with their draws (2, n), as `RowBatches` gives them, these are its ``draw``.
     With `Samples.studies` ``label``, ``row`` and ``draw`` are those of the B studies, and ``image``
     holds all their n images, whose rows are ``place`` and whose study is ``bag`` (n,) in 0 … B-1,
-    ascending; where views are known, ``view`` (n,). Columns that the net takes are ``features``
-    (B, F) float32, NaN where they are missing.
+    ascending; where views are known, ``view`` (n,), and of slices their ``order`` (n,) from 0.
+    Columns that the net takes are ``features`` (B, F) float32, NaN where they are missing.
     """
 
     def __init__(self, samples: Samples) -> None:
@@ -161,6 +166,8 @@ class RowDataset(Dataset[Batch]):
             batch |= {"place": places, "bag": bag}
             if self.studies.views is not None:
                 batch["view"] = self.studies.views[places]
+            if self.studies.together:
+                batch["order"] = order_in(bag)
         batch["image"] = self.images[places]
         if isinstance(self.ranges, Tensor):
             batch["range"] = self.ranges[places]

@@ -82,7 +82,8 @@ def open_data(
         samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
     model = card["config"]["model"] if card is not None else getattr(cfg, "model", None)
     if learns_studies(model):
-        samples.studies = studies_of(samples.table)
+        known = None if card is None else card["studies"]["views"]
+        samples.join_studies(studies_of(samples.table, known))
     if cfg.pseudonymise:
         samples.table = pseudonymise(samples.table, pseudonym_key(cfg))
     if checked:

@@ -12,6 +12,7 @@ from torch import Tensor
 from medcnn.data.originals import Originals
 from medcnn.data.studies import Studies
 from medcnn.errors import UserError
+from medcnn.evaluation.studies import study_labels
 from medcnn.objective import UNKNOWN, Task, known
 
 SPLITS = ("train", "val", "test")
@@ -172,11 +173,25 @@ class Samples:
         common with those of a net trained on the truth doesn't come from learning (J. Adebayo et
         al., "Sanity checks for saliency maps", 2018, section 3.3).
         """
-        rows = np.flatnonzero((self.table["split"] == "train").to_numpy())
+        rows = self.rows("train").numpy()
         mixed = np.random.default_rng(seed).permutation(rows)
         labels = self.table[self.label_columns].to_numpy().copy()
         labels[rows] = labels[mixed]
+        if self.studies is not None:
+            labels = labels[self.studies.first[self.studies.number].numpy()]
         self.table[self.label_columns] = labels
+
+    def join_studies(self, studies: Studies) -> None:
+        """Take the images of each study together; its label is that of those that have one.
+
+        Raises:
+            UserError: Images of a study contradict each other.
+        """
+        names = self.table["study"].iloc[studies.first.numpy()].tolist()
+        labels = study_labels(self.labels.numpy(), studies.number, names)
+        columns = labels.reshape(len(labels), -1)[studies.number.numpy()]
+        self.table[self.label_columns] = columns
+        self.studies = studies
 
     def _problem(self) -> str | None:
         """Return why the table can't be used, if so."""

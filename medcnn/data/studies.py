@@ -1,6 +1,6 @@
 """The images of studies: which of a data set's rows one label belongs to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.errors import UserError
+from medcnn.jobs.notes import note, shortened
 
 STUDY = ["split", "patient", "study"]  # columns that are the same in all images of a study
 MOST_VIEWS = 32  # names in column view: more are no views
@@ -41,6 +42,10 @@ class Studies:
     view_names: tuple[str, ...] = ()
     together: bool = False
 
+    def sizes(self, rows: Tensor) -> Tensor:
+        """Return the number of images (B,) of studies, each named by one of its rows (B,)."""
+        return self.starts.diff()[self.number[rows]]
+
     def instances(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows (n,) of the images of studies, and the place (n,) of each one's study.
 
@@ -48,7 +53,7 @@ class Studies:
             rows: (B,) int64, one of each study, in the order in which they count from 0.
         """
         numbers = self.number[rows]
-        starts, counts = self.starts[numbers], self.starts[numbers + 1] - self.starts[numbers]
+        starts, counts = self.starts[numbers], self.sizes(rows)
         bag = torch.repeat_interleave(torch.arange(len(rows)), counts)
         before = counts.cumsum(0) - counts
         within = torch.arange(len(bag)) - before[bag]
@@ -60,10 +65,53 @@ def learns_studies(model: Mapping[str, Any] | None) -> bool:
     return (model or {}).get("aggregate") is not None
 
 
-def studies_of(table: pd.DataFrame) -> Studies:
+def order_in(bag: Tensor) -> Tensor:
+    """Return the place (n,) from 0 of each image in its study; bag (n,) is ascending."""
+    return torch.arange(len(bag)) - torch.searchsorted(bag, bag)
+
+
+def context_of_one(
+    images: int, known: Mapping[str, Any], views: Sequence[str | None] | None = None
+) -> dict[str, Tensor]:
+    """Return what a net of studies is told of the images of one study.
+
+    Args:
+        images: Their number n.
+        known: ``studies`` of a card: the ``views`` that the net knows, and whether it takes images
+            in an order that means something (``ordered``).
+        views: Of each image, None where it is unknown; None where none is known.
+
+    Returns:
+        ``bag`` (n,), and as of `medcnn.data.batches.RowDataset` ``view`` and ``order``.
+
+    Raises:
+        UserError: Another number of views, one that the net doesn't know, or one twice.
+    """
+    context = {"bag": torch.zeros(images, dtype=torch.int64)}
+    if known["ordered"]:
+        context["order"] = torch.arange(images)
+    if views is None:
+        return context
+    names, told = list(known["views"]), [view for view in views if view is not None]
+    if len(views) != images:
+        raise UserError(f"{len(views)} views are given for {images} images: give one for each")
+    if strange := [view for view in told if view not in names]:
+        known_ones = ", ".join(names) or "no views"
+        raise UserError(f"view {strange[0]} is unknown: the training has {known_ones}")
+    if len(set(told)) < len(told):
+        raise UserError(f"views={list(views)}: a study has each view once at most")
+    places = [names.index(view) if view is not None else -1 for view in views]
+    return context | {"view": torch.tensor(places)}
+
+
+def studies_of(table: pd.DataFrame, views: Sequence[str] | None = None) -> Studies:
     """Return the studies of a sample table; a row without one is a study by itself.
 
     Slices are in the order of column ``slice``, other images in that of the table.
+
+    Args:
+        table: Of `medcnn.data.samples.Samples`.
+        views: Those that a net knows; None for those of the table.
 
     Raises:
         UserError: There is no column ``study``, a study has a view twice, or there are more views
@@ -82,13 +130,13 @@ def studies_of(table: pd.DataFrame) -> Studies:
         keys = [pd.to_numeric(table["slice"], errors="coerce").fillna(0).to_numpy(), number]
     places = np.lexsort((np.arange(len(table)), *keys))
     counts = np.bincount(number)
-    views, names = _views(table, number, first)
+    codes, names = _views(table, number, first, views)
     return Studies(
         torch.from_numpy(places),
         torch.from_numpy(np.concatenate([[0], counts.cumsum()])),
         torch.from_numpy(number),
         torch.from_numpy(first),
-        views,
+        codes,
         names,
         together,
     )
@@ -107,11 +155,14 @@ def study_numbers(table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.in
 
 
 def _views(
-    table: pd.DataFrame, number: NDArray[np.int64], first: NDArray[np.int64]
+    table: pd.DataFrame,
+    number: NDArray[np.int64],
+    first: NDArray[np.int64],
+    known: Sequence[str] | None,
 ) -> tuple[Tensor | None, tuple[str, ...]]:
     """Return the view of each row, and the names of all."""
     if "view" not in table:
-        return None, ()
+        return None, tuple(known or ())
     codes, names = pd.factorize(table["view"], sort=True)
     if len(names) > MOST_VIEWS:
         raise UserError(
@@ -128,4 +179,14 @@ def _views(
             f"{int((of_study == twice.iloc[0]).all(axis=1).sum())} times "
             f"({twice['number'].nunique()} such studies); it has each view once at most"
         )
-    return torch.from_numpy(codes.astype(np.int64)), tuple(map(str, names))
+    if known is None:
+        return torch.from_numpy(codes.astype(np.int64)), tuple(map(str, names))
+    strange = [str(name) for name in names if str(name) not in known]
+    if strange:
+        note(
+            f"column view: {shortened(strange)} was not in the training, which knows "
+            f"{shortened(list(known)) or 'no views'}; such images count as of unknown view"
+        )
+    place = {name: k for k, name in enumerate(known)}
+    of_net = table["view"].map(lambda name: place.get(str(name), -1))
+    return torch.from_numpy(of_net.to_numpy(np.int64)), tuple(known)

@@ -24,7 +24,8 @@ def analysis_of(
     """Return `medcnn.evaluation.analyse` of tables of predictions.
 
     Args:
-        levels: Tables as in predictions.csv and predictions_study.csv, by level.
+        levels: Tables as in predictions.csv and predictions_study.csv, by level, the finest one,
+            whose rows are those of samples, first.
         samples: The sample table, for subgroups; its index is the tables' ``row``.
         card: Of the classifier.
         split: Of the tables' rows.
@@ -41,7 +42,7 @@ def analysis_of(
     predictions = {}
     for name, table in levels.items():
         part = table[table["split"] == split]
-        if name == "image" and "row" in part:
+        if "row" in part:
             part = part.join(samples[columns], on="row")
         predictions[name] = predictions_of(part, card)
     choices = card.get("choices") or {}
@@ -61,7 +62,8 @@ def flat(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures of an evaluation.json by ``split/metric``."""
     metrics: dict[str, Any] = {}
     for name, level in content["levels"].items():
-        prefix = content["split"] if name == "image" else f"{content['split']}/{name}"
+        finest = name == content["level_names"][0]
+        prefix = content["split"] if finest else f"{content['split']}/{name}"
         metrics |= {f"{prefix}/{key}": figure for key, figure in level["figures"].items()}
         clinic = level.get("clinic") or {"figures": {}}
         at = dict(clinic["figures"])
@@ -77,7 +79,7 @@ def split_figures(
     """Return figures without intervals, of a split that isn't reported."""
     found: dict[str, Any] = {}
     for name, table in levels.items():
-        prefix = split if name == "image" else f"{split}/{name}"
+        prefix = split if name == next(iter(levels)) else f"{split}/{name}"
         figures = figures_of_table(table[table["split"] == split], card)
         found |= {f"{prefix}/{key}": dict(figure) for key, figure in figures.items()}
     return found

@@ -50,8 +50,9 @@ def worst_rows(evaluation: Path) -> Tensor:
     """Return rows (n,) of the errors that an evaluation.json lists; none without the file."""
     if not evaluation.exists():
         return torch.empty(0, dtype=torch.int64)
-    image = json.loads(evaluation.read_text(encoding="utf-8"))["levels"].get("image", {})
-    return torch.tensor([error["row"] for error in image.get("errors", [])], dtype=torch.int64)
+    levels = json.loads(evaluation.read_text(encoding="utf-8"))["levels"]
+    finest = levels.get("image") or levels.get("study") or {}
+    return torch.tensor([error["row"] for error in finest.get("errors", [])], dtype=torch.int64)
 
 
 def item_record(

@@ -16,6 +16,7 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.image import ImageSpec
 from medcnn.data.inputs import NAN, Input, prepared_input, read_input
 from medcnn.data.packed import Packed
+from medcnn.data.studies import context_of_one
 from medcnn.errors import UserError
 from medcnn.evaluation.studies import aggregate
 from medcnn.inference.mc_dropout import dropping
@@ -49,7 +50,7 @@ class Answers(NamedTuple):
 
     Attributes:
         names: Of the n files.
-        counts: (n,) the images of each.
+        counts: (n,) the images of each, that are answered one by one; 1 where they are a study.
         probs: (S, K) probabilities, the mean over all looks.
         views: (V, S, K) those of each look.
         quantiles: (S, K, Q) of a regression, `mean_quantiles` over all looks; None without.
@@ -123,7 +124,9 @@ def classify(
             for look in looks(member, axes, passes)  # type: ignore[arg-type]
         ]
     views = torch.stack([member.probs(logits) for member, logits in said])
-    answers = Answers(batch.names, batch.counts, views.mean(0), views, mean_quantiles(said))
+    of_studies = classifier.card.get("studies") is not None
+    counts = [1] * len(batch.names) if of_studies else batch.counts  # of answers
+    answers = Answers(batch.names, counts, views.mean(0), views, mean_quantiles(said))
     return _finite(answers, tell)
 
 
@@ -160,11 +163,25 @@ def _logits(
         )
         for one in batch.inputs
     ]
-    parts = torch.cat(images).flip(mirrored).split(batch_size)
-    found = []
+    whole = torch.cat(images).flip(mirrored)
+    if (known := member.card.get("studies")) is not None:
+        return _of_studies(member, whole, batch, number, known)
+    parts, found = whole.split(batch_size), []
     for part, numbers in zip(parts, batch.numbers.split(batch_size), strict=True):
         with dropping(member, number, numbers):
             found.append(member.logits(part).cpu())
+    return torch.cat(found)
+
+
+def _of_studies(
+    member: Any, images: Tensor, batch: Batch, number: int | None, known: dict[str, Any]
+) -> Tensor:
+    """Return logits (n, outputs) of files, the images of each of which are a study."""
+    found = []
+    parts = zip(images.split(batch.counts), batch.numbers.split(batch.counts), strict=True)
+    for part, numbers in parts:
+        with dropping(member, number, numbers[:1], numbers):
+            found.append(member.logits(part, context_of_one(len(part), known)).cpu())
     return torch.cat(found)
 
 

@@ -54,7 +54,7 @@ class Collector(pl.LightningModule):
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Logits (N, outputs) float32 of a batch."""
         images = batch["image"].flip(self.mirrored) if self.mirrored else batch["image"]
-        with dropping(self.classifier, self.number, batch["row"]):
+        with dropping(self.classifier, self.number, batch["row"], batch.get("place")):
             logits: Tensor = self.classifier(images, context_of(batch))
         return logits
 

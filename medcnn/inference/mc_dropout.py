@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,7 +38,9 @@ def drop_of(layer: nn.Module) -> float:
 
 
 @contextmanager
-def dropping(classifier: Classifier, number: int | None, rows: Tensor) -> Iterator[None]:
+def dropping(
+    classifier: Classifier, number: int | None, rows: Tensor, images: Tensor | None = None
+) -> Iterator[None]:
     """Let the dropout layers of a classifier drop inside the block, and nothing else train.
 
     What is dropped depends on the seed of the training, the number of the pass and an image's row
@@ -47,19 +50,31 @@ def dropping(classifier: Classifier, number: int | None, rows: Tensor) -> Iterat
     Args:
         classifier: In evaluation mode.
         number: Of the pass; None for none: nothing is dropped.
-        rows: (N,) int64, the rows of the images that it is to see.
+        rows: (N,) int64, the rows of the images that it is to see, or of studies.
+        images: (n,) int64, the rows of all images of the studies; None where each row is an image.
     """
     layers = [] if number is None else dropout_layers(classifier.net)
     if number is not None:
         seed = classifier.card["config"].get("seed", 0)
-        state, calls = row_states(seed, number, rows.to(classifier.device)), count()
+        of_rows, calls = row_states(seed, number, rows.to(classifier.device)), count()
+        of_images = of_rows
+        if images is not None:
+            of_images = row_states(seed, number, images.to(classifier.device))
+        in_features = set(classifier.net.features.modules())  # type: ignore[union-attr]
+    net: Any = classifier.net
+    chunk = getattr(net, "chunk", None)
+    if layers and chunk is not None:
+        net.chunk = None  # generators are those of all images
     for layer in layers:
+        state = of_images if layer in in_features else of_rows
         layer.forward = partial(drop, layer, state, calls)
     try:
         yield
     finally:
         for layer in layers:
             del layer.forward
+        if chunk is not None:
+            net.chunk = chunk
 
 
 def drop(layer: nn.Module, state: Tensor, calls: Iterator[int], values: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ LIST = "images"  # the paths of the images, where they are files; see `PathList`
 PARTS = 16  # that a process gets, where there are images for them, so that all end about together
 APART = (  # settings that answers don't depend on, or whose files are looked at instead
     *("checkpoint", "ensemble", "image", "images", "output", "overwrite", "processes"),
-    *("paths", "threads", "trust"),
+    *("cache", "paths", "threads", "trust"),
 )
 Advance = Callable[[int], None]  # is told how many rows more are done
 

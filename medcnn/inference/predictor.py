@@ -8,7 +8,7 @@ import pandas as pd
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import Ensemble, load, load_members, members_of
-from medcnn.data.image import spec_of
+from medcnn.data.image import ImageSpec, spec_of
 from medcnn.data.image_files import each_image
 from medcnn.data.inputs import as_asked
 from medcnn.data.packed import Packed, open_packed, packed_digest
@@ -57,8 +57,11 @@ class Predictor:
         check_mc_dropout(members, cfg.mc_dropout)
         self.batch_size = card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
         self.spec = as_asked(spec_of(card), cfg.dataset)
+        if card.get("studies") is not None:
+            _note_studies(cfg, self.spec, worker)
         _check_dense(cfg, self.axes)
         _calibrate(self.classifier, cfg.calibration)
+        self.source = cfg.images or ""  # which a table takes the place of, see `of_table`
         self.images: PathList | Packed | None = None
         self.maps: Any = None
         if cfg.dense:
@@ -69,16 +72,16 @@ class Predictor:
     def list_images(self, folder: Path) -> str:
         """Write the list of the images to a folder; return a digest of it."""
         if self.cfg.packed:
-            return packed_digest(self.cfg.images)
-        if self.cfg.images.lower().endswith(".npz"):
-            raise UserError(f"images={self.cfg.images} holds arrays: packed=true takes their rows")
+            return packed_digest(self.source)
+        if self.source.lower().endswith(".npz"):
+            raise UserError(f"images={self.source} holds arrays: packed=true takes their rows")
         volumes = self.spec.spatial_dims == 3 or self.spec.slices is not None
-        return write_paths(each_image(self.cfg.images, volumes=volumes), folder / LIST)
+        return write_paths(each_image(self.source, volumes=volumes), folder / LIST)
 
     def open_images(self, folder: Path) -> PathList | Packed:
         """Open the images of `list_images`, and return them."""
         if self.cfg.packed:
-            self.images = open_packed(self.cfg.images, folder, self.spec.spatial_dims)
+            self.images = open_packed(self.source, folder, self.spec.spatial_dims)
         else:
             self.images = PathList(folder / LIST)
         return self.images
@@ -128,6 +131,17 @@ def _loaded(cfg: Predict, trust: list[str]) -> tuple[Classifier | Ensemble, list
         return load(cfg.checkpoint, trust=trust), members_of(Path(cfg.checkpoint))
     paths, members, choices = load_members(cfg.checkpoint, cfg.ensemble, trust)
     return Ensemble(members, choices).eval(), paths
+
+
+def _note_studies(cfg: Predict, spec: ImageSpec, worker: int | None) -> None:
+    """Say what a study is where only files are given; raise UserError for maps of scores."""
+    if cfg.dense:
+        raise UserError("dense=true maps single images; this network takes studies of several")
+    if spec.slices is None and worker is None:
+        note(
+            "the network takes the images of a study together, and here each is a study by itself; "
+            "a table says which belong together: dataset=csv dataset.path=table.csv"
+        )
 
 
 def _check_dense(cfg: Predict, axes: list[int]) -> None:

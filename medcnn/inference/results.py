@@ -38,8 +38,9 @@ def write_results(
 ) -> dict[str, Any]:
     """Write ``predictions.csv``, ``evaluation.json`` and ``metrics.json``.
 
-    Of volumes that are seen slice by slice also ``predictions_study.csv``. These hold what was
-    tested; of another split that was seen, too, it is ``predictions_val.csv``.
+    Of volumes that are seen slice by slice also ``predictions_study.csv``; of a network that takes
+    studies together ``predictions.csv`` has a row a study. These hold what was tested; of another
+    split that was seen, too, it is ``predictions_val.csv``.
 
     Args:
         run: Where.
@@ -63,12 +64,14 @@ def write_results(
     """
     objective, point = classifier.objective, classifier.operating_point
     table = predictions_table(samples, objective, collected, point)
-    levels = {"image": table}
-    if "study" in samples.table and samples.studies is None:
+    finest = "image" if samples.studies is None else "study"
+    levels = {finest: table}
+    if finest == "image" and "study" in samples.table:
         levels["study"] = studies_table(samples, objective, collected, aggregate, point)
     for level, whole in levels.items():
         for name, rows in whole.groupby("split", sort=False):
-            write_csv(run / table_file(level, None if name == split else str(name)), rows)
+            whose = "image" if level == finest else level
+            write_csv(run / table_file(whose, None if name == split else str(name)), rows)
     for line in (alone := one_class_lines(table[table["split"] == split])):
         note(line)
     metrics: dict[str, Any] = {}

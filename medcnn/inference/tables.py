@@ -26,6 +26,9 @@ def predictions_table(
 ) -> pd.DataFrame:
     """Return a row a sample: row, image, patient, split, label, ``prob:<class>`` …, decision.
 
+    With `Samples.studies` a row a study: also ``study``, and ``images``, the number that it rests
+    on; ``row`` and ``image`` are those of its first one.
+
     An operating point makes the decisions, and adds ``threshold``, of the probability of the
     positive class (of several labels ``threshold:<class>``, empty where there is none and 0.5
     counts); several views add ``entropy`` and ``mutual_information`` (natural log) of their
@@ -39,13 +42,17 @@ def predictions_table(
     rows = collected["row"].numpy()
     table = samples.table.iloc[rows][["image", "patient", "split"]].reset_index(drop=True)
     table.insert(0, "row", rows)
-    names = samples.class_names
+    names, studies = samples.class_names, samples.studies
+    if studies is not None:
+        table.insert(1, "study", samples.table["study"].iloc[rows].to_numpy())
     labels = named_columns("label", collected["label"], names)
     parts = [table, labels, decision_table(objective, collected["probs"], names, point)]
     if "quantiles" in collected:
         parts.append(quantile_table(objective, collected["quantiles"], names))
     if "views" in collected:
         parts.append(doubt_table(objective, collected["views"].double().numpy()))
+    if studies is not None:
+        parts.append(pd.DataFrame({"images": studies.sizes(collected["row"]).numpy()}))
     return pd.concat(parts, axis=1)
 
 

@@ -57,6 +57,9 @@ class Net(nn.Module):
     spatial = True
     """True where ``features(x)`` is a map over the image, which a class activation map needs."""
 
+    chunk: int | None = None
+    """Images that its user takes through the features at a time, see `medcnn.nets.chunks`."""
+
     loaded: object = None
     """Weights trained elsewhere that it took (`medcnn.nets.pretrained.weights.Loaded`), or None."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medcnn.errors import UserError
+from medcnn.errors import UserError, check_whole_number
 from medcnn.jobs.lacking import lacking, nearest
 from medcnn.nets.base import Net, Problem
 from medcnn.nets.cut import cut as cut_at
@@ -54,6 +54,8 @@ def build(
     weights: str | Path | None = None,
     cut: str | None = None,
     aggregate: str | None = None,
+    views: int = 0,
+    chunk: int | None = None,
     **options: Any,
 ) -> Net:
     """Make a net.
@@ -77,8 +79,11 @@ def build(
             imagenet stem.
         weights: A file of weights to begin with, see `load_weights`.
         cut: Name of the last stage to keep, under a new head, see `medcnn.nets.cut`.
-        aggregate: How the images of a study are put together, see `medcnn.nets.studies`; None for
-            a net of single images.
+        aggregate: How the images of a study are put together, one of
+            `medcnn.nets.aggregators.AGGREGATORS`; None for a net of single images.
+        views: Number of the views that an image of a study may be; 0 where they aren't known.
+        chunk: Images that go through the features at a time, see `medcnn.nets.chunks`; None for
+            all.
         **options: Of the family; see the function of its name.
 
     Raises:
@@ -106,8 +111,11 @@ def build(
         loaded = net.loaded
         net = cut_at(net, cut, head=head_kind(net.head), dropout=options.get("dropout", 0.0))
         net.loaded = loaded
+    if chunk is not None:
+        check_whole_number("model.chunk", chunk, least=1)
+        net.chunk = chunk
     if aggregate is not None:
-        net.head = study_head(net, aggregate)
+        net.head = study_head(net, aggregate, views)
         if hasattr(net, "aux"):
             net.aux = nn.ModuleDict()  # GoogLeNet's further heads, of single images
     return net

@@ -6,68 +6,75 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.errors import UserError
+from medcnn.nets.aggregators import AGGREGATORS, Aggregator
 from medcnn.nets.base import Net
 from medcnn.nets.heads import LinearHead
 
 Context = Mapping[str, Tensor] | None
 
 
-class Mean(nn.Module):
-    """The mean of a study's images."""
-
-    def forward(self, embedded: Tensor, bag: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-        """Return (B, K) of images (n, K), whose study is bag (n,) in 0 … B-1, ascending."""
-        counts = torch.bincount(bag)
-        sums = embedded.new_zeros(len(counts), embedded.shape[1]).index_add(0, bag, embedded)
-        return sums / counts[:, None]
-
-
-class Max(nn.Module):
-    """The highest value of each feature among a study's images."""
-
-    def forward(self, embedded: Tensor, bag: Tensor, context: Mapping[str, Tensor]) -> Tensor:
-        """Return (B, K) of images (n, K), as `Mean`."""
-        lowest = embedded.new_full((len(torch.bincount(bag)), embedded.shape[1]), -torch.inf)
-        return lowest.scatter_reduce(0, bag[:, None].expand_as(embedded), embedded, "amax")
-
-
-AGGREGATORS: dict[str, type[nn.Module]] = {"mean": Mean, "max": Max}
-
-
 class StudyHead(nn.Module):
     """From the maps of all images of studies to the logits of each study.
 
-    Each image is pooled as `head` does, the images of a study are put together, and the linear
-    layer of `head` decides.
+    Each image is pooled as `head` does, what is known of its view is added, the images of a study
+    are put together, and a linear layer decides.
 
     Args:
         head: That of a net of single images, whose layers it takes.
-        aggregator: From images (n, K), bag (n,) and the context to studies (B, K).
+        aggregator: From images (n, K), bag (n,) and the context to studies (B, channels).
+        views: Number of the views that an image may be; 0 where there are none. Each has a vector
+            (K,), zero at first, and zero for ever where the view isn't known.
     """
 
-    def __init__(self, head: LinearHead, aggregator: nn.Module) -> None:
+    def __init__(self, head: LinearHead, aggregator: Aggregator, views: int = 0) -> None:
         super().__init__()
         self.pooling, self.aggregator = head, aggregator
+        features, channels = head.fc.in_features, aggregator.channels
         self.fc = head.fc
+        if channels != features:
+            self.fc = nn.Linear(channels, head.fc.out_features)
         head.fc = nn.Identity()  # type: ignore[assignment]
+        self.view = nn.Embedding(views + 1, features, padding_idx=0) if views else None
+        if self.view is not None:
+            nn.init.zeros_(self.view.weight)
 
     def forward(self, maps: Tensor, context: Context = None) -> Tensor:
         """Return logits (B, num_classes) of maps (n, K, *spatial).
 
         Args:
             maps: Of all images, study after study.
-            context: ``bag`` (n,), the study of each image, 0 … B-1; and what else is known of them.
-                None, or without ``bag``: each image is a study.
+            context: ``bag`` (n,), the study of each image, 0 … B-1; and what else is known of them:
+                ``view`` (n,), from 0 or -1, and ``order`` (n,), see `Aggregator`. None, or without
+                ``bag``: each image is a study.
         """
+        with in_full_precision(maps):
+            together = self.aggregator(*self.images(maps, context))
+            logits: Tensor = self.fc(self.pooling.dropout(together))
+        return logits
+
+    def weights(self, maps: Tensor, context: Context = None) -> Tensor:
+        """Return the weight (n,) of each image in its study, see `Aggregator.weights`."""
+        with in_full_precision(maps):
+            weights: Tensor = self.aggregator.weights(*self.images(maps, context))
+        return weights
+
+    def images(self, maps: Tensor, context: Context) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+        """Return what the aggregator takes: images (n, K) float32, bag (n,), and the context."""
         context = context or {}
         bag = context.get("bag")
         bag = torch.arange(len(maps), device=maps.device) if bag is None else bag
-        together = self.aggregator(self.pooling.pool(maps), bag, context)
-        logits: Tensor = self.fc(self.pooling.dropout(together))
-        return logits
+        pooled = self.pooling.pool(maps.float())
+        if self.view is not None and "view" in context:
+            pooled = pooled + self.view(context["view"] + 1)
+        return pooled, bag, context
 
 
-def study_head(net: Net, aggregate: str) -> StudyHead:
+def in_full_precision(maps: Tensor) -> torch.autocast:
+    """Return the context in which 32 bits stay 32; the meta device has none of its own."""
+    return torch.autocast("cpu" if maps.is_meta else maps.device.type, enabled=False)
+
+
+def study_head(net: Net, aggregate: str, views: int = 0) -> StudyHead:
     """Return the head of studies that takes over from a net's; raise UserError if it can't."""
     if aggregate not in AGGREGATORS:
         raise UserError(f"model.aggregate={aggregate}: choose one of {', '.join(AGGREGATORS)}")
@@ -76,4 +83,5 @@ def study_head(net: Net, aggregate: str) -> StudyHead:
             f"model.aggregate={aggregate} takes a head that pools each image, such as "
             f"model.head=gap, and that of {net.name} doesn't"
         )
-    return StudyHead(net.head, AGGREGATORS[aggregate]())
+    head = StudyHead(net.head, AGGREGATORS[aggregate](net.head.fc.in_features), views)
+    return head.train(net.head.training)

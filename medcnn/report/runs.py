@@ -82,6 +82,11 @@ class Run:
         return dict(self.evaluation["levels"])
 
     @property
+    def finest(self) -> str:
+        """The level of predictions.csv: image, or study where the network takes studies."""
+        return finest_of(self.evaluation)
+
+    @property
     def score(self) -> float | None:
         """The highest ``val/score``, by which the epoch was chosen; None where unknown."""
         best = self.status.get("best")
@@ -134,6 +139,11 @@ def _layers(run: Path, folder: str) -> list[dict[str, Any]]:
     return [{**record, "folder": folder} for record in records if isinstance(record, dict)]
 
 
+def finest_of(evaluation: Record) -> str:
+    """Return the level of predictions.csv in an evaluation.json: image, or else study."""
+    return "image" if "image" in evaluation["levels"] else "study"
+
+
 def _layers_of_folds(run: Path, evaluation: Record) -> list[dict[str, Any]]:
     """Return samples of every fold, evenly, and the worst errors of all, each of its test fold."""
     found: list[list[dict[str, Any]]] = []
@@ -142,7 +152,7 @@ def _layers_of_folds(run: Path, evaluation: Record) -> list[dict[str, Any]]:
     errors = {
         record["row"]: record for each in found for record in each if record.get("kind") == "error"
     }
-    worst = evaluation["levels"].get("image", {}).get("errors") or []
+    worst = evaluation["levels"].get(finest_of(evaluation), {}).get("errors") or []
     chosen = [errors[one["row"]] for one in worst if one.get("row") in errors]
     for each in found:
         samples = [record for record in each if record.get("kind") == "sample"]

@@ -153,7 +153,7 @@ def _list_label_issues(
     """Write label_issues.csv, and unless cam.n=0 images and maps of the first labels."""
     table = read_csv(run / "predictions.csv", TEXT)
     issues = label_issues(predictions_of(table, members[0].card))
-    if cfg.cam.n > 0:
+    if cfg.cam.n > 0 and samples.studies is None:
         from medcnn.evidence.of_label_issues import explain_label_issues
 
         for member in members:
@@ -188,8 +188,9 @@ def _pool_predictions(
     """Write the pooled predictions, their figures, and the folds side by side."""
     card = read_checkpoint(parts[0].weights)["medcnn"]
     by_fold = [{"fold": fold, **_tested(part)} for fold, part in enumerate(parts)]
-    pooled_levels = {}
-    for name, level in (("predictions.csv", "image"), ("predictions_study.csv", "study")):
+    first = json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))
+    finest, pooled_levels = first["level_names"][0], {}
+    for name, level in (("predictions.csv", finest), ("predictions_study.csv", "study")):
         if (parts[0] / name).exists():
             pooled_levels[level] = _pooled(parts, name)
             write_csv(run / name, pooled_levels[level])
@@ -204,11 +205,11 @@ def _pool_predictions(
         aggregate,
         evaluation,
         point=point,
-        data=json.loads((parts[0] / "evaluation.json").read_text(encoding="utf-8"))["data"],
+        data=first["data"],
         notes=[
             *_without_point(point),
             *mirrored_lines(mirrored_axes(cfg.tta, cfg.plain())),
-            *one_class_lines(pooled_levels["image"]),
+            *one_class_lines(pooled_levels[finest]),
         ],
     )
     content["folds"] = {
@@ -248,7 +249,7 @@ def _both_areas(
     how = {key.split(", ")[0]: text for key, text in content["intervals"].items()}
     if "auroc" in how:
         content["intervals"]["auroc_within_folds"] = how["auroc"]
-    first = content["levels"]["image"]["figures"]
+    first = content["levels"][next(iter(pooled))]["figures"]
     folds = [value for value in content["folds"]["test/auroc"] if value is not None]
     shown = [first[key]["value"] for key in ("auroc", "auroc_within_folds")]
     if None in shown or not folds:

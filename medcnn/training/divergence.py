@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from medcnn.data.batches import context_of
 from medcnn.nets.base import stages_of
 from medcnn.training.module import TrainingModule
 
@@ -48,7 +49,7 @@ def first_not_finite(module: TrainingModule, batch: dict[str, Tensor]) -> Place:
         values = stage(values)
         if bad := _rows(values, batch):
             return Place(f"the output of stage {name}", bad, SLOWER)
-    logits = classifier.head(values)
+    logits = classifier.head(values, context_of(batch))
     if bad := _rows(logits, batch):
         return Place("the logits", bad, SLOWER)
     penalty = module.regularisation.penalty(net)
@@ -61,7 +62,7 @@ def first_not_finite(module: TrainingModule, batch: dict[str, Tensor]) -> Place:
 
 
 def _rows(values: Tensor, batch: dict[str, Tensor]) -> list[int]:
-    """Return the rows of a batch of which values (N, …) aren't all finite."""
+    """Return the rows of a batch of which values (N, …), or of all images (n, …), aren't finite."""
     finite = values.isfinite().flatten(1).all(1) if values.ndim > 1 else values.isfinite()
-    found: list[int] = batch["row"].to(finite.device)[~finite].tolist()
-    return found
+    rows = batch["row"] if len(finite) == len(batch["row"]) else batch["row"][batch["bag"]]
+    return list(dict.fromkeys(rows.to(finite.device)[~finite].tolist()))

@@ -60,7 +60,7 @@ def fit_and_test(
         samples.shuffle_labels(cfg.seed)
     card = make_card(cfg, samples)
     classifier = make_classifier(card, trust, fresh=not run.last.exists())
-    if cfg.cam.n > 0 and classifier.spatial:
+    if cfg.cam.n > 0 and classifier.spatial and samples.studies is None:
         from medcnn.evidence.of_run import check_explainable
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)
@@ -146,8 +146,13 @@ def _introduce_data(samples: Samples) -> None:
     names = [split for split in ALL_SPLITS if split in counts or split != HOLDOUT]
     parts = ", ".join(f"{counts.get(split, 0)} {split}" for split in names)
     size = "×".join(str(side) for side in samples.input_size)
+    of = ""
+    if samples.studies is not None:
+        firsts = samples.table["split"].iloc[samples.studies.first.numpy()].value_counts()
+        of = f"; of {', '.join(f'{firsts.get(split, 0)} {split}' for split in names)} studies"
     print(
-        f"data {samples.name}: {parts} images of {size}, classes {shortened(samples.class_names)}"
+        f"data {samples.name}: {parts} images of {size}{of}, "
+        f"classes {shortened(samples.class_names)}"
     )
     if signs := lacking(samples.class_names):
         note(

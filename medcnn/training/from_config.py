@@ -9,13 +9,14 @@ import torch
 from medcnn.classifier.build import check_model
 from medcnn.classifier.card import check_class_weights, task_of
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import DataModule, unit_images
+from medcnn.data.batches import DataModule, images_at
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.data.sampling import sampling_of
+from medcnn.data.studies import learns_studies
 from medcnn.errors import UserError
 from medcnn.inference.tta import mirrored_axes
-from medcnn.jobs.hardware import device, resolve_precision
+from medcnn.jobs.hardware import device, processes, resolve_precision
 from medcnn.jobs.instantiate import TARGETS, check_call, instantiate
 from medcnn.jobs.settings.commands import Train
 from medcnn.jobs.settings.values import is_number
@@ -38,7 +39,7 @@ def make_module(
     cache = None
     augments = any(value for key, value in cfg.augment.items() if key != "_target_")
     if chosen.trunk_is_fixed and not augments and not regularisation.mixes:
-        images = partial(unit_images, samples)
+        images = partial(images_at, samples)
         cache = FeatureCache(len(samples), available_memory() // 4, images, cfg.batch_size)
     return TrainingModule(
         classifier,
@@ -102,6 +103,7 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     check_call(cfg.average, "average", trust)
     check_average(cfg)
     check_model(cfg.model, trust)
+    check_with_studies(cfg)
     check_call(cfg.augment, "augment", trust, seed=cfg.seed)
     mirrored_axes(cfg.tta, cfg.plain())
     for name, node in cfg.callbacks.items():
@@ -111,6 +113,24 @@ def check_config(cfg: Train, trust: Iterable[str]) -> None:
     check_trainer(cfg)
     if cfg.trainer.compile:
         check_compiler(device(cfg.trainer))
+
+
+def check_with_studies(cfg: Train) -> None:
+    """Raise UserError for what doesn't go with a net that takes the images of a study together."""
+    chunk, several = cfg.model.get("chunk"), processes(cfg.trainer) > 1
+    if chunk is not None and several and (cfg.trainer.model_extra or {}).get("sync_batchnorm"):
+        raise UserError(
+            f"model.chunk={chunk}: processes have different numbers of chunks, and "
+            "trainer.sync_batchnorm=true would wait for ever; set one of them to null or false"
+        )
+    if not learns_studies(cfg.model):
+        return
+    how = f"model.aggregate={cfg.model['aggregate']}"
+    for key in ("mixup", "cutmix"):
+        if getattr(cfg.regularise, key) > 0:
+            raise UserError(
+                f"regularise.{key} mixes single images, which {how} takes together; set it to 0"
+            )
 
 
 def check_optimizer(cfg: Train, optimizer: torch.optim.Optimizer) -> None:

@@ -20,6 +20,7 @@ from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_images
 from medcnn.data.samples import Samples
 from medcnn.nets import Net
+from medcnn.nets.aggregators import pooling
 from medcnn.nets.base import stages_of
 from medcnn.objective import known
 
@@ -74,8 +75,15 @@ def stage_means(classifier: Classifier, samples: Samples, rows: Tensor) -> dict[
             x = classifier.normalise(images.to(classifier.device))
             for name, stage in stages_of(net).items():
                 x = stage(x)
-                found[name].append(x.float().flatten(2).mean(2).cpu().numpy())
+                found[name].append(_of_rows(samples, part, x.float().flatten(2).mean(2).cpu()))
     return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _of_rows(samples: Samples, rows: Tensor, means: Tensor) -> Array:
+    """Return the means (B, K) of rows (B,): those of their images (n, K), or of a study's."""
+    if samples.studies is None:
+        return means.numpy()
+    return pooling.Mean(means.shape[1])(means, samples.studies.instances(rows)[1], {}).numpy()
 
 
 def targets(samples: Samples, rows: Tensor) -> Array:

@@ -71,7 +71,8 @@ class TrainingModule(Collector):
         if self.cache is None:
             return super().logits(batch)
         classifier, net = self.classifier, self.classifier.net
-        known_features = self.cache(batch["row"], batch["image"], classifier.features, net.head)  # type: ignore[arg-type]
+        rows = batch.get("place", batch["row"])
+        known_features = self.cache(rows, batch["image"], classifier.features, net.head)  # type: ignore[arg-type]
         return classifier.head(known_features, context_of(batch))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

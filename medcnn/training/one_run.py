@@ -115,7 +115,9 @@ def write_outcome(
     for line in notes:
         note(line)
     curves(run / "metrics.csv", run / "curves.png")
-    if cfg.cam.n > 0 and classifier.spatial:
+    if cfg.cam.n > 0 and samples.studies is not None:
+        note("maps of single images aren't drawn of a network that takes studies (model.aggregate)")
+    elif cfg.cam.n > 0 and classifier.spatial:
         from medcnn.evidence.of_run import explain_split
         from medcnn.evidence.summary import interval
 

@@ -1,16 +1,16 @@
 """Optimisers that PyTorch doesn't have."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD, AdamW, Optimizer
 
 from medcnn.errors import UserError, check_whole_number
 from medcnn.jobs.settings.values import is_number
+from medcnn.nets.chunks import uncounted
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 
@@ -151,15 +151,8 @@ def second_pass(net: nn.Module, optimizers: list[Optimizer]) -> Iterator[bool]:
         Whether it is one.
     """
     second = any(getattr(optimizer, "climbed", False) for optimizer in optimizers)
-    norms = [part for part in net.modules() if second and isinstance(part, _BatchNorm)]
-    norms = [norm for norm in norms if norm.training and norm.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
+    with uncounted(net) if second else nullcontext():
         yield second
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True
 
 
 def schedule_free(

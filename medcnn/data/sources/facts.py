@@ -1,4 +1,4 @@
-"""Facts of sites and persons in a table: study, site, sex and age."""
+"""Facts of sites and persons in a table: study, view, site, sex and age."""
 
 import re
 
@@ -8,7 +8,7 @@ from medcnn.data.keys import tidy
 from medcnn.data.sources.delimited import at_lines
 from medcnn.jobs.notes import note
 
-FACTS = ("study", "site", "sex", "age")
+FACTS = ("study", "view", "site", "sex", "age")
 SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F"}
 PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}  # DICOM, PS3.5, 6.2: AS
 AGE = re.compile(r"(\d{1,3}(?:\.\d+)?)([YMWD]?)\+?", re.IGNORECASE)

@@ -93,6 +93,25 @@ def read_labels(cells: pd.DataFrame, options: LabelOptions, *, several: bool = F
     return _classes(cells.iloc[:, 0], options)
 
 
+def no_labels(options: LabelOptions, rows: pd.Index) -> Labels:
+    """Return labels that are all unknown, of rows that are to be predicted.
+
+    Raises:
+        UserError: `options` don't say what is predicted.
+    """
+    names = options.names
+    if names is None or options.task == "auto":
+        raise UserError(
+            "dataset.columns.label=null: without labels give dataset.task and dataset.classes"
+        )
+    task = cast(Task, options.task)
+    several = task == "multilabel" or (task == "regression" and len(names) > 1)
+    unknown = float("nan") if task == "regression" else UNKNOWN
+    columns = [f"label:{name}" for name in names] if several else ["label"]
+    positive = positive_class(task, names, options.positive)
+    return Labels(task, tuple(names), pd.DataFrame(unknown, rows, columns), positive)
+
+
 def _check_options(options: LabelOptions, several: bool) -> None:
     task, separator = options.task, options.separator
     if task not in ("auto", *TASKS):

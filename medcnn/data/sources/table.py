@@ -12,7 +12,7 @@ from medcnn.data.sources.boxes import check_box_options, read_boxes
 from medcnn.data.sources.common import existing_folder, image_spec
 from medcnn.data.sources.delimited import check_column, read_table, refuse_lines, without_empty
 from medcnn.data.sources.facts import FACTS, read_fact
-from medcnn.data.sources.labels import LabelOptions, Labels, read_labels
+from medcnn.data.sources.labels import LabelOptions, Labels, no_labels, read_labels
 from medcnn.data.sources.remote import address_of_images, fetch_named
 from medcnn.data.sources.table_paths import read_paths, read_several
 from medcnn.data.sources.table_rows import label_cells, listed, note_look_alikes, one_row_an_image
@@ -32,6 +32,7 @@ COLUMNS: Columns = {
     "mask": "mask",
     "box": ["box_left", "box_top", "box_right", "box_bottom"],
     "study": "study",
+    "view": "view",
     "site": "site",
     "sex": "sex",
     "age": "age",
@@ -70,7 +71,8 @@ def csv(
             for those names. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
             no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
             four, in the order of `box_format`, or one with all four numbers in a cell. None for a
-            column that isn't to be used. ``mask`` may be a list where there are several labels: a
+            column that isn't to be used; without labels these are all unknown, and `task` and
+            `classes` have to be given. ``mask`` may be a list where there are several labels: a
             mask for each of them. An image may have several masks or boxes: in a cell with
             semicolons between them, or in rows of their own that agree in all else.
         separator: What stands between the labels in a cell of several (multi-label).
@@ -106,8 +108,11 @@ def csv(
         cells, top = fetch_named(cells, names, address)
         folder = top
     cells = one_row_an_image(cells, names)
-    several = not isinstance(names["label"], str)
-    labels = read_labels(label_cells(cells, names, options), options, several=several)
+    if names["label"] is None:
+        labels = no_labels(options, cells.index)
+    else:
+        several = not isinstance(names["label"], str)
+        labels = read_labels(label_cells(cells, names, options), options, several=several)
     cells = cells.apply(without_empty)
     table = _paths_and_patients(cells, names, folder, top)
     table[[str(name) for name in labels.columns]] = labels.columns
@@ -135,7 +140,7 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
         raise UserError(f"dataset.columns={given}: the keys are {', '.join(COLUMNS)}")
     names = {**COLUMNS, **given}
     for key, value in names.items():
-        if value is None and key not in NEEDED:
+        if value is None and key != "image":
             continue
         several = isinstance(value, Sequence) and not isinstance(value, str)
         if several and key not in ("box", "label", "mask"):
@@ -193,11 +198,13 @@ def _paths_and_patients(
     refuse_lines(images.duplicated(keep=False), "an image is listed more than once")
     table = pd.DataFrame({"image": images})
     if names["patient"] is None:
+        studies = None if names["study"] is None else cells[names["study"]].map(tidy)
+        what = "image" if studies is None else "study"
         note(
-            "the table has no column of patients: each image counts as a patient of its own, "
+            f"the table has no column of patients: each {what} counts as a patient of its own, "
             "and images of one patient may come into two splits (see dataset.columns.patient)"
         )
-        table["patient"] = images
+        table["patient"] = images if studies is None else studies.where(studies != "", images)
     else:
         patients = cells[names["patient"]].map(tidy)
         refuse_lines(patients == "", f"dataset.columns.patient={names['patient']} is empty")

@@ -214,13 +214,15 @@ class Predict(Command):
     ensemble: v.Places
     tta: v.AugmentedTest | None
     mc_dropout: v.AtLeast0
-    images: v.Place
+    images: v.Place | None
     packed: bool
     output: v.Place
     calibration: v.Calibration
     dense: bool
     size: v.AtLeast1 | None
     dataset: Reading
+    cache: groups.Cache
+    paths: groups.Paths
     batch_size: v.AtLeast1 | None
     accelerator: v.Accelerator
     processes: v.AtLeast1

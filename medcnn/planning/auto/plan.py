@@ -7,6 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
+from medcnn.data.studies import learns_studies
+from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_json, write_text
 from medcnn.jobs.by_hand import Settings
 from medcnn.jobs.notes import visible
@@ -115,6 +117,11 @@ def make_plan(cfg: Made, by_hand: Settings, budget: Budget, trust: list[str]) ->
             done.
     """
     assert cfg.plan is not None
+    if learns_studies(cfg.model):
+        raise UserError(
+            f"plan=auto counts images one by one, and model.aggregate={cfg.model['aggregate']} "
+            "takes studies of several: train without a plan"
+        )
     check_names(cfg.plan.without, [one.name for one in RULES])
     data = fingerprint(cfg, trust)
     there = fixed(by_hand)

@@ -149,7 +149,7 @@ def _names(run: Run) -> dict[int, str]:
     """Return the names of the images that are the worst errors, by their rows."""
     if run.samples is None or "image" not in run.samples:
         return {}
-    errors = run.levels.get("image", {}).get("errors") or []
+    errors = run.levels.get(run.finest, {}).get("errors") or []
     rows = [error["row"] for error in errors if error["row"] < len(run.samples)]
     return dict(zip(rows, names_of_rows(run.samples, rows), strict=True))
 
@@ -210,7 +210,7 @@ def _points(level: Record, curves: Record) -> dict[str, Record]:
 def _tables(run: Run, name: str) -> dict[str, Any]:
     level, intervals = run.levels[name], run.evaluation.get("intervals") or {}
     labels = (level.get("clinic") or {}).get("labels") or {}
-    names = _names(run) if name == "image" else {}
+    names = _names(run) if name == run.finest else {}
     return {
         "confusion": confusion_of(level),
         "labels": label_table(level.get("confusion"), labels),

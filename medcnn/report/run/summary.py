@@ -45,7 +45,7 @@ def figures_of(level: Record) -> dict[str, Record]:
 
 def folds_of(run: Run, name: str) -> dict[str, list[float | None]]:
     """Return the figures of a level in each fold of a cross-validation; none of another run."""
-    prefix = "test/" if name == "image" else f"test/{name}/"
+    prefix = "test/" if name == run.finest else f"test/{name}/"
     found = run.evaluation.get("folds") or {}
     own = {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
     return {key: values for key, values in own.items() if "/" not in key}

@@ -185,7 +185,7 @@ def errors_table(errors: Sequence[Record], level: str, names: Mapping[int, str])
         rows.append(Row(names.get(error["row"], str(error["row"])), list(map(Cell, cells))))
     caption = f"{plural(len(rows), level)} with the most confident mistakes"
     columns = headed("true", "predicted", "confidence")
-    head = "image" if level == "image" else "number"
+    head = "image" if names else "number"
     return Table(caption, columns, rows, head) if rows else None
 
 

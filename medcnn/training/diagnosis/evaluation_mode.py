@@ -13,7 +13,8 @@ SAME = 1e-3  # of the largest logit; sums in another order differ by 1e-6
 def evaluation_mode(parts: Parts) -> Finding:
     """Check that validation passes images through the net as it will be used."""
     module, check = parts.module, "evaluation mode"
-    batch = parts.batch(parts.rows("val", how_many(parts, IMAGES)))
+    rows = parts.rows("val", how_many(parts, IMAGES))
+    batch = parts.batch(rows)
     module.eval()
     cause = "the net is (partly) in training mode in validation: look at its train() and forward()"
     training = [name for name, part in module.named_modules() if part.training]
@@ -24,7 +25,7 @@ def evaluation_mode(parts: Parts) -> Finding:
     with torch.no_grad():
         first, again = module.logits(batch), module.logits(batch)
         half = len(first) // 2
-        fewer = module.logits({name: values[:half] for name, values in batch.items()})
+        fewer = module.logits(parts.batch(rows[:half]))
     largest = max(float(first.abs().max()), 1e-6)
     figures = {
         "again": float((first - again).abs().max()) / largest,

@@ -20,11 +20,12 @@ def frozen_parts(parts: Parts) -> Finding:
     a hinge loss, or because another one is zero, as in a block that starts as the identity. So the
     gradient is taken of one image less, too, and once more after a step.
     """
-    batch = parts.batch(parts.rows("train", how_many(parts, IMAGES)))
+    rows = parts.rows("train", how_many(parts, IMAGES))
+    batch = parts.batch(rows)
     named = dict(parts.classifier.net.named_parameters())
     still = meant_to_be_frozen(parts)
     without_dropout(parts.module)
-    fewer = {name: values[: max(2, len(values) - 1)] for name, values in batch.items()}
+    fewer = parts.batch(rows[: max(2, len(rows) - 1)])
     reached, wanted = _reached(parts, batch, named), len(named) - len(still)
     if len(reached) < wanted:
         reached |= _reached(parts, fewer, named)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medcnn.data.batches import context_of
 from medcnn.nets.base import stages_of
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts
@@ -27,9 +28,12 @@ def finite_differences(parts: Parts) -> Finding:
     rows = parts.rows("train", IMAGES)
     batch = parts.batch(rows)
     images, truth = batch["image"].cpu().double(), batch["label"].cpu()
+    given = context_of({name: values.cpu() for name, values in batch.items()})
+    context = () if given is None else (given,)
 
     def loss() -> Tensor:
-        logits: Tensor = net(classifier.normalise(images))
+        maps = net.features(classifier.normalise(images))
+        logits: Tensor = net.head(maps, *context)
         return classifier.objective.loss(logits, truth)
 
     value = loss()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medcnn.data.batches import unit_images
+from medcnn.data.batches import images_at, unit_images
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts
 from medcnn.training.diagnosis.probe import FEWEST, pooled_rows, told, truth_of
@@ -70,7 +70,7 @@ def augmentation(parts: Parts) -> Finding:
     if augment is None:
         return Finding("augmentation", None, "there is no augmentation")
     rows = parts.rows("train", parts.count(PROBED, VALUES))
-    same = unit_images(parts.samples, rows[:1])
+    same = images_at(parts.samples, rows[:1])
 
     def changed(some: Tensor) -> Tensor:
         return augment(same.repeat(len(some), *[1] * (same.ndim - 1)), some, 0)

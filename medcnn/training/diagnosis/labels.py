@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medcnn.data.batches import Augmentation, unit_images
+from medcnn.data.batches import Augmentation, images_at
 from medcnn.objective import known
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts
@@ -135,7 +135,7 @@ def shuffled(parts: Parts) -> Finding:
 
 def _features(parts: Parts, rows: Tensor, augment: Augmentation | None = None) -> Floats:
     def images(some: Tensor) -> Tensor:
-        found = unit_images(parts.samples, some)
+        found = images_at(parts.samples, some)
         return found if augment is None else augment(found, some, 0)
 
     return pooled_rows(rows, images, parts.size)

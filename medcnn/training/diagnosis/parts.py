@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medcnn.classifier.build import make_classifier
 from medcnn.classifier.card import make_card
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import Batch, DataModule, unit_images
+from medcnn.data.batches import Batch, DataModule, RowDataset
 from medcnn.data.samples import Samples
 from medcnn.jobs.settings.commands import Train
 from medcnn.nets.families.resnet import StochasticDepth
@@ -75,8 +75,7 @@ class Parts:
 
     def batch(self, rows: Tensor) -> Batch:
         """Return a batch of rows on the module's device, scaled but not augmented."""
-        images = unit_images(self.samples, rows)
-        batch = {"image": images, "label": self.samples.labels[rows], "row": rows}
+        batch = self.data.scaled(RowDataset(self.samples)[rows])
         return {name: value.to(self.module.device) for name, value in batch.items()}
 
     def patients(self, rows: Tensor) -> np.ndarray:

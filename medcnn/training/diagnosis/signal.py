@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medcnn.data.batches import context_of
 from medcnn.nets.base import stages_of
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, without_dropout
@@ -74,12 +75,13 @@ def stage_statistics(parts: Parts) -> list[dict[str, Any]]:
     module, classifier = parts.module, parts.classifier
     batch = parts.batch(parts.rows("train", how_many(parts)))
     without_dropout(module)
-    x = classifier.normalise(batch["image"])
+    x, given = classifier.normalise(batch["image"]), context_of(batch)
+    context = () if given is None else (given,)
     found = [_of("input", x, False)]
     for name, stage in stages_of(classifier.net).items():
         x = stage(x)
         found.append(_of(name, x, any(True for _ in stage.parameters())))
-    logits: Tensor = classifier.net.head(x).float()  # type: ignore[operator]
+    logits: Tensor = classifier.net.head(x, *context).float()  # type: ignore[operator]
     found.append(_of("head", logits, False))
     loss = parts.objective.loss(logits, batch["label"])
     if loss.requires_grad:
