@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from medcnn.classifier.classifier import Card, Classifier
+from medcnn.data.columns.encoding import unknown_row
 from medcnn.errors import UserError
 from medcnn.jobs.instantiate import check_call, instantiate
 from medcnn.nets import Net
@@ -45,6 +46,7 @@ def make_classifier(card: Card, trust: Iterable[str] = (), *, fresh: bool = Fals
         spatial_dims=len(card["input_size"]),
         input_size=tuple(card["input_size"]),
         **({"views": len(views)} if views else {}),
+        **_columns_of(card, node, objective),
     )
     if not isinstance(net, nn.Module):
         raise UserError(
@@ -63,8 +65,22 @@ def check_model(model: Mapping[str, Any], trust: Iterable[str] = ()) -> None:
     if model.get("library") is not None:  # which takes seconds, and depends on the images
         return
     given = {"in_channels": 1, "num_classes": 2, "spatial_dims": 2, "input_size": (256, 256)}
+    if model.get("fusion") is not None:
+        given |= {"columns": (0.0,), "task": "multiclass"}
     with torch.device("meta"):
         check_call(_call_of(model, fresh=False), "model", trust, **given)
+
+
+def _columns_of(card: Card, node: Mapping[str, Any], objective: Objective) -> dict[str, Any]:
+    """Return what `medcnn.nets.build` has to know of the columns that a net takes, if it does."""
+    if node.get("fusion") is None:
+        return {}
+    if objective.task == "ordinal" and objective.num_outputs == 1 and node["fusion"] == "late":
+        raise UserError(
+            f"model.fusion=late: the mean of probabilities isn't one of loss={objective.loss_name},"
+            " which has the same thresholds for all; take loss=corn, or model.fusion=concat"
+        )
+    return {"columns": unknown_row(card.get("features") or []), "task": objective.task}
 
 
 def _call_of(model: Mapping[str, Any], fresh: bool) -> dict[str, Any]:

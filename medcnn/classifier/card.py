@@ -1,11 +1,14 @@
 """The card of a checkpoint: what its users have to know, from a config and the data."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from medcnn.classifier.classifier import Card, Classifier
 from medcnn.classifier.normalise import statistics
+from medcnn.data.columns.codes import codes_of
+from medcnn.data.columns.encoding import Code
 from medcnn.data.samples import Samples, Task
 from medcnn.data.sampling import class_shares, sampling_of
 from medcnn.errors import UserError
@@ -21,6 +24,7 @@ from medcnn.objective import (
     target_statistics,
 )
 
+FUSION = "concat"  # of columns, where none is chosen
 WEIGHTS = {"balanced": balanced_weights, "effective": effective_weights}
 
 
@@ -28,9 +32,11 @@ def make_card(cfg: Train, samples: Samples) -> Card:
     """Return the card of a checkpoint: plain values for its users, see `Classifier`."""
     task = task_of(cfg, samples)
     normalisation = statistics(samples, cfg.normalise)
+    config, codes = cfg.plain(), codes_of(samples)
+    config["model"] |= fusion_of(config["model"], codes)
     shared = samples.intensity_range
     return {
-        "config": cfg.plain(),
+        "config": config,
         "task": task,
         "class_names": list(samples.class_names),
         "positive": samples.positive,
@@ -47,8 +53,25 @@ def make_card(cfg: Train, samples: Samples) -> Card:
             for key, value in normalisation._asdict().items()
         },
         "image_spec": samples.spec,
+        **({"features": codes} if codes else {}),
         **studies(samples),
     }
+
+
+def fusion_of(model: Mapping[str, Any], codes: Sequence[Code]) -> dict[str, str]:
+    """Return the fusion of columns that a model config leaves open; nothing where it doesn't.
+
+    Raises:
+        UserError: There are columns, and a net of the user's own, which can't take them.
+    """
+    if not codes or model.get("fusion") is not None:
+        return {}
+    if model.get("_target_") != "medcnn.nets.build":
+        raise UserError(
+            f"dataset.columns.features: model._target_={model.get('_target_')} takes images alone; "
+            "leave it out, or take one of medcnn's networks"
+        )
+    return {"fusion": FUSION}
 
 
 def studies(samples: Samples) -> dict[str, dict[str, Any]]:

@@ -1,10 +1,11 @@
 """A trained net with what its numbers mean: from images to calibrated probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.normalise import Normalise, Statistics
 from medcnn.classifier.prior import PriorCorrection
+from medcnn.data.columns.encoding import encoded, given_columns
 from medcnn.data.inputs import checked_images
 from medcnn.data.studies import context_of_one
 from medcnn.errors import UserError
@@ -23,6 +25,7 @@ from medcnn.nets.studies import Context
 from medcnn.objective import Objective
 
 Card = dict[str, Any]
+Columns = Mapping[str, Any] | pd.DataFrame
 Study = Sequence[str | Path] | Tensor | NDArray[Any]  # paths of its images, or these as read
 CARD_KEYS = (
     "config",
@@ -60,7 +63,9 @@ class Classifier(BaseClassifier):
             ``prior``, which may be lacking, has the shares of the classes in the training split and
             in what was drawn of it (`PriorCorrection`); None where they are the same, or stay.
             Where the loss takes them there is ``loss_prior``, too: the shares of the classes. A net
-            of studies has ``studies``, see `medcnn.data.studies.context_of_one`.
+            of studies has ``studies``, see `medcnn.data.studies.context_of_one`. Of a
+            network that takes columns ``features`` says how they are encoded
+            (`medcnn.data.columns.codes.codes_of`).
         channels_last: Memory format of images and weights.
     """
 
@@ -118,23 +123,36 @@ class Classifier(BaseClassifier):
         """Logits (N, outputs) float32 of images (n, C, *spatial) in 0 … 1; see `head`."""
         return self.head(self.features(images), context)
 
-    def classify(self, images: Tensor | NDArray[Any]) -> Tensor:
+    def classify(self, images: Tensor | NDArray[Any], columns: Columns | None = None) -> Tensor:
         """Return probabilities (N, K) of images, in evaluation mode.
 
         In regression the predictions, in the labels' own units.
 
         Args:
             images: (N, C, *spatial), floating point in 0 … 1, as `read` gives them.
+            columns: Of a network that takes columns beside the images: by name one value for all
+                images, or N; None where a value is missing. None: all are missing.
 
         Raises:
-            UserError: Whole numbers or a range that can't be 0 … 1, or another shape.
+            UserError: Whole numbers or a range that can't be 0 … 1, or another shape; columns that
+                are lacking, or other values than in training.
         """
-        return self.answer(checked_images(images, self.card))
+        checked = checked_images(images, self.card)
+        return self.answer(checked, self.context(columns, len(checked)))
+
+    def context(self, columns: Columns | None, count: int) -> dict[str, Tensor] | None:
+        """Return the columns of so many images, or studies, for the head; see `classify`."""
+        if columns is None:
+            return None
+        codes = self.card.get("features") or []
+        if not codes:
+            raise UserError("columns: this network takes images alone")
+        return {"features": encoded(given_columns(columns, count), codes)}
 
     @torch.inference_mode()
-    def answer(self, images: Tensor) -> Tensor:
+    def answer(self, images: Tensor, context: Context = None) -> Tensor:
         """Return `classify` of images that may leave 0 … 1, such as noisy copies."""
-        return self.probs(self.logits(images))
+        return self.probs(self.logits(images, context))
 
     @torch.inference_mode()
     def logits(self, images: Tensor, context: Context = None) -> Tensor:
@@ -148,16 +166,23 @@ class Classifier(BaseClassifier):
             logits: Tensor = self(images.to(self.device, torch.float32), context)
         return logits
 
-    def classify_study(self, images: Study, views: Sequence[str | None] | None = None) -> Tensor:
+    def classify_study(
+        self,
+        images: Study,
+        views: Sequence[str | None] | None = None,
+        columns: Columns | None = None,
+    ) -> Tensor:
         """Return probabilities (K,) of one study, by a net that takes its images together.
 
         Args:
             images: Paths of its images, slices in their order; or these as `read` gives them, (n,
                 C, *spatial).
             views: The view of each image, None where it is unknown; None where no view is known.
+            columns: Of the study, see `classify`.
 
         Raises:
-            UserError: A file can't be used, views that don't fit, or a net of single images.
+            UserError: A file can't be used, views or columns that don't fit, or a net of single
+                images.
         """
         known = self.card.get("studies")
         if known is None:
@@ -170,7 +195,7 @@ class Classifier(BaseClassifier):
                 raise UserError("classify_study: a study has one image at least")
             images = torch.cat([self.read(path) for path in images])
         checked = checked_images(images, self.card)
-        context = context_of_one(len(checked), known, views)
+        context = context_of_one(len(checked), known, views) | (self.context(columns, 1) or {})
         return self.probs(self.logits(checked, context))[0]
 
     def probs(self, logits: Tensor) -> Tensor:

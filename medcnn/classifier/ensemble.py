@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.checkpoint import load as load_one
-from medcnn.classifier.classifier import Card, Classifier, Study
+from medcnn.classifier.classifier import Card, Classifier, Columns, Study
 from medcnn.data.image import ImageSpec
 from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
@@ -76,13 +76,19 @@ class Ensemble(BaseClassifier):
         return super().read(path)
 
     @torch.inference_mode()
-    def classify(self, images: Tensor | NDArray[Any]) -> Tensor:
-        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1, in evaluation mode."""
-        return torch.stack([member.classify(images) for member in self.members]).mean(0)  # type: ignore[operator]
+    def classify(self, images: Tensor | NDArray[Any], columns: Columns | None = None) -> Tensor:
+        """Probabilities (N, K) of images (N, C, *spatial) in 0 … 1; see `Classifier.classify`."""
+        found = [member.classify(images, columns) for member in self.members]  # type: ignore[operator]
+        return torch.stack(found).mean(0)
 
-    def classify_study(self, images: Study, views: Sequence[str | None] | None = None) -> Tensor:
+    def classify_study(
+        self,
+        images: Study,
+        views: Sequence[str | None] | None = None,
+        columns: Columns | None = None,
+    ) -> Tensor:
         """Return probabilities (K,) of one study; see `Classifier.classify_study`."""
-        each = [member.classify_study(images, views) for member in self.members]  # type: ignore[operator]
+        each = [member.classify_study(images, views, columns) for member in self.members]  # type: ignore[operator]
         return torch.stack(each).mean(0)
 
 

@@ -142,7 +142,7 @@ class RowDataset(Dataset[Batch]):
     With `Samples.studies` ``label``, ``row`` and ``draw`` are those of the B studies, and ``image``
     holds all their n images, whose rows are ``place`` and whose study is ``bag`` (n,) in 0 … B-1,
     ascending; where views are known, ``view`` (n,), and of slices their ``order`` (n,) from 0.
-    Columns that the net takes are ``features`` (B, F) float32, NaN where they are missing.
+    Columns that the net takes are ``features`` (B, F) float32, encoded as in `Samples`.
     """
 
     def __init__(self, samples: Samples) -> None:

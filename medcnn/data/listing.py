@@ -35,6 +35,7 @@ class Listing:
         positive: Index of the class that is sought, or None.
         box_unit: ``pixel`` of the file, or ``fraction`` of its height and width, of `BOX` (the
             lower ends exclusive, NaN for none).
+        features: Columns of the table that are inputs of the network, see `Samples`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Listing:
     class_names: tuple[str, ...]
     positive: int | None = None
     box_unit: str = "pixel"
+    features: tuple[str, ...] = ()
 
 
 def boxes_of(table: pd.DataFrame) -> np.ndarray:

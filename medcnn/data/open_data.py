@@ -9,6 +9,13 @@ import pandas as pd
 
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import audit_data, pseudonym_key, report_files, tell_findings
+from medcnn.data.columns.encoding import Code, lines_on
+from medcnn.data.columns.of_samples import (
+    asked_columns,
+    check_studies,
+    fresh_columns,
+    own_columns,
+)
 from medcnn.data.image import spec_of
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
@@ -76,16 +83,19 @@ def open_data(
     if checked and official:
         _tell_official(data.samples.table["split"], official, cfg.splits)
     samples = data.samples
-    if card is not None:
-        own_range(samples, card)
-    elif _by_training(samples):
+    if card is None and _by_training(samples):
         samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
+    asked_columns(samples, dataset, card)
     model = card["config"]["model"] if card is not None else getattr(cfg, "model", None)
     if learns_studies(model):
         known = None if card is None else card["studies"]["views"]
         samples.join_studies(studies_of(samples.table, known))
+    codes = as_trained(samples, card) if card is not None else fresh_columns(samples, model)
+    check_studies(samples)
+    for line in [] if quiet else lines_on(samples.table, codes):
+        note(line)
     if cfg.pseudonymise:
-        samples.table = pseudonymise(samples.table, pseudonym_key(cfg))
+        samples.table = pseudonymise(samples.table, pseudonym_key(cfg), samples.features)
     if checked:
         audit_data(data, cfg)
         tell_findings(data, cfg, problems)
@@ -184,6 +194,7 @@ def _open_files(
                 spec=spec,
                 facts=opened.facts,
             ),
+            features=listing.features,
         ),
         opened.problems,
         facts=opened.facts,
@@ -233,8 +244,23 @@ def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
         samples.intensity_range = (low, high)
 
 
-# Keys of a dataset config that aren't the data set's own, but read by other groups
-OF_TRAINER = ("name", "epochs", "net_width")
+def as_trained(samples: Samples, card: Mapping[str, Any]) -> list[Code]:
+    """Prepare samples as a classifier's own, see `own_range` and `own_columns`.
+
+    Returns:
+        How the columns are encoded that it takes.
+
+    Raises:
+        UserError: A column is missing, or can't be used.
+    """
+    own_range(samples, card)
+    codes: list[Code] = card.get("features") or []
+    own_columns(samples, codes)
+    return codes
+
+
+# Keys of a dataset config that aren't the source's own, but read here or by other groups
+OF_OTHERS = ("name", "features", "epochs", "net_width")
 
 
 def make_source(dataset: Mapping[str, Any], trust: Iterable[str] = ()) -> Samples | Listing:
@@ -243,7 +269,7 @@ def make_source(dataset: Mapping[str, Any], trust: Iterable[str] = ()) -> Sample
     It is called as the config's ``name`` says, unless that is the name of the kind, such as csv.
     Raises UserError for a config that can't be called, or whose target returns neither.
     """
-    node = {key: value for key, value in dataset.items() if key not in OF_TRAINER}
+    node = {key: value for key, value in dataset.items() if key not in OF_OTHERS}
     source = instantiate(node, "dataset", trust)
     if not isinstance(source, Samples | Listing):
         raise UserError(

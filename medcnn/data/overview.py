@@ -10,6 +10,8 @@ import torch
 
 from medcnn.data.batches import unit_images
 from medcnn.data.checks.dataset import DataSet
+from medcnn.data.columns.codes import codes_of
+from medcnn.data.columns.encoding import described
 from medcnn.data.prepared.crop import crop_in, kept_share
 from medcnn.data.prepared.facts import FactTable
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
@@ -63,6 +65,8 @@ def describe(data: DataSet) -> dict[str, Any]:
         facts[f"cut to the {samples.spec['crop']}"] = _cut(files)
     ranges = samples.ranges(torch.arange(len(samples))).tolist()
     facts["values that become 0 and 1"] = _most_common(f"{a:g} and {b:g}" for a, b in ranges)
+    if samples.features:
+        facts["columns"] = described(codes_of(samples))
     if "age" in samples.table:
         age = pd.to_numeric(samples.table["age"], errors="coerce").dropna()
         if len(age):

@@ -1,5 +1,7 @@
 """Pseudonyms: keyed hashes in place of patients and file paths."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from medcnn.data.listing import BOX
@@ -10,13 +12,13 @@ HIDDEN = ("patient", "study", "image", "mask")
 KEPT = ("split", "label", "site", "sex", "age", "slice", *BOX)
 
 
-def pseudonymise(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
+def pseudonymise(table: pd.DataFrame, key: bytes, features: Sequence[str] = ()) -> pd.DataFrame:
     """Return a copy of a sample table, with the same rows, that names neither patients nor files.
 
     Patient, study, image and mask become pseudonyms, the same for the same value and key. Kept as
-    they are: split, labels, site, sex, age, slice and box. **All other columns are left out**,
-    since nobody knows what is in them. A site, a high age or a rare label can still identify
-    someone.
+    they are: split, labels, site, sex, age, slice and box, and the features that a network takes.
+    **All other columns are left out**, since nobody knows what is in them. A site, a high age or a
+    rare label can still identify someone.
 
     Raises:
         UserError: Two values have the same pseudonym.
@@ -25,7 +27,7 @@ def pseudonymise(table: pd.DataFrame, key: bytes) -> pd.DataFrame:
     for column in table.columns:
         if column in HIDDEN:
             hidden[column] = _hidden(table[column], key)
-        elif column in KEPT or str(column).startswith("label:"):
+        elif column in (*KEPT, *features) or str(column).startswith("label:"):
             hidden[column] = table[column]
     return hidden
 

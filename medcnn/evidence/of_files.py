@@ -14,6 +14,7 @@ from medcnn import cam
 from medcnn.classifier.checkpoint import load
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_intensity
+from medcnn.data.columns.encoding import unsaid_line
 from medcnn.data.image import Array, Crop, Image, ImageSpec, spec_of
 from medcnn.data.image_files import each_image, stem
 from medcnn.data.inputs import TOO_LARGE, as_asked, decode_as, prepared_input
@@ -109,6 +110,8 @@ class FileMaps:
         classifier = load(cfg.checkpoint, trust=trust).to(device)
         self.maps = ClassifierMaps(classifier, stage=cfg.stage, smooth=cfg.smooth)
         self.methods, self.notes = methods_of(self.maps, cfg.methods)
+        if codes := classifier.card.get("features"):
+            self.notes = [*self.notes, f"note: {unsaid_line(codes)}"]
         self.spec = as_asked(spec_of(classifier.card), cfg.dataset)
         self.volumes = self.spec.spatial_dims == 3 or self.spec.slices is not None
 

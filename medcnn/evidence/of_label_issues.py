@@ -12,7 +12,7 @@ import torch
 from medcnn import cam
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import unit_intensity
-from medcnn.data.open_data import own_range
+from medcnn.data.open_data import as_trained
 from medcnn.data.samples import Samples
 from medcnn.evaluation.label_issues import WHICH
 from medcnn.evidence.explainer import Explainer
@@ -62,7 +62,7 @@ def explain_label_issues(
         if row is None:
             continue
         classifier, own = members[issue["fold"]], replace(samples)
-        own_range(own, classifier.card)
+        as_trained(own, classifier.card)
         facts = {"row": issue["row"], "kind": "label", "issue": number}
         drawn = _drawn(classifier, own, row, issue, method, stage)
         for (item, about), end in zip(drawn, ("", "-as-labelled"), strict=False):

@@ -19,6 +19,7 @@ from medcnn.data.open_data import data_config, of_training
 from medcnn.errors import UserError
 from medcnn.evaluation.few_images import isotonic_lines
 from medcnn.evaluation.operating_point import parse_rule
+from medcnn.inference.columns import write_importance
 from medcnn.inference.mc_dropout import check_mc_dropout
 from medcnn.inference.results import headline, write_results
 from medcnn.inference.seen import open_tested
@@ -94,6 +95,8 @@ def evaluate_split(cfg: Evaluate, trust: list[str]) -> dict[str, Any]:
             rule = rule or trained["evaluation"]["operating_point"]
             point = point or chosen_anew(classifier, data.samples, collected, rule)
             stand_for_all(classifier, point)
+        where = trainer.strategy.root_device
+        write_importance(run, members, data.samples, cfg.split, batch_size, where)
         metrics = write_tested(run, cfg, trainer, classifier, data, collected, notes)
         seconds = time.perf_counter() - start
         run.set_status("finished", seconds=seconds, overrides=cli.task_overrides())

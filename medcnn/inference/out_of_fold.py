@@ -12,7 +12,7 @@ import torch
 from medcnn.classifier.chosen_on_validation import operating_point
 from medcnn.classifier.classifier import CALIBRATIONS, Classifier
 from medcnn.data.batches import DataModule
-from medcnn.data.open_data import own_range
+from medcnn.data.open_data import as_trained
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.inference.seen import samples_of
@@ -75,7 +75,7 @@ def _unseen(
     split = table.drop_duplicates("image").set_index("image")["split"]
     own = samples.table["image"].astype(str).map(split)
     part = replace(samples, table=samples.table.assign(split=own.fillna("train")))
-    own_range(part, member.card)
+    as_trained(part, member.card)
     splits = tuple(name for name in UNSEEN if (own == name).any())
     data = DataModule(part, batch_size, test_splits=splits)
     return collect_looks(trainer, member, data, axes)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import Ensemble, load, load_members, members_of
+from medcnn.data.columns.encoding import unsaid_line
 from medcnn.data.image import ImageSpec, spec_of
 from medcnn.data.image_files import each_image
 from medcnn.data.inputs import as_asked
@@ -61,6 +62,8 @@ class Predictor:
             _note_studies(cfg, self.spec, worker)
         _check_dense(cfg, self.axes)
         _calibrate(self.classifier, cfg.calibration)
+        if card.get("features") and worker is None:
+            note(unsaid_line(card["features"]))
         self.source = cfg.images or ""  # which a table takes the place of, see `of_table`
         self.images: PathList | Packed | None = None
         self.maps: Any = None

@@ -32,8 +32,9 @@ class PyFunc:
         """Return a row an image: ``prob:<class>``, the decision, and the threshold if it has one.
 
         Args:
-            model_input: Paths of image files (a list, or a table with the column ``image``), which
-                then come first in each row; or images (N, C, *spatial), floating point in 0 … 1.
+            model_input: Paths of image files (a list, or a table with the column ``image``, and
+                with the columns that the network takes), which then come first in each row; or
+                images (N, C, *spatial), floating point in 0 … 1.
             params: MLflow's; there are none.
 
         Raises:
@@ -46,18 +47,22 @@ class PyFunc:
             raise UserError(f"a table needs the column {IMAGE}, with paths of image files")
         given = model_input[IMAGE] if isinstance(model_input, pd.DataFrame) else model_input
         paths = [str(path) for path in ([given] if isinstance(given, str) else given)]
-        table = self._table(self._of_files(paths))
+        takes = isinstance(model_input, pd.DataFrame) and self.classifier.card.get("features")
+        table = self._table(self._of_files(paths, model_input if takes else None))
         table.insert(0, IMAGE, paths)
         return table
 
-    def _of_files(self, paths: Iterable[str | Path]) -> Tensor:
+    def _of_files(self, paths: Iterable[str | Path], columns: pd.DataFrame | None) -> Tensor:
         """Return probabilities (N, K) of files; slices of a volume are put together."""
         classifier, config = self.classifier, self.classifier.card["config"]
         probs: list[Tensor] = []
-        for path in paths:
+        for row, path in enumerate(paths):
+            own = None
+            if columns is not None:
+                own = {str(name): value for name, value in columns.iloc[row].items()}
             with classifier.autocast():
                 parts = classifier.read(path).split(config["batch_size"])
-                probs.append(torch.cat([classifier.classify(part) for part in parts]))
+                probs.append(torch.cat([classifier.classify(part, own) for part in parts]))
         files = np.repeat(np.arange(len(probs)), [len(part) for part in probs])
         together = aggregate(
             torch.cat(probs).cpu().numpy(),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule
-from medcnn.data.open_data import own_range
+from medcnn.data.open_data import as_trained
 from medcnn.errors import UserError
 from medcnn.inference.logits import as_looks, collect_logits
 from medcnn.inference.mc_dropout import dropout_layers
@@ -47,7 +47,7 @@ def collect(
         "passes over the images", sum(len(looks(m, axes, passes)) for m in members)
     ) as bar:
         for member in members:
-            own_range(data.samples, member.card)
+            as_trained(data.samples, member.card)
             for mirrored, number in looks(member, axes, passes):
                 tested = collect_logits(trainer, member, data, mirrored, number)
                 answers.append((member, tested["logits"]))

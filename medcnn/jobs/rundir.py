@@ -17,12 +17,14 @@ from medcnn.jobs.atomic_files import json_text, read_json, write_json
 from medcnn.jobs.claims import alone_in, living, owner
 from medcnn.jobs.instantiate import check_yaml
 
+COLUMNS_ALONE = ("columns-linear", "columns-boosting")  # runs of models without images
 OURS = (
     "config.yaml", "environment.json", "samples.csv", "metrics.csv", "metrics.json",
     "predictions.csv", "predictions_val.csv", "predictions_study.csv", "predictions_study_val.csv",
     "evaluation.json", "problems.csv", "diagnosis.json", "health.csv", "curves.png", "report.html",
     "MODEL_CARD.md", "status.json", "checkpoints", "cams", "tensorboard", "csv", "logs",
     "tracker.json", "wandb",
+    "columns.csv", *COLUMNS_ALONE,
     "plan.yaml", "plan.json", "budget.json", "race",
     "folds.csv", "label_issues.csv", "ensemble.json", "ensemble",
     *(f"fold-{fold}" for fold in range(100)),

@@ -22,11 +22,13 @@ from medcnn.nets.families.mlp import mlp
 from medcnn.nets.families.resnet import resnet
 from medcnn.nets.families.vgg import vgg
 from medcnn.nets.families.zfnet import zfnet
+from medcnn.nets.fusion import fused_head
 from medcnn.nets.initialise import initialise
 from medcnn.nets.pretrained.published import published_state
 from medcnn.nets.pretrained.weights import load_weights
 from medcnn.nets.studies import study_head
 from medcnn.nets.variants import VARIANTS, resolve
+from medcnn.objective import Task
 
 FAMILIES: dict[str, Callable[..., Net]] = {
     "linear": linear,
@@ -56,6 +58,9 @@ def build(
     aggregate: str | None = None,
     views: int = 0,
     chunk: int | None = None,
+    fusion: str | None = None,
+    columns: Sequence[float] = (),
+    task: Task | None = None,
     **options: Any,
 ) -> Net:
     """Make a net.
@@ -84,6 +89,10 @@ def build(
         views: Number of the views that an image of a study may be; 0 where they aren't known.
         chunk: Images that go through the features at a time, see `medcnn.nets.chunks`; None for
             all.
+        fusion: How columns of a table come in, late, concat or film, see `medcnn.nets.fusion`; None
+            for a net that takes none.
+        columns: With it the columns (F,) of a patient of whom nothing is known.
+        task: What the logits mean (`medcnn.objective`); for late fusion.
         **options: Of the family; see the function of its name.
 
     Raises:
@@ -116,8 +125,10 @@ def build(
         net.chunk = chunk
     if aggregate is not None:
         net.head = study_head(net, aggregate, views)
-        if hasattr(net, "aux"):
-            net.aux = nn.ModuleDict()  # GoogLeNet's further heads, of single images
+    if fusion is not None:
+        net.head = fused_head(net, fusion, columns, task)
+    if hasattr(net, "aux") and (aggregate or fusion):
+        net.aux = nn.ModuleDict()  # GoogLeNet's further heads, of single images alone
     return net
 
 

@@ -42,6 +42,7 @@ class Run:
     config: dict[str, Any]  # of config.yaml
     plan: dict[str, Any]  # of plan.json
     label_issues: pd.DataFrame | None  # the first rows of label_issues.csv
+    columns: pd.DataFrame | None  # of columns.csv, how important each is
     # Of cams/layers.json, and those of the folds, each with the ``folder`` of its pictures.
     layers: list[dict[str, Any]]
 
@@ -130,6 +131,7 @@ def read_run(path: Path) -> Run:
         config=_yaml(path / "config.yaml"),
         plan=read_json(path / "plan.json", {}),
         label_issues=_label_issues(path / "label_issues.csv"),
+        columns=_columns(path / "columns.csv"),
         layers=[*_layers(path, "cams"), *_layers_of_folds(path, evaluation)],
     )
 
@@ -169,6 +171,15 @@ def _label_issues(path: Path) -> pd.DataFrame | None:
         return None
     numeric = all(is_numeric_dtype(table[name]) for name in ("row", "score"))
     return table[:DOUBTFUL] if len(table) and numeric else None
+
+
+def _columns(path: Path) -> pd.DataFrame | None:
+    """Read a columns.csv, names as text; None where it has none."""
+    table = _table(path, partial(read_csv, text=["column", "score"]))
+    if table is None or not {"column", "score", "importance", "low", "high"} <= set(table):
+        return None
+    numeric = all(is_numeric_dtype(table[name]) for name in ("importance", "low", "high"))
+    return table if len(table) and numeric else None
 
 
 def _evaluation(path: Path) -> dict[str, Any]:

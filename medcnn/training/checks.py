@@ -25,6 +25,12 @@ def check_samples(cfg: Train, samples: Samples) -> None:
     task = task_of(cfg, samples)
     check_studies(samples, cfg.aggregate, task)
     check_validation(samples)
+    mixes = [way for way in ("mixup", "cutmix") if getattr(cfg.regularise, way)]
+    if samples.features and mixes:
+        raise UserError(
+            f"regularise.{mixes[0]} mixes images, and their columns "
+            f"({', '.join(samples.features)}) can't be mixed with them: take regularise=none"
+        )
     if (sampling := sampling_of(cfg.sampler)) is not None:
         sampling.draws(samples, samples.rows("train"), task)
 

@@ -14,6 +14,7 @@ from medcnn.classifier.card import make_card
 from medcnn.classifier.checkpoint import read_checkpoint
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import DataModule
+from medcnn.data.columns.encoding import described
 from medcnn.data.samples import ALL_SPLITS, HOLDOUT, Samples
 from medcnn.data.sampling import drawn_line
 from medcnn.evaluation.few_images import validation_lines
@@ -174,6 +175,9 @@ def _introduce_net(run: RunDir, module: TrainingModule, precision: str) -> None:
     )
     if isinstance(net, Net) and net.loaded is not None:
         print(f"weights: {net.loaded}", flush=True)
+    if codes := module.classifier.card.get("features"):
+        fusion = module.classifier.card["config"]["model"]["fusion"]
+        print(f"columns: {described(codes)}; model.fusion={fusion}", flush=True)
     learning = sum(p.numel() for p in net.parameters() if p.requires_grad)
     if module.freezing.trunk_is_fixed:
         kept = "features are computed once"

@@ -12,6 +12,7 @@ from medcnn.data.checks.problems import problems_table
 from medcnn.data.open_data import in_memory, open_data
 from medcnn.data.samples import Samples
 from medcnn.evaluation.operating_point import parse_rule
+from medcnn.inference.columns import write_importance
 from medcnn.inference.results import headline, write_results
 from medcnn.inference.tta import mean_answer, mirrored_axes, mirrored_lines
 from medcnn.jobs.atomic_files import write_csv, write_json, write_text
@@ -24,6 +25,7 @@ from medcnn.report.pictures.training_curves import curves
 from medcnn.report.run.model_card import write_model_card
 from medcnn.report.run.page import write_run_page
 from medcnn.training.checks import check_samples
+from medcnn.training.columns_alone import write_columns_alone
 from medcnn.training.fit import fit_and_test
 from medcnn.training.from_config import check_config
 from medcnn.training.perf import settle_perf
@@ -114,6 +116,11 @@ def write_outcome(
     classifier.mirrored = False  # maps explain the images as they are
     for line in notes:
         note(line)
+    if samples.features and split == "test":  # not of one of many candidates
+        where = device(cfg.trainer)
+        write_importance(run, [classifier], samples, split, cfg.batch_size, where)
+        metrics |= write_columns_alone(cfg, run, samples, classifier, split)
+        write_json(run / "metrics.json", metrics)
     curves(run / "metrics.csv", run / "curves.png")
     if cfg.cam.n > 0 and samples.studies is not None:
         note("maps of single images aren't drawn of a network that takes studies (model.aggregate)")

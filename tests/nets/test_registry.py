@@ -68,7 +68,9 @@ def test_says_what_is_wrong(name: str, options: dict[str, Any], message: str) ->
     assert "\n" not in str(error.value)
 
 
-COMMON = ("library", "init", "pretrained", "weights", "cut")  # of every net, in _net.yaml
+COMMON = (  # of every net, in _net.yaml
+    "library", "init", "pretrained", "weights", "aggregate", "fusion", "chunk", "cut",
+)  # fmt: skip
 
 
 def model(name: str, *overrides: str) -> dict[str, Any]:

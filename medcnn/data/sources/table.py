@@ -36,10 +36,11 @@ COLUMNS: Columns = {
     "site": "site",
     "sex": "sex",
     "age": "age",
+    "features": None,
 }
 NEEDED = ("image", "label")
 # Names with a meaning in the files of a run.
-OWN = {*COLUMNS, *BOX, "slice", "fold", "row", "content_hash"} - {"box"}
+OWN = {*COLUMNS, *BOX, "slice", "fold", "row", "content_hash"} - {"box", "features"}
 
 
 def csv(
@@ -72,7 +73,8 @@ def csv(
             no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
             four, in the order of `box_format`, or one with all four numbers in a cell. None for a
             column that isn't to be used; without labels these are all unknown, and `task` and
-            `classes` have to be given. ``mask`` may be a list where there are several labels: a
+            `classes` have to be given. ``features`` are inputs of the network beside the image
+            (`medcnn.data.columns`). ``mask`` may be a list where there are several labels: a
             mask for each of them. An image may have several masks or boxes: in a cell with
             semicolons between them, or in rows of their own that agree in all else.
         separator: What stands between the labels in a cell of several (multi-label).
@@ -120,7 +122,7 @@ def csv(
         table[name] = read_several(cells[column], "mask", folder, top)
     if names["box"] is not None:
         table[list(BOX)] = read_boxes(cells[listed(names["box"])], box_format, box_unit)
-    _add_rest(table, cells, names)
+    kept = _add_rest(table, cells, names)
     return Listing(
         name=path.name.removesuffix(".gz").rsplit(".", 1)[0],
         table=table.reset_index(drop=True),
@@ -130,6 +132,7 @@ def csv(
         class_names=labels.class_names,
         positive=labels.positive,
         box_unit=box_unit,
+        features=_features(names, kept),
     )
 
 
@@ -143,7 +146,7 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
         if value is None and key != "image":
             continue
         several = isinstance(value, Sequence) and not isinstance(value, str)
-        if several and key not in ("box", "label", "mask"):
+        if several and key not in ("box", "label", "mask", "features"):
             null = "" if key in NEEDED else ", or null"
             raise UserError(f"dataset.columns.{key}={value}: give a name{null}")
         texts = [cleaned(str(name)) for name in (value if several else [value])]
@@ -226,14 +229,31 @@ def _splits(cells: pd.Series) -> pd.Series:
     return splits
 
 
-def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -> None:
-    """Add the facts of sites and persons, and all columns that have no meaning here."""
+def _features(names: dict[str, Any], kept: dict[str, str]) -> tuple[str, ...]:
+    """Return the inputs of the network by their names in the sample table."""
+    given = listed(names["features"])
+    for name in given:
+        if name not in kept:
+            key = next(key for key, value in names.items() if name in listed(value))
+            raise UserError(
+                f"dataset.columns.features={name}: that is dataset.columns.{key}, and no input"
+            )
+    return tuple(kept[name] for name in given)
+
+
+def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -> dict[str, str]:
+    """Add the facts of sites and persons, and all columns that have no meaning here.
+
+    Returns:
+        The names that all these have in the sample table, by those in the file.
+    """
     for key in FACTS:
         if names[key] is not None:
             table[key] = read_fact(cells[names[key]], key)
     if names["site"] is not None:
         note_look_alikes(table["site"].rename(names["site"]), "site")
-    used = {name for value in names.values() for name in listed(value)}
+    used = {name for key in names if key != "features" for name in listed(names[key])}
+    renamed = {names[key]: key for key in FACTS if names[key] is not None}
     for name in cells:
         if name not in used:
             own = name in OWN or str(name).startswith(("label:", "mask:"))
@@ -241,3 +261,5 @@ def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -
             while own and kept in cells:
                 kept = f"table_{kept}"
             table[kept] = cells[name]
+            renamed[str(name)] = kept
+    return renamed

@@ -45,7 +45,7 @@ def difference_table(found: Sequence[Difference], names: Sequence[str]) -> Table
     for first, second in dict.fromkeys((one.first, one.second) for one in found):
         own = {one.figure: one for one in found if (one.first, one.second) == (first, second)}
         cells = [
-            _difference_cell(own[figure], scale if figure == figures[0] else None)
+            difference_cell(own[figure], scale if figure == figures[0] else None)
             for figure in figures
         ]
         rows.append(Row(names[first], cells, f"minus {names[second]}"))
@@ -93,7 +93,8 @@ def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _difference_cell(one: Difference, scale: Span | None) -> Cell:
+def difference_cell(one: Difference, scale: Span | None) -> Cell:
+    """Return a difference with its interval and corrected p-value, drawn where there is a scale."""
     if math.isnan(one.difference):
         return Cell()
     known = not math.isnan(one.low + one.high)

@@ -21,7 +21,17 @@ HUB = {  # our figures by the names that the Hugging Face hub has for them
     "auroc": "roc_auc", "accuracy": "accuracy", "f1": "f1", "mcc": "matthews_correlation",
     "brier": "brier_score", "mae": "mae", "r2": "r_squared",
 }  # fmt: skip
-MODEL = ("library", "name", "depth", "width", "stem", "head", "dropout", "cut")  # keys of a config
+MODEL = (
+    "library",
+    "name",
+    "depth",
+    "width",
+    "stem",
+    "head",
+    "dropout",
+    "cut",
+    "fusion",
+)  # keys of a config
 CLASSES = 20  # that a table by class has room for
 SEAL = "<!-- made by medcnn, not edited: {} -->"
 
@@ -159,6 +169,8 @@ def _details(run: Run, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         size = data["size"] if isinstance(data["size"], list) else [data["size"]] * dims
         normalised = f", normalised by {shown['normalise']}" if shown.get("normalise") else ""
         yield "Input", f"{' × '.join(map(str, size))} pixels in {dims} dimensions{normalised}"
+    if run.columns is not None:
+        yield "Columns beside the image", listed(list(map(str, run.columns["column"])))
     if model:
         start = (shown.get("transfer") or {}).get("mode", "scratch")
         weights = "published weights" if model.get("pretrained") or model.get("weights") else start

@@ -9,8 +9,8 @@ from medcnn.data.row_names import names_of_rows
 from medcnn.jobs.progress import saying
 from medcnn.report import privacy
 from medcnn.report.pages import write_page
+from medcnn.report.run import columns, maps, tables
 from medcnn.report.run import figures as charts
-from medcnn.report.run import maps, tables
 from medcnn.report.run.confusions import confusion_of, label_table
 from medcnn.report.run.forest import forests
 from medcnn.report.run.health import health_charts, sentences_on_training
@@ -43,6 +43,7 @@ SECTIONS = {  # title, and what of the content or of a level it needs, any of th
     "selective": ("Selective prediction", ("selective",)),
     "subgroups": ("Subgroups", ("forests",)),
     "figures": ("All figures", ("overall",)),
+    "columns": ("Columns", ("importance", "added")),
     "maps": ("Maps", ("samples",)),
     "errors": ("Worst errors", ("errors",)),
     "labels": ("Are the labels right?", ("doubtful",)),
@@ -55,10 +56,10 @@ def write_run_page(run: Path) -> Path:
     """Write ``report.html`` into a run directory, from what lies there.
 
     That is ``evaluation.json`` and, where they are there, samples.csv, problems.csv, metrics.csv,
-    health.csv, label_issues.csv, environment.json, status.json, config.yaml and
-    ``cams/layers.json`` with its pictures. The page holds all it needs. It shows no path of a
-    machine, and no column with a patient's or a person's name; an image is named by its row of
-    samples.csv and its file there, a pseudonym with pseudonymise=true.
+    health.csv, label_issues.csv, columns.csv, the runs of the columns alone, environment.json,
+    status.json, config.yaml and ``cams/layers.json`` with its pictures. The page holds all it
+    needs. It shows no path of a machine, and no column with a patient's or a person's name; an
+    image is named by its row of samples.csv and its file there, a pseudonym with pseudonymise=true.
 
     Raises:
         UserError: No evaluation.json there, or one of another kind.
@@ -87,6 +88,8 @@ def _content(run: Run) -> dict[str, Any]:
         "learning": [] if run.epochs is None else charts.learning(run.epochs),
         "judged": sentences_on_training(run),
         "health": [] if run.health is None else health_charts(run.health),
+        "importance": columns.importance_table(run),
+        "added": columns.added_table(run),
         "samples": samples,
         "errors": errors,
         "doubtful": tables.label_issues_table(run),

@@ -227,7 +227,7 @@ def test_some_of_a_box_is_not_enough(root: Path) -> None:
         ({"label": []}, r"columns\.label=\[\]: give the names of one or more different columns"),
         ({"label": ["a", "a"]}, r"columns\.label=.*: give the names of one or more different"),
         ({"image": None}, r"dataset\.columns\.image=None: no such column"),
-        ({"label": None}, r"dataset\.columns\.label=None: no such column"),
+        ({"label": None}, r"dataset\.columns\.label=null: without labels give dataset\.task"),
     ],
 )
 def test_names_of_columns_that_can_not_be(root: Path, columns: Any, words: str) -> None:
@@ -293,3 +293,42 @@ def test_errors_of_the_table_itself(tmp_path: Path) -> None:
         csv(path=tmp_path / "none.csv")
     with refused(r"table\.csv, line 2: 4 cells, but there are 3 columns"):
         read(tmp_path, f"image,label,patient\na.png,0,{SECRET},\n")
+
+
+# Columns that are inputs.
+
+
+INPUTS = (
+    "image,label,Alter,sex,psa,split2,view\n"
+    "a.png,0,062Y,female,3.1,x,1\nb.png,1,71,M,,y,2\n"
+)  # fmt: skip
+
+
+def test_inputs_have_their_names_in_the_sample_table(root: Path) -> None:
+    columns = {"age": "Alter", "features": ["Alter", "sex", "psa"]}
+    listing = read(root, INPUTS, columns=columns)
+    assert listing.features == ("age", "sex", "psa")
+    assert column(listing, "age") == ["62", "71"]
+    assert column(listing, "sex") == ["F", "M"]
+    assert column(listing, "psa") == ["3.1", ""]
+    assert read(root, INPUTS, columns={"features": "psa"}).features == ("psa",)
+    assert read(root, INPUTS).features == ()
+
+
+def test_a_column_may_have_the_name_of_a_split(root: Path) -> None:
+    text = INPUTS.replace("split2", "split")
+    listing = read(root, text, columns={"split": None, "features": ["split"]})
+    assert listing.features == ("table_split",)
+
+
+@pytest.mark.parametrize(
+    ("words", "features"),
+    [
+        ("dataset.columns.features=spa: no such column; did you mean psa", ["spa"]),
+        ("dataset.columns.features=label: that is dataset.columns.label, and no input", ["label"]),
+        ("dataset.columns.features=.*: give the names of one or more different", ["psa", "psa"]),
+    ],
+)
+def test_columns_that_are_no_inputs(root: Path, words: str, features: list[str]) -> None:
+    with refused(words):
+        read(root, INPUTS, columns={"features": features})

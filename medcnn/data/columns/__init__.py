@@ -1,0 +1,1 @@
+"""Columns of the sample table as inputs of a network, beside the images."""
