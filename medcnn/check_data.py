@@ -1,14 +1,16 @@
 """``python -m medcnn.data``: counts, sizes, intensities, samples and problems of a data set."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from medcnn.data.checks.audit_report import raise_errors, summary_lines
 from medcnn.data.checks.problems import audit_data, compared, problems_table
 from medcnn.data.open_data import open_data
 from medcnn.data.overview import count, describe, intensities, label_of, shown_rows, unit_images
-from medcnn.data.samples import SPLITS
+from medcnn.data.samples import SPLITS, Samples
 from medcnn.jobs.atomic_files import check_folder, for_spreadsheets, write_csv, write_json
 from medcnn.jobs.claims import alone_in
 from medcnn.jobs.instantiate import instantiate
@@ -24,7 +26,8 @@ def look(cfg: Data, trust: list[str]) -> None:
     The folder ``output`` then holds ``counts.csv``, ``samples.csv``, ``problems.csv``,
     ``data.json``, ``intensity.png`` and ``samples.png``, a contact sheet of training samples as the
     network receives them, with the outlines of known lesions; where images are cut
-    (``dataset.crop``) also ``crops.png``, the whole images of the same samples.
+    (``dataset.crop``) also ``crops.png``, the whole images of the same samples; of tiles
+    ``tiles.png``, the slides that they are of, dark where none is taken.
 
     Raises:
         UserError: The data can't be trained on as they are; at the end, when all is written.
@@ -34,6 +37,19 @@ def look(cfg: Data, trust: list[str]) -> None:
     check_folder(f"output={folder}", folder)
     with alone_in(folder):
         _look(cfg, trust, folder)
+
+
+def _tiles(samples: Samples, rows: Tensor, names: Sequence[str], folder: Path) -> list[str]:
+    """Draw ``tiles.png`` of the slides of some rows; return its name, nothing of volumes."""
+    from medcnn.evidence.of_tiles import slides_of
+    from medcnn.report.pictures.tiles import tile_sheet
+
+    assert samples.originals is not None
+    if samples.originals.spec.spatial_dims == 3:
+        return []
+    pair = samples.ranges(rows[:1])[0].tolist()
+    tile_sheet(slides_of(samples.originals, rows.tolist(), names, pair), folder / "tiles.png")
+    return ["tiles.png"]
 
 
 def _look(cfg: Data, trust: list[str], folder: Path) -> None:
@@ -70,6 +86,8 @@ def _look(cfg: Data, trust: list[str], folder: Path) -> None:
         ]
         crop_sheet(items, names, folder / "crops.png")
         pictures.append("crops.png")
+    if samples.originals is not None and samples.originals.spec.tiles is not None:
+        pictures += _tiles(samples, rows, names, folder)
     values = {split: intensities(samples, split) for split in SPLITS}
     intensity_histogram({k: v for k, v in values.items() if len(v)}, folder / "intensity.png")
     for line in summary_lines(data.findings, samples.table, compared(data, cfg)):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def check_alike(cards: Sequence[Card]) -> None:
         for key in ALIKE:
             if card.get(key) != cards[0].get(key):
                 raise UserError(f"the members of an ensemble differ in {key}")
-        mine, first = (  # an old card says nothing of a crop
-            {"crop": ImageSpec.crop, **(one["image_spec"] or {})} for one in (card, cards[0])
+        mine, first = (  # an old card says nothing of a crop, or of tiles
+            {**asdict(ImageSpec(size=())), **(one["image_spec"] or {})} for one in (card, cards[0])
         )
         for key in sorted((mine.keys() | first.keys()) - {"allow_missing_geometry"}):
             if mine.get(key) != first.get(key):

@@ -142,10 +142,12 @@ class RowDataset(Dataset[Batch]):
     With `Samples.studies` ``label``, ``row`` and ``draw`` are those of the B studies, and ``image``
     holds all their n images, whose rows are ``place`` and whose study is ``bag`` (n,) in 0 … B-1,
     ascending; where views are known, ``view`` (n,), and of slices their ``order`` (n,) from 0.
-    Columns that the net takes are ``features`` (B, F) float32, encoded as in `Samples`.
+    Columns that the net takes are ``features`` (B, F) float32, encoded as in `Samples`. Without
+    images there is neither ``image`` nor ``range``.
     """
 
-    def __init__(self, samples: Samples) -> None:
+    def __init__(self, samples: Samples, *, images: bool = True) -> None:
+        self.with_images = images
         self.images, self.labels = samples.images, samples.labels
         self.ranges, self.studies = samples.intensity_range, samples.studies
         self.features = samples.feature_values
@@ -168,9 +170,10 @@ class RowDataset(Dataset[Batch]):
                 batch["view"] = self.studies.views[places]
             if self.studies.together:
                 batch["order"] = order_in(bag)
-        batch["image"] = self.images[places]
-        if isinstance(self.ranges, Tensor):
-            batch["range"] = self.ranges[places]
+        if self.with_images:
+            batch["image"] = self.images[places]
+            if isinstance(self.ranges, Tensor):
+                batch["range"] = self.ranges[places]
         return batch
 
 
@@ -193,6 +196,10 @@ class DataModule(pl.LightningDataModule):
             is. In training they are others each epoch; in validation and test the rows are spread
             evenly over the split.
         draws: From the rows to train on to how often each is drawn; None for once an epoch.
+
+    Attributes:
+        with_images: Whether batches of the loaders hold images; a net whose features are kept
+            takes their rows alone.
 
     Raises:
         UserError: A batch size that the processes can't share or the data can't fill.
@@ -220,6 +227,7 @@ class DataModule(pl.LightningDataModule):
         self.test_splits = test_splits
         self.limits = dict(limits or {})
         self.draws = draws
+        self.with_images = True
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches of the training split."""
@@ -281,7 +289,7 @@ class DataModule(pl.LightningDataModule):
             raise UserError(f"batch_size={self.batch_size} can't be shared by {world} processes")
         if min(len(part) for part in parts) < world:
             raise UserError(f"a split has fewer images than the {world} processes: use fewer")
-        images = self.samples.images
+        images = self.samples.images if self.with_images else None
         sampler = RowBatches(
             parts,
             self.batch_size,
@@ -290,7 +298,8 @@ class DataModule(pl.LightningDataModule):
             ahead=self._prefetch if isinstance(images, StoredImages) else None,
             **options,
         )
-        return DataLoader(RowDataset(self.samples), sampler=sampler, batch_size=None)
+        dataset = RowDataset(self.samples, images=self.with_images)
+        return DataLoader(dataset, sampler=sampler, batch_size=None)
 
     def _prefetch(self, rows: Tensor) -> None:
         """Have the images of rows (B,) read from the disk ahead."""
@@ -306,7 +315,7 @@ class DataModule(pl.LightningDataModule):
         """Return a stored batch as the net takes it: scaled and, in an epoch, augmented."""
         batch = self.scaled(batch)
         keys = self._keys(batch)
-        if self.augment is None or epoch is None:
+        if self.augment is None or epoch is None or "image" not in batch:
             return batch
         return {**batch, "image": self.augment(batch["image"], keys, epoch)}
 
@@ -320,7 +329,9 @@ class DataModule(pl.LightningDataModule):
         return of_study + (row[batch["bag"]] if self.samples.studies.together else place)
 
     def scaled(self, batch: Batch) -> Batch:
-        """Return a stored batch with its images in 0 … 1."""
+        """Return a stored batch with its images, if it has any, in 0 … 1."""
+        if "image" not in batch:
+            return batch
         ranges = batch.pop("range", self.samples.intensity_range)
         return {**batch, "image": unit_intensity(batch["image"], ranges)}
 

@@ -13,7 +13,8 @@ def stamp_of(path: Path) -> str:
         inside = sorted(child for child in path.iterdir() if child.is_file())
         stamps = [f"{child.name}:{stamp_of(child)}" for child in inside]
         return hashlib.sha256("\n".join(stamps).encode()).hexdigest()
-    return " ".join(map(status_of, filter(None, (path, data_file(path)))))
+    beside = data_file(path)
+    return status_of(path) if beside is None else f"{status_of(path)} {stamp_of(beside)}"
 
 
 def status_of(path: Path) -> str:
@@ -32,7 +33,7 @@ def content_of(path: Path) -> str:
         inside = [child for child in path.iterdir() if child.is_file()]
         return _digest(sorted(content_of(child) for child in inside))
     beside = data_file(path)
-    return _sha256(path) if beside is None else _digest([_sha256(path), _sha256(beside)])
+    return _sha256(path) if beside is None else _digest([_sha256(path), content_of(beside)])
 
 
 def _sha256(path: Path) -> str:

@@ -72,6 +72,13 @@ class ImageSpec:
             surroundings of its lesion as a mask or a box marks it, see `medcnn.data.prepared.crop`.
         crop_margin: Kept around that on each side, as a share of its longest side; None for the
             default of `medcnn.data.prepared.crop.MARGINS`.
+        tiles: The edges of the tiles that a picture is cut into, in pixels of the resolution that
+            they are taken at; with three dimensions of the windows of a volume, in voxels after
+            `spacing`. Each becomes an input. None: the whole image is one.
+        tile_level: The number of that resolution in the file, from 0, the full one.
+        tile_spacing: In its place µm a pixel, of files that say theirs.
+        tile_overlap: Of neighbours, as a share of their edge.
+        tissue: The least share of a tile that is tissue, by its colour; None for all tiles.
         intensity: The values that become 0 and 1, see `medcnn.data.prepared.intensity`.
     """
 
@@ -84,6 +91,11 @@ class ImageSpec:
     allow_missing_geometry: bool = False
     crop: str = "none"
     crop_margin: float | None = None
+    tiles: tuple[int, ...] | None = None
+    tile_level: int = 0
+    tile_spacing: float | None = None
+    tile_overlap: float = 0.0
+    tissue: float | None = None
     intensity: str | Range = "auto"
 
     @classmethod
@@ -99,6 +111,16 @@ class ImageSpec:
     def spatial_dims(self) -> int:
         """Dimensions of the network: 2 or 3."""
         return len(self.size)
+
+    @property
+    def cut(self) -> bool:
+        """Whether an input is a part of an image: what a crop keeps, or a tile."""
+        return self.crop != "none" or self.tiles is not None
+
+    @property
+    def several(self) -> bool:
+        """Whether a file becomes several inputs: slices of a volume, or tiles."""
+        return self.slices is not None or self.tiles is not None
 
 
 def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import decode
+from medcnn.data.formats import decode, in_our_words, open_slide
+from medcnn.data.formats.slide import Picture
 from medcnn.data.image import Crop, Image, ImageSpec, Range, spec_of
 from medcnn.data.prepared.crop import MARKED, crop_in, crop_of
+from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.geometry import check_spec, own_size
 from medcnn.data.prepared.intensity import TRAINING, file_range
 from medcnn.data.prepared.one_file import prepare_image
+from medcnn.data.prepared.tiled_file import tiles_of, windows_of
+from medcnn.data.prepared.tiles import Grid, grid_in
 from medcnn.errors import UserError
 
 TOO_LARGE = "is too large for this machine's memory"
@@ -29,16 +33,18 @@ class Input(NamedTuple):
     """An image in stored units, prepared but for its intensities.
 
     Args:
-        stored: (S, C, *spatial), S slices or 1.
+        stored: (S, C, *spatial), S slices or tiles, or 1; many tiles are mapped from the disk.
         pair: The values that become 0 and 1; None: those of the training.
         notes: Of `medcnn.data.image.Image`.
         crop: The part of the file that this is; None for all of it.
+        grid: Where its tiles lie; None of a whole image.
     """
 
     stored: Tensor
     pair: Range | None
     notes: tuple[str, ...] = ()
     crop: Crop | None = None
+    grid: Grid | None = None
 
 
 def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = False) -> Input:
@@ -54,6 +60,10 @@ def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = Fals
         UserError: The reason why the file can't be used, without its path.
     """
     try:
+        if spec.tiles is not None and spec.spatial_dims == 2:
+            with in_our_words(path), open_slide(path, spec.frame) as slide:
+                spool, facts = tiles_of(slide, spec)
+            return _as_input(torch.from_numpy(spool.mapped()), facts, spec, channels)
         image = decode_as(path, spec)
         if whole:
             spec = replace(spec, size=own_size(image, spec, crop_of(image, spec)))
@@ -89,13 +99,23 @@ def _check_alone(spec: ImageSpec) -> None:
 def prepared_input(image: Image, spec: ImageSpec, channels: int) -> Input:
     """Prepare a decoded image; raise UserError as `read_input`."""
     _check_alone(spec)
-    images, facts = prepare_image(image, spec)
-    stored = torch.from_numpy(images)
+    if spec.tiles is None:
+        images, facts = prepare_image(image, spec)
+        return _as_input(torch.from_numpy(images), facts, spec, channels)
+    if spec.spatial_dims == 2:
+        spool, facts = tiles_of(Picture(image), spec)
+    else:
+        spool, facts = windows_of(image, spec)
+    return _as_input(torch.from_numpy(spool.mapped()), facts, spec, channels)
+
+
+def _as_input(stored: Tensor, facts: Facts, spec: ImageSpec, channels: int) -> Input:
+    """Return what `read_input` does of images (S, C, *spatial) and their facts."""
     if stored.shape[1] < channels:
         stored = stored.expand(-1, channels, *stored.shape[2:])
     known = spec.intensity == TRAINING  # to the checkpoint alone
     pair = None if known else file_range(facts, spec.intensity)
-    return Input(stored, pair, image.notes, crop_in(facts))
+    return Input(stored, pair, tuple(facts["notes"]), crop_in(facts), grid_in(facts))
 
 
 def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:

@@ -11,6 +11,7 @@ from medcnn.data.image import ImageSpec
 from medcnn.objective import Task
 
 SEPARATOR = ";"  # between several masks or boxes of an image
+TILES = ("tile_slice", "tile_row", "tile_column")  # of a tile's first pixel, as samples have them
 BOX = ("box_top", "box_left", "box_bottom", "box_right")
 
 

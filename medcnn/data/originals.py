@@ -12,6 +12,8 @@ from medcnn.data.image import Crop, Image, ImageSpec
 from medcnn.data.listing import SEPARATOR
 from medcnn.data.prepared.crop import crop_in
 from medcnn.data.prepared.facts import Facts
+from medcnn.data.prepared.tiled_file import of_tile, read_tile
+from medcnn.data.prepared.tiles import grid_in
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Originals:
         root: Folder of the files.
         images: (N,) file of each row, relative to `root`.
         masks: (N,) files of each row's lesions, with `SEPARATOR` between them; empty for none.
-        slices: (N,) number of each row among its file's slices.
+        slices: (N,) number of each row among its file's slices or tiles.
         spec: Of the files.
         facts: (N,) of them, which tell what part of each the network sees.
     """
@@ -38,14 +40,27 @@ class Originals:
         """Return the part of a row's file that the network sees; None for the whole image."""
         return crop_in(self.facts[row])
 
+    def shown(self, row: int) -> tuple[ImageSpec, int]:
+        """Return how what `read` gives became the input, and which of its slices is meant."""
+        if self.spec.tiles is not None:
+            return of_tile(self.spec), 0
+        return self.spec, int(self.slices[row])
+
     def read(self, row: int) -> tuple[Image, list[Image]]:
-        """Read the image of a row and the masks of its lesions; raise UserError if one is gone."""
+        """Read the image of a row and the masks of its lesions; raise UserError if one is gone.
+
+        Of a picture or volume that is cut into tiles only the row's tile.
+        """
         from medcnn.data.formats import decode
 
-        anyway, frame = self.spec.allow_missing_geometry, self.spec.frame
-        image, *masks = (
-            decode(self.root / name, allow_missing_geometry=anyway, frame=frame)
-            for name in [self.images[row], *self.masks[row].split(SEPARATOR)]
-            if name
-        )
+        names = [self.images[row], *self.masks[row].split(SEPARATOR)]
+        paths = [self.root / name for name in names if name]
+        if (grid := grid_in(self.facts[row])) is not None:
+            number = int(self.slices[row])
+            image, *masks = (read_tile(path, self.spec, grid, number) for path in paths)
+        else:
+            anyway, frame = self.spec.allow_missing_geometry, self.spec.frame
+            image, *masks = (
+                decode(path, allow_missing_geometry=anyway, frame=frame) for path in paths
+            )
         return image, masks

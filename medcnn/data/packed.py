@@ -124,7 +124,7 @@ class Packed:
         spatial = self.row if at is None else self.row[:-1] if at == -1 else self.row[1:]
         own = 1 if at is None else self.row[at]
         plain = self.dtype == np.uint8 and spec.intensity in ("auto", "type", TRAINING)
-        if not (plain and spatial == spec.size and own in (1, channels) and spec.crop == "none"):
+        if not (plain and spatial == spec.size and own in (1, channels) and not spec.cut):
             return None
         stored = torch.from_numpy(np.ascontiguousarray(self.read(first, last)))
         stored = stored.expand(-1, channels, *stored.shape[2:])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from medcnn.data.listing import TILES
 from medcnn.jobs.notes import visible
 
 
@@ -25,5 +26,6 @@ def names_of_rows(table: pd.DataFrame, rows: Sequence[int]) -> list[str]:
         file = visible("/".join(parts[row][shared:]))
         name = f"row {row}" if file.isdigit() else f"row {row} · {file}"
         several = "slice" in table and pd.notna(table["slice"].iloc[row])
-        names.append(f"{name}, slice {int(table['slice'].iloc[row])}" if several else name)
+        what = "tile" if TILES[-1] in table else "slice"
+        names.append(f"{name}, {what} {int(table['slice'].iloc[row])}" if several else name)
     return names

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medcnn.data.listing import TILES
 from medcnn.errors import UserError
 from medcnn.jobs.notes import note, shortened
 
@@ -125,8 +126,8 @@ def studies_of(table: pd.DataFrame, views: Sequence[str] | None = None) -> Studi
         )
     number, first = study_numbers(table)
     keys = [number]
-    together = "slice" in table
-    if together:
+    together = "slice" in table and TILES[-1] not in table
+    if "slice" in table:
         keys = [pd.to_numeric(table["slice"], errors="coerce").fillna(0).to_numpy(), number]
     places = np.lexsort((np.arange(len(table)), *keys))
     counts = np.bincount(number)

@@ -22,6 +22,7 @@ from medcnn.data.path_list import PathList, write_paths
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
 from medcnn.evidence.gallery import decision_words
+from medcnn.evidence.of_tiles import TILES, explain_tiles
 from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.inference.parts import (
@@ -113,6 +114,8 @@ class FileMaps:
         if codes := classifier.card.get("features"):
             self.notes = [*self.notes, f"note: {unsaid_line(codes)}"]
         self.spec = as_asked(spec_of(classifier.card), cfg.dataset)
+        if self.spec.tiles is not None:
+            self.methods, self.notes = [TILES], [_note_of_tiles(self.spec)]
         self.volumes = self.spec.spatial_dims == 3 or self.spec.slices is not None
 
     def name(self, paths: Sequence[Path]) -> None:
@@ -125,7 +128,11 @@ class FileMaps:
         for path, name in zip(self.paths[first:last], self.names[first:last], strict=True):
             out = self.output / name
             try:
-                rows += _of_file(self.maps, path, self.spec, self.methods, out, self.cfg)
+                if self.spec.tiles is None:
+                    rows += _of_file(self.maps, path, self.spec, self.methods, out, self.cfg)
+                else:
+                    size = _batch_size(self.maps.classifier, self.cfg)
+                    rows += explain_tiles(self.maps.classifier, path, self.spec, out, size)
             except UserError as error:
                 failed.append(f"{path} {error}")
                 say(failed[-1])
@@ -175,7 +182,7 @@ def _of_file(
     in a viewer.
     """
     classifier, rows = maps.classifier, Rows()
-    size = classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
+    size = _batch_size(classifier, cfg)
     try:
         decoded = decode_as(path, spec)
         item = prepared_input(decoded, spec, classifier.card["in_channels"])
@@ -203,6 +210,22 @@ def _of_file(
     except MemoryError:
         raise UserError(TOO_LARGE) from None
     return rows
+
+
+def _batch_size(classifier: Classifier, cfg: Explain) -> int:
+    return classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
+
+
+def _note_of_tiles(spec: ImageSpec) -> str:
+    """Return what there is instead of maps; raise UserError for windows of volumes."""
+    if spec.spatial_dims == 3:
+        raise UserError(
+            "image=… of a network of windows (dataset.tiles): explain a split of a table instead"
+        )
+    return (
+        "this network sees tiles: what it says of each is laid over the slide; maps within tiles "
+        "are those of a split (dataset=csv)"
+    )
 
 
 def _write_raw(raw: Array, decoded: Image, spec: ImageSpec, crop: Crop | None, base: Path) -> None:

@@ -23,11 +23,11 @@ def item_of_row(
     """
     raw, lesion = map_.cpu().numpy(), None if mask is None else mask.cpu().numpy()
     if samples.originals is not None:
-        spec, crop = samples.originals.spec, samples.originals.crop(row)
+        crop = samples.originals.crop(row)
+        spec, at = samples.originals.shown(row)
         low, high = samples.ranges(torch.tensor([row]))[0].tolist()
         try:
             file, masks = samples.originals.read(row)
-            at = int(samples.originals.slices[row])
             return on_own_grid(
                 file, spec, (low, high), raw, crop=crop, mask=masks or lesion, number=at
             )

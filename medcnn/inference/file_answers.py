@@ -1,7 +1,7 @@
 """The answers of a classifier on files or packed rows: read, classified, put into a table."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,31 +157,53 @@ def _logits(
 ) -> Tensor:
     """Return logits (S, outputs) that one classifier gives the images of a batch at a look."""
     own = member.card["intensity_range"]  # of the images that it was trained on
-    images = [
-        unit_intensity(
-            one.stored, torch.tensor([one.pair or own]).float().expand(len(one.stored), 2)
-        )
-        for one in batch.inputs
-    ]
-    whole = torch.cat(images).flip(mirrored)
     if (known := member.card.get("studies")) is not None:
-        return _of_studies(member, whole, batch, number, known)
-    parts, found = whole.split(batch_size), []
+        return _of_studies(member, batch, own, mirrored, number, known)
+    parts, found = _images(batch.inputs, own, batch_size), []
     for part, numbers in zip(parts, batch.numbers.split(batch_size), strict=True):
         with dropping(member, number, numbers):
-            found.append(member.logits(part).cpu())
+            found.append(member.logits(part.flip(mirrored)).cpu())
     return torch.cat(found)
 
 
+def _images(inputs: Sequence[Input], own: Any, size: int) -> Iterator[Tensor]:
+    """Yield the images of files in 0 … 1, so many at a time: a slide may have thousands of tiles.
+
+    `own` are the values that become 0 and 1 where a file doesn't say.
+    """
+    held: list[Tensor] = []
+    room = size
+    for one in inputs:
+        pair = torch.tensor([one.pair or own]).float()
+        for first in [0, *range(room, len(one.stored), size)]:
+            part = one.stored[first : first + room]
+            held.append(unit_intensity(part, pair.expand(len(part), 2)))
+            room -= len(part)
+            if not room:
+                yield torch.cat(held)
+                held, room = [], size
+    if held:
+        yield torch.cat(held)
+
+
 def _of_studies(
-    member: Any, images: Tensor, batch: Batch, number: int | None, known: dict[str, Any]
+    member: Any,
+    batch: Batch,
+    own: Any,
+    mirrored: tuple[int, ...],
+    number: int | None,
+    known: dict[str, Any],
 ) -> Tensor:
     """Return logits (n, outputs) of files, the images of each of which are a study."""
-    found = []
-    parts = zip(images.split(batch.counts), batch.numbers.split(batch.counts), strict=True)
-    for part, numbers in parts:
+    inputs, found = batch.inputs, []
+    if len(inputs) < len(batch.counts):  # packed rows, in one
+        whole = inputs[0]
+        inputs = [whole._replace(stored=part) for part in whole.stored.split(batch.counts)]
+    for one, numbers in zip(inputs, batch.numbers.split(batch.counts), strict=True):
+        (images,) = _images([one], own, len(numbers))
         with dropping(member, number, numbers[:1], numbers):
-            found.append(member.logits(part, context_of_one(len(part), known)).cpu())
+            context = context_of_one(len(numbers), known)
+            found.append(member.logits(images.flip(mirrored), context).cpu())
     return torch.cat(found)
 
 

@@ -60,7 +60,7 @@ class Predictor:
         self.spec = as_asked(spec_of(card), cfg.dataset)
         if card.get("studies") is not None:
             _note_studies(cfg, self.spec, worker)
-        _check_dense(cfg, self.axes)
+        _check_dense(cfg, self.axes, self.spec)
         _calibrate(self.classifier, cfg.calibration)
         if card.get("features") and worker is None:
             note(unsaid_line(card["features"]))
@@ -140,14 +140,14 @@ def _note_studies(cfg: Predict, spec: ImageSpec, worker: int | None) -> None:
     """Say what a study is where only files are given; raise UserError for maps of scores."""
     if cfg.dense:
         raise UserError("dense=true maps single images; this network takes studies of several")
-    if spec.slices is None and worker is None:
+    if not spec.several and worker is None:
         note(
             "the network takes the images of a study together, and here each is a study by itself; "
             "a table says which belong together: dataset=csv dataset.path=table.csv"
         )
 
 
-def _check_dense(cfg: Predict, axes: list[int]) -> None:
+def _check_dense(cfg: Predict, axes: list[int], spec: ImageSpec) -> None:
     """Raise UserError for what can't go together with ``dense``, or without it."""
     if cfg.size is not None and not cfg.dense:
         raise UserError("size=… goes with dense=true: else images become those of the training")
@@ -156,6 +156,8 @@ def _check_dense(cfg: Predict, axes: list[int]) -> None:
             "calibration=…, tta=… and mc_dropout=… go with whole images; "
             "dense=true maps plain scores"
         )
+    if cfg.dense and spec.tiles is not None:
+        raise UserError("dense=true maps whole images, and this network was trained on tiles")
     if cfg.dense and cfg.packed:
         raise UserError("packed=true goes without dense=true, which maps files")
 

@@ -155,7 +155,7 @@ def read_sample_table(path: Path) -> "pd.DataFrame":
 
     table = read_csv(path)
     for name in map(str, table):
-        if name in ("row", "label", "slice") or name.startswith("label:"):
+        if name in ("row", "label", "slice") or name.startswith(("label:", "tile_")):
             numbers = pd.to_numeric(table[name], errors="coerce")
             if (numbers.isna() == table[name].isna()).all():
                 table[name] = numbers

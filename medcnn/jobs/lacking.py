@@ -34,8 +34,6 @@ ROWS: tuple[tuple[str, str, str], ...] = (  # words; what it is; the nearest tha
      "aggregate= puts together what a volume's slices say"),
     ("shap lime rise lrp deeplift rollout", "such method of maps",
      "methods=all takes every method that the network has"),
-    ("openslide wsi svs", "reader of whole slides",
-     "tiles in PNG or TIFF, with the slide as patient, are read"),
     ("webdataset tfrecord zarr hdf5 dicomweb pacs", "reader of such stores",
      "dataset=csv and dataset=folder read files"),
     ("lamb lars adafactor", "such optimiser",

@@ -33,13 +33,16 @@ def first_not_finite(module: TrainingModule, batch: dict[str, Tensor]) -> Place:
 
     Args:
         module: With the weights that gave the loss.
-        batch: Images as the net gets them in training, labels, rows.
+        batch: Images as the net gets them in training (none with a cache), labels, rows.
     """
     classifier, net = module.classifier, module.classifier.net
     broken = [name for name, values in net.named_parameters() if not values.isfinite().all()]
     if broken:  # a gradient that overflows goes on to all layers before the one that it began in
         return Place(f"the weights {broken[-1]}, since the step before", None, SLOWER)
-    values = batch["image"]
+    if module.cache is None:
+        values = batch["image"]
+    else:
+        values = module.cache.images(batch.get("place", batch["row"]).cpu()).to(module.device)
     if bad := _rows(values, batch):
         return Place("the images", bad, "look at these files, and at augment")
     values = classifier.normalise(values)

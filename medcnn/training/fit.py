@@ -68,6 +68,7 @@ def fit_and_test(
     module = make_module(cfg, classifier, samples, trust)
     data = make_data(cfg, samples, trust)
     data.test_splits = tuple(dict.fromkeys(["val", split]))
+    data.with_images = module.cache is None  # which asks for those that it needs
     check_smallest_batch(module, samples, cfg.batch_size, processes(cfg.trainer))
     trainer = make_trainer(cfg, run, trust, further)
     if trainer.is_global_zero:

@@ -134,26 +134,27 @@ class FeatureCache:
 
     @torch.no_grad()
     def __call__(
-        self, rows: Tensor, images: Tensor, features: Callable[[Tensor], Tensor], head: nn.Module
+        self, rows: Tensor, features: Callable[[Tensor], Tensor], head: nn.Module
     ) -> Tensor:
         """Feature maps (N, K, *spatial), or their means (N, K, 1, …), of a batch.
 
         Args:
-            rows: (N,) int64.
-            images: (N, C, *spatial), looked at where nothing can be kept.
+            rows: (N,) int64 of the images, on the device that computes.
             features: From images to maps; frozen and in evaluation mode.
             head: What the maps are given to.
         """
+        device = rows.device
         rows = rows.cpu()
         for number in (rows[~self.known[rows]] // self.block).unique().tolist():
             if self.too_small:
                 break
             start = number * self.block
             whole = torch.arange(start, min(start + self.block, len(self.known)))
-            self._keep(whole, features(self.images(whole).to(images.device)), head)
+            self._keep(whole, features(self.images(whole).to(device)), head)
         if self.kept is None:
-            return features(images)
-        return self.kept[rows].to(images.device)
+            parts = rows.split(self.block)  # as a study may have thousands of images
+            return torch.cat([features(self.images(part).to(device)) for part in parts])
+        return self.kept[rows].to(device)
 
     def _keep(self, rows: Tensor, maps: Tensor, head: nn.Module) -> None:
         """Keep the maps of some rows, or find out that there is no room for those of all."""

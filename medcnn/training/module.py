@@ -72,7 +72,7 @@ class TrainingModule(Collector):
             return super().logits(batch)
         classifier, net = self.classifier, self.classifier.net
         rows = batch.get("place", batch["row"])
-        known_features = self.cache(rows, batch["image"], classifier.features, net.head)  # type: ignore[arg-type]
+        known_features = self.cache(rows, classifier.features, net.head)  # type: ignore[arg-type]
         return classifier.head(known_features, context_of(batch))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

@@ -128,7 +128,7 @@ def test_features_are_computed_once(head: LinearHead) -> None:
     cache = FeatureCache(10, 10**6, images.__getitem__, block=2)
     for rows in ([3, 1], [1, 7, 3], [7, 1], [0, 3]):
         at = torch.tensor(rows)
-        maps = cache(at, images[at], features, head)
+        maps = cache(at, features, head)
         expected = head(Counted()(images[at]))
         torch.testing.assert_close(head(maps), expected)
     assert features.images == 6  # of three blocks
@@ -141,12 +141,10 @@ def test_nothing_is_kept_where_there_is_no_room() -> None:
     cache = FeatureCache(10, 10 * 2 * 16 * 4 - 1, images.__getitem__, block=3)
     rows = torch.arange(3)
     for _ in range(2):
-        torch.testing.assert_close(
-            cache(rows, images[rows], features, head), Counted()(images[rows])
-        )
+        torch.testing.assert_close(cache(rows, features, head), Counted()(images[rows]))
     assert features.images == 3 + 6  # a block to find out
     room = FeatureCache(10, 10 * 2 * 16 * 4, images.__getitem__, block=3)
-    assert room(rows, images[rows], features, head).shape[0] == 3
+    assert room(rows, features, head).shape[0] == 3
 
 
 def test_only_mean() -> None:

@@ -3,20 +3,24 @@
 import gzip
 import re
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from medcnn.data.formats import dicom, dicom_header, nifti, nrrd, picture
+from medcnn.data.formats import dicom, dicom_header, nifti, nrrd, picture, tiff
 from medcnn.data.formats.array import decode_array
 from medcnn.data.formats.nifti import decode_nifti
 from medcnn.data.formats.nrrd import decode_nrrd
+from medcnn.data.formats.slide import Picture, ScannedSlide, Slide
+from medcnn.data.formats.tiff_levels import TiffSlide
 from medcnn.data.image import Image
 from medcnn.errors import UserError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUMES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
-SUFFIXES = (*PICTURES, *VOLUMES, ".npy", *dicom_header.SUFFIXES)
+MIRAX = ".mrxs"  # whose data lie in a folder beside it
+SLIDES = (".svs", ".ndpi", MIRAX)
+SUFFIXES = (*PICTURES, *SLIDES, *VOLUMES, ".npy", *dicom_header.SUFFIXES)
 # Words of readers about files that are damaged
 DAMAGE = re.compile("truncated|broken|checksum|CRC|corrupt", re.IGNORECASE)
 Frame = int | str | None
@@ -50,12 +54,39 @@ def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = N
             the path, and without any text of a DICOM header.
         MemoryError: It is too large for the memory that is free.
     """
-    try:
+    with in_our_words(path):
         if path.is_dir():
             return dicom.decode_series(path, allow_missing_geometry=allow_missing_geometry)
-        if not path.is_file():
-            raise UserError("is special and no file" if path.exists() else "is missing")
+        _check_file(path)
+        if path.name.lower().endswith(SLIDES):
+            raise UserError("is a whole slide: dataset.tiles=224 cuts it into tiles")
         return _reader(path)(path, frame)
+
+
+def open_slide(path: Path, frame: Frame = None) -> Slide:
+    """Open a picture of which parts are to be read.
+
+    The files of slide scanners (`SLIDES`) are read by OpenSlide, a TIFF block by block; others, and
+    a TIFF of a kind that is rare among large ones, are decoded as a whole; of those `frame` takes
+    one of several pictures.
+
+    Raises:
+        UserError: As of `decode`; so, too, when a part is read within `in_our_words`.
+        MemoryError: It is too large for the memory that is free.
+    """
+    with in_our_words(path):
+        if path.is_file() and path.name.lower().endswith(SLIDES):
+            return ScannedSlide(path)
+        if path.is_file() and tiff.is_tiff(path) and (found := TiffSlide.of(path)) is not None:
+            return found
+    return Picture(decode(path, frame=frame))
+
+
+@contextmanager
+def in_our_words(path: Path) -> Iterator[None]:
+    """Raise whatever a reader of a file raises as UserError, or MemoryError, as `decode` does."""
+    try:
+        yield
     except (UserError, MemoryError):
         raise
     except ImportError as error:
@@ -65,11 +96,20 @@ def decode(path: Path, *, allow_missing_geometry: bool = False, frame: Frame = N
 
 
 def data_file(path: Path) -> Path | None:
-    """Return the file with the values of an .nhdr; None of others, and of a broken one."""
+    """Return the file with the values of an .nhdr, and the folder with those of an .mrxs.
+
+    None of others, and of a broken one.
+    """
     if path.suffix.lower() == ".nhdr":
         with suppress(Exception):  # decode says what is wrong
             return nrrd.data_file(path)
-    return None
+    beside = path.with_suffix("")
+    return beside if path.suffix.lower() == MIRAX and beside.is_dir() else None
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError("is special and no file" if path.exists() else "is missing")
 
 
 def _reader(path: Path) -> Reader:

@@ -21,6 +21,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6,
 COLOURS = {RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}  # values a pixel, at least
 UNSIGNED, SIGNED, FLOATING = 1, 2, 3  # formats of a value
 COLOURS_STACKED = "holds several colour pictures: dataset.frame=0, 1, … or centre takes one"
+IN_TILES = "dataset.tiles=224 cuts a large picture into tiles, of one of its levels"
 IN_PLANES = 2  # planar configuration
 PLAIN = (1, 8, 32946, 32773)  # compression: none, deflate, PackBits
 ALPHA = (1, 2)  # what a further value of a pixel may mean
@@ -53,6 +54,12 @@ class Layout(NamedTuple):
         }.get(self.bits, self.bits < 16 and unsigned and single)
 
 
+def is_tiff(path: Path) -> bool:
+    """Return whether a file begins as a TIFF does."""
+    with path.open("rb") as file:
+        return file.read(4) in MARKS
+
+
 def layout(path: Path) -> Layout:
     """Return the layout of a TIFF file, without reading its values.
 
@@ -60,12 +67,15 @@ def layout(path: Path) -> Layout:
         UserError: Too large, or of a kind that isn't supported.
         Exception: Damaged (whatever tifffile raises).
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         series, page = _only_series(file), file.pages.first
         size = dict(zip(series.axes, series.shape, strict=True))
         shape = (math.prod(size[axis] for axis in _pages(series)), size["Y"], size["X"])
         samples = size.get("S", 1)
-        check_shape((*shape, samples) if samples > 1 else shape, series.dtype.itemsize)
+        try:
+            check_shape((*shape, samples) if samples > 1 else shape, series.dtype.itemsize)
+        except UserError as error:
+            raise UserError(f"{error}; {IN_TILES}") from None
         photometric = int(page.photometric)
         extra = [int(one) for one in page.extrasamples]
         if photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO):
@@ -88,7 +98,7 @@ def decode_tiff(path: Path, found: Layout, frame: int | str | None = None) -> Im
     """Read a TIFF file of this layout with tifffile; `frame` as of `medcnn.data.formats.decode`."""
     if found.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         raise UserError(f"is unsupported: a TIFF of {found.bits} bits in a colour space of its own")
-    with _opened(path) as file:
+    with opened(path) as file:
         series = _only_series(file)
         compression, turn = file.pages.first.compression, file.pages.first.tags.get(ORIENTATION)
         try:
@@ -101,7 +111,7 @@ def decode_tiff(path: Path, found: Layout, frame: int | str | None = None) -> Im
             name = getattr(compression, "name", compression)
             raise UserError(
                 f"is unsupported: a TIFF of {found.bits} bits compressed by {name}; save it "
-                "uncompressed"
+                "uncompressed, or pip install 'medcnn[slides]'"
             ) from None
     check_kind(values.dtype)
     axes = [
@@ -121,7 +131,7 @@ def decode_tiff(path: Path, found: Layout, frame: int | str | None = None) -> Im
     return Image(to_stored(values if values.shape[1] > 1 else values[:, 0]), value_range=known)
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> Any:
     """Open a file, without the others that its notes may name."""
     from tifffile import TiffFile
 
@@ -132,7 +142,9 @@ def _opened(path: Path) -> Any:
 def _only_series(file: Any) -> Any:
     """Return the one series that the pages are."""
     if len(file.series) > 1:
-        raise UserError("holds pictures of different sizes: save each in a file of its own")
+        raise UserError(
+            f"holds pictures of different sizes: save each in a file of its own; {IN_TILES}"
+        )
     return file.series[0]
 
 

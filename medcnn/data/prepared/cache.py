@@ -36,6 +36,7 @@ from medcnn.data.prepared.cache_index import DamagedError, damaged, open_index
 from medcnn.data.prepared.cache_room import in_use, make_room
 from medcnn.data.prepared.cache_sent import fetch_chain, send_chain
 from medcnn.data.prepared.facts import Facts
+from medcnn.data.prepared.spool import Spool
 from medcnn.errors import UserError, reason
 from medcnn.jobs.copies import copy_folder
 from medcnn.jobs.file_locks import lock
@@ -173,7 +174,7 @@ class Cache(AbstractContextManager["Cache"]):
         with self._writing():
             self._index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", values)
 
-    def add(self, content: str, images: Array | None, facts: Facts) -> Entry:
+    def add(self, content: str, images: Array | Spool | None, facts: Facts) -> Entry:
         """Store prepared images (S, C, *size), or with None that the file is refused.
 
         Only within `filling`. Returns the entry of the content, also one that was there before.
@@ -190,10 +191,13 @@ class Cache(AbstractContextManager["Cache"]):
             kind = f"{images.dtype}-{'x'.join(map(str, images.shape[1:]))}"
             slot = self._end(kind)
             self._ends[kind] = slot + count
-            images = np.ascontiguousarray(images)
-            checksum = zlib.crc32(images.data.cast("B"))
-            with self._writing():
-                self._write(kind, slot, images)
+            at = slot
+            for part in images.parts() if isinstance(images, Spool) else [images]:
+                part = np.ascontiguousarray(part)
+                checksum = zlib.crc32(part.data.cast("B"), checksum)
+                with self._writing():
+                    self._write(kind, at, part)
+                at += len(part)
         values = (content, kind, slot, count, checksum, json.dumps(facts))
         with self._writing():
             self._index.execute("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)", values)

@@ -3,6 +3,7 @@
 import sqlite3
 import zlib
 from pathlib import Path
+from typing import IO
 
 from medcnn.jobs.progress import progress
 
@@ -13,6 +14,9 @@ CREATE TABLE IF NOT EXISTS images (
 );
 CREATE TABLE IF NOT EXISTS packs (kind TEXT PRIMARY KEY, stamp TEXT);
 """
+
+
+PIECE = 2**25  # bytes of a pack that are read at a time
 
 
 class DamagedError(Exception):
@@ -51,7 +55,18 @@ def damaged(index: sqlite3.Connection, kind: str, pack: Path, size: int) -> list
     with pack.open("rb") as file:
         for content, slot, count, checksum in progress(entries, "cached files checked"):
             file.seek(slot * size)
-            held = file.read(count * size)
-            if len(held) < count * size or zlib.crc32(held) != checksum:
+            if _checksum(file, count * size) != checksum:
                 lost.append((content, slot))
     return lost
+
+
+def _checksum(file: IO[bytes], size: int) -> int | None:
+    """Return the checksum of the next bytes of a file, read piece by piece; None of fewer."""
+    checksum = 0
+    while size:
+        held = file.read(min(size, PIECE))
+        if not held:
+            return None
+        checksum = zlib.crc32(held, checksum)
+        size -= len(held)
+    return checksum

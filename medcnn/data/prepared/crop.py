@@ -128,7 +128,7 @@ def body_box(values: Array, air: float | None = None, *, inverted: bool = False)
         if low == high:
             return None
         coarse = np.log1p((coarse.clip(low, high) - low) * (DYNAMIC / (high - low)))
-        threshold = _otsu(coarse)
+        threshold = otsu(coarse)
     thick = ndimage.binary_erosion(coarse > threshold, iterations=THIN, border_value=1)
     parts, count = ndimage.label(ndimage.binary_dilation(thick, iterations=THIN))
     sizes = np.bincount(parts.ravel())[1:]
@@ -176,7 +176,7 @@ def _coarser(values: Array) -> tuple[Array, list[int]]:
     return values, blocks
 
 
-def _otsu(values: Array) -> float:
+def otsu(values: Array) -> float:
     """Return the threshold that parts values into the two classes farthest from each other."""
     counts, edges = np.histogram(values, 256)
     sums = np.cumsum(counts * (edges[1:] + edges[:-1]) / 2)

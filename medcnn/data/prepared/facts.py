@@ -32,6 +32,10 @@ NUMBERS = {
     "percentiles": Form(float),
     "crop": Form(int, 2),
     "edges": Form(int, 2),
+    "tile_grid": Form(int),
+    "tile_slice": Form(int),
+    "tile_row": Form(int),
+    "tile_column": Form(int),
 }
 
 

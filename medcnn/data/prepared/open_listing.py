@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from medcnn.data.formats.volume import orient
+from medcnn.data.image import ImageSpec
 from medcnn.data.listing import BOX, SEPARATOR, Listing, boxes_of
 from medcnn.data.prepared.cache import Cache
 from medcnn.data.prepared.crop import MARKED, crop_in
@@ -21,6 +22,8 @@ from medcnn.data.prepared.intensity import OF_RANGE, file_range
 from medcnn.data.prepared.marked import marked_of
 from medcnn.data.prepared.scan import chain_of, scan
 from medcnn.data.prepared.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
+from medcnn.data.prepared.tiles import FACTS as OF_GRID
+from medcnn.data.prepared.tiles import grid_in, names_of
 from medcnn.errors import UserError
 from medcnn.jobs.notes import note
 
@@ -41,7 +44,9 @@ class Opened:
 
     Its table has the listing's rows that can be used; of volumes cut into slices a row a slice,
     with columns ``study`` (the listing's, else the volume's path) and ``slice`` (its number among
-    those taken).
+    those taken). So of pictures cut into tiles, and volumes cut into windows, a row a tile, where
+    the columns of `medcnn.data.listing.TILES` tell its first pixel, of the picture at
+    full resolution or of the volume as resampled.
     """
 
     table: pd.DataFrame
@@ -84,9 +89,11 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
     for text, count in left_out.items():
         note(f"{count} of {len(names)} files: each {text}")
     table = listing.table.iloc[rows].reset_index(drop=True)
-    if spec.slices is not None:
+    if spec.several:
         known = table["study"] if "study" in table else table["image"]
         table = table.assign(study=known.fillna(table["image"]), slice=slices)
+    if spec.tiles is not None:
+        table = table.assign(**_corners(entries.facts, counts, spec))
     kept = entries.take(rows)
     return Opened(
         table=table,
@@ -97,6 +104,14 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
         slices=slices,
         problems=problems,
     )
+
+
+def _corners(facts: FactTable, counts: NDArray[np.int64], spec: ImageSpec) -> dict[str, Any]:
+    """Return the columns of the tiles' corners, of the `counts` (N,) that are used of each file."""
+    names = names_of(spec.size)
+    files = zip(facts.pick(*names), counts.tolist(), strict=True)
+    used = [one for one, count in files if count]
+    return {name: [start for one in used for start in one[name]] for name in names}
 
 
 def _verdicts(facts: FactTable, intensity: Any) -> tuple[dict[int, str], np.ndarray]:
@@ -193,11 +208,14 @@ def _mask_files(
     cache = Cache(folder, chain_of(listing.spec, "mask"))
     paths = [name for *_, name in places]
     of_images = entries.facts.take([row for row, *_ in places])
-    crops = [crop_in(fact) for fact in of_images.pick("crop")]
+    cut = of_images.pick("crop", *OF_GRID)
+    crops = [grid_in(fact) or crop_in(fact) for fact in cut]
     found = scan(cache, paths, listing.root, listing.spec, "mask", disk, crops)
     pairs = zip(places, found, of_images.pick("shape", "affine"), strict=True)
     for (row, k, _), entry, image in pairs:
         reason = _misfit(entry.facts, image)
+        if reason is None and entry.kind is None:
+            reason = "has another size than its image once both have dataset.spacing"
         if reason is not None:
             problems.append(Problem(listing.table["image"].iloc[row], f"its mask {reason}"))
         else:

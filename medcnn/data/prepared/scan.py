@@ -22,6 +22,9 @@ from medcnn.data.prepared.crop import Marked
 from medcnn.data.prepared.entries import Entries
 from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.one_file import read_file
+from medcnn.data.prepared.spool import Spool
+from medcnn.data.prepared.tiles import KEYS as OF_TILES
+from medcnn.data.prepared.tiles import Grid
 from medcnn.errors import UserError
 from medcnn.jobs.environment import library_version
 from medcnn.jobs.progress import progress
@@ -40,6 +43,7 @@ LIBRARIES = (
     "tifffile",
     "torch",
 )
+OF_SLIDES = ("imagecodecs", "openslide-bin", "openslide-python")
 BATCH_SECONDS = 0.05  # of reading that a thread hands over at once
 COMMIT_SECONDS = 2.0  # of work that a killed process loses at most
 
@@ -48,7 +52,7 @@ class Job(NamedTuple):
     """A file to be read, and where in it: see `medcnn.data.prepared.one_file.read_file`."""
 
     path: Path
-    place: Marked | Crop | None
+    place: Marked | Crop | Grid | None
 
     @property
     def key(self) -> str:
@@ -64,18 +68,21 @@ class Read(NamedTuple):
 
     stamp: str
     content: str | None  # None: it can't be opened
-    images: Array | None
+    images: Array | Spool | None
     facts: Facts  # none if the content was known already
 
 
 def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
     """Return all that a prepared ``image`` or ``mask`` (`kind`) depends on beside its file.
 
-    The spec's intensity is left out: the cache holds the values of the file. So is a crop of none.
+    The spec's intensity is left out: the cache holds the values of the file. So are a crop of none,
+    and what goes with tiles where there are none.
     """
     left_out = {"intensity"} | ({"crop", "crop_margin"} if spec.crop == "none" else set())
+    left_out |= set(OF_TILES) if spec.tiles is None else set()
     settings = {key: value for key, value in asdict(spec).items() if key not in left_out}
-    versions = {name: library_version(name) for name in LIBRARIES}
+    libraries = LIBRARIES if spec.tiles is None else (*LIBRARIES, *OF_SLIDES)
+    versions = {name: library_version(name) for name in libraries}
     return {"format": FORMAT, "kind": kind, "spec": settings, "versions": versions}
 
 
@@ -86,7 +93,7 @@ def scan(
     spec: ImageSpec,
     kind: str,
     disk: int,
-    places: Sequence[Marked | Crop | None] | None = None,
+    places: Sequence[Marked | Crop | Grid | None] | None = None,
 ) -> Entries:
     """Return the entries of files, reading those that are new or were changed.
 
@@ -168,7 +175,7 @@ def _refusal(reason: str) -> Entry:
 
 
 def _different(
-    paths: Sequence[str | Path], places: Sequence[Marked | Crop | None] | None
+    paths: Sequence[str | Path], places: Sequence[Marked | Crop | Grid | None] | None
 ) -> tuple[list[int], NDArray[np.int64]]:
     """Return the first row of each different job, and the number of its job for each row."""
     keys = paths if places is None else zip(paths, places, strict=True)
@@ -209,7 +216,7 @@ def _read_all(
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = max(1, min(count, cores or 1))
-    some = (jobs, spec, kind, cache.contents())
+    some = (jobs, spec, kind, cache.contents(), cache.folder)
     before = torch.get_num_threads()
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
@@ -229,20 +236,20 @@ def _read_all(
 
 
 def _read_some(
-    jobs: Iterator[Numbered], spec: ImageSpec, kind: str, known: set[str]
+    jobs: Iterator[Numbered], spec: ImageSpec, kind: str, known: set[str], folder: Path
 ) -> list[tuple[Numbered, Read]]:
     """Read files for `BATCH_SECONDS`, one at least: handing over each takes a third of the time."""
     batch = []
     until = time.monotonic() + BATCH_SECONDS
     for numbered in jobs:
-        batch.append((numbered, _read(numbered[1], spec, kind, known)))
+        batch.append((numbered, _read(numbered[1], spec, kind, known, folder)))
         if time.monotonic() > until:
             break
     return batch
 
 
-def _read(job: Job, spec: ImageSpec, kind: str, known: set[str]) -> Read:
-    """Read and prepare one file."""
+def _read(job: Job, spec: ImageSpec, kind: str, known: set[str], folder: Path) -> Read:
+    """Read and prepare one file; `folder` is for what is too large for memory."""
     path = job.path
     try:
         stamp, content = stamp_of(path), content_of(path)
@@ -251,7 +258,7 @@ def _read(job: Job, spec: ImageSpec, kind: str, known: set[str]) -> Read:
             if one + job.key in known:
                 return Read(stamp, one, None, {})
         try:
-            images, facts = read_file(path, spec, kind, job.place)
+            images, facts = read_file(path, spec, kind, job.place, folder)
         except UserError as error:
             return Read(stamp, refusal, None, {"error": str(error)})
         if stamp_of(path) != stamp:

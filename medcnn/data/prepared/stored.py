@@ -14,6 +14,7 @@ from medcnn.data.prepared.crop import crop_in
 from medcnn.data.prepared.entries import Entries
 from medcnn.data.prepared.facts import FactTable
 from medcnn.data.prepared.geometry import prepare_mask
+from medcnn.data.prepared.tiles import grid_in
 
 Places = Sequence[int] | NDArray[np.int64]
 
@@ -125,17 +126,25 @@ class BoxMasks:
         facts: Of the N files, see `medcnn.data.prepared.one_file.read_file`.
         unit: ``pixel`` of the file, or ``fraction`` of its height and width.
         spec: Of the pictures.
+        tiles: (N,) number of each row among the tiles of its file; None where they aren't cut.
     """
 
-    def __init__(self, boxes: Array, facts: FactTable, unit: str, spec: ImageSpec) -> None:
+    def __init__(
+        self,
+        boxes: Array,
+        facts: FactTable,
+        unit: str,
+        spec: ImageSpec,
+        tiles: Places | None = None,
+    ) -> None:
         self.boxes, self.facts, self.unit, self.spec = boxes, facts, unit, spec
+        self.tiles = np.zeros(len(boxes), np.int64) if tiles is None else np.asarray(tiles)
         self.shape = (len(boxes), *spec.size)
 
     def of(self, rows: Places, slices: Places) -> "BoxMasks":
         """Return the masks of rows, in this order."""
-        return BoxMasks(
-            self.boxes[np.asarray(rows, np.int64)], self.facts.take(rows), self.unit, self.spec
-        )
+        boxes, facts = self.boxes[np.asarray(rows, np.int64)], self.facts.take(rows)
+        return BoxMasks(boxes, facts, self.unit, self.spec, slices)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         return torch.from_numpy(np.concatenate([self._draw(row) for row in rows.tolist()]))
@@ -145,14 +154,19 @@ class BoxMasks:
         boxes = boxes[~np.isnan(boxes).any(1)]
         if not len(boxes):
             return np.zeros((1, *self.spec.size), bool)
-        facts = self.facts[row]
+        facts, spec = self.facts[row], self.spec
         size = facts["shape"]
         edges = boxes * np.tile(size, 2) if self.unit == "fraction" else boxes
+        edges = np.round(edges).astype(int).clip(0)
+        edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
+        if (grid := grid_in(facts)) is not None:
+            edges = (edges - np.tile(grid.corners[self.tiles[row]], 2)).clip(0)
+            size, spec = grid.edge, ImageSpec(size=spec.size, allow_missing_geometry=True)
         mask = np.zeros((1, *size), np.uint8)
-        for top, left, bottom, right in np.round(edges).astype(int).clip(0):
-            mask[:, top : max(bottom, top + 1), left : max(right, left + 1)] = 1
+        for top, left, bottom, right in edges:
+            mask[:, top:bottom, left:right] = 1
         spacing, crop = facts["spacing"], crop_in(facts)
-        return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), self.spec, crop)
+        return prepare_mask(Image(mask, spacing=spacing and tuple(spacing)), spec, crop)
 
 
 class LabelMasks:

@@ -29,11 +29,12 @@ def image_spec(
     """Return the `ImageSpec` of a config's keys; raise UserError if one of them can't be.
 
     The size is that of the network's input, in pixels: one number, or one for each edge. The
-    options are the others of `ImageSpec`; lists stand for tuples.
+    options are the others of `ImageSpec`; lists stand for tuples. So may ``tiles`` be one number.
     """
     from medcnn.data.prepared.crop import check_crop
     from medcnn.data.prepared.geometry import check_spec
     from medcnn.data.prepared.intensity import check_intensity
+    from medcnn.data.prepared.tiles import check_tiles
 
     known = ["spatial_dims", *(field.name for field in fields(ImageSpec))]
     if unknown := [key for key in options if key not in known]:
@@ -41,19 +42,25 @@ def image_spec(
             f"dataset.{unknown[0]}: no such option; of images there are {', '.join(known)}"
         )
     check_whole_number("dataset.spatial_dims", spatial_dims, 2, 3)
-    if isinstance(size, Sequence) and not isinstance(size, str):
-        edges = list(size)
-    else:
-        edges = [size] * spatial_dims
-    if len(edges) != spatial_dims:
-        raise UserError(
-            f"dataset.size={size} has {len(edges)} numbers, but dataset.spatial_dims={spatial_dims}"
-        )
-    spec = ImageSpec.of({"size": edges, **options})
+    if (tiles := options.get("tiles")) is not None:
+        options["tiles"] = _edges("tiles", tiles, spatial_dims)
+    spec = ImageSpec.of({"size": _edges("size", size, spatial_dims), **options})
     check_spec(spec)
+    check_tiles(spec)
     check_crop(spec)
     check_intensity(spec.intensity)
     return spec
+
+
+def _edges(key: str, given: int | Sequence[int], dims: int) -> list[int]:
+    """Return the length of each edge; raise UserError if these are others than `dims`."""
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    edges: list[Any] = list(given) if several else [given] * dims  # type: ignore[arg-type]
+    if len(edges) != dims:
+        raise UserError(
+            f"dataset.{key}={given} has {len(edges)} numbers, but dataset.spatial_dims={dims}"
+        )
+    return edges
 
 
 def paths_within(root: Path, names: pd.Series, base: Path) -> pd.Series:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medcnn.data.keys import cleaned, tidy
-from medcnn.data.listing import BOX, Listing
+from medcnn.data.listing import BOX, TILES, Listing
 from medcnn.data.sources.boxes import check_box_options, read_boxes
 from medcnn.data.sources.common import existing_folder, image_spec
 from medcnn.data.sources.delimited import check_column, read_table, refuse_lines, without_empty
@@ -40,7 +40,7 @@ COLUMNS: Columns = {
 }
 NEEDED = ("image", "label")
 # Names with a meaning in the files of a run.
-OWN = {*COLUMNS, *BOX, "slice", "fold", "row", "content_hash"} - {"box", "features"}
+OWN = {*COLUMNS, *BOX, *TILES, "slice", "fold", "row", "content_hash"} - {"box", "features"}
 
 
 def csv(

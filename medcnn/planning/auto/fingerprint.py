@@ -128,6 +128,8 @@ def fingerprint(cfg: Train, trust: list[str]) -> Fingerprint:
     }
     if isinstance(source, Samples):
         return Fingerprint(**facts, **_of_arrays(source, table, cfg.dataset))
+    if source.spec.tiles is not None:
+        raise UserError("plan=auto looks at whole images: with dataset.tiles choose for yourself")
     found, each = _of_files(source, table)
     slices = {"images": each * len(table), "official": each * official}
     return Fingerprint(**facts | slices, **found)

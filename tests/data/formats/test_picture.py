@@ -108,7 +108,7 @@ def test_tiff_that_pillow_misreads(
     )
 
 
-def test_tiff_that_nothing_here_reads(tmp_path: Path) -> None:
+def test_tiff_that_nothing_here_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY, GREY], -1), planarconfig="contig")
     with pytest.raises(UserError, match="unsupported: 2 values a pixel"):
         decode_picture(tmp_path / "a.tif")
@@ -121,6 +121,11 @@ def test_tiff_that_nothing_here_reads(tmp_path: Path) -> None:
     raw = (tmp_path / "c.tif").read_bytes()
     tag = b"\x03\x01\x03\0\x01\0\0\0"  # compression
     (tmp_path / "c.tif").write_bytes(raw.replace(tag + b"\1", tag + b"\5"))  # LZW
+
+    def lacking(*args: object, **kwargs: object) -> None:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr("tifffile.TiffPageSeries.asarray", lacking)
     with pytest.raises(UserError, match="unsupported: a TIFF of 32 bits compressed by LZW"):
         decode_picture(tmp_path / "c.tif")
 
