@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor, nn
 from medcnn.cam.targets import Chosen, Targets
 from medcnn.errors import UserError
 from medcnn.nets.base import Net, parts_of
+from medcnn.nets.chunks import in_chunks
 from medcnn.nets.foreign.apart import apart
+from medcnn.nets.studies import Context
 from medcnn.objective import Objective
 
 Function = Callable[[Tensor], Tensor]
@@ -42,6 +45,7 @@ class Decisions:
     head: Function
     at_end: bool  # whether there is one stage, the last, so that its activations enter the head
     targets: Targets  # what of the logits is explained
+    bag: Tensor | None = None  # (N,) of each image the study 0 … B-1 whose logits there are
 
     def net(self, images: Tensor) -> Tensor:
         """Return logits (M, outputs) of images (M, C, *spatial).
@@ -74,6 +78,7 @@ def decisions_of(
     targets: Chosen,
     stages: Sequence[str],
     objective: Objective | None,
+    context: Context = None,
 ) -> Decisions:
     """Cut a net after some of its stages, in any order; the arguments are those of `explain`.
 
@@ -96,14 +101,17 @@ def decisions_of(
         if stage not in (*names, "last"):
             raise UserError(f"stage={stage}: choose one of {', '.join([*names, 'last'])}")
     what = Targets(targets, objective)
+    head = bare.head if context is None else partial(bare.head, context=context)
+    bag, chunk = (context or {}).get("bag"), getattr(bare, "chunk", None)
     if not names:
-        return Decisions(images, (bare.features, bare.head), ("last",), bare.head, True, what)
+        return Decisions(images, (bare.features, head), ("last",), head, True, what, bag)
     ends = sorted({len(names) if s == "last" else names.index(s) + 1 for s in stages})
     inner = [bare.features[a:b] for a, b in zip([0, *ends], ends, strict=False)]
     rest = bare.features[ends[-1] :]
-    pieces = (*inner, bare.head if len(rest) == 0 else lambda x: bare.head(rest(x)))
+    first = partial(in_chunks, inner[0], chunk=chunk)
+    pieces = (first, *inner[1:], head if len(rest) == 0 else lambda x: head(rest(x)))
     at_end = ends == [len(names)]
-    return Decisions(images, pieces, tuple(stages), bare.head, at_end, what)
+    return Decisions(images, pieces, tuple(stages), head, at_end, what, bag)
 
 
 def unwrapped(net: Any) -> Any:

@@ -25,6 +25,7 @@ from medcnn.cam.perturbation import ablationcam, occlusion, scorecam
 from medcnn.cam.smoothing import smoothed
 from medcnn.cam.targets import Chosen
 from medcnn.errors import UserError, check_whole_number
+from medcnn.nets.studies import Context
 from medcnn.objective import Objective
 
 Method = Callable[[Decisions], Tensor]
@@ -51,6 +52,12 @@ OF_THE_INPUT: dict[str, Method] = {
 METHODS = (*OF_A_STAGE, *OF_THE_INPUT)
 SIGNED = frozenset({"cam", "hirescam", "occlusion", "integrated_gradients"})
 """The methods whose maps go below zero, where there is evidence against the class."""
+OF_STUDIES = tuple(
+    method
+    for method, how in (OF_A_STAGE | OF_THE_INPUT).items()
+    if isinstance(how, partial) or how.__module__ == gradient.__module__
+)
+"""The methods by a gradient, which the images of a study share: their maps are on one scale."""
 
 
 def explain(
@@ -64,6 +71,7 @@ def explain(
     objective: Objective | None = None,
     smooth: int = 0,
     flip: Sequence[int] = (-1,),
+    context: Context = None,
 ) -> Tensor:
     """Return maps of a batch, each image explained for its own class.
 
@@ -95,6 +103,9 @@ def explain(
         smooth: From 2 on, the map is the mean over so many copies of the image, all but the first
             shifted by up to 1/32 of a side, and mirrored (test-time augmentation).
         flip: The axes that `smooth` mirrors, from the end: those to which the net is used.
+        context: What the head takes beside the maps (`medcnn.nets.studies.StudyHead`). With its
+            ``bag`` targets and logits are those of B studies, and so is the score: the maps of a
+            study's images are on one scale.
 
     Returns:
         Raw maps (N, *spatial) float32 on the images' device, or (N, T, *spatial); high means
@@ -103,16 +114,23 @@ def explain(
 
     Raises:
         UserError: Unknown method, stage or size, targets that don't fit, a net without spatial
-            activations, or a method that doesn't fit the head or the task.
+            activations, or a method that doesn't fit the head, the task or a study.
     """
     stages = [stage] if isinstance(stage, str) else list(stage)
     _check(method, stages, size, smooth)
-    decisions = decisions_of(net, images, targets, stages, objective)
+    if context is not None and method not in OF_STUDIES:
+        raise UserError(
+            f"method={method}: made for images that are decided on alone, not for studies or with "
+            f"columns; choose one of {', '.join(OF_STUDIES)}"
+        )
+    decisions = decisions_of(net, images, targets, stages, objective, context)
     with _autocast_without_cache(images.device.type):
         if smooth:
             with torch.no_grad():
                 chosen = decisions.targets.resolved(decisions.net(images))
-            once = partial(explain, method=method, stage=stage, objective=objective)
+            once = partial(
+                explain, method=method, stage=stage, objective=objective, context=context
+            )
             aim = chosen.function or chosen.classes
             return smoothed(lambda batch: once(net, batch, aim), images, smooth, flip)
         if len(decisions.pieces) > 2:

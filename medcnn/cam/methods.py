@@ -164,7 +164,7 @@ def fused(decisions: Decisions) -> Tensor:
 
     M(x) = max_s tanh(γ M_s(x) / max M_s),    γ = 2
 
-    P.-T. Jiang et al., "LayerCAM", 2021.
+    P.-T. Jiang et al., "LayerCAM", 2021. Of a study the maximum is that of all its images.
     """
     activations, gradients = _gradients(decisions)
     maps = []
@@ -172,7 +172,8 @@ def fused(decisions: Decisions) -> Tensor:
         scaled = []
         for a, g in zip(activations, of_target, strict=True):
             one = resized(layercam(a, g), decisions.images.shape[2:])
-            peak = one.flatten(1).amax(1).reshape(-1, *[1] * (one.dim() - 1))
+            peak = _of_study(one.flatten(1).amax(1), decisions.bag)
+            peak = peak.reshape(-1, *[1] * (one.dim() - 1))
             scaled.append(torch.tanh(FUSION_GAIN * one / torch.where(peak > 0, peak, torch.inf)))
         maps.append(torch.stack(scaled).amax(0))
     return torch.stack(maps, 1)
@@ -184,6 +185,13 @@ def resized(maps: Tensor, size: torch.Size) -> Tensor:
         return maps
     mode = "bilinear" if len(size) == 2 else "trilinear"
     return F.interpolate(maps[:, None], size=size, mode=mode, align_corners=False)[:, 0]
+
+
+def _of_study(peaks: Tensor, bag: Tensor | None) -> Tensor:
+    """Return of each image (N,) the highest of its study's."""
+    if bag is None:
+        return peaks
+    return torch.full_like(peaks, -torch.inf).scatter_reduce(0, bag, peaks, "amax")[bag]
 
 
 def _gradients(decisions: Decisions) -> tuple[list[Tensor], list[list[Tensor]]]:

@@ -12,25 +12,43 @@ from torch import Tensor
 from medcnn import cam
 from medcnn.cam.baselines import BASELINES, baseline
 from medcnn.cam.maps import OF_THE_INPUT
+from medcnn.cam.studies import attention
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import unit_intensity
+from medcnn.data.batches import RowDataset, context_of, unit_intensity
 from medcnn.data.inputs import NAN
 from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation.operating_point import thresholds_of
+from medcnn.nets.studies import Context, StudyHead
 from medcnn.objective import known
 
 ORACLE = "oracle"
 """The lesion itself at the stage's resolution: the best that any map of that stage can do."""
 
 
-class Batch(NamedTuple):
-    """Some images of a split, on the classifier's device."""
+PROBES = 8  # images of noise, by which it is seen whether a net weighs them
 
-    rows: Tensor  # (N,) int64, of the sample table, on the CPU
+
+class Batch(NamedTuple):
+    """Some images of a split, or all images of some studies, on the classifier's device."""
+
+    rows: Tensor  # (B,) int64, of the sample table, on the CPU; as many as images, or studies
     images: Tensor  # (N, C, *spatial) in 0 … 1
     masks: Tensor | None  # (N, *spatial) bool; of masks a label that of `Explainer.truth`
+    context: Context = None  # what the net takes beside the images
+    places: Tensor | None = None  # (N,) int64, the row of each image; None: they are `rows`
+
+    @property
+    def image_rows(self) -> Tensor:
+        """The row (N,) of each image, on the CPU; `rows` are those of their studies."""
+        return self.rows if self.places is None else self.places
+
+    @property
+    def bag(self) -> Tensor:
+        """The study (N,) that each image belongs to, 0 … B-1, on the images' device."""
+        alone = torch.arange(len(self.images), device=self.images.device)
+        return alone if self.context is None else self.context.get("bag", alone)
 
 
 class ClassifierMaps:
@@ -57,28 +75,58 @@ class ClassifierMaps:
         self.stage = stage
         self.smooth = smooth
 
-    def probs(self, images: Tensor) -> Tensor:
-        """Return probabilities (N, K) of images (N, C, *spatial) in 0 … 1, on their device."""
-        with self.classifier.autocast():
-            return self.classifier.answer(images).to(images.device)
+    @property
+    def of_studies(self) -> bool:
+        """Whether the net takes the images of a study together."""
+        return isinstance(getattr(self.classifier.net, "head", None), StudyHead)
 
-    def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probabilities (N, K), and the class (N,) that each image's map explains.
+    @cached_property
+    def attends(self) -> bool:
+        """Whether the net of studies weighs their images: the mean gives all the same weight."""
+        blank = self._blank()
+        noise = torch.rand(PROBES, *blank.shape[1:], generator=torch.Generator().manual_seed(0))
+        with torch.no_grad(), self.classifier.autocast():
+            found = self.classifier.features(noise.to(blank))
+        context = {"bag": torch.zeros(PROBES, dtype=torch.int64, device=blank.device)}
+        weights = attention(self.classifier.net.head, found.float(), context)
+        return weights is not None and len(weights.unique()) > 1
+
+    def probs(self, images: Tensor, context: Context = None) -> Tensor:
+        """Return probabilities (B, K) of images (N, C, *spatial) in 0 … 1, on their device.
+
+        Of each image, N = B; of B studies if the context has their ``bag``.
+        """
+        classifier = self.classifier
+        with classifier.autocast(), torch.inference_mode():
+            return classifier.probs(classifier.logits(images, context)).to(images.device)
+
+    def decided(self, images: Tensor, context: Context = None) -> tuple[Tensor, Tensor]:
+        """Return probabilities (B, K), and the class (B,) that the maps explain; see `probs`.
 
         See `medcnn.objective.Objective.explained`; the decision is at the operating point.
         """
-        probs = self.probs(images)
+        probs = self.probs(images, context)
         if not probs.isfinite().all():
             raise UserError(f"{NAN}: there is nothing that a map could explain")
         point, names = self.classifier.operating_point, self.classifier.class_names
         return probs, self.classifier.objective.explained(probs, thresholds_of(point, names))
 
-    def decisions(self, images: Tensor, method: str) -> tuple[Tensor, Tensor, Tensor]:
-        """Return probabilities (N, K), decided classes (N,) and their raw maps (N, *spatial)."""
-        probs, decided = self.decided(images)
-        return probs, decided, self.explain(self.classifier.net, images, decided, method)
+    def decisions(
+        self, images: Tensor, method: str, context: Context = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return probabilities (B, K), decided classes (B,) and their raw maps (N, *spatial)."""
+        probs, decided = self.decided(images, context)
+        net = self.classifier.net
+        return probs, decided, self.explain(net, images, decided, method, context)
 
-    def explain(self, net: torch.nn.Module, images: Tensor, targets: Tensor, method: str) -> Tensor:
+    def explain(
+        self,
+        net: torch.nn.Module,
+        images: Tensor,
+        targets: Tensor,
+        method: str,
+        context: Context = None,
+    ) -> Tensor:
         """Return raw maps (N, *spatial) of a net that takes what this classifier's takes."""
         with self.classifier.autocast():
             return cam.explain(
@@ -90,12 +138,14 @@ class ClassifierMaps:
                 objective=self.classifier.objective,
                 smooth=self.smooth,
                 flip=self.classifier.card["config"]["augment"].get("flip") or (),
+                context=context,
             )
 
     def check(self, method: str) -> None:
         """Raise UserError if there is no such map of this net."""
-        target = torch.zeros(1, dtype=torch.int64)
-        self.explain(self.classifier.net, self._blank(), target, method)
+        target, blank = torch.zeros(1, dtype=torch.int64), self._blank()
+        context = {"bag": target.to(blank.device)} if self.of_studies else None
+        self.explain(self.classifier.net, blank, target, method, context)
 
     @cached_property
     def resolution(self) -> tuple[int, ...]:
@@ -130,41 +180,53 @@ class Explainer(ClassifierMaps):
             yield self.batch(part)
 
     def batch(self, rows: Tensor) -> Batch:
-        """Return the images of some rows."""
+        """Return the images of some rows, of studies all of theirs."""
         device = self.classifier.device
-        stored = self.samples.images[rows].to(device)
-        images = unit_intensity(stored, self.samples.ranges(rows))
-        masks = self.samples.masks
-        if masks is None:
-            return Batch(rows, images, None)
-        found = _of_labels(masks, rows, self.truth(rows)) if self._own_masks else masks[rows]
-        return Batch(rows, images, found.bool().to(device))
+        stored = RowDataset(self.samples)[rows]
+        places = stored.get("place", rows)
+        images = unit_intensity(stored["image"].to(device), self.samples.ranges(places))
+        context = context_of(stored)
+        if context is not None:
+            context = {key: value.to(device) for key, value in context.items()}
+        batch = Batch(rows, images, None, context, places)
+        if self.samples.masks is None:
+            return batch
+        truth = self.truth(rows)[batch.bag.cpu()] if self._own_masks else rows
+        return batch._replace(masks=self.masks_of(places, truth).to(device))
 
-    def decided(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def decided(self, images: Tensor, context: Context = None) -> tuple[Tensor, Tensor]:
         """See `ClassifierMaps.decided`."""
         try:
-            return super().decided(images)
+            return super().decided(images, context)
         except UserError as error:
             raise UserError(f"an image {error}") from None
 
     def lesions(self, batch: Batch, labels: Tensor) -> Tensor | None:
-        """Return the masks (N, *spatial) of a batch; of masks a label those of labels (N,)."""
+        """Return the masks (N, *spatial) of a batch; of masks a label those of labels (B,)."""
         if not self._own_masks:
             return batch.masks
-        found = _of_labels(self.samples.masks, batch.rows, labels.cpu())
+        found = self.masks_of(batch.image_rows, labels.cpu()[batch.bag.cpu()])
         return found.to(self.classifier.device)
+
+    def masks_of(self, places: Tensor, labels: Tensor) -> Tensor:
+        """Return the masks (N, *spatial) bool of images; of masks a label those of labels (N,)."""
+        masks: Any = self.samples.masks
+        if not self._own_masks:
+            return masks[places].bool()
+        found: Tensor = masks.by_label(places)[range(len(places)), labels]
+        return found.bool()
 
     def maps(self, batch: Batch, targets: Tensor, method: str) -> Tensor:
         """Return raw maps (N, *spatial) float32 of a method, a baseline, or the `ORACLE`.
 
-        Of the classes (N,) that are given as targets, which a baseline and the oracle ignore.
+        Of the classes (B,) that are given as targets, which a baseline and the oracle ignore.
         """
         if method in BASELINES:
-            return baseline(method, batch.images, batch.rows)
+            return baseline(method, batch.images, batch.image_rows)
         if method == ORACLE:
             assert batch.masks is not None
             return self._oracle(batch.masks)
-        return self.explain(self.classifier.net, batch.images, targets, method)
+        return self.explain(self.classifier.net, batch.images, targets, method, batch.context)
 
     def _oracle(self, masks: Tensor) -> Tensor:
         pool: Any = F.adaptive_avg_pool2d if masks.dim() == 3 else F.adaptive_avg_pool3d
@@ -178,7 +240,7 @@ class Explainer(ClassifierMaps):
         In multi-label data those with a mask of a label that is there, if each has its own.
         """
         samples = self.samples
-        if samples.masks is None or (samples.task == "multilabel" and not self._own_masks):
+        if not self.knows_lesions:
             return torch.empty(0, dtype=torch.int64)
         rows = samples.rows(split)
         if samples.task not in ("multilabel", "regression"):
@@ -205,6 +267,12 @@ class Explainer(ClassifierMaps):
         return ((labels == 1).int() + marked).argmax(1)
 
     @property
+    def knows_lesions(self) -> bool:
+        """Whether there are masks, and of several labels one says whose it is."""
+        there = self.samples.masks is not None
+        return there and (self.samples.task != "multilabel" or self._own_masks)
+
+    @property
     def _own_masks(self) -> bool:
         return isinstance(self.samples.masks, LabelMasks)
 
@@ -212,12 +280,6 @@ class Explainer(ClassifierMaps):
         """Return (n, K) whether a label is there and has a lesion that is marked."""
         masks: Any = self.samples.masks
         return masks.by_label(rows).flatten(2).any(2) & (self.samples.labels[rows] == 1)
-
-
-def _of_labels(masks: Any, rows: Tensor, labels: Tensor) -> Tensor:
-    """Return of each row the mask of one label."""
-    found: Tensor = masks.by_label(rows)[range(len(rows)), labels]
-    return found
 
 
 def scale_of(method: str, given: Any) -> Any:

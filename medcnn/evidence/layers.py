@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from medcnn import cam
-from medcnn.evidence.explainer import Explainer
+from medcnn.evidence.explainer import Batch, Explainer
 from medcnn.evidence.gallery import items_of
+from medcnn.evidence.study_gallery import study_items_of
 from medcnn.jobs.atomic_files import replacing, write_json
-from medcnn.report.maps.item import GalleryItem, Panel, slice_panel
+from medcnn.report.maps.item import GalleryItem, Panel, panel, slice_panel
 from medcnn.report.maps.scale import peak
 from medcnn.report.maps.views import main_view, views
 
@@ -31,19 +33,52 @@ def write_layers(
     """Write ``layers.json`` and a picture each of some images, their maps and their lesions.
 
     The map is that of the decided class, 0 … 255 from zero to its maximum. Of a volume there are
-    pictures of three planes; that of the axial one holds slices below each other. They go to
+    pictures of three planes; that of the axial one holds slices below each other, and so does that
+    of a study its images, whose maps are divided by the maximum of them all. They go to
     ``layers/`` in the folder. Rows of the sample table are given by kind: ``sample``, ``error``.
     """
     records = []
     for kind, part in rows.items():
         for batch in explainer.batches(part, batch_size) if len(part) else ():
-            probs, decided, maps = explainer.decisions(batch.images, method)
+            probs, decided, maps = explainer.decisions(batch.images, method, batch.context)
+            if explainer.of_studies:
+                records += _of_studies(explainer, batch, probs, decided, maps, folder, kind, method)
+                continue
             empty, shown = cam.is_empty(maps).tolist(), cam.normalise(maps).cpu()
             items = items_of(explainer, batch, probs, decided, shown)
             for row, item, nothing in zip(batch.rows.tolist(), items, empty, strict=True):
                 facts = {"row": row, "kind": kind, "method": method, "empty": nothing}
                 records.append(item_record(item, folder, str(row), facts))
     write_json(folder / FILE, records)
+
+
+def _of_studies(
+    explainer: Explainer,
+    batch: Batch,
+    probs: Tensor,
+    decided: Tensor,
+    maps: Tensor,
+    folder: Path,
+    kind: str,
+    method: str,
+) -> list[dict[str, Any]]:
+    """Write the images of studies as slices below each other; return the records."""
+    records, rows = [], batch.rows.tolist()
+    items = study_items_of(explainer, batch, probs, decided, maps.cpu())
+    for row, item in zip(rows, items, strict=True):
+        peaks = [float(one.map.max()) for one in item.images]
+        most, highest = max(peaks), max(range(len(peaks)), key=peaks.__getitem__)
+        scale = 1 / most if most > 0 else 0.0
+        panels = [panel(replace(one, map=one.map.clip(0) * scale), "own") for one in item.images]
+        place = {
+            "name": "study", "ends": ["", ""], "depth": item.total, "slices": item.places,
+            "shown": highest, "up": False, "width": 1.0, "unit": "image",
+        }  # fmt: skip
+        place |= _write(panels, folder / "layers", f"{row}", most > 0)
+        facts = {"row": row, "kind": kind, "method": method, "empty": not most > 0}
+        words = {key: getattr(item.images[0], key) for key in WORDS}
+        records.append(facts | {"planes": [place]} | words)
+    return records
 
 
 def worst_rows(evaluation: Path) -> Tensor:

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from medcnn.data.samples import Samples
-from medcnn.evidence import measures
+from medcnn.evidence import image_measures, measures
 from medcnn.evidence.explainer import Explainer
 from medcnn.evidence.finished_parts import Parts
 from medcnn.evidence.plan import Plan
@@ -93,7 +93,9 @@ def _tables(job: Job, tick: Tick) -> Iterator[tuple[Table, pd.DataFrame]]:
 def _table(job: Job, tick: Tick, group: str, rows: Tensor, **options: Any) -> pd.DataFrame:
     """Return one table of a group's measure over all rows, made part by part."""
     name = f"{group}-{options['method']}" if "method" in options else group
-    measure: Callable[..., pd.DataFrame] = getattr(measures, group)
+    of_images = hasattr(image_measures, group)
+    measure: Callable[..., pd.DataFrame]
+    measure = getattr(image_measures if of_images else measures, group)
     found = []
     for k, part in enumerate(rows.split(job.batch_size)):
         make = partial(_of_part, measure, job.explainer, part, **options)

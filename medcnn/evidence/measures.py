@@ -5,6 +5,7 @@ A column's name is a score's name; a row is an image. What can't be said of an i
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def localisation(explainer: Explainer, batch: Batch, method: str, threshold: flo
         **{f"box_iou_{level}": boxes >= level for level in IOU_LEVELS},
         "empty": is_empty(maps),
     }
-    table = _table(batch, columns)
+    table = as_table(batch, columns)
     found = candidates(maps, batch.masks)
     table["candidates"] = [
         json.dumps([one.scores.tolist(), one.lesions.tolist(), one.number]) for one in found
@@ -78,7 +79,7 @@ def tuning(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
     assert batch.masks is not None
     maps = explainer.maps(batch, explainer.truth(batch.rows), method)
     values = iou_at_thresholds(maps, batch.masks)
-    return _table(batch, {f"iou_at_{t}": values[:, k] for k, t in enumerate(THRESHOLDS)})
+    return as_table(batch, {f"iou_at_{t}": values[:, k] for k, t in enumerate(THRESHOLDS)})
 
 
 def shortcut(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
@@ -88,21 +89,21 @@ def shortcut(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
     masks = torch.zeros(len(boxes), *batch.images.shape[2:], dtype=torch.bool)
     for mask, (top, left, bottom, right) in zip(masks, boxes.tolist(), strict=True):
         mask[top:bottom, left:right] = True
-    _, decided = explainer.decided(batch.images)
+    _, decided = explainer.decided(batch.images, batch.context)
     maps = explainer.maps(batch, decided, method)
     masks = masks.to(maps.device)
     share = masks.flatten(1).double().mean(1)
-    return _table(batch, {"marker_energy": energy_inside(maps, masks), "marker_area": share})
+    return as_table(batch, {"marker_energy": energy_inside(maps, masks), "marker_area": share})
 
 
 def faithfulness(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
     """Does the probability of the decided class depend on what its map shows?"""
     images = batch.images
-    _, decided = explainer.decided(images)
+    _, decided = explainer.decided(images, batch.context)
     maps = explainer.maps(batch, decided, method)
 
     def score(changed: Tensor) -> Tensor:
-        return explainer.probs(changed).gather(1, decided[:, None])[:, 0]
+        return explainer.probs(changed, batch.context).gather(1, decided[:, None])[:, 0]
 
     mean = images.flatten(2).mean(2).reshape(*images.shape[:2], *[1] * (images.dim() - 2))
     curves = deletion_insertion(images, maps, score, fill=mean.expand_as(images))
@@ -115,33 +116,33 @@ def faithfulness(explainer: Explainer, batch: Batch, method: str) -> pd.DataFram
         "average_drop": drop,
         "increase": increase,
     }
-    return _table(batch, columns)
+    return as_table(batch, columns)
 
 
 def stability(
     explainer: Explainer, batch: Batch, method: str, others: Sequence[Explainer] = ()
 ) -> pd.DataFrame:
     """Does the map stay under noise below visibility, and across training seeds?"""
-    _, decided = explainer.decided(batch.images)
+    _, decided = explainer.decided(batch.images, batch.context)
 
     def explain(images: Tensor) -> Tensor:
-        return explainer.maps(Batch(batch.rows, images, None), decided, method)
+        return explainer.maps(batch._replace(images=images, masks=None), decided, method)
 
     columns: Columns = {"noise_stability": noise_stability(batch.images, explain)}
     if others:
         maps = [one.maps(batch, decided, method) for one in (explainer, *others)]
         columns["seed_agreement"] = agreement(maps)
-    return _table(batch, columns)
+    return as_table(batch, columns)
 
 
 def sanity(
     explainer: Explainer, batch: Batch, method: str, relabelled: Explainer | None = None
 ) -> pd.DataFrame:
     """Does the map change when the net's weights, or the labels it learns from, are random?"""
-    _, decided = explainer.decided(batch.images)
+    _, decided = explainer.decided(batch.images, batch.context)
 
     def explain(net: torch.nn.Module, images: Tensor) -> Tensor:
-        return explainer.explain(net, images, decided, method)
+        return explainer.explain(net, images, decided, method, batch.context)
 
     net = explainer.classifier.net
     columns: Columns = {}
@@ -155,19 +156,18 @@ def sanity(
             columns["randomisation_ssim"] = steps[DECIDING_STEP].ssim
     if relabelled is not None:
         original = explain(net, batch.images)
-        other = relabelled.explain(relabelled.classifier.net, batch.images, decided, method)
+        other = relabelled.maps(batch, decided, method)
         columns["label_randomisation_rank"] = rank_correlation(original, other)
         columns["label_randomisation_ssim"] = ssim(original, other)
-    return _table(batch, columns)
+    return as_table(batch, columns)
 
 
 def reliance(explainer: Explainer, batch: Batch) -> pd.DataFrame:
     """Does the decision use the lesion? All images need one, and a known label."""
     assert batch.masks is not None
     truth = explainer.truth(batch.rows)
-    found = lesion_reliance(
-        batch.images, batch.masks, explainer.probs, linear_imputation, batch.rows
-    )
+    probs = partial(explainer.probs, context=batch.context)
+    found = lesion_reliance(batch.images, batch.masks, probs, linear_imputation, batch.rows)
     columns: Columns = {}
     variants = {
         "": found.original,
@@ -183,9 +183,10 @@ def reliance(explainer: Explainer, batch: Batch) -> pd.DataFrame:
         columns[f"prob{suffix}"] = probs.gather(1, truth[:, None])[:, 0]
     used = verdict(columns["accuracy_lesion_removed"], columns["accuracy_elsewhere_removed"])
     columns["reliance"] = used
-    return _table(batch, columns)
+    return as_table(batch, columns)
 
 
-def _table(batch: Batch, columns: Columns) -> pd.DataFrame:
+def as_table(batch: Batch, columns: Columns) -> pd.DataFrame:
+    """Return scores (B,) as the table of a batch, a row an image or a study."""
     values = {name: np.asarray(value.cpu().double()) for name, value in columns.items()}
     return pd.DataFrame({"row": batch.rows.numpy(), **values})

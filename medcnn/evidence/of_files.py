@@ -21,10 +21,11 @@ from medcnn.data.inputs import TOO_LARGE, as_asked, decode_as, prepared_input
 from medcnn.data.path_list import PathList, write_paths
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
-from medcnn.evidence.gallery import decision_words
+from medcnn.evidence.captions import decision_words
 from medcnn.evidence.of_tiles import TILES, explain_tiles
 from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
+from medcnn.evidence.study_gallery import study_of_file
 from medcnn.inference.parts import (
     LIST,
     PARTS,
@@ -46,6 +47,7 @@ from medcnn.jobs.terminal import say
 from medcnn.report.maps.item import GalleryItem
 from medcnn.report.maps.nifti import map_to_source, write_nifti
 from medcnn.report.maps.overlay import overlay
+from medcnn.report.maps.study_sheet import study_sheet
 from medcnn.report.maps.volume import draw_mosaic, draw_planes
 
 WORKER = "medcnn.evidence.worker"
@@ -179,7 +181,8 @@ def _of_file(
     of the network's input. Of a volume the picture is of the three planes through the maximum;
     ``<name>-<method>-slices.png`` shows slices (for a network of pictures each slice has its own,
     ``-slice_007.png``), and ``.nii.gz`` has the map on the grid of the file, to be opened over it
-    in a viewer.
+    in a viewer. Of a network of studies the picture is of all slices, which are one study, and the
+    rows have the attention of each and the effect of leaving it out.
     """
     classifier, rows = maps.classifier, Rows()
     size = _batch_size(classifier, cfg)
@@ -192,9 +195,19 @@ def _of_file(
         ranges = torch.tensor([pair]).float().expand(len(item.stored), 2)
         images = unit_intensity(item.stored, ranges).to(classifier.device)
         for method in methods:
+            base = out.with_name(f"{out.name}-{method}")
+            if maps.of_studies:
+                study = study_of_file(maps, images, method, path.name)
+                _write_raw(study.maps.numpy(), decoded, spec, item.crop, base)
+                picture = base.with_name(f"{base.name}.png")
+                title, scale = f"{method} of the decided class", scale_of(method, cfg.scale)
+                study_sheet([study.item], picture, title=title, scale=scale)
+                row = {"image": str(path), "method": method}
+                words = _row(classifier, study.probs, study.decided) | {"picture": picture}
+                rows += [row | {"slice": k} | own | words for k, own in enumerate(study.of_images)]
+                continue
             found = [maps.decisions(part, method) for part in images.split(size)]
             probs, decided, raw = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
-            base = out.with_name(f"{out.name}-{method}")
             _write_raw(raw.numpy(), decoded, spec, item.crop, base)
             grids = [
                 on_own_grid(decoded, spec, pair, map_.numpy(), crop=item.crop, number=k)

@@ -120,11 +120,12 @@ def _with_map(
     """Return an image with the map of a class, and whether that is empty."""
     batch, targets = explainer.batch(torch.tensor([row])), torch.tensor([target])
     maps, masks = explainer.maps(batch, targets, method), explainer.lesions(batch, targets)
-    mask = None if masks is None else masks[0]
-    shown = cam.normalise(maps)[0]
-    picture = item_of_row(explainer.samples, row, batch.images[0], shown, mask)
+    k = int(maps.flatten(1).amax(1).argmax())  # of a study the image that says the most
+    mask = None if masks is None else masks[k]
+    row, shown = int(batch.image_rows[k]), cam.normalise(maps)[k]
+    picture = item_of_row(explainer.samples, row, batch.images[k], shown, mask)
     item = GalleryItem(**picture, **words, probability=None, correct=None)
-    return item, bool(cam.is_empty(maps)[0])
+    return item, bool(cam.is_empty(maps)[k])
 
 
 def _alone(samples: Samples, row: int, words: Record) -> GalleryItem:

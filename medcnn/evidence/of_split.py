@@ -3,10 +3,12 @@
 import re
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from medcnn.classifier.card import check_fits
 from medcnn.classifier.checkpoint import load
@@ -17,6 +19,7 @@ from medcnn.evidence import Explainer, draw_gallery
 from medcnn.evidence.finished_parts import Parts
 from medcnn.evidence.measurement import UNTUNED, Job, count_parts, measured
 from medcnn.evidence.plan import make_plan, methods_of
+from medcnn.evidence.studies import images_table
 from medcnn.evidence.summary import Record, interval
 from medcnn.evidence.verdicts import verdicts
 from medcnn.inference.seen import open_tested
@@ -27,7 +30,11 @@ from medcnn.jobs.progress import Progress, saying
 from medcnn.jobs.settings.commands import Explain
 from medcnn.report.maps.page import write_cam_page
 
-SHOWN = ("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy")
+CHANNEL_SCORES = ("removal_effect", "gradient_share")
+SHOWN = (
+    *("pointing_game", "energy_inside", "road", "noise_stability", "marker_energy"),
+    *("image_pointing_game", "image_agreement", "image_deletion", "view_effect", *CHANNEL_SCORES),
+)
 
 
 def explain_checkpoint(cfg: Explain, trust: list[str]) -> dict[str, Any]:
@@ -52,6 +59,7 @@ def explain_checkpoint(cfg: Explain, trust: list[str]) -> dict[str, Any]:
             for k, explainer in enumerate(explainers)
         ]
         table, scores = _measured(jobs)
+        _tables(cfg, jobs, methods, folder, table)
         _galleries(cfg, jobs, methods, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it was") from None
@@ -123,6 +131,31 @@ def _measured(jobs: Sequence[Job]) -> tuple[pd.DataFrame, list[Record]]:
         return measured(jobs, tick)
 
 
+@saying("tables")
+def _tables(
+    cfg: Explain, jobs: Sequence[Job], methods: Sequence[str], folder: Path, table: pd.DataFrame
+) -> None:
+    """Write ``images.csv`` of studies (`images_table`), and ``channels.csv`` of their channels."""
+    made = []
+    for job in jobs if jobs[0].explainer.of_studies else ():
+        parts = job.explainer.samples.rows(cfg.split).split(job.batch_size)
+        names = [f"images-{'-'.join(methods)}-{k}" for k in range(len(parts))]
+        for name, rows in zip(names, parts, strict=True):
+            make = partial(_images_of, job.explainer, rows, methods)
+            made.append(job.parts.table(name, make))
+    if made:
+        write_csv(folder / "images.csv", pd.concat(made, ignore_index=True))
+    if len(table) and (of_channels := table[table["group"] == "channels"]).size:
+        named = of_channels.rename(columns={"method": "channel"})
+        write_csv(folder / "channels.csv", named[["row", "channel", *CHANNEL_SCORES]])
+
+
+def _images_of(explainer: Explainer, rows: Tensor, methods: Sequence[str]) -> pd.DataFrame:
+    batch = explainer.batch(rows)
+    _, decided = explainer.decided(batch.images, batch.context)
+    return images_table(explainer, batch, decided, methods)
+
+
 @saying("galleries")
 def _galleries(cfg: Explain, jobs: Sequence[Job], methods: Sequence[str], folder: Path) -> None:
     """Draw a sheet a method, of images spread over classes (and folds)."""
@@ -164,7 +197,7 @@ def _settings(cfg: Explain, samples: Samples, methods: Sequence[str]) -> dict[st
     return {
         "data": samples.name,
         "split": cfg.split,
-        "images": len(samples.rows(cfg.split)),
+        "images" if samples.studies is None else "studies": len(samples.rows(cfg.split)),
         "checkpoint": "/".join(checkpoint.parts[-3:]),
         "methods": list(methods),
         **{key: getattr(cfg, key) for key in ("stage", "smooth", "limit", "sample")},

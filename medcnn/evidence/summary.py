@@ -15,7 +15,7 @@ from medcnn.evaluation.proportions import proportion_interval, proportion_interv
 
 FALSE_POSITIVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # an image, at which the recall of lesions is given
 FROC_RESAMPLES = 1000
-SHARES = ("pointing_game", "empty", "box_iou_", "increase", "accuracy")
+SHARES = ("pointing_game", "image_pointing_game", "empty", "box_iou_", "increase", "accuracy")
 """Beginnings of the names of scores that are shares of images."""
 
 Record = dict[str, Any]

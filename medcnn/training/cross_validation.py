@@ -153,7 +153,7 @@ def _list_label_issues(
     """Write label_issues.csv, and unless cam.n=0 images and maps of the first labels."""
     table = read_csv(run / "predictions.csv", TEXT)
     issues = label_issues(predictions_of(table, members[0].card))
-    if cfg.cam.n > 0 and samples.studies is None:
+    if cfg.cam.n > 0:
         from medcnn.evidence.of_label_issues import explain_label_issues
 
         for member in members:

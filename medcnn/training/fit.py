@@ -61,7 +61,7 @@ def fit_and_test(
         samples.shuffle_labels(cfg.seed)
     card = make_card(cfg, samples)
     classifier = make_classifier(card, trust, fresh=not run.last.exists())
-    if cfg.cam.n > 0 and classifier.spatial and samples.studies is None:
+    if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.evidence.of_run import check_explainable
 
         check_explainable(classifier, cfg.cam.method, cfg.cam.stage)

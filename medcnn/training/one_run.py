@@ -122,9 +122,7 @@ def write_outcome(
         metrics |= write_columns_alone(cfg, run, samples, classifier, split)
         write_json(run / "metrics.json", metrics)
     curves(run / "metrics.csv", run / "curves.png")
-    if cfg.cam.n > 0 and samples.studies is not None:
-        note("maps of single images aren't drawn of a network that takes studies (model.aggregate)")
-    elif cfg.cam.n > 0 and classifier.spatial:
+    if cfg.cam.n > 0 and classifier.spatial:
         from medcnn.evidence.of_run import explain_split
         from medcnn.evidence.summary import interval
 

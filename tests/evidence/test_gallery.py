@@ -8,7 +8,8 @@ import torch
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.evidence import of_files as explain_files
-from medcnn.evidence.gallery import at_threshold, caption, decision_words
+from medcnn.evidence.captions import caption, decision_words
+from medcnn.evidence.gallery import at_threshold
 from medcnn.objective import Objective, Task
 
 NAMES = ["mass", "oedema", "rare"]

@@ -8,6 +8,12 @@ from medcnn.cam.scores.faithfulness import (
     deletion_insertion,
     road,
 )
+from medcnn.cam.scores.images import (
+    image_agreement,
+    image_deletion,
+    image_pointing_hits,
+    middle_image,
+)
 from medcnn.cam.scores.imputation import linear_imputation
 from medcnn.cam.scores.localisation import (
     THRESHOLDS,
@@ -34,9 +40,13 @@ __all__ = [
     "candidates",
     "deletion_insertion",
     "energy_inside",
+    "image_agreement",
+    "image_deletion",
+    "image_pointing_hits",
     "iou_at_thresholds",
     "lesion_reliance",
     "linear_imputation",
+    "middle_image",
     "noise_stability",
     "overlap",
     "pixel_average_precision",

@@ -114,7 +114,10 @@ Method = Literal[  # of medcnn.cam, whose import takes seconds
     "cam", "gradcam", "gradcampp", "hirescam", "xgradcam", "layercam", "scorecam", "ablationcam",
     "eigencam", "occlusion", "gradient", "smoothgrad", "integrated_gradients", "guided_backprop",
 ]  # fmt: skip
-ScoreGroup = Literal["localisation", "reliance", "faithfulness", "sanity", "stability", "shortcut"]
+ScoreGroup = Literal[
+    "localisation", "reliance", "faithfulness", "sanity", "stability", "shortcut", "views",
+    "channels",
+]  # fmt: skip
 Accelerator = Literal["auto", "cpu", "gpu", "cuda"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 Aggregation = Literal["mean", "max", "noisy-or"]

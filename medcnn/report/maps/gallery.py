@@ -61,7 +61,7 @@ def gallery_figure(items: Iterable[GalleryItem], *, title: str, scale: Scale = "
         _draw_item(sheet, shown, corner, picture, scale)
     style = {"fontsize": 14, "weight": "bold", "va": "top", "linespacing": LINE * 72 / 14 / 1.2}
     sheet.text(GAP, height - 0.12, "\n".join(lines), **style)
-    _draw_legend(sheet, panels, scale)
+    draw_legend(sheet, panels, scale)
     return sheet.figure
 
 
@@ -84,9 +84,12 @@ def _draw_item(
         sheet.figure.add_artist(frame)
 
 
-def _draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale) -> None:
-    """Draw the scale of the maps at the foot, and the meaning of outline and frame."""
-    low, high, meaning = _ends(scale)
+def draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale, own: str = "map") -> None:
+    """Draw the scale of the maps at the foot, and the meaning of outline and frame.
+
+    `own` says what has a scale of its own, a map or the maps of a study.
+    """
+    low, high, meaning = _ends(scale, own)
     style = {"fontsize": 10, "va": "center"}
     start = GAP + 0.1 + 0.1 * len(low)  # where the bar begins
     sheet.text(GAP, 0.51, low, **style)
@@ -97,7 +100,7 @@ def _draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale) -> None:
         line = Line2D([], [], color=overlay.OUTLINE, linewidth=1.4, path_effects=overlay.HALO)
         line.set_label("outline of the true lesion")
         handles.append(line)
-    if any(shown.wrong for shown in panels):
+    if own == "map" and any(shown.wrong for shown in panels):
         handles.append(Rectangle((0, 0), 1, 1, label="wrong decision", **WRONG_FRAME))
     if handles:
         corner = (0, 0.02 / sheet.size[1])
@@ -105,10 +108,10 @@ def _draw_legend(sheet: Sheet, panels: Sequence[Panel], scale: Scale) -> None:
         sheet.figure.legend(handles=handles, loc="lower left", bbox_to_anchor=corner, **style)
 
 
-def _ends(scale: Scale) -> tuple[str, str, str]:
+def _ends(scale: Scale, own: str) -> tuple[str, str, str]:
     """Return the words at the two ends of the bar, and the meaning of its colours."""
     what = "evidence against and for the class" if is_signed(scale) else "importance"
     if isinstance(scale, str):
         low = "−max" if scale == "signed" else "0"
-        return low, "max", f"{what} (each map has a scale of its own)"
+        return low, "max", f"{what} (each {own} has a scale of its own)"
     return f"{scale[0]:.3g}", f"{scale[1]:.3g}", f"{what} (raw values, one scale for all maps)"

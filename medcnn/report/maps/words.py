@@ -15,6 +15,7 @@ CHATTOPADHAY = "A. Chattopadhay et al., Grad-CAM++, 2018"
 ADEBAYO = "J. Adebayo et al., Sanity checks for saliency maps, 2018"
 GHORBANI = "A. Ghorbani et al., Interpretation of neural networks is fragile, 2019"
 BUNCH = "P. C. Bunch et al., A free-response approach to the measurement of lesion detection, 1978"
+SHRIKUMAR = "A. Shrikumar et al., Not just a black box, 2016"
 CHESTX = "X. Wang et al., ChestX-ray8, 2017"
 
 MAP, OVERLAP = "The map on the lesion", "Overlap of the thresholded map with the lesion"
@@ -128,6 +129,38 @@ SCORES = {
         "marker energy", "share of a map's positive sum that lies on the marker, which is no "
         "lesion: high where the net takes the shortcut", None,
     ),
+    "image_pointing_game": Words(
+        "pointing game", "share of studies whose most important image shows the lesion", "higher",
+        ZHANG,
+    ),
+    "lesion_images": Words(
+        "images with the lesion", "share of a study's images that show the lesion: how often an "
+        "image at random would hit", None,
+    ),
+    "image_agreement": Words(
+        "agreement", "rank correlation of how important the images of a study are said to be with "
+        "how much the score of the decided class falls without each", "higher",
+    ),
+    "image_deletion": Words(
+        "deletion", "area under the probability as images are removed in a random order, less "
+        "that with the most important first; 0 is chance", "higher", PETSIUK,
+    ),
+    "view_effect": Words(
+        "effect of leaving out", "fall of the decided class's score (a logit) without this view, "
+        "in studies that have it", None,
+    ),
+    "view_attention": Words(
+        "attention", "weight of this view in its study; what the net looks at, not what the "
+        "decision rests on", None,
+    ),
+    "removal_effect": Words(
+        "effect of removing", "fall of the decided class's score (a logit) where the channel is "
+        "at its mean in training", None,
+    ),
+    "gradient_share": Words(
+        "gradient × input", "share of the channel in the absolute products of the score's gradient "
+        "and the image", None, SHRIKUMAR,
+    ),
     "marker_area": Words(
         "marker area", "share of the image that the marker covers: what a map without preference "
         "would put there", None,
@@ -144,6 +177,7 @@ ROWS = {
     "centre": "a blob in the middle of the image",
     "edges": "the edges of the image",
     "intensity": "the image itself",
+    "middle": "the image in the middle of its study",
     "oracle": "the lesion at the map's own resolution: the most that can be reached",
 }
 GROUPS = {
@@ -153,7 +187,18 @@ GROUPS = {
     "sanity": ("Sanity", "Does the map depend on what the net has learned?"),
     "stability": ("Stability", "Does the map stay where nothing of importance changes?"),
     "shortcut": ("Shortcut", "Does the map lie on a mark that is no lesion?"),
-}
+    "image_localisation": (
+        "Which image?", "Does the most important image for the true class show the lesion?",
+    ),
+    "image_faithfulness": (
+        "Faithfulness", "Does the decision depend on the images that are said to be important?",
+    ),
+    "image_sanity": (
+        "Sanity", "Does the importance of images depend on what the net has learned?",
+    ),
+    "views": ("Views", "Which view does the decision rest on?"),
+    "channels": ("Channels", "Which channel does the decision rest on?"),
+}  # fmt: skip
 
 
 def words_of(score: str) -> Words:

@@ -43,11 +43,12 @@ class Pane(NamedTuple):
     up: bool  # the index of the first plane's slices grows upwards here
     colour: bool
     bare: bool  # an image alone, of which no map was made
+    unit: str  # what the pictures below each other are: slices, or images of a study
 
     @property
     def note(self) -> str:
         """The plane and slice that are shown first."""
-        return f"{self.name}, slice {self.slices[self.shown] + 1} of {self.depth}"
+        return f"{self.name}, {self.unit} {self.slices[self.shown] + 1} of {self.depth}"
 
     @property
     def cut(self) -> float:
@@ -101,7 +102,7 @@ def _layers(record: Record, folder: Path) -> Layers | None:
         str(record.get("predicted", "?")),
         record.get("probability"),
     )
-    decision = lines[1:]
+    decision, alone = lines[1:], len(panes) == len(panes[0].slices) == 1
     if record.get("kind") == "label":
         decision = [f"label: {record.get('true')}", f"suggested: {record.get('predicted')}"]
         lines = _of_map(record)
@@ -110,7 +111,7 @@ def _layers(record: Record, folder: Path) -> Layers | None:
         panes=panes,
         captions=lines,
         wrong=record.get("correct") is False,
-        label=_label(record, decision, panes[0].where if len(panes) == 1 else ""),
+        label=_label(record, decision, panes[0].where if alone else ""),
     )
 
 
@@ -150,6 +151,7 @@ def _pane(part: Record, folder: Path, record: Record) -> Pane | None:
         up=bool(part.get("up")),
         colour=image.mode == "RGB" and not bare,
         bare=bare,
+        unit=str(part.get("unit") or "slice"),
     )
 
 

@@ -66,9 +66,8 @@ class MapsInTensorBoard(Callback):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         from medcnn.evidence import Explainer, scale_of
-        from medcnn.evidence.gallery import items_of
+        from medcnn.evidence.gallery import figure_of, pictures_of
         from medcnn.report.figure_files import legible
-        from medcnn.report.maps.gallery import gallery_figure
 
         samples: Samples = trainer.datamodule.samples  # type: ignore[attr-defined]
         rows = _chosen(samples, self.n)
@@ -77,11 +76,11 @@ class MapsInTensorBoard(Callback):
         with evaluating(classifier), as_it_is(classifier.net):
             explainer = Explainer(classifier, samples, stage=self.stage)
             batch, truth = explainer.batch(rows), explainer.truth(rows)
-            probs = explainer.probs(batch.images)
+            probs = explainer.probs(batch.images, batch.context)
             maps = explainer.maps(batch, truth, self.method).cpu()
-        items = items_of(explainer, batch, probs, truth, maps)
+        items = pictures_of(explainer, batch, probs, truth, maps)
         title = f"{self.method} of the true class, {when}"
-        figure = gallery_figure(items, title=title, scale=scale_of(self.method, "own"))
+        figure = figure_of(explainer, items, title, scale_of(self.method, "own"))
         legible(figure)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

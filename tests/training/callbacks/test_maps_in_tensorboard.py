@@ -20,9 +20,9 @@ from medcnn import cam
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
+from medcnn.evidence import gallery as cam_gallery
 from medcnn.nets import build
 from medcnn.objective import Objective
-from medcnn.report.maps import gallery as cam_gallery
 from medcnn.report.maps.item import GalleryItem
 from medcnn.training.callbacks import MapsInTensorBoard
 

@@ -1,0 +1,81 @@
+"""How important each image of a study is: by attention, and by leaving it out.
+
+A net is ``head(features(x))``; here its head takes the maps A (n, K, *spatial) of all images of B
+studies, with a context whose ``bag`` (n,) is the study of each, 0 … B-1, ascending.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+OF_STUDIES = ("features",)  # of a context, what has a value for each study; the rest for each image
+Head = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
+"""From maps (n, K, *spatial) and their context to logits (B, outputs)."""
+Score = Callable[[Tensor], Tensor]
+"""From logits (B, outputs) to the scores (B,) that are explained."""
+
+
+@torch.no_grad()
+def attention(head: Any, maps: Tensor, context: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the weight (n,) that a head gives each image; None if it has no weights.
+
+    The weights of a study's images add up to 1. They say what the head looks at, not for which
+    class, nor what the decision would be without it: see `leaving_out`.
+    """
+    weights = getattr(head, "weights", None)
+    found: Tensor | None = None if weights is None else weights(maps, context)
+    return None if found is None else found.float()
+
+
+@torch.no_grad()
+def leaving_out(head: Head, maps: Tensor, context: Mapping[str, Tensor], score: Score) -> Tensor:
+    """Return by how much the score falls without each image of its study.
+
+    e_k = y^c(all images) − y^c(all but k)
+
+    Above zero the image speaks for the class. Of a study with two images that say the same, neither
+    is missed: both effects are small though the decision rests on them.
+
+    Args:
+        head: In evaluation mode.
+        maps: (n, K, *spatial).
+        context: See the module.
+        score: The class that is explained may differ from study to study.
+
+    Returns:
+        (n,) float32; NaN of an image that is the only one.
+    """
+    bag = context["bag"]
+    counts, place = torch.bincount(bag), places(bag)
+    whole = score(head(maps, context)).float()
+    effects = torch.full((len(bag),), torch.nan, device=maps.device)
+    for k in range(int(counts.max())):
+        gone = (place == k) & (counts[bag] > 1)
+        if gone.any():
+            lost = whole - score(without(head, maps, context, gone)).float()
+            effects[gone] = lost[bag[gone]]
+    return effects
+
+
+def without(head: Head, maps: Tensor, context: Mapping[str, Tensor], gone: Tensor) -> Tensor:
+    """Return the logits (B, outputs) without some images (n,) bool; each study keeps one."""
+    kept = {key: value if key in OF_STUDIES else value[~gone] for key, value in context.items()}
+    return head(maps[~gone], kept)
+
+
+def places(bag: Tensor) -> Tensor:
+    """Return the place (n,) of each image in its study, from 0.
+
+    >>> places(torch.tensor([0, 0, 1, 2, 2]))
+    tensor([0, 1, 0, 0, 1])
+    """
+    counts = torch.bincount(bag)
+    return torch.arange(len(bag), device=bag.device) - (counts.cumsum(0) - counts)[bag]
+
+
+def of_each_study(bag: Tensor, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the values (n, …) of each study's images."""
+    sizes = torch.bincount(bag).tolist()
+    yield from zip(*(value.split(sizes) for value in values), strict=True)
