@@ -16,6 +16,9 @@ from sklearn.linear_model import LogisticRegression
 import medcnn
 from medcnn.data.columns.codes import codes_of
 from medcnn.data.columns.encoding import encoded
+from medcnn.data.open_data import as_trained
+from medcnn.evidence import Explainer
+from medcnn.nets.fusion import takes_studies
 from medcnn.train import train
 
 OPTIONS = (*jobs.PLAIN, "model=lenet", "cam.n=0", "optimizer.lr=0.01")
@@ -123,7 +126,27 @@ def test_studies_with_columns_fused_by_film(tmp_path: Path) -> None:
     more = ("model=resnet", "++model.width=0.0625", "model.aggregate=mean", "model.fusion=film")
     run = jobs.train(tmp_path / "run", *OPTIONS, *more, trust=TRUST, dataset=given)
     assert len(pd.read_csv(run / "predictions.csv")) == 10
+    classifier = medcnn.load(run / "checkpoints" / "best.ckpt")
+    assert takes_studies(classifier.net.head)
+    both = torch.rand(2, 1, 20, 20)
+    old, young = (classifier.classify_study(both, columns={"age": a, "sex": "F"}) for a in (80, 40))
+    assert not torch.allclose(old, young)
     assert (pd.read_csv(run / "columns.csv")["n"] == 10).all()
+
+
+def test_maps_are_of_the_decision_with_the_columns(run: Path) -> None:
+    samples = opened()
+    classifier = medcnn.load(run / "checkpoints" / "best.ckpt")
+    as_trained(samples, classifier.card)
+    explainer = Explainer(classifier, samples)
+    explainer.check("gradcam")
+    probs = [
+        explainer.probs(b.images, b.context) for b in explainer.batches(samples.rows("test"), 7)
+    ]
+    expected = pd.read_csv(run / "predictions.csv")["prob:yes"]
+    np.testing.assert_allclose(torch.cat(probs)[:, 1], expected, atol=1e-5)
+    with refused("method=eigencam: made for images that are decided on alone"):
+        explainer.check("eigencam")
 
 
 @pytest.mark.parametrize(

@@ -190,4 +190,4 @@ def _views(
         )
     place = {name: k for k, name in enumerate(known)}
     of_net = table["view"].map(lambda name: place.get(str(name), -1))
-    return torch.from_numpy(of_net.to_numpy(np.int64)), tuple(known)
+    return torch.from_numpy(of_net.to_numpy(np.int64, copy=True)), tuple(known)

@@ -15,12 +15,14 @@ from medcnn.cam.maps import OF_THE_INPUT
 from medcnn.cam.studies import attention
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import RowDataset, context_of, unit_intensity
+from medcnn.data.columns.encoding import unknown_row
 from medcnn.data.inputs import NAN
 from medcnn.data.prepared.stored import LabelMasks
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation.operating_point import thresholds_of
-from medcnn.nets.studies import Context, StudyHead
+from medcnn.nets.fusion import takes_studies
+from medcnn.nets.studies import Context
 from medcnn.objective import known
 
 ORACLE = "oracle"
@@ -78,7 +80,7 @@ class ClassifierMaps:
     @property
     def of_studies(self) -> bool:
         """Whether the net takes the images of a study together."""
-        return isinstance(getattr(self.classifier.net, "head", None), StudyHead)
+        return takes_studies(getattr(self.classifier.net, "head", None))
 
     @cached_property
     def attends(self) -> bool:
@@ -144,8 +146,10 @@ class ClassifierMaps:
     def check(self, method: str) -> None:
         """Raise UserError if there is no such map of this net."""
         target, blank = torch.zeros(1, dtype=torch.int64), self._blank()
-        context = {"bag": target.to(blank.device)} if self.of_studies else None
-        self.explain(self.classifier.net, blank, target, method, context)
+        context = {"bag": target.to(blank.device)} if self.of_studies else {}
+        if codes := self.classifier.card.get("features"):
+            context["features"] = torch.tensor([unknown_row(codes)], device=blank.device)
+        self.explain(self.classifier.net, blank, target, method, context or None)
 
     @cached_property
     def resolution(self) -> tuple[int, ...]:

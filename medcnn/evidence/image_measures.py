@@ -35,7 +35,12 @@ def image_localisation(explainer: Explainer, batch: Batch, method: str) -> pd.Da
 
 
 def image_faithfulness(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
-    """Does the decision depend on the images that are said to be important?"""
+    """Does the decision depend on the images that are said to be important?
+
+    Attention doesn't say whether an image speaks for the class or against it, so it is compared
+    with how far the score changes without each (S. Jain, B. C. Wallace, "Attention is not
+    explanation", NAACL 2019), all else with how far it falls.
+    """
     classifier, context, bag = explainer.classifier, batch.context, batch.bag
     assert context is not None
     _, decided = explainer.decided(batch.images, context)
@@ -43,6 +48,7 @@ def image_faithfulness(explainer: Explainer, batch: Batch, method: str) -> pd.Da
     columns: Columns = {}
     if method != LEAVING_OUT:
         effects = importance(explainer, batch.images, decided, LEAVING_OUT, context)
+        effects = effects.abs() if method == ATTENTION else effects
         columns["image_agreement"] = image_agreement(values, effects, bag)
     if classifier.objective.task != "regression":
         with torch.no_grad(), classifier.autocast():

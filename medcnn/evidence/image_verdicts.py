@@ -35,7 +35,7 @@ def against_middle(part: pd.DataFrame, samples: Samples) -> Iterator[str]:
 
 
 def agreement(part: pd.DataFrame, samples: Samples) -> Iterator[str]:
-    """Say whether the decision changes most without the images that attention is on."""
+    """Say whether the score changes most without the images that are said to be important."""
     if "image_agreement" not in part:
         return
     for source, own in part.groupby("method", sort=False):
@@ -46,15 +46,17 @@ def agreement(part: pd.DataFrame, samples: Samples) -> Iterator[str]:
         (mean,), (low,), (high,) = bootstrap_means(values[:, None], patients)
         found = f"{mean:.2f}" if np.isnan(low) else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
         text = f"mean rank correlation in a study {found}, n = {int((~np.isnan(values)).sum())}"
+        goes = "changes" if source == ATTENTION else "falls"
         if low > 0:
             yield (
-                f"The images that {_name(source)} ranks higher are those that the decision would "
-                f"miss more ({text})."
+                f"Without the images that {_name(source)} ranks higher the score of the decided "
+                f"class {goes} more ({text})."
             )
         else:
             yield (
-                f"What {_name(source)} ranks higher isn't measurably what the decision would miss "
-                f"more ({text}): by itself it is no evidence of what the decision rests on."
+                f"Without the images that {_name(source)} ranks higher the score of the decided "
+                f"class doesn't measurably {goes[:-1]} more ({text}): by itself this is no "
+                "evidence of what the decision rests on."
             )
 
 

@@ -52,6 +52,10 @@ from medcnn.report.maps.volume import draw_mosaic, draw_planes
 
 WORKER = "medcnn.evidence.worker"
 ROWS = 100  # files of a part, at most
+ALONE = (
+    "the network takes the images of a study together, and here each is a study by itself; a table "
+    "says which belong together: dataset=csv dataset.path=table.csv without image="
+)
 Rows = list[dict[str, Any]]
 
 
@@ -119,6 +123,7 @@ class FileMaps:
         if self.spec.tiles is not None:
             self.methods, self.notes = [TILES], [_note_of_tiles(self.spec)]
         self.volumes = self.spec.spatial_dims == 3 or self.spec.slices is not None
+        self.notes += [ALONE] if self.maps.of_studies and self.spec.slices is None else []
 
     def name(self, paths: Sequence[Path]) -> None:
         """Take these as the files, and give each its name below the output."""
@@ -204,7 +209,8 @@ def _of_file(
                 study_sheet([study.item], picture, title=title, scale=scale)
                 row = {"image": str(path), "method": method}
                 words = _row(classifier, study.probs, study.decided) | {"picture": picture}
-                rows += [row | {"slice": k} | own | words for k, own in enumerate(study.of_images)]
+                for k, own in enumerate(study.of_images):
+                    rows.append(row | ({"slice": k} if spec.slices else {}) | own | words)
                 continue
             found = [maps.decisions(part, method) for part in images.split(size)]
             probs, decided, raw = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))

@@ -138,7 +138,8 @@ def study_of_file(maps: ClassifierMaps, images: Tensor, method: str, name: str) 
     bars, raw = bars_of(maps, images, decided, context), raw.cpu()
     predicted, probability = decision_words(maps.classifier, probs[0].cpu(), int(decided[0]))
     words = {"true": "not known", "predicted": predicted, "correct": None, "name": name}
-    labels = [f"slice {k}" for k in range(len(images))]
+    unit = "slice {}" if known["ordered"] and len(images) > 1 else "image {}"
+    labels = [unit.format(k) for k in range(len(images))]
     item = study_item(images, raw, None, labels, bars, words | {"probability": probability})
     columns = {key: values.tolist() for key, values in bars.items()}
     columns["empty"] = is_empty(raw).tolist()

@@ -48,7 +48,7 @@ class FusedHead(nn.Module):
         """Return the columns (B, F) of each study, or image; unknown ones without a context."""
         context = context or {}
         if "features" in context:
-            return context["features"]
+            return context["features"].to(self.unknown.dtype)
         bag = context.get("bag")
         count = len(maps) if bag is None else int(bag[-1]) + 1
         return self.unknown.expand(count, -1)
@@ -69,8 +69,11 @@ class LateHead(FusedHead):
 
     def forward(self, maps: Tensor, context: Context = None) -> Tensor:
         """Return logits (B, num_classes) of maps (n, K, *spatial); see `StudyHead`."""
-        of_columns = self.linear(self.columns(maps, context))
-        return mean_logits(self.of_images(maps, context).float(), of_columns.float(), self.task)
+        of_images, of_columns = (
+            logits.to(torch.promote_types(logits.dtype, torch.float32))
+            for logits in (self.of_images(maps, context), self.linear(self.columns(maps, context)))
+        )
+        return mean_logits(of_images, of_columns, self.task)
 
 
 class ConcatHead(FusedHead):
@@ -120,6 +123,11 @@ class FilmHead(FusedHead):
 
 
 FUSIONS = ("late", "concat", "film")
+
+
+def takes_studies(head: object) -> bool:
+    """Return whether a head takes the images of a study together, with columns or without."""
+    return isinstance(head.head if isinstance(head, FusedHead) else head, StudyHead)
 
 
 def fused_head(net: Net, fusion: str, unknown: Sequence[float], task: Task | None) -> FusedHead:

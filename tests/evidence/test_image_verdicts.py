@@ -52,13 +52,14 @@ def test_attention_alone_is_no_evidence() -> None:
         group("image_faithfulness", "gradcam", image_agreement=draw.normal(0, 0.1, N)),
     ]
     agrees, not_so = verdicts(pd.concat(parts), samples())
-    assert agrees.startswith("The images that attention ranks higher are those that the decision")
-    assert "mean rank correlation in a study 0.49 [0." in agrees
+    assert agrees.startswith("Without the images that attention ranks higher the score of the")
+    assert "class changes more (mean rank correlation in a study 0.49 [0." in agrees
     assert "n = 40" in agrees
     assert not_so.startswith(
-        "What gradcam ranks higher isn't measurably what the decision would miss more"
+        "Without the images that gradcam ranks higher the score of the decided"
     )
-    assert not_so.endswith("by itself it is no evidence of what the decision rests on.")
+    assert "doesn't measurably fall more" in not_so
+    assert not_so.endswith("by itself this is no evidence of what the decision rests on.")
 
 
 def test_importance_that_random_weights_give_too() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from refusals import refused
+from scipy.stats import spearmanr
 from torch import nn
 
 from medcnn.classifier.classifier import Classifier
@@ -20,6 +21,7 @@ from medcnn.evidence.layers import write_layers
 from medcnn.evidence.of_run import explain_split
 from medcnn.evidence.plan import GROUPS, make_plan
 from medcnn.evidence.studies import images_table, importance, rows_with_some_lesion
+from medcnn.evidence.study_gallery import study_of_file
 from medcnn.nets.aggregators import AGGREGATORS
 from medcnn.nets.base import Net, Problem
 from medcnn.nets.heads import LinearHead
@@ -64,7 +66,8 @@ def classifier(aggregate: str = "mean", channels: int = 2) -> Classifier:
     whole = StudyHead(head, AGGREGATORS[aggregate](channels))
     net = Net("toy", features, whole, Problem(channels, 2, 2, (8, 8)))
     card = {
-        "config": {"augment": {}, "batch_size": 3}, "class_names": ["well", "ill"], "positive": 1,
+        "config": {"augment": {}, "batch_size": 3, "trainer": {"precision": "32-true"}},
+        "class_names": ["well", "ill"], "positive": 1,
         "in_channels": channels, "input_size": [8, 8], "normalise": "none", "image_spec": None,
         "mean": [0.0] * channels, "std": [1.0] * channels, "whitening": None,
         "studies": {"views": ["CC", "L", "MLO"], "ordered": False},
@@ -137,6 +140,17 @@ def test_faithfulness_and_sanity_are_of_each_study() -> None:
     # All are decided as ill, so without the bright ones it is less so.
     assert (good["image_deletion"].dropna() >= 0).all()
     assert good["image_deletion"][0] > 0
+    attends = Explainer(classifier("attention"), samples())
+    batch = attends.batch(attends.samples.rows("test"))
+    compared = image_measures.image_faithfulness(attends, batch, "attention")["image_agreement"]
+    targets = torch.ones(4, dtype=torch.int64)
+    sources = ("attention", "leaving_out")
+    weights, effects = (
+        importance(attends, batch.images, targets, source, batch.context)[:3] for source in sources
+    )
+    expected = spearmanr(weights, effects.abs()).statistic
+    assert compared[0] == pytest.approx(expected)
+    batch = mean.batch(mean.samples.rows("test"))
     itself = image_measures.image_faithfulness(mean, batch, "leaving_out")
     assert "image_agreement" not in itself
     assert itself["image_deletion"].equals(good["image_deletion"])
@@ -222,3 +236,20 @@ def test_a_gallery_of_many_images_shows_some(tmp_path: Path) -> None:
     (record,) = json.loads((tmp_path / "layers.json").read_text())
     assert record["planes"][0]["depth"] == 40
     assert len(record["planes"][0]["slices"]) <= 24
+
+
+def test_the_slices_of_a_file_are_a_study() -> None:
+    maps = Explainer(classifier("attention"), samples())
+    maps.classifier.card["studies"] = {"views": [], "ordered": True}
+    images = samples().images[:3]
+    found = study_of_file(maps, images, "gradcam", "v.nii.gz")
+    assert found.item.labels == ["slice 0", "slice 1", "slice 2"]
+    assert found.item.images[0].captions[1:] == (
+        "true: not known", f"predicted: ill {float(found.probs[1]):.2f}",
+    )  # fmt: skip
+    assert found.decided == 1
+    batch = maps.batch(torch.tensor([0]))
+    effects = importance(maps, batch.images, torch.tensor([1]), "leaving_out", batch.context)
+    assert [one["effect"] for one in found.of_images] == pytest.approx(effects.tolist())
+    assert sum(one["attention"] for one in found.of_images) == pytest.approx(1)
+    assert [one["empty"] for one in found.of_images] == [False] * 3

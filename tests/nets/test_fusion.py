@@ -82,6 +82,8 @@ def test_without_columns_each_counts_as_missing(fusion: str) -> None:
     expected = net.head(maps, {"features": torch.tensor([UNKNOWN, UNKNOWN])})
     torch.testing.assert_close(net(images), expected)
     assert not torch.allclose(expected, net.head(maps, {"features": COLUMNS}))
+    double = net.double()
+    assert double.head(maps.double(), {"features": COLUMNS}).dtype == torch.float64
     assert "unknown" not in "".join(net.state_dict())  # the card has it
 
 

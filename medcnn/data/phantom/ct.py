@@ -12,6 +12,7 @@ from medcnn.data.phantom.radiograph import BONE, FLUID, LUNG, SOFT, Body
 
 WATER = FLUID  # 1/cm
 HU_LIMITS = (-1024, 3071)  # what 12 bits of a scanner hold
+CT_RANGE = (-1000.0, 500.0)  # HU that are shown black and white
 POINTS = 2  # along each edge of a voxel; the value of a voxel is the mean over its points
 THICKNESS = 20.0  # cm of water between source and detector, on average
 BEYOND = 1e3  # cm, outside of every ellipsoid

@@ -1,8 +1,9 @@
 """Synthetic chest radiographs and CT volumes: the data set that is always there."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,8 @@ import torch
 
 from medcnn.data.phantom import radiograph
 from medcnn.data.phantom.anatomy import Draws, draw_anatomy, draw_pose
-from medcnn.data.phantom.ct import scan
+from medcnn.data.phantom.cases.choice import make_case
+from medcnn.data.phantom.ct import CT_RANGE, scan
 from medcnn.data.phantom.lesion import NORMAL, Lesion, draw_lesion
 from medcnn.data.phantom.options import (
     check_counts,
@@ -18,20 +20,20 @@ from medcnn.data.phantom.options import (
     checked_range,
     checked_shares,
 )
+from medcnn.data.phantom.patients import apportion, generator_of, in_blocks, split_patients
 from medcnn.data.phantom.projection import Array, Grid
 from medcnn.data.phantom.radiograph import WIDTH, Body, Marker
 from medcnn.data.samples import MARKER_COLUMNS, SPLITS, Samples
 from medcnn.errors import UserError
-from medcnn.jobs.progress import Progress
 
 CLASSES = ("normal", "nodule", "effusion")
 SIZES = {2: 64, 3: 32}  # pixels or voxels of an edge unless asked for, by spatial_dims
-CT_RANGE = (-1000.0, 500.0)  # HU of a volume that are shown black and white
 BLOCKS = {2: 16, 3: 4}  # made at a time: few enough for their arrays to stay in the cache
 
 
 def phantom(
     *,
+    case: str = "single",
     spatial_dims: int = 2,
     size: int | None = None,
     patients: int = 450,
@@ -57,7 +59,15 @@ def phantom(
     With ``spatial_dims=3`` the same bodies, poses and lesions become small CT volumes in Hounsfield
     units, 31 cm along each edge (`medcnn.data.phantom.ct`); below, a film is then a volume.
 
+    A `case` other than single makes patients of whom one picture doesn't tell, two classes in equal
+    shares, a film or a study of each; what makes them hard is fixed, and what they allow at best is
+    known (`medcnn.data.phantom.cases`).
+
     Args:
+        case: single; energies, a film at two energies, of which only the difference tells; views,
+            two films, one of which hides the nodule; slices, of which few show the nodule; or
+            column, a film and a laboratory value. They take size, patients, split_shares, dose,
+            bits and seed, and no other option.
         spatial_dims: 2 for films, 3 for volumes.
         size: Pixels or voxels an edge, up to 1024 or 128; None for 64 or 32. The edge is 31 cm.
         patients: Their number.
@@ -91,6 +101,27 @@ def phantom(
         >>> tuple(samples.images.shape), samples.class_names
         ((60, 1, 32, 32), ('normal', 'nodule', 'effusion'))
     """
+    if case != "single":
+        even = class_shares is None or class_shares == dict.fromkeys(CLASSES, 1)
+        _check_left_alone(
+            case,
+            spatial_dims=spatial_dims,
+            images_per_patient=images_per_patient,
+            class_shares=None if even else class_shares,
+            nodule_radius=nodule_radius,
+            nodule_contrast=nodule_contrast,
+            effusion_depth=effusion_depth,
+            shortcut=shortcut,
+        )
+        return make_case(
+            case,
+            size=size,
+            patients=patients,
+            split_shares=split_shares,
+            dose=dose,
+            bits=bits,
+            seed=seed,
+        )
     size = SIZES.get(spatial_dims, 64) if size is None else size
     check_counts(spatial_dims, size, patients, images_per_patient, bits, seed)
     check_dose_and_shortcut(spatial_dims, dose, shortcut)
@@ -100,7 +131,8 @@ def phantom(
         "depth": checked_range("effusion_depth", effusion_depth),
     }
     kind = apportion(checked_shares("class_shares", class_shares, CLASSES, (1, 1, 1)), patients)
-    split = _split(kind, checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24)))
+    shares = checked_shares("split_shares", split_shares, SPLITS, (64, 12, 24))
+    split = split_patients(kind, CLASSES, shares)
     films = _draw_films(kind, images_per_patient, ranges, shortcut, seed)
     grid = Grid(size, WIDTH)
     images, masks = _take(films, grid, float(dose), bits, spatial_dims)
@@ -119,41 +151,15 @@ def phantom(
     )
 
 
-def apportion(shares: Sequence[float], count: int) -> Array:
-    """Put items into groups so that every beginning of the list has nearly the shares asked for.
-
-    Each item goes to the group that is furthest behind its share, so nothing changes for the first
-    items when more follow.
-
-    Returns:
-        (count,) int64 group indices.
-    """
-    target = np.asarray(shares, dtype=np.float64) / np.sum(shares)
-    given = np.zeros(len(target))
-    groups = np.empty(count, dtype=np.int64)
-    for item in range(count):
-        groups[item] = np.argmax(np.round(target * (item + 1) - given, 9))  # ties: the first group
-        given[groups[item]] += 1
-    return groups
-
-
-def _split(kind: Array, shares: Sequence[float]) -> Array:
-    """Return split indices (patients,), with the same shares in every class."""
-    split = np.empty(len(kind), dtype=np.int64)
-    for label, name in enumerate(CLASSES):
-        rows = np.flatnonzero(kind == label)
-        split[rows] = apportion(shares, len(rows))
-        if len(np.unique(split[rows])) < len(SPLITS):
+def _check_left_alone(case: str, **options: Any) -> None:
+    """Raise UserError unless these options, which a case doesn't take, have their defaults."""
+    defaults = signature(phantom).parameters
+    for key, value in options.items():
+        usual = defaults[key].default
+        if value != usual and not (isinstance(usual, tuple) and [*usual] == value):
             raise UserError(
-                f"dataset.patients={len(kind)}: {len(rows)} of class {name} are too few for one in "
-                "each split; ask for more patients, or set dataset.class_shares, split_shares"
+                f"dataset.{key}={value}: dataset.case={case} doesn't take it; leave it out"
             )
-    return split
-
-
-def _generator(seed: int, *key: int) -> np.random.Generator:
-    """Return a generator that depends on the seed and the key alone."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @dataclass
@@ -177,9 +183,9 @@ def _draw_films(
     """Draw the patients, of kind (patients,), and then their films."""
     owner = np.repeat(np.arange(len(kind)), images_per_patient)
     nth = np.tile(np.arange(images_per_patient), len(kind))
-    of_patients = Draws([_generator(seed, 0, patient, 0) for patient in range(len(kind))])
+    of_patients = Draws([generator_of(seed, 0, patient, 0) for patient in range(len(kind))])
     keys = np.stack([owner, nth], 1).tolist()
-    of_films = Draws([_generator(seed, 1, patient, film) for patient, film in keys])
+    of_films = Draws([generator_of(seed, 1, patient, film) for patient, film in keys])
     anatomy = draw_anatomy(of_patients)
     lesion = draw_lesion(of_patients, anatomy, kind, **ranges).take(owner)
     pose = draw_pose(of_films)
@@ -215,7 +221,7 @@ def _take(
 
     Some at a time, in any order: each has its own generator.
     """
-    count, block = len(films.generators), BLOCKS[spatial_dims]
+    count = len(films.generators)
     kind = np.int16 if spatial_dims == 3 else np.uint8 if bits == 8 else np.uint16
     images = np.empty((count, *[grid.size] * spatial_dims), kind)
     masks = np.empty(images.shape, dtype=bool)
@@ -234,8 +240,5 @@ def _take(
                 radiograph.lay_marker(photons, coverage, generator)
         images[rows] = radiograph.develop(counts, dose, bits)
 
-    blocks = np.split(np.arange(count), range(block, count, block))
-    with ThreadPoolExecutor(2) as pool, Progress("images drawn", count) as drawn:
-        for rows, _ in zip(blocks, pool.map(take, blocks), strict=True):
-            drawn.advance(len(rows))
+    in_blocks(count, BLOCKS[spatial_dims], take)
     return images, masks

@@ -64,11 +64,10 @@ def make_nodule(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:
     return ellipsoids(lung.at(lesion.place), lesion.semi_axes)[:, None]
 
 
-def _free_place(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> Array:
-    """Return the first of the places (N, k, 3) where a nodule is in the lung and clear of organs.
+def free_places(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> Array:
+    """Return whether a nodule at each place (N, k, 3) is in the lung and clear of organs: (N, k).
 
-    Clear of the heart and the mediastinum, and not in the shadow of the diaphragm. If none is, a
-    place high in the lung, towards its side.
+    Clear of the heart and the mediastinum, and on a film not in the shadow of the diaphragm.
     """
     still = np.zeros(len(side))
     lungs, organs = make_lungs(anatomy, still), make_organs(anatomy, still)
@@ -82,7 +81,13 @@ def _free_place(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> 
     u, _, w = np.moveaxis(points[:, None] - domes.centre, -1, 0)
     sxx, sxz, szz = silhouette(domes)
     beside = np.greater(sxx * u**2 + 2 * sxz * u * w + szz * w**2, 1).all(1)
-    free = inside & outside & beside
+    free: Array = inside & outside & beside
+    return free
+
+
+def _free_place(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> Array:
+    """Return the first of the places (N, k, 3) that is free; high in the lung if none is."""
+    free = free_places(anatomy, side, radius, places)
     high = xyz(SIDES[side] * 0.2, 0.0, 0.4)
     first = places[np.arange(len(side)), free.argmax(1)]
     return np.where(free.any(1)[:, None], first, high)

@@ -18,6 +18,7 @@ from medcnn.data.phantom.anatomy import (
     make_trunk,
     make_vertebrae,
 )
+from medcnn.data.phantom.attenuation import LEAD, TISSUES, Tissues
 from medcnn.data.phantom.lesion import EFFUSION, NODULE, Lesion, make_aerated, make_nodule
 from medcnn.data.phantom.projection import (
     Array,
@@ -29,13 +30,8 @@ from medcnn.data.phantom.projection import (
     turn,
 )
 
-# Linear attenuation at 60 keV in 1/cm: mass attenuation coefficients of NIST (Hubbell and Seltzer,
-# NISTIR 5632, tables 3 and 4, tissues of ICRU report 44) times density.
-SOFT = 0.2048 * 1.06
-LUNG = 0.2053 * 0.26  # inflated
-FLUID = 0.2059 * 1.00  # as water
-BONE = (0.3148 * 1.92 + SOFT) / 2  # half cortical bone, half marrow
-LEAD = 5.021 * 11.35
+AT_60_KEV = TISSUES[60]  # of films and volumes, unless another energy is asked for
+SOFT, LUNG, FLUID, BONE = AT_60_KEV.soft, AT_60_KEV.lung, AT_60_KEV.fluid, AT_60_KEV.bone
 
 WIDTH = 31.0  # of the film, cm
 WINDOW = (0.6, 5.2)  # line integrals that are shown black and white
@@ -102,11 +98,14 @@ class Marker:
         return boxes
 
 
-def line_integrals(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array]:
+def line_integrals(
+    body: Body, lesion: Lesion, grid: Grid, at: Tissues = AT_60_KEV
+) -> tuple[Array, Array]:
     """Return integrals of the attenuation along the rays of n films, and masks of their lesions.
 
     Soft tissue fills the trunk; air replaces it where a lung is and neither heart, mediastinum,
     diaphragm nor fluid; bones, vessels and the nodule add their difference to what surrounds them.
+    All attenuate as tissues do `at` the energy of the photons.
 
     Returns:
         (n, size, size) float64 without unit, and (n, size, size) bool: True where the ray
@@ -117,16 +116,18 @@ def line_integrals(body: Body, lesion: Lesion, grid: Grid) -> tuple[Array, Array
     for shoulder in shoulders:
         soft += shoulder.length - (shoulder & thorax).length
     air, fluid = _air_and_fluid(body, lesion, grid)
-    path = SOFT * soft.astype(np.float64) - (SOFT - LUNG) * air + (FLUID - SOFT) * fluid
+    path = (
+        at.soft * soft.astype(np.float64) - (at.soft - at.lung) * air + (at.fluid - at.soft) * fluid
+    )
     for bones in body.bones:
-        path += (BONE - SOFT) * chord_sum(bones, grid)
+        path += (at.bone - at.soft) * chord_sum(bones, grid)
     for vessels in body.vessels:
-        path += (SOFT - LUNG) * chord_sum(vessels, grid)
+        path += (at.soft - at.lung) * chord_sum(vessels, grid)
     mask = fluid >= FLUID_SEEN
     rows = np.flatnonzero(lesion.kind == NODULE)
     if len(rows):
         chord = chord_sum(body.nodule[rows], grid)
-        path[rows] += (SOFT - LUNG) * lesion.contrast[rows, None, None] * chord
+        path[rows] += (at.soft - at.lung) * lesion.contrast[rows, None, None] * chord
         mask[rows] = chord > 0
     return path, mask
 

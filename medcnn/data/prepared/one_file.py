@@ -13,19 +13,12 @@ from medcnn.data.prepared.crop import Marked, crop_of, extent
 from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.geometry import prepare, prepare_mask, turned
 from medcnn.data.prepared.intensity import percentiles
-from medcnn.data.prepared.spool import Spool
-from medcnn.data.prepared.tiled_file import read_tiles
-from medcnn.data.prepared.tiles import Grid
 from medcnn.errors import UserError
 
 
 def read_file(
-    path: Path,
-    spec: ImageSpec,
-    kind: str = "image",
-    place: Marked | Crop | Grid | None = None,
-    folder: Path | None = None,
-) -> tuple[Array | Spool | None, Facts]:
+    path: Path, spec: ImageSpec, kind: str = "image", place: Marked | Crop | None = None
+) -> tuple[Array | None, Facts]:
     """Read one file as network inputs in stored units, and facts about it.
 
     Its kind is ``image``; ``mask``, of which every value above 0 is the lesion; or ``extent``, the
@@ -36,23 +29,19 @@ def read_file(
         spec: How it becomes an input.
         kind: See above.
         place: Of an image where its lesion lies, for `ImageSpec.crop`; of a mask the crop of its
-            image, or the grid of its tiles. None: nothing is marked, or cut off.
-        folder: For tiles until they are taken over; None for the system's temporary one.
+            image. None: nothing is marked, or cut off.
 
     Returns:
-        Images (S, C, *size) with S slices or tiles (1 of a whole image), or masks (S, *size)
+        Images (S, C, *size) with S slices (1 if it isn't cut into slices), or masks (S, *size)
         uint8 of 0 and 1 with C left out, or None; and facts for JSON: ``shape`` (of the file,
         spatial), ``channels``, ``dtype``, ``spacing``, ``affine`` (of a volume, see `Image`),
         ``modality``, ``value_range``, ``window``, ``notes`` (see `Image`), ``extremes`` and
         ``percentiles`` (without padding, the latter of what the network sees), for each slice
-        ``digests``, where something was cut off the ``crop``, and those of a grid of tiles, see
-        `medcnn.data.prepared.tiles.Grid`. Of an extent: ``edges``.
+        ``digests``, and, where something was cut off, the ``crop``. Of an extent: ``edges``.
 
     Raises:
         UserError: The reason why the file can't be used, without its path.
     """
-    if spec.tiles is not None:
-        return read_tiles(path, spec, kind, place, folder)
     image = decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
     if kind == "image":
         return prepare_image(image, spec, place if isinstance(place, Marked) else None)

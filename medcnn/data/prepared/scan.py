@@ -23,6 +23,7 @@ from medcnn.data.prepared.entries import Entries
 from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.one_file import read_file
 from medcnn.data.prepared.spool import Spool
+from medcnn.data.prepared.tiled_file import read_tiles
 from medcnn.data.prepared.tiles import KEYS as OF_TILES
 from medcnn.data.prepared.tiles import Grid
 from medcnn.errors import UserError
@@ -248,6 +249,15 @@ def _read_some(
     return batch
 
 
+def _read_as(
+    job: Job, spec: ImageSpec, kind: str, folder: Path
+) -> tuple[Array | Spool | None, Facts]:
+    if spec.tiles is not None:
+        return read_tiles(job.path, spec, kind, job.place, folder)
+    assert not isinstance(job.place, Grid)
+    return read_file(job.path, spec, kind, job.place)
+
+
 def _read(job: Job, spec: ImageSpec, kind: str, known: set[str], folder: Path) -> Read:
     """Read and prepare one file; `folder` is for what is too large for memory."""
     path = job.path
@@ -258,7 +268,7 @@ def _read(job: Job, spec: ImageSpec, kind: str, known: set[str], folder: Path) -
             if one + job.key in known:
                 return Read(stamp, one, None, {})
         try:
-            images, facts = read_file(path, spec, kind, job.place, folder)
+            images, facts = _read_as(job, spec, kind, folder)
         except UserError as error:
             return Read(stamp, refusal, None, {"error": str(error)})
         if stamp_of(path) != stamp:

@@ -15,6 +15,7 @@ from medcnn.data.prepared.crop import Marked
 from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.geometry import own_size, prepare, prepare_mask
 from medcnn.data.prepared.intensity import percentiles
+from medcnn.data.prepared.one_file import prepare_image
 from medcnn.data.prepared.spool import Spool
 from medcnn.data.prepared.tiles import Grid, downsample_of, grid_over
 from medcnn.data.prepared.tissue import with_tissue
@@ -25,7 +26,11 @@ MICROMETRES = 1000.0  # in a mm
 
 
 def read_tiles(
-    path: Path, spec: ImageSpec, kind: str, place: Marked | Crop | Grid | None, folder: Path | None
+    path: Path,
+    spec: ImageSpec,
+    kind: str = "image",
+    place: Marked | Crop | Grid | None = None,
+    folder: Path | None = None,
 ) -> tuple[Spool | None, Facts]:
     """Return the tiles of a file, and facts, as of `medcnn.data.prepared.one_file.read_file`.
 
@@ -34,7 +39,7 @@ def read_tiles(
         spec: With `ImageSpec.tiles`.
         kind: ``image`` or ``mask``.
         place: Of a mask the grid of its image; of an image nothing.
-        folder: Where tiles lie until they are taken over.
+        folder: Where tiles lie until they are taken over; None for the system's temporary one.
 
     Returns:
         The tiles; of a mask of another size than its image None. Facts as there, but that
@@ -80,8 +85,6 @@ def tiles_of(slide: Slide, spec: ImageSpec, folder: Path | None = None) -> tuple
 
 def windows_of(image: Image, spec: ImageSpec, folder: Path | None = None) -> tuple[Spool, Facts]:
     """Return what `read_tiles` does, of a volume, resampled as a whole to `ImageSpec.spacing`."""
-    from medcnn.data.prepared.one_file import prepare_image
-
     (whole,), facts = prepare_image(image, _of_whole(image, spec))
     grid = grid_over(whole.shape[1:], spec.tiles or (), spec.tile_overlap)
     windows = (Image(_window(whole, grid, k)) for k in range(len(grid.corners)))

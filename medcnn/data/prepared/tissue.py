@@ -12,7 +12,7 @@ from medcnn.data.prepared.tiles import Grid
 from medcnn.errors import UserError
 
 THUMBNAIL = 2048  # pixels of its longer edge, at most
-BAND = 2**24  # pixels of a level that are read at a time
+BAND = 2**21  # pixels of a level that are read at a time
 SATURATION = (0.05, 0.2)  # what is below the first is grey, above the second tissue in any case
 DARK = 0.2  # of the brightest value: ink, the edge of a coverslip, a fold
 FULL = 255

@@ -15,6 +15,7 @@ CHATTOPADHAY = "A. Chattopadhay et al., Grad-CAM++, 2018"
 ADEBAYO = "J. Adebayo et al., Sanity checks for saliency maps, 2018"
 GHORBANI = "A. Ghorbani et al., Interpretation of neural networks is fragile, 2019"
 BUNCH = "P. C. Bunch et al., A free-response approach to the measurement of lesion detection, 1978"
+JAIN = "S. Jain, B. C. Wallace, Attention is not explanation, 2019"
 SHRIKUMAR = "A. Shrikumar et al., Not just a black box, 2016"
 CHESTX = "X. Wang et al., ChestX-ray8, 2017"
 
@@ -139,7 +140,8 @@ SCORES = {
     ),
     "image_agreement": Words(
         "agreement", "rank correlation of how important the images of a study are said to be with "
-        "how much the score of the decided class falls without each", "higher",
+        "how far the score of the decided class falls without each; of attention, which doesn't "
+        "say for which class an image speaks, with how far it changes", "higher", JAIN,
     ),
     "image_deletion": Words(
         "deletion", "area under the probability as images are removed in a random order, less "

@@ -13,8 +13,8 @@ from slides import noise, pyramid, stained
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.image import ImageSpec
 from medcnn.data.prepared import tiled_file
-from medcnn.data.prepared.one_file import read_file
 from medcnn.data.prepared.spool import Spool
+from medcnn.data.prepared.tiled_file import read_tiles
 from medcnn.errors import UserError
 from medcnn.evidence.own_grid import item_of_row
 
@@ -23,7 +23,7 @@ PICTURE = noise(64, 96)
 
 def tiles_of(path: Path, **options: Any) -> tuple[np.ndarray, dict[str, Any]]:
     spec = ImageSpec(**({"size": (16, 16), "tiles": (16, 16)} | options))
-    spool, facts = read_file(path, spec)
+    spool, facts = read_tiles(path, spec)
     assert isinstance(spool, Spool)
     np.testing.assert_array_equal(np.concatenate([*spool.parts()]), spool.mapped())
     return spool.mapped(), facts
@@ -132,10 +132,10 @@ def test_windows_of_a_volume(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(values, turn), tmp_path / "a.nii")
     nibabel.save(nibabel.Nifti1Image((values > 0).astype(np.uint8), turn), tmp_path / "m.nii")
     spec = ImageSpec(size=(3, 4, 5), tiles=(3, 4, 5), tile_overlap=0.5, spacing=(2, 1, 1))
-    spool, facts = read_file(tmp_path / "a.nii", spec)
+    spool, facts = read_tiles(tmp_path / "a.nii", spec)
     assert isinstance(spool, Spool)
     grid = tiled_file.Grid((6, 8, 10), (3, 4, 5), tuple(zip(*corners(facts), strict=True)))
-    masks, own = read_file(tmp_path / "m.nii", spec, "mask", grid)
+    masks, own = read_tiles(tmp_path / "m.nii", spec, "mask", grid)
     assert isinstance(masks, Spool)
     assert own["shape"] == [6, 8, 10]
     assert len(spool) == len(masks) == 3 * 3 * 4

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image as Picture
 from refusals import SECRET, refused
 
+from medcnn.data.image import ImageSpec
 from medcnn.data.prepared.open_listing import open_listing
 from medcnn.data.sources.folder import folder
 
@@ -217,15 +218,12 @@ def test_what_becomes_of_files_is_kept(tmp_path: Path) -> None:
     top = made(tmp_path, "a/1.png", "b/1.png")
     options = {"channels": 3, "orientation": "LPS", "slices": "centre", "intensity": "bone"}
     spec = read(top, spacing=[1, 2], allow_missing_geometry=True, **options).spec
-    assert vars(spec) == {
-        "size": (8, 8),
-        "spacing": (1, 2),
-        "allow_missing_geometry": True,
-        "frame": None,
-        "crop": "none",
-        "crop_margin": None,
-        **options,
-    }
+    assert spec == ImageSpec(
+        size=(8, 8),
+        spacing=(1, 2),
+        allow_missing_geometry=True,
+        **options,  # type: ignore[arg-type]
+    )
     with refused(r"dataset\.size=0"):
         read(top, size=0)
 
