@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from medcnn.data.augment_layout import with_layout
 from medcnn.data.checks.audit_report import raise_errors, summary_lines
 from medcnn.data.checks.problems import audit_data, compared, problems_table
 from medcnn.data.open_data import open_data
@@ -54,12 +55,18 @@ def _tiles(samples: Samples, rows: Tensor, names: Sequence[str], folder: Path) -
 
 def _look(cfg: Data, trust: list[str], folder: Path) -> None:
     from medcnn.evidence.own_grid import item_of_row
-    from medcnn.report.pictures.data import contact_sheet, crop_sheet, intensity_histogram
+    from medcnn.report.pictures.data import (
+        contact_sheet,
+        crop_sheet,
+        intensity_histogram,
+        side_by_side,
+    )
 
     augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
     data = open_data(cfg, trust, problems=folder / "problems.csv", checked=False)
     audit_data(data, cfg)
     samples = data.samples
+    augment = with_layout(augment, samples.layout)
     counts = count(samples)
     facts = describe(data)
     print(f"{samples.name}: {samples.task} of {shortened(samples.class_names)}")
@@ -76,7 +83,10 @@ def _look(cfg: Data, trust: list[str], folder: Path) -> None:
     versions = [augment(images, rows, epoch) for epoch in range(VERSIONS)] if augment else []
     names = [f"row {row}: {label_of(samples, row)}" for row in rows.tolist()]
     masks = None if samples.masks is None else samples.masks[rows]
-    contact_sheet([images, *versions], names, folder / "samples.png", masks)
+    sheet = [side_by_side(one, samples.layout) for one in [images, *versions]]
+    tiles = sheet[0].shape[-1] // images.shape[-1]
+    outlines = None if masks is None else masks.repeat(*[1] * (masks.ndim - 1), tiles)
+    contact_sheet(sheet, names, folder / "samples.png", outlines)
     pictures = ["samples.png", "intensity.png"]
     if samples.spec is not None and samples.spec["crop"] != "none":
         seen = torch.ones(samples.input_size)

@@ -1,11 +1,12 @@
 """The common part of a classifier and an ensemble: names, thresholds, decisions."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from medcnn.data.input_files import File
 from medcnn.data.inputs import read_images
 from medcnn.evaluation.operating_point import threshold_of, thresholds_of
 from medcnn.jobs.hardware import autocast
@@ -34,11 +35,14 @@ class BaseClassifier(nn.Module):
         """Return the context of the precision that its config asks for, on its device."""
         return autocast(self.card["config"]["trainer"]["precision"], self.device)
 
-    def read(self, path: str | Path) -> Tensor:
+    def read(self, path: File | Sequence[File | None], mask: File | None = None) -> Tensor:
         """Return the images of a file as `classify` takes them: prepared as in training.
 
         Args:
-            path: Of an image, or the folder of a DICOM series.
+            path: Of an image, or the folder of a DICOM series. Of a network that takes several
+                files as one image these, in the order of ``dataset.columns.image``; None for one
+                that is missing.
+            mask: Of the lesion, of a network that takes it as a channel (``dataset.mask_as``).
 
         Returns:
             (S, C, *spatial) float32 in 0 … 1: S slices of a volume that is seen slice by slice, or
@@ -47,7 +51,7 @@ class BaseClassifier(nn.Module):
         Raises:
             UserError: The file can't be used.
         """
-        return read_images(Path(path), self.card)
+        return read_images(path, self.card, mask)
 
     @property
     def class_names(self) -> list[str]:

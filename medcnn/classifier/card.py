@@ -9,6 +9,7 @@ from medcnn.classifier.classifier import Card, Classifier
 from medcnn.classifier.normalise import statistics
 from medcnn.data.columns.codes import codes_of
 from medcnn.data.columns.encoding import Code
+from medcnn.data.prepared.intensity import TRAINING
 from medcnn.data.samples import Samples, Task
 from medcnn.data.sampling import class_shares, sampling_of
 from medcnn.errors import UserError
@@ -34,7 +35,9 @@ def make_card(cfg: Train, samples: Samples) -> Card:
     normalisation = statistics(samples, cfg.normalise)
     config, codes = cfg.plain(), codes_of(samples)
     config["model"] |= fusion_of(config["model"], codes)
-    shared = samples.intensity_range
+    shared: Any = samples.intensity_range
+    if samples.spec is not None and samples.spec["intensity"] == TRAINING and samples.layout:
+        shared = tuple(shared[0].tolist())  # a pair a channel
     return {
         "config": config,
         "task": task,

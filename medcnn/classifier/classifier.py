@@ -14,6 +14,7 @@ from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.normalise import Normalise, Statistics
 from medcnn.classifier.prior import PriorCorrection
 from medcnn.data.columns.encoding import encoded, given_columns
+from medcnn.data.image import layout_of
 from medcnn.data.inputs import checked_images
 from medcnn.data.studies import context_of_one
 from medcnn.errors import UserError
@@ -79,7 +80,9 @@ class Classifier(BaseClassifier):
         self.memory_format = last if channels_last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
         known = Statistics(*(card[key] for key in Statistics._fields))
-        self.normaliser = Normalise(card["normalise"], known, dims)
+        layout = layout_of(card)
+        flags = 0 if layout is None else layout.flags
+        self.normaliser = Normalise(card["normalise"], known, dims, flags)
         prior = card.get("prior")
         self.prior = nn.Identity() if prior is None else PriorCorrection(objective, **prior)
 

@@ -14,6 +14,7 @@ from medcnn.classifier.base import BaseClassifier
 from medcnn.classifier.checkpoint import load as load_one
 from medcnn.classifier.classifier import Card, Classifier, Columns, Study
 from medcnn.data.image import ImageSpec
+from medcnn.data.input_files import File
 from medcnn.data.prepared.intensity import TRAINING
 from medcnn.errors import UserError
 from medcnn.jobs.atomic_files import write_json
@@ -62,19 +63,19 @@ class Ensemble(BaseClassifier):
             member.calibrate(how)  # type: ignore[operator]
         self.calibration = how
 
-    def read(self, path: str | Path) -> Tensor:
+    def read(self, path: File | Sequence[File | None], mask: File | None = None) -> Tensor:
         """Return the images of a file as `classify` takes them; see `Classifier.read`.
 
         Raises:
             UserError: The file can't be used, or each member prepares it in a way of its own.
         """
-        ranges = {tuple(member.card["intensity_range"]) for member in self.members}  # type: ignore[index]
+        ranges = {str(member.card["intensity_range"]) for member in self.members}  # type: ignore[index]
         if len(ranges) > 1 and (self.card["image_spec"] or {}).get("intensity") == TRAINING:
             raise UserError(
                 f"{path}: with dataset.intensity={TRAINING} each member prepares it in a way of "
                 "its own; use python -m medcnn.predict"
             )
-        return super().read(path)
+        return super().read(path, mask)
 
     @torch.inference_mode()
     def classify(self, images: Tensor | NDArray[Any], columns: Columns | None = None) -> Tensor:
@@ -103,8 +104,8 @@ def check_alike(cards: Sequence[Card]) -> None:
         for key in ALIKE:
             if card.get(key) != cards[0].get(key):
                 raise UserError(f"the members of an ensemble differ in {key}")
-        mine, first = (  # an old card says nothing of a crop, or of tiles
-            {**asdict(ImageSpec(size=())), **(one["image_spec"] or {})} for one in (card, cards[0])
+        mine, first = (  # an old card says nothing of what came later
+            asdict(ImageSpec(size=())) | (one["image_spec"] or {}) for one in (card, cards[0])
         )
         for key in sorted((mine.keys() | first.keys()) - {"allow_missing_geometry"}):
             if mine.get(key) != first.get(key):

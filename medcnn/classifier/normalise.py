@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from medcnn.data.batches import unit_images
+from medcnn.data.layout import Layout
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 
@@ -48,19 +49,24 @@ class Normalise(nn.Module):
     Research 1997; A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009,
     appendix A).
 
+    Channels of 0 and 1 (which files are there, and the mask of the lesion) stay as they are.
+
     Args:
         kind: One of `KINDS`.
         statistics: Of the training split; see `statistics`.
         spatial_dims: 2 or 3.
+        flags: Number of channels of 0 and 1, which come last.
     """
 
     mean: Tensor
     std: Tensor
     whitening: Tensor | None
 
-    def __init__(self, kind: str, statistics: Statistics, spatial_dims: int) -> None:
+    def __init__(
+        self, kind: str, statistics: Statistics, spatial_dims: int, flags: int = 0
+    ) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind, self.flags = kind, flags
         mean, std = (torch.as_tensor(v, dtype=torch.float32) for v in statistics[:2])
         channels = (1, -1, *[1] * spatial_dims)
         self.register_buffer("mean", mean[None] if mean.ndim > 1 else mean.view(channels), False)
@@ -72,7 +78,10 @@ class Normalise(nn.Module):
         if self.kind == "image":
             axes = tuple(range(2, images.ndim))
             std = images.std(axes, unbiased=False, keepdim=True).clamp(min=1e-6)
-            return (images - images.mean(axes, keepdim=True)) / std
+            normal = (images - images.mean(axes, keepdim=True)) / std
+            if self.flags:
+                normal[:, -self.flags :] = images[:, -self.flags :]
+            return normal
         images = (images - self.mean) / self.std
         if self.whitening is None:
             return images
@@ -88,11 +97,12 @@ def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
     """
     if kind not in KINDS:
         raise UserError(f"normalise={kind}: choose one of {', '.join(KINDS)}")
-    channels = samples.in_channels
+    channels, flags = samples.in_channels, samples.layout.flags if samples.layout else 0
     if kind in ("image", "none"):
         return Statistics(torch.zeros(channels), torch.ones(channels))
     if kind in ("zscore", "mean"):
         mean, std = _channel_moments(samples)
+        mean[channels - flags :], std[channels - flags :] = 0, 1
         return Statistics(mean, std if kind == "zscore" else torch.ones(channels))
     size = (channels, *samples.input_size)
     if kind == "whiten" and torch.Size(size).numel() > LARGEST:
@@ -100,9 +110,16 @@ def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
             f"normalise=whiten is for images of at most {LARGEST} values, and these have "
             f"{torch.Size(size).numel()}: take a smaller dataset.size, or normalise=pixel_mean"
         )
+    if kind == "whiten" and flags:
+        raise UserError(
+            "normalise=whiten mixes all channels, and these images have channels of 0 and 1: take "
+            "normalise=zscore"
+        )
     mean, covariance = _pixel_moments(samples, kind == "whiten")
+    mean = mean.view(size).float()
+    mean[channels - flags :] = 0
     whitening = None if covariance is None else _whitening(covariance)
-    return Statistics(mean.view(size).float(), torch.ones(channels), whitening)
+    return Statistics(mean, torch.ones(channels), whitening)
 
 
 def _chunks(samples: Samples) -> Iterator[Tensor]:
@@ -113,18 +130,29 @@ def _chunks(samples: Samples) -> Iterator[Tensor]:
 
 
 def _channel_moments(samples: Samples) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each channel, (C,); a constant channel's is 1."""
+    """Return mean and standard deviation of each channel, (C,); a constant channel's is 1.
+
+    Of several files an image, those that are there.
+    """
     total = torch.zeros(samples.in_channels, dtype=torch.float64)
-    squares = torch.zeros_like(total)
-    count = 0
+    squares, count = torch.zeros_like(total), torch.zeros_like(total)
     for images in _chunks(samples):
         values = images.transpose(0, 1).flatten(1).double()
         total += values.sum(1)
         squares += values.square().sum(1)
-        count += values.shape[1]
+        count += images[0, 0].numel() * _there(samples.layout, images).sum(0)
+    count = count.clamp(min=1)
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=0).sqrt()
     return mean, torch.where(std > 1e-6, std, 1.0)
+
+
+def _there(layout: Layout | None, images: Tensor) -> Tensor:
+    """Return which channels of images (N, C, *spatial) show a file that is there, (N, C) bool."""
+    there = images.new_ones(images.shape[:2], dtype=torch.bool)
+    if layout is not None:
+        there[:, : layout.pictures] = layout.by_channel(layout.there(images))
+    return there
 
 
 def _pixel_moments(samples: Samples, products: bool) -> tuple[Tensor, Tensor | None]:

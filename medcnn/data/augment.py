@@ -19,6 +19,7 @@ _DRAWS = 16  # the noise of the pixels begins here
 # Erasing has draws that no noise reaches: whether, the size, the form (2), the place (3, one an
 # axis), then the pixels.
 _ERASING = 1 << 40
+DROPPING = 1 << 41  # where the draws of the files to drop begin
 _ERASE, _SIZE, _FORM, _PLACE, _ERASED = 0, 1, slice(2, 4), slice(4, 7), 7
 _PARTS = 0.02, 1 / 3  # of the image, that are erased
 _LONGEST = math.log(1 / 0.3)  # log of the greatest ratio of a box's sides
@@ -55,6 +56,8 @@ class Augment:
         brightness: Largest number added to the intensities.
         noise: Largest standard deviation of Gaussian noise, independent for each pixel.
         erase: Probability that a box of an image is erased.
+        drop_channel: Probability that one of an image's files is left out, of inputs that have a
+            layout with `presence`; see `with_layout`.
 
     Raises:
         UserError: A value that makes no sense.
@@ -70,12 +73,13 @@ class Augment:
     brightness: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
+    drop_channel: float = 0.0
 
     def __post_init__(self) -> None:
         axes = (-1, -2, -3)
         if not isinstance(self.flip, Sequence) or any(axis not in axes for axis in self.flip):
             raise UserError(f"augment.flip={self.flip}: give a list of the axes -1, -2, -3")
-        highest = {"rotate": 180.0, "scale": 0.99, "gamma": 0.99}
+        highest = {"rotate": 180.0, "drop_channel": 0.99, "scale": 0.99, "gamma": 0.99}
         for key in (field.name for field in fields(self) if isinstance(field.default, float)):
             value, limit = getattr(self, key), highest.get(key, 1.0)
             if not (isinstance(value, int | float) and 0 <= value <= limit):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medcnn.data.prepared.stored import StoredImages
+from medcnn.data.prepared.stored import HeldImages
 from medcnn.data.samples import Samples
 from medcnn.data.sampling import Draws
 from medcnn.data.studies import order_in
@@ -27,15 +27,17 @@ def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor
     Args:
         images: (B, C, *spatial).
         intensity_range: The values (low, high) that become 0 and 1, or (B, 2) with those of each
-            image; values outside are cut. low > high turns black and white round.
+            image, or (B, C, 2) of each channel; values outside are cut. low > high turns black and
+            white round.
     """
     if isinstance(intensity_range, tuple):
         low, high = intensity_range
         if low == 0 and images.dtype == torch.uint8 and high >= 255:
             return images.to(torch.float32).div_(high)
         return (images.to(torch.float32) - low).div_(high - low).clamp_(0, 1)
-    ranges = intensity_range.to(images.device).view(-1, 2, *[1] * (images.ndim - 1))
-    lows, widths = ranges[:, 0], ranges[:, 1] - ranges[:, 0]
+    ranges = intensity_range.to(images.device)
+    ranges = ranges.reshape(len(ranges), -1, *[1] * (images.ndim - 2), 2)
+    lows, widths = ranges[..., 0], ranges[..., 1] - ranges[..., 0]
     widths = torch.where(widths == 0, 1.0, widths)  # of a constant image, which becomes black
     return (images.to(torch.float32) - lows).div_(widths).clamp_(0, 1)
 
@@ -295,7 +297,7 @@ class DataModule(pl.LightningDataModule):
             self.batch_size,
             rank=rank,
             world=world,
-            ahead=self._prefetch if isinstance(images, StoredImages) else None,
+            ahead=self._prefetch if isinstance(images, HeldImages) else None,
             **options,
         )
         dataset = RowDataset(self.samples, images=self.with_images)

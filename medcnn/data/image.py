@@ -6,6 +6,9 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from medcnn.data.layout import Layout
+from medcnn.errors import UserError
+
 Array = NDArray[Any]
 Range = tuple[float, float]
 Crop = tuple[tuple[int, int], ...]  # first voxel and end along each axis of the turned image
@@ -28,6 +31,7 @@ class Image:
         affine: Of a volume, (4, 4) from indices (i, j, k, 1) to mm in RAS+ (x grows to the
             patient's right, y to the front, z to the head); None where the file doesn't say.
         modality: DICOM's code (CT, MR, …) where known.
+        frame_of_reference: DICOM's UID of the space that `affine` leads to, where known.
         padding: (H, W) or (I, J, K) bool: pixels that the file declares not measured, whose
             `values` are the image's background; None: none.
         notes: Parts of the file that were ignored, each as the end of a sentence that begins with
@@ -40,6 +44,7 @@ class Image:
     spacing: tuple[float, ...] | None = None
     affine: Array | None = None
     modality: str | None = None
+    frame_of_reference: str | None = None
     padding: Array | None = None
     notes: tuple[str, ...] = ()
 
@@ -55,7 +60,8 @@ class ImageSpec:
 
     Args:
         size: (H, W) or (D, H, W) of the network's input.
-        channels: 1 or 3; None for 3 where any picture has colour, else 1.
+        channels: 1 or 3, of several files of each; None for 3 where any picture has colour, else 1.
+            Where there is a `layout`, a number for each file once the files were opened.
         spacing: mm of each axis of `size`: resampled to it, then cut or padded about the centre to
             `size`. None: the whole image is stretched to `size`.
         orientation: Of volumes: the directions, as letters of R L A P S I, in which the axes
@@ -80,10 +86,14 @@ class ImageSpec:
         tile_overlap: Of neighbours, as a share of their edge.
         tissue: The least share of a tile that is tissue, by its colour; None for all tiles.
         intensity: The values that become 0 and 1, see `medcnn.data.prepared.intensity`.
+        columns: Of a table, whose files together are one input; () for one file.
+        missing_channel: Of those a file that is missing is refused (``refuse``), or is 0, and
+            channels of 0 and 1 say which ones are there (``zero``).
+        mask_as: ``channel``: the lesion's mask is a channel of its own, the last one; or ``none``.
     """
 
     size: tuple[int, ...]
-    channels: int | None = None
+    channels: int | tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
     orientation: str = "SPL"
     frame: int | str | None = None
@@ -97,6 +107,9 @@ class ImageSpec:
     tile_overlap: float = 0.0
     tissue: float | None = None
     intensity: str | Range = "auto"
+    columns: tuple[str, ...] = ()
+    missing_channel: str = "refuse"
+    mask_as: str = "none"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -122,13 +135,50 @@ class ImageSpec:
         """Whether a file becomes several inputs: slices of a volume, or tiles."""
         return self.slices is not None or self.tiles is not None
 
+    @property
+    def layout(self) -> Layout | None:
+        """What the channels are, once the files were opened; None where they are one file's."""
+        if not self.columns and self.mask_as == "none":
+            return None
+        given = self.channels if isinstance(self.channels, tuple) else ()
+        return Layout(given, self.missing_channel == "zero", self.mask_as == "channel")
+
+    def of_file(self, number: int) -> Self:
+        """Return the spec of one of the files, of which there may be several."""
+        return replace(self, channels=self.channels_of(number))
+
+    def channels_of(self, number: int) -> int | None:
+        """Return the channels of one of the files; None where they aren't known yet."""
+        return self.channels[number] if isinstance(self.channels, tuple) else self.channels
+
 
 def spec_of(card: Mapping[str, Any], spec: ImageSpec | None = None) -> ImageSpec:
-    """Return the spec of a checkpoint's network; `spec` where it was trained on arrays."""
-    size = tuple(card["input_size"])
-    spec = spec or ImageSpec(size=size)
-    if card["image_spec"] is not None:
-        trained = ImageSpec.of(card["image_spec"])
-        anyway = spec.allow_missing_geometry or trained.allow_missing_geometry
-        spec = replace(trained, allow_missing_geometry=anyway)
-    return replace(spec, size=size, channels=card["in_channels"])
+    """Return the spec of a checkpoint's network; `spec` where it was trained on arrays.
+
+    Raises:
+        UserError: `spec` is of another number of files an image.
+    """
+    size, channels = tuple(card["input_size"]), card["in_channels"]
+    given = spec or ImageSpec(size=size)
+    if card["image_spec"] is None:
+        return replace(given, size=size, channels=channels)
+    trained = ImageSpec.of(card["image_spec"])
+    if spec is not None and len(spec.columns) != len(trained.columns):
+        raise UserError(
+            f"dataset.columns.image names {len(spec.columns) or 1} of the "
+            f"{len(trained.columns) or 1} columns of files that the checkpoint takes as one image"
+            + (f": {', '.join(trained.columns)}, in this order" if trained.columns else "")
+        )
+    return replace(
+        trained,
+        size=size,
+        channels=trained.channels if trained.layout else channels,
+        columns=given.columns or trained.columns,
+        allow_missing_geometry=given.allow_missing_geometry or trained.allow_missing_geometry,
+    )
+
+
+def layout_of(card: Mapping[str, Any]) -> Layout | None:
+    """Return what the channels of a checkpoint's network are; None where they are one file's."""
+    spec = card.get("image_spec")
+    return None if spec is None else ImageSpec.of(spec).layout

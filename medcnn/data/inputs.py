@@ -1,6 +1,6 @@
 """One image file as input of a checkpoint's network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.formats import decode, in_our_words, open_slide
 from medcnn.data.formats.slide import Picture
 from medcnn.data.image import Crop, Image, ImageSpec, Range, spec_of
+from medcnn.data.input_files import File, decode_as, read_together
 from medcnn.data.prepared.crop import MARKED, crop_in, crop_of
 from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.geometry import check_spec, own_size
@@ -72,22 +73,32 @@ def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = Fals
         raise UserError(TOO_LARGE) from None
 
 
-def decode_as(path: Path, spec: ImageSpec) -> Image:
-    """Read a file, or the part of it that `spec` asks for; raise UserError as `read_input`."""
-    return decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
-
-
 def as_asked(spec: ImageSpec, asked: Mapping[str, Any] | None) -> ImageSpec:
     """Return the spec of the training, but for what a config's ``dataset`` sets of `ASKED`."""
     given = {key: (asked or {}).get(key) for key in ASKED}
     spec = replace(spec, **{key: value for key, value in given.items() if value is not None})
-    check_spec(spec)
     _check_alone(spec)
+    check_spec(spec)
     return spec
 
 
 def _check_alone(spec: ImageSpec) -> None:
-    """Raise UserError where a file alone doesn't say what is to be cut out of it."""
+    """Raise UserError where a file alone isn't an input, or doesn't say what is to be cut out."""
+    if spec.columns:
+        names = ", ".join(spec.columns)
+        raise UserError(
+            f"a file alone is no image of this network, which takes {len(spec.columns)} files as "
+            f"one ({names}): list them in a table, and medcnn.evaluate checkpoint=… dataset=csv "
+            f"dataset.path=table.csv dataset.columns.image=[{','.join(spec.columns)}] writes "
+            f"predictions.csv; in Python medcnn.load(…).read([{names}])"
+        )
+    if spec.mask_as == "channel":
+        raise UserError(
+            "dataset.mask_as=channel, as in training: a file alone doesn't say where its lesion "
+            "is; list files with their mask in a table, and medcnn.evaluate checkpoint=… "
+            "dataset=csv dataset.path=table.csv writes predictions.csv; in Python "
+            "medcnn.load(…).read(image, mask)"
+        )
     if spec.crop in MARKED:
         raise UserError(
             f"dataset.crop={spec.crop}, as in training: a file alone doesn't say where its lesion "
@@ -118,10 +129,27 @@ def _as_input(stored: Tensor, facts: Facts, spec: ImageSpec, channels: int) -> I
     return Input(stored, pair, tuple(facts["notes"]), crop_in(facts), grid_in(facts))
 
 
-def read_images(path: Path, card: Mapping[str, Any]) -> Tensor:
-    """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training."""
+def read_images(
+    path: File | Sequence[File | None], card: Mapping[str, Any], mask: File | None = None
+) -> Tensor:
+    """Return the images of a file in 0 … 1, (S, C, *spatial) float32, prepared as in training.
+
+    Args:
+        path: Of a file; of a network that takes several files as one image these, None for one that
+            is missing.
+        card: Of the checkpoint.
+        mask: Of the lesion, for a network that takes it as a channel.
+
+    Raises:
+        UserError: A file can't be used, or is one too many or too few.
+    """
+    spec = spec_of(card)
+    if spec.layout is not None:
+        return read_together(path, spec, card["intensity_range"], mask)
+    if mask is not None or not isinstance(path, str | Path):
+        raise UserError("this network takes one file an image, and no mask: give its path")
     try:
-        found = read_input(path, spec_of(card), card["in_channels"])
+        found = read_input(Path(path), spec, card["in_channels"])
     except UserError as error:
         raise UserError(f"{path} {error}") from None
     return unit_intensity(found.stored, tuple(found.pair or card["intensity_range"]))

@@ -22,7 +22,9 @@ class Listing:
     Args:
         name: Of the data set, for titles and file names.
         table: One row an image. Columns: ``image`` (path relative to `root`, with forward
-            slashes; a folder stands for a DICOM series), ``patient``, and as given ``split``,
+            slashes; a folder stands for a DICOM series), of several files an image beside the first
+            one ``image:<name>`` for each of `ImageSpec.columns` (missing for none), ``patient``,
+            and as given ``split``,
             ``mask`` (path relative to `root`, or missing; with a mask a label instead
             ``mask:<name>`` for every class), the four of `BOX`, ``site``, ``sex``,
             ``age`` and any others. Several masks or boxes of an image, which together are its
@@ -48,6 +50,11 @@ class Listing:
     positive: int | None = None
     box_unit: str = "pixel"
     features: tuple[str, ...] = ()
+
+
+def image_columns(spec: ImageSpec) -> list[str]:
+    """Return the columns of a listing's table that hold the files of an image."""
+    return [f"image:{name}" for name in spec.columns] or ["image"]
 
 
 def boxes_of(table: pd.DataFrame) -> np.ndarray:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import audit_data, pseudonym_key, report_files, tell_findings
@@ -22,7 +24,8 @@ from medcnn.data.memory import available_memory
 from medcnn.data.originals import Originals
 from medcnn.data.prepared.intensity import TRAINING, file_range, training_percentiles
 from medcnn.data.prepared.open_listing import open_listing
-from medcnn.data.prepared.stored import StoredImages
+from medcnn.data.prepared.stacked import StackedImages
+from medcnn.data.prepared.stored import HeldImages, StoredImages
 from medcnn.data.pseudonyms import pseudonymise
 from medcnn.data.samples import HOLDOUT, Samples
 from medcnn.data.splits import assign_splits, official_tests
@@ -84,7 +87,7 @@ def open_data(
         _tell_official(data.samples.table["split"], official, cfg.splits)
     samples = data.samples
     if card is None and _by_training(samples):
-        samples.intensity_range = training_percentiles(samples.images, samples.rows("train"))
+        samples.intensity_range = _training_range(samples)
     asked_columns(samples, dataset, card)
     model = card["config"]["model"] if card is not None else getattr(cfg, "model", None)
     if learns_studies(model):
@@ -142,7 +145,7 @@ def of_training(cfg: Tested) -> bool:
 def in_memory(samples: Samples, memory: str | float) -> None:
     """Hold images that lie in the cache in memory if they fit into ``cache.memory``."""
     images = samples.images
-    if not isinstance(images, StoredImages):
+    if not isinstance(images, HeldImages):
         return
     budget = available_memory() // 2 if memory == "auto" else parse_bytes("cache.memory", memory)
     if images.nbytes <= budget:
@@ -161,18 +164,14 @@ def _open_files(
     if card is not None:
         listing.spec = spec_of(card, listing.spec)
     opened = open_listing(listing, cfg.cache.folder, parse_bytes("cache.disk", cfg.cache.disk))
-    table, spec = opened.table, listing.spec
+    table, spec = opened.table, opened.spec
     if opened.problems:
         report_files(opened, len(listing.table), cfg, problems, quiet)
     if opened.images is None:
         raise UserError(f"data set {listing.name}: none of {len(listing.table)} files can be used")
-    if grey := opened.images.grey:
-        note(
-            f"{len(table) - grey} of {len(table)} images have colour, so all become three "
-            "channels; dataset.channels=1 makes them grey"
-        )
+    _tell_colour(opened.images)
     masks = table["mask"].fillna("") if "mask" in table else [""] * len(table)
-    own = isinstance(spec.intensity, str)  # each file has a range of its own
+    own = isinstance(spec.intensity, str) or spec.layout  # each file has a range of its own
     labels = [str(name) for name in table if name == "label" or str(name).startswith("label:")]
     table["split"] = _splits(table, listing.task, labels, cfg)
     return DataSet(
@@ -193,13 +192,27 @@ def _open_files(
                 slices=opened.slices,
                 spec=spec,
                 facts=opened.facts,
+                first=opened.first,
             ),
             features=listing.features,
         ),
         opened.problems,
         facts=opened.facts,
         slices=opened.slices,
+        columns=opened.columns,
     )
+
+
+def _tell_colour(images: HeldImages) -> None:
+    """Note how many images, or files of them, have colour, where others are grey."""
+    parts = images.parts if isinstance(images, StackedImages) else [images]
+    for part in parts:
+        if isinstance(part, StoredImages) and part.grey:
+            count = part.shape[0]
+            note(
+                f"{count - part.grey} of {count} images have colour, so all become three "
+                "channels; dataset.channels=1 makes them grey"
+            )
 
 
 def _splits(table: pd.DataFrame, task: Task, labels: list[str], cfg: OpenData) -> pd.Series:
@@ -237,11 +250,23 @@ def _by_training(samples: Samples) -> bool:
     return samples.spec is not None and samples.spec["intensity"] == TRAINING
 
 
+def _training_range(samples: Samples) -> tuple[float, float] | Tensor:
+    """Return the values that become 0 and 1 by the training split, as `Samples` has them."""
+    images, rows = samples.images, samples.rows("train")
+    if isinstance(images, StackedImages):
+        return images.training_ranges(rows).expand(len(samples), -1, 2)
+    return training_percentiles(images, rows)
+
+
 def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
     """Scale images by the range that followed from a classifier's own training images, if any."""
     if _by_training(samples) and card["intensity_range"] is not None:
-        low, high = card["intensity_range"]
-        samples.intensity_range = (low, high)
+        if samples.layout is None:
+            low, high = card["intensity_range"]
+            samples.intensity_range = (low, high)
+        else:
+            known = torch.tensor(card["intensity_range"])  # (C, 2)
+            samples.intensity_range = known.expand(len(samples), -1, 2)
 
 
 def as_trained(samples: Samples, card: Mapping[str, Any]) -> list[Code]:

@@ -27,6 +27,8 @@ class Originals:
         slices: (N,) number of each row among its file's slices or tiles.
         spec: Of the files.
         facts: (N,) of them, which tell what part of each the network sees.
+        first: (N,) the channel of the network's input where each file begins: 0, but where an image
+            has several files, of which this is the first one that is there.
     """
 
     root: Path
@@ -35,6 +37,7 @@ class Originals:
     slices: Sequence[int] | NDArray[np.int64]
     spec: ImageSpec
     facts: Sequence[Facts]
+    first: Sequence[int] | NDArray[np.int64] = ()
 
     def crop(self, row: int) -> Crop | None:
         """Return the part of a row's file that the network sees; None for the whole image."""

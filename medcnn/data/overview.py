@@ -59,12 +59,13 @@ def describe(data: DataSet) -> dict[str, Any]:
     size = "×".join(map(str, (samples.in_channels, *samples.input_size)))
     facts: dict[str, Any] = {"network input": f"{size} (channels first)"}
     files = data.facts.take(np.flatnonzero(np.asarray(data.slices) == 0))
-    if files:
+    if data.columns:
+        facts |= _of_columns(data, len(files))
+    elif files:
         facts |= _of_files(files)
     if samples.spec is not None and samples.spec["crop"] != "none":
         facts[f"cut to the {samples.spec['crop']}"] = _cut(files)
-    ranges = samples.ranges(torch.arange(len(samples))).tolist()
-    facts["values that become 0 and 1"] = _most_common(f"{a:g} and {b:g}" for a, b in ranges)
+    facts |= _ranges(samples)
     if samples.features:
         facts["columns"] = described(codes_of(samples))
     if "age" in samples.table:
@@ -76,6 +77,34 @@ def describe(data: DataSet) -> dict[str, Any]:
         known = sum(int(samples.masks[rows].flatten(1).any(1).sum()) for rows in parts)
         facts["images with a lesion that is marked"] = str(known)
     return facts
+
+
+def _of_columns(data: DataSet, count: int) -> dict[str, str]:
+    """Return what the files of each column have in common, of `count` images."""
+    facts: dict[str, str] = {}
+    for name, files in data.columns.items():
+        if len(files):
+            facts |= {f"{name}: {key}": value for key, value in _of_files(files).items()}
+        if len(files) < count:
+            facts[f"{name}: missing"] = f"of {count - len(files)} of {count} images"
+    return facts
+
+
+def _ranges(samples: Samples) -> dict[str, str]:
+    """Return the stored values that become 0 and 1, of several files an image of each."""
+    ranges, words = samples.ranges(torch.arange(len(samples))), "values that become 0 and 1"
+    layout = samples.layout
+    if layout is None:
+        return {words: _pairs(ranges)}
+    names = samples.spec["columns"] if samples.spec and samples.spec["columns"] else [""]
+    return {
+        f"{name}: {words}" if name else words: _pairs(ranges[:, channels.start])
+        for name, channels in zip(names, layout.files, strict=True)
+    }
+
+
+def _pairs(ranges: torch.Tensor) -> str:
+    return _most_common(f"{low:g} and {high:g}" for low, high in ranges.tolist())
 
 
 def _of_files(files: FactTable) -> dict[str, str]:

@@ -9,6 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from medcnn.data.image import ImageSpec
+from medcnn.data.layout import Layout
 from medcnn.data.originals import Originals
 from medcnn.data.studies import Studies
 from medcnn.errors import UserError
@@ -50,7 +52,7 @@ class Samples:
             regression the names of the K targets, whose labels are numbers, NaN for unknown.
         positive: Index of the class of sensitivity and specificity (binary tasks), or None.
         intensity_range: The stored values that stand for 0 and 1 at the network's input: a pair,
-            or where every image has its own, (N, 2) float32.
+            or where every image has its own, (N, 2) float32, or every channel, (N, C, 2).
         masks: (N, *spatial) bool, True on the lesion (all False where there is none), or None.
         spec: How the files were made into images, as plain values; None where there are no files.
         originals: The files, for pictures of them; None where there are none.
@@ -111,6 +113,11 @@ class Samples:
         return tuple(int(s) for s in self.images.shape[2:])
 
     @property
+    def layout(self) -> Layout | None:
+        """What the channels are; None where they are those of one file or array."""
+        return None if self.spec is None else ImageSpec.of(self.spec).layout
+
+    @property
     def markers(self) -> Tensor | None:
         """Boxes (N, 4) int64 of a marker beside the body, as `MARKER_COLUMNS`; None if unknown.
 
@@ -121,7 +128,10 @@ class Samples:
         return torch.from_numpy(self.table[list(MARKER_COLUMNS)].to_numpy(dtype=np.int64))
 
     def ranges(self, rows: Tensor) -> Tensor:
-        """Return the stored values (B, 2) float32 that stand for 0 and 1 in images of rows (B,)."""
+        """Return the stored values that stand for 0 and 1 in images of rows (B,).
+
+        (B, 2) float32, or where every channel has its own, (B, C, 2).
+        """
         if isinstance(self.intensity_range, Tensor):
             return self.intensity_range[rows]
         return torch.tensor(self.intensity_range).expand(len(rows), 2)

@@ -17,7 +17,8 @@ from medcnn.data.batches import unit_intensity
 from medcnn.data.columns.encoding import unsaid_line
 from medcnn.data.image import Array, Crop, Image, ImageSpec, spec_of
 from medcnn.data.image_files import each_image, stem
-from medcnn.data.inputs import TOO_LARGE, as_asked, decode_as, prepared_input
+from medcnn.data.input_files import decode_as
+from medcnn.data.inputs import TOO_LARGE, as_asked, prepared_input
 from medcnn.data.path_list import PathList, write_paths
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of

@@ -25,15 +25,17 @@ def item_of_row(
     if samples.originals is not None:
         crop = samples.originals.crop(row)
         spec, at = samples.originals.shown(row)
-        low, high = samples.ranges(torch.tensor([row]))[0].tolist()
+        ranges = samples.ranges(torch.tensor([row]))[0]
+        low, high = ranges if ranges.ndim == 1 else ranges[samples.originals.first[row]]
+        pair = float(low), float(high)
         try:
             file, masks = samples.originals.read(row)
-            return on_own_grid(
-                file, spec, (low, high), raw, crop=crop, mask=masks or lesion, number=at
-            )
+            return on_own_grid(file, spec, pair, raw, crop=crop, mask=masks or lesion, number=at)
         except (UserError, OSError, MemoryError):  # gone, or too large beside all else
             pass
-    shown = image.movedim(0, -1).squeeze(-1).cpu().numpy()
+    layout = samples.layout
+    seen = image if layout is None else image[layout.files[0]]
+    shown = seen.movedim(0, -1).squeeze(-1).cpu().numpy()
     lies = samples.orientation if raw.ndim == 3 else None
     return {"image": shown, "map": raw, "mask": lesion, "orientation": lies}
 

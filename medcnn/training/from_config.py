@@ -9,6 +9,7 @@ import torch
 from medcnn.classifier.build import check_model
 from medcnn.classifier.card import check_class_weights, task_of
 from medcnn.classifier.classifier import Classifier
+from medcnn.data.augment_layout import with_layout
 from medcnn.data.batches import DataModule, images_at
 from medcnn.data.memory import available_memory
 from medcnn.data.samples import SPLITS, Samples
@@ -198,11 +199,12 @@ def make_data(cfg: Train, samples: Samples, trust: Iterable[str]) -> DataModule:
     for split in SPLITS:
         samples.rows(split)
     sampling, task = sampling_of(cfg.sampler), task_of(cfg, samples)
+    augment = instantiate(cfg.augment, "augment", trust, seed=cfg.seed)
     return DataModule(
         samples,
         cfg.batch_size,
         seed=cfg.seed,
-        augment=instantiate(cfg.augment, "augment", trust, seed=cfg.seed),
+        augment=with_layout(augment, samples.layout),
         overfit_batches=cfg.overfit_batches,
         test_splits=("val", "test"),
         limits={split: getattr(cfg.trainer, f"limit_{split}_batches") for split in SPLITS},

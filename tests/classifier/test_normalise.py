@@ -1,3 +1,5 @@
+from dataclasses import asdict, replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ from sklearn.decomposition import PCA
 
 from medcnn.classifier import normalise
 from medcnn.classifier.normalise import Normalise, statistics
+from medcnn.data.image import ImageSpec
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 
@@ -120,3 +123,30 @@ def test_refuses_what_makes_no_sense() -> None:
         statistics(samples(noise()), "batch")
     with pytest.raises(UserError, match="normalise=whiten is for images of at most 3072 values"):
         statistics(samples(noise(3, (1, 64, 64))), "whiten")
+
+
+@pytest.mark.parametrize("kind", ["zscore", "mean", "pixel_mean", "image", "none"])
+def test_channels_of_0_and_1_stay_as_they_are(kind: str) -> None:
+    """And the channel that a third of the images lack has the moments of the others."""
+    images = noise(30, (5, 6, 4))
+    images[:10, 1] = 0
+    images[:, 2:] = 255
+    images[:10, 3] = 0
+    images[:, 4, :3] = 0  # the mask
+    data = samples(images)
+    spec = ImageSpec(size=(6, 4), columns=("a", "b"), channels=(1, 1), missing_channel="zero")
+    data.spec = asdict(replace(spec, mask_as="channel"))
+    unit = images.float() / 255
+    found = Normalise(kind, statistics(data, kind), 2, flags=3)(unit)
+    torch.testing.assert_close(found[:, 2:], unit[:, 2:])
+    if kind == "zscore":
+        there = found[10:, 1]
+        assert float(there.mean()) == pytest.approx(0, abs=1e-5)
+        assert float(there.std(unbiased=False)) == pytest.approx(1, abs=1e-5)
+
+
+def test_channels_of_0_and_1_cant_be_whitened() -> None:
+    data = samples(noise())
+    data.spec = asdict(ImageSpec(size=(5, 6), channels=(1,), mask_as="channel"))
+    with pytest.raises(UserError, match=r"normalise=whiten mixes all channels"):
+        statistics(data, "whiten")

@@ -1,5 +1,6 @@
 """What pictures show of a sample: its file's own pixels, the map brought back to them."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,20 @@ def test_volumes_without_files_may_say_how_they_lie() -> None:
     found = item_of_row(samples, 0, image, image[0], None)
     assert found["orientation"] == "SPL"
     assert found["image"].shape == (16, 16, 16)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_of_several_files_the_first_one_is_shown(tmp_path: Path, there: bool) -> None:
+    """The second file of two, as the first is missing; without it, what the network received."""
+    values = np.random.default_rng(0).integers(0, 200, (8, 8)).astype(np.uint8)
+    if there:
+        Picture.fromarray(values).save(tmp_path / "b.png")
+    spec = ImageSpec(size=(4, 4), columns=("a", "b"), channels=(1, 1), missing_channel="zero")
+    samples = samples_of(tmp_path, spec, ["b.png"])
+    samples.spec = asdict(spec)
+    samples.intensity_range = torch.tensor([[[0.0, 1], [0, 100], [0, 1], [0, 1]]])
+    samples.originals = replace(samples.originals, first=[1])  # type: ignore[type-var]
+    received = torch.rand(4, 4, 4)
+    found = item_of_row(samples, 0, received, torch.ones(4, 4), None)
+    expected = (values / 100).clip(0, 1) if there else received[0].numpy()
+    np.testing.assert_allclose(found["image"], expected, atol=1e-6)

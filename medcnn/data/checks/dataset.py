@@ -21,4 +21,5 @@ class DataSet:
     findings: list[Finding] = field(default_factory=list)  # of the audit
     facts: FactTable = field(default_factory=FactTable)  # of each row's file; empty without files
     slices: Sequence[int] | NDArray[np.int64] = ()  # (N,) of each row among its file's images
+    columns: dict[str, FactTable] = field(default_factory=dict)  # of each of several files a row
     official_column: bool = False  # whether the split is that of the table's own column

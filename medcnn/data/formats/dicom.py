@@ -162,7 +162,7 @@ def _picture(dataset: "Dataset", pixels: Image) -> Image:
 
 
 def _image(dataset: "Dataset", pixels: Image, matrix: Array | None = None) -> Image:
-    """Return decoded pixels as an image; of the header's text it holds a standard code only."""
+    """Return decoded pixels as an image; of the header's text a code and a UID."""
     modality = header.text(dataset, "Modality")
     return replace(
         pixels,
@@ -170,4 +170,5 @@ def _image(dataset: "Dataset", pixels: Image, matrix: Array | None = None) -> Im
         spacing=distances(matrix),
         affine=matrix,
         modality=modality if modality in MODALITIES else None,
+        frame_of_reference=header.text(dataset, "FrameOfReferenceUID") or None,
     )

@@ -36,6 +36,7 @@ NUMBERS = {
     "tile_slice": Form(int),
     "tile_row": Form(int),
     "tile_column": Form(int),
+    "frame_of_reference": Form(int),
 }
 
 

@@ -104,15 +104,15 @@ def prepare(image: Image, spec: ImageSpec, crop: Crop | None = None) -> Array:
         UserError: The image has other dimensions than the network, or no geometry.
     """
     values, points = _cut(image, spec, crop)
-    values = _channels(values, spec.channels)
+    values = _channels(values, spec.channels_of(0))
     shape = values.shape[1:]
     if all(along.are_voxels(length) for along, length in zip(points, shape, strict=True)):
-        return _finish(_as_type(values, image.values.dtype), spec)
+        return _finish(as_type(values, image.values.dtype), spec)
     prepared = values
     for axis in np.argsort([p.count / length for p, length in zip(points, shape, strict=True)]):
         prepared = interpolate(prepared, int(axis) + 1, points[axis])
-    prepared = _as_type(prepared, image.values.dtype)
-    return _finish(_fill(prepared, points, shape, _background(image)), spec)
+    prepared = as_type(prepared, image.values.dtype)
+    return _finish(_fill(prepared, points, shape, background(image)), spec)
 
 
 def own_size(image: Image, spec: ImageSpec, crop: Crop | None = None) -> tuple[int, ...]:
@@ -250,7 +250,7 @@ def _fill(values: Array, points: list[Points], shape: Sequence[int], value: floa
     return values
 
 
-def _background(image: Image) -> float:
+def background(image: Image) -> float:
     """Return the lowest value; the highest where white is lower than black."""
     black, white = image.value_range or image.window or (0, 1)
     return image.values.min() if black <= white else image.values.max()
@@ -268,7 +268,8 @@ def _channels(values: Array, channels: int | None) -> Array:
     return (red + green + blue)[None]
 
 
-def _as_type(values: Array, dtype: np.dtype[Any]) -> Array:
+def as_type(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Return values as a type, of integers rounded to the nearest that it has."""
     if values.dtype != dtype and dtype.kind in "ui":
         limits = np.iinfo(dtype)
         values = np.rint(values).clip(limits.min, limits.max)

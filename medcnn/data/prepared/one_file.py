@@ -12,12 +12,16 @@ from medcnn.data.image import Array, Crop, Image, ImageSpec
 from medcnn.data.prepared.crop import Marked, crop_of, extent
 from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.geometry import prepare, prepare_mask, turned
+from medcnn.data.prepared.grid import Grid, onto_grid
 from medcnn.data.prepared.intensity import percentiles
 from medcnn.errors import UserError
 
+Place = Marked | Grid | Crop
+FRAME_BYTES = 6  # of the hash of a DICOM frame of reference: a whole number that a float holds
+
 
 def read_file(
-    path: Path, spec: ImageSpec, kind: str = "image", place: Marked | Crop | None = None
+    path: Path, spec: ImageSpec, kind: str = "image", place: Place | None = None
 ) -> tuple[Array | None, Facts]:
     """Read one file as network inputs in stored units, and facts about it.
 
@@ -28,14 +32,15 @@ def read_file(
         path: A file, or the folder of a DICOM series.
         spec: How it becomes an input.
         kind: See above.
-        place: Of an image where its lesion lies, for `ImageSpec.crop`; of a mask the crop of its
-            image. None: nothing is marked, or cut off.
+        place: Of an image where its lesion lies, for `ImageSpec.crop`, or the grid that it is
+            brought to; of a mask the crop of its image. None: nothing is marked, or cut off.
 
     Returns:
         Images (S, C, *size) with S slices (1 if it isn't cut into slices), or masks (S, *size)
         uint8 of 0 and 1 with C left out, or None; and facts for JSON: ``shape`` (of the file,
         spatial), ``channels``, ``dtype``, ``spacing``, ``affine`` (of a volume, see `Image`),
-        ``modality``, ``value_range``, ``window``, ``notes`` (see `Image`), ``extremes`` and
+        ``modality``, ``value_range``, ``window``, ``notes`` (see `Image`), ``frame_of_reference``
+        (a hash; see `Image`), ``extremes`` and
         ``percentiles`` (without padding, the latter of what the network sees), for each slice
         ``digests``, and, where something was cut off, the ``crop``. Of an extent: ``edges``.
 
@@ -44,7 +49,7 @@ def read_file(
     """
     image = decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
     if kind == "image":
-        return prepare_image(image, spec, place if isinstance(place, Marked) else None)
+        return prepare_image(image, spec, None if isinstance(place, tuple) else place)
     _check_finite(image)
     if kind == "extent":
         return None, {"edges": extent(image, spec)}
@@ -54,18 +59,22 @@ def read_file(
 
 
 def prepare_image(
-    image: Image, spec: ImageSpec, marked: Marked | None = None
+    image: Image, spec: ImageSpec, place: Marked | Grid | None = None
 ) -> tuple[Array, Facts]:
     """Return what `read_file` gives, of a decoded image."""
     _check_finite(image)
-    crop = crop_of(image, spec, marked)
+    own = image
+    if isinstance(place, Grid):
+        image, crop = onto_grid(image, place, spec.orientation), place.crop
+    else:
+        crop = crop_of(image, spec, place)
     images = np.ascontiguousarray(prepare(image, spec, crop))
-    values, measured = image.values, images
+    measured = images
+    values = own.values if own.padding is None else own.values[:, ~own.padding]
     if image.padding is not None:  # which is no measurement
-        values = values[:, ~image.padding]
         padded = prepare_mask(replace(image, values=image.padding[None]), spec, crop)
         measured = images.swapaxes(0, 1)[:, ~padded]
-    facts = _facts(image, images)
+    facts = _facts(own, images)
     facts["extremes"] = [float(values.min()), float(values.max())]
     facts["percentiles"] = list(percentiles(measured if measured.size else images))
     return images, facts if crop is None else facts | {"crop": [list(edges) for edges in crop]}
@@ -96,6 +105,7 @@ def _facts(image: Image, images: Array) -> Facts:
         "spacing": _plain(image.spacing),
         "affine": _plain(image.affine),
         "modality": image.modality,
+        "frame_of_reference": _hashed(image.frame_of_reference),
         "value_range": _plain(image.value_range),
         "window": _plain(image.window),
         "notes": list(image.notes),
@@ -103,6 +113,13 @@ def _facts(image: Image, images: Array) -> Facts:
             None if c else sha256(s).hexdigest() for s, c in zip(images, constant, strict=True)
         ],
     }
+
+
+def _hashed(uid: str | None) -> list[int] | None:
+    """Return what tells one UID from another, without saying it."""
+    if uid is None:
+        return None
+    return [int.from_bytes(sha256(uid.encode()).digest()[:FRAME_BYTES], "big")]
 
 
 def _plain(numbers: Any) -> Any:

@@ -1,8 +1,7 @@
 """From a listing of files to samples: every file opened once, checked, prepared and cached."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from medcnn.data.formats.volume import orient
 from medcnn.data.image import ImageSpec
-from medcnn.data.listing import BOX, SEPARATOR, Listing, boxes_of
-from medcnn.data.prepared.cache import Cache
-from medcnn.data.prepared.crop import MARKED, crop_in
-from medcnn.data.prepared.entries import Entries
-from medcnn.data.prepared.facts import Facts, FactTable
-from medcnn.data.prepared.intensity import OF_RANGE, file_range
+from medcnn.data.listing import Listing
+from medcnn.data.prepared.crop import MARKED
+from medcnn.data.prepared.facts import FactTable
 from medcnn.data.prepared.marked import marked_of
-from medcnn.data.prepared.scan import chain_of, scan
-from medcnn.data.prepared.stored import BoxMasks, LabelMasks, StoredImages, StoredMasks
-from medcnn.data.prepared.tiles import FACTS as OF_GRID
-from medcnn.data.prepared.tiles import grid_in, names_of
-from medcnn.errors import UserError
+from medcnn.data.prepared.open_files import Files, open_files
+from medcnn.data.prepared.open_masks import Reasons, open_masks
+from medcnn.data.prepared.stacked import StackedImages
+from medcnn.data.prepared.stored import HeldImages, Masks
+from medcnn.data.prepared.tiles import names_of
 from medcnn.jobs.notes import note
-
-BEYOND = 1.05  # times the image's edge: where a box may end, for it may be rounded
 
 
 @dataclass
@@ -46,16 +39,20 @@ class Opened:
     with columns ``study`` (the listing's, else the volume's path) and ``slice`` (its number among
     those taken). So of pictures cut into tiles, and volumes cut into windows, a row a tile, where
     the columns of `medcnn.data.listing.TILES` tell its first pixel, of the picture at
-    full resolution or of the volume as resampled.
+    full resolution or of the volume as resampled. Of several files an image, ``image`` is the first
+    one that is there.
     """
 
     table: pd.DataFrame
-    images: StoredImages | None  # one a row; None where nothing can be used
-    ranges: torch.Tensor  # (N, 2) float32, stored values that become 0 and 1
-    masks: StoredMasks | BoxMasks | LabelMasks | None  # one a row; None where no lesion is known
-    facts: FactTable  # of each row's file
+    images: HeldImages | None  # one a row; None where nothing can be used
+    ranges: torch.Tensor  # (N, 2) or (N, C, 2), as of `medcnn.data.samples.Samples`
+    masks: Masks | None  # one a row; None where no lesion is known
+    facts: FactTable  # of each row's (first) file
     slices: NDArray[np.int64]  # (N,) number of each row among its file's images
     problems: list[Problem]
+    spec: ImageSpec  # the listing's, with the channels that were found where there is a layout
+    first: NDArray[np.int64]  # (N,) the channel where each row's first file begins
+    columns: dict[str, FactTable] = field(default_factory=dict)  # of each of several files
 
 
 def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
@@ -67,42 +64,46 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
         UserError: The cache can't be used or is too small; or images have no lesion to be cut to.
     """
     spec, names = listing.spec, listing.table["image"].tolist()
-    cache = Cache(folder, chain_of(spec, "image"))
     marks = marked_of(listing, folder, disk)
-    entries = scan(cache, names, listing.root, spec, "image", disk, marks)
-    reasons, ranges = _verdicts(entries.facts, spec.intensity)
-    problems = [Problem(names[row], why) for row, why in reasons.items()]
-    masks, mask_problems = _open_masks(listing, entries, folder, disk)
-    problems += mask_problems
+    files = open_files(listing, marks, folder, disk)
+    entries = files.entries
+    masks, against = open_masks(listing, entries, folder, disk)
+    problems = [Problem(names[row], why) for row, why in [*files.reasons, *against]]
     refused = {problem.image for problem in problems}
     if spec.crop in MARKED:  # and a mask that can't be read is a problem already
         bare = [name for name, mark in zip(names, marks or [], strict=True) if mark is None]
         empty = "has an empty mask, and dataset.crop=mask cuts to it"
         problems += [Problem(name, empty) for name in bare if name not in refused]
-        refused |= {*bare}
+    problems += [Problem(names[row], why) for row, why in _without_mask(listing)]
+    refused = {problem.image for problem in problems}
     counts = np.where([name in refused for name in names], 0, entries.counts)
     rows = np.repeat(np.arange(len(names)), counts)
     slices = np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)
-    left_out = Counter(
-        text for fact in entries.facts.pick("notes") for text in fact.get("notes", ())
-    )
-    for text, count in left_out.items():
-        note(f"{count} of {len(names)} files: each {text}")
+    _note_left_out(files, len(names))
     table = listing.table.iloc[rows].reset_index(drop=True)
+    if spec.columns:
+        table["image"] = files.paths[files.first[rows], rows]
     if spec.several:
         known = table["study"] if "study" in table else table["image"]
         table = table.assign(study=known.fillna(table["image"]), slice=slices)
     if spec.tiles is not None:
         table = table.assign(**_corners(entries.facts, counts, spec))
-    kept = entries.take(rows)
+    of_rows = masks.of(rows, slices) if masks and len(rows) else None
+    lesion = of_rows if spec.mask_as == "channel" else None
+    images = files.images(spec, rows, slices, lesion) if len(rows) else None
+    layout = images.layout if isinstance(images, StackedImages) else None
+    starts = [channels.start for channels in layout.files] if layout else [0]
     return Opened(
         table=table,
-        images=StoredImages(cache, kept, slices) if len(rows) else None,
-        ranges=torch.from_numpy(ranges[rows]),
-        masks=masks.of(rows, slices) if masks else None,
-        facts=kept.facts,
+        images=images,
+        ranges=files.ranges(rows, layout),
+        masks=of_rows,
+        facts=entries.facts.take(rows),
         slices=slices,
         problems=problems,
+        spec=replace(spec, channels=layout.counts) if layout else spec,
+        first=np.array(starts)[files.first[rows]],
+        columns=_of_columns(files, rows[slices == 0], spec),
     )
 
 
@@ -114,110 +115,28 @@ def _corners(facts: FactTable, counts: NDArray[np.int64], spec: ImageSpec) -> di
     return {name: [start for one in used for start in one[name]] for name in names}
 
 
-def _verdicts(facts: FactTable, intensity: Any) -> tuple[dict[int, str], np.ndarray]:
-    """Return the reasons against files, by row; and the values (N, 2) that become 0 and 1."""
-    reasons, ranges = {}, np.tile(np.array([0, 1], np.float32), (len(facts), 1))
-    for row, one in enumerate(facts.pick("error", *OF_RANGE)):
-        if "error" in one:
-            reasons[row] = one["error"]
-            continue
-        try:
-            ranges[row] = file_range(one, intensity)
-        except UserError as error:
-            reasons[row] = str(error)
-    return reasons, ranges
+def _without_mask(listing: Listing) -> Reasons:
+    """Return a reason against each row without a mask, where that is an input."""
+    if listing.spec.mask_as == "none":
+        return []
+    table = listing.table
+    given = [name for name in table if name == "mask" or str(name).startswith("mask:")]
+    bare = (table[given].fillna("") == "").all(axis=1)
+    reason = "has no mask, and dataset.mask_as=channel makes it an input; an empty one will do"
+    return [(row, reason) for row in np.flatnonzero(bare).tolist()]
 
 
-def _open_masks(
-    listing: Listing, entries: Entries, folder: str | Path, disk: int
-) -> tuple[StoredMasks | BoxMasks | LabelMasks | None, list[Problem]]:
-    """Return the lesion masks of a listing's images, from files or boxes, and problems."""
-    if "mask" in listing.table:
-        return _mask_files(listing, entries, folder, disk)
-    columns = [f"mask:{name}" for name in listing.class_names]
-    if any(name in listing.table for name in columns):
-        found = [_mask_files(listing, entries, folder, disk, name) for name in columns]
-        parts = [part for part, _ in found]
-        shape = (len(entries), *listing.spec.size)
-        problems = [problem for _, several in found for problem in several]
-        return LabelMasks(parts, shape) if any(parts) else None, problems
-    if BOX[0] not in listing.table:
-        return None, []
-    boxes = boxes_of(listing.table)
-    facts = entries.facts
-    shapes = facts.pick("error", "shape")
-    reasons = [_no_box(box, fact, listing) for box, fact in zip(boxes, shapes, strict=True)]
-    named = zip(listing.table["image"], reasons, strict=True)
-    problems = [Problem(str(name), reason) for name, reason in named if reason]
-    return BoxMasks(boxes, facts, listing.box_unit, listing.spec), problems
+def _note_left_out(files: Files, count: int) -> None:
+    """Note what was ignored in files, with their number."""
+    for column in files.columns:
+        facts = column.entries.facts.pick("notes")
+        left_out = Counter(text for fact in facts for text in fact.get("notes", ()))
+        for text, times in left_out.items():
+            note(f"{times} of {count} files: each {text}")
 
 
-def _no_box(box: np.ndarray, image: Facts, listing: Listing) -> str | None:
-    """Return the reason why boxes (M, 4) can't be those of an image, or None."""
-    if "error" in image or np.isnan(box).any(1).all():
-        return None
-    if len(image["shape"]) != 2:
-        return "has a box, and boxes are for pictures: of a volume give a mask"
-    height, width = image["shape"]
-    if listing.box_unit == "pixel" and (box[:, 2:] > BEYOND * np.array(image["shape"])).any():
-        return f"has a box that ends beyond its {height}×{width} pixels"
-    return None
-
-
-def _misfit(mask: Facts, image: Facts) -> str | None:
-    """Return the reason why a mask can't be that of an image, or None."""
-    if "error" in mask:
-        return str(mask["error"])
-    shape, place = mask["shape"], mask["affine"]
-    if place is not None and image["affine"] is not None:
-        shape, place = _oriented_like(shape, np.array(place), np.array(image["affine"]))
-        if list(shape) == image["shape"] and not np.allclose(
-            place, image["affine"], rtol=1e-3, atol=0.1
-        ):
-            return "lies elsewhere in space than its image"
-    if list(shape) != image["shape"]:
-        sizes = ["×".join(map(str, lengths)) for lengths in (shape, image["shape"])]
-        return f"is {sizes[0]}, but its image is {sizes[1]}"
-    return None
-
-
-def _oriented_like(
-    shape: Sequence[int], affine: np.ndarray, other: np.ndarray
-) -> tuple[tuple[int, ...], np.ndarray]:
-    """Return shape and affine of a volume once its axes are turned like those of another."""
-    from nibabel.orientations import aff2axcodes
-
-    volume = np.broadcast_to(np.uint8(0), (1, *shape))  # takes no memory
-    turned, place = orient(volume, affine, "".join(aff2axcodes(other)))
-    return turned.shape[1:], place
-
-
-def _mask_files(
-    listing: Listing, entries: Entries, folder: str | Path, disk: int, column: str = "mask"
-) -> tuple[StoredMasks | None, list[Problem]]:
-    given = [str(names).split(SEPARATOR) for names in listing.table[column].fillna("")]
-    slots = np.full((len(entries), max(map(len, given), default=1)), -1)
-    problems = []
-    refused = ["error" in fact for fact in entries.facts.pick("error")]
-    places = [
-        (row, k, name)
-        for row, names in enumerate(given)
-        for k, name in enumerate(names)
-        if name and not refused[row]
-    ]
-    cache = Cache(folder, chain_of(listing.spec, "mask"))
-    paths = [name for *_, name in places]
-    of_images = entries.facts.take([row for row, *_ in places])
-    cut = of_images.pick("crop", *OF_GRID)
-    crops = [grid_in(fact) or crop_in(fact) for fact in cut]
-    found = scan(cache, paths, listing.root, listing.spec, "mask", disk, crops)
-    pairs = zip(places, found, of_images.pick("shape", "affine"), strict=True)
-    for (row, k, _), entry, image in pairs:
-        reason = _misfit(entry.facts, image)
-        if reason is None and entry.kind is None:
-            reason = "has another size than its image once both have dataset.spacing"
-        if reason is not None:
-            problems.append(Problem(listing.table["image"].iloc[row], f"its mask {reason}"))
-        else:
-            slots[row, k] = entry.slot
-    return StoredMasks(cache, found.kinds[0], slots) if found.kinds else None, problems
+def _of_columns(files: Files, rows: NDArray[np.int64], spec: ImageSpec) -> dict[str, FactTable]:
+    """Return the facts of the files of rows, by their columns where there are several."""
+    pairs = zip(spec.columns, files.columns, strict=False)
+    places = {name: (column, column.places[rows]) for name, column in pairs}
+    return {name: column.entries.facts.take(at[at >= 0]) for name, (column, at) in places.items()}

@@ -16,21 +16,20 @@ from numpy.typing import NDArray
 
 from medcnn.data.formats import data_file
 from medcnn.data.identity import content_of, stamp_in, stamp_of
-from medcnn.data.image import Array, Crop, ImageSpec
+from medcnn.data.image import Array, ImageSpec
 from medcnn.data.prepared.cache import Cache, Entry
-from medcnn.data.prepared.crop import Marked
 from medcnn.data.prepared.entries import Entries
 from medcnn.data.prepared.facts import Facts
-from medcnn.data.prepared.one_file import read_file
+from medcnn.data.prepared.one_file import Place, read_file
 from medcnn.data.prepared.spool import Spool
 from medcnn.data.prepared.tiled_file import read_tiles
 from medcnn.data.prepared.tiles import KEYS as OF_TILES
-from medcnn.data.prepared.tiles import Grid
+from medcnn.data.prepared.tiles import Grid as TileGrid
 from medcnn.errors import UserError
 from medcnn.jobs.environment import library_version
 from medcnn.jobs.progress import progress
 
-FORMAT = 3  # raised whenever the same file is prepared in another way
+FORMAT = 4  # raised whenever the same file is prepared in another way
 LIBRARIES = (
     "nibabel",
     "numpy",
@@ -53,7 +52,7 @@ class Job(NamedTuple):
     """A file to be read, and where in it: see `medcnn.data.prepared.one_file.read_file`."""
 
     path: Path
-    place: Marked | Crop | Grid | None
+    place: Place | TileGrid | None
 
     @property
     def key(self) -> str:
@@ -77,9 +76,10 @@ def chain_of(spec: ImageSpec, kind: str) -> dict[str, Any]:
     """Return all that a prepared ``image`` or ``mask`` (`kind`) depends on beside its file.
 
     The spec's intensity is left out: the cache holds the values of the file. So are a crop of none,
-    and what goes with tiles where there are none.
+    what goes with tiles where there are none, and what becomes of several files together.
     """
-    left_out = {"intensity"} | ({"crop", "crop_margin"} if spec.crop == "none" else set())
+    left_out = {"intensity", "columns", "missing_channel", "mask_as"}
+    left_out |= {"crop", "crop_margin"} if spec.crop == "none" else set()
     left_out |= set(OF_TILES) if spec.tiles is None else set()
     settings = {key: value for key, value in asdict(spec).items() if key not in left_out}
     libraries = LIBRARIES if spec.tiles is None else (*LIBRARIES, *OF_SLIDES)
@@ -94,7 +94,7 @@ def scan(
     spec: ImageSpec,
     kind: str,
     disk: int,
-    places: Sequence[Marked | Crop | Grid | None] | None = None,
+    places: Sequence[Place | TileGrid | None] | None = None,
 ) -> Entries:
     """Return the entries of files, reading those that are new or were changed.
 
@@ -176,7 +176,7 @@ def _refusal(reason: str) -> Entry:
 
 
 def _different(
-    paths: Sequence[str | Path], places: Sequence[Marked | Crop | Grid | None] | None
+    paths: Sequence[str | Path], places: Sequence[Place | TileGrid | None] | None
 ) -> tuple[list[int], NDArray[np.int64]]:
     """Return the first row of each different job, and the number of its job for each row."""
     keys = paths if places is None else zip(paths, places, strict=True)
@@ -254,7 +254,7 @@ def _read_as(
 ) -> tuple[Array | Spool | None, Facts]:
     if spec.tiles is not None:
         return read_tiles(job.path, spec, kind, job.place, folder)
-    assert not isinstance(job.place, Grid)
+    assert not isinstance(job.place, TileGrid)
     return read_file(job.path, spec, kind, job.place)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +20,52 @@ from medcnn.data.prepared.tiles import grid_in
 Places = Sequence[int] | NDArray[np.int64]
 
 
-class StoredImages:
-    """Images of a data set, mapped from the disk or, after `to_memory`, held in memory.
+def common_type(types: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    """Return the smallest type that holds the values of all, of those that torch knows."""
+    common = np.result_type(*types)
+    known = common in (np.uint8, np.uint16, np.int16)
+    return common if known else np.dtype(np.float32)
+
+
+class HeldImages:
+    """Images that are read when they are asked for or, after `to_memory`, held in memory.
+
+    Attributes:
+        shape: (N, C, *spatial).
+        dtype: Of what is given out.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    memory: Tensor | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        if self.memory is not None:
+            return self.memory[rows]
+        return torch.from_numpy(self.gather(rows.numpy()))
+
+    def to_memory(self) -> None:
+        """Hold all images in memory from now on, in the order of the rows."""
+        held = torch.from_numpy(np.empty(self.shape, self.dtype))
+        for rows in torch.arange(len(held)).split(256):
+            held[rows] = self[rows]
+        self.memory = held
+
+    def gather(self, rows: Array) -> Array:
+        """Read the images of rows (B,)."""
+        raise NotImplementedError
+
+    def prefetch(self, rows: Tensor) -> None:
+        """Have the system read images of rows (B,) from the disk, without waiting for it."""
+
+
+class StoredImages(HeldImages):
+    """Images of a data set, one file each, mapped from the disk.
 
     Grey images among coloured ones are repeated over the channels; different data types become the
     smallest that holds them all.
@@ -44,21 +89,8 @@ class StoredImages:
         own = np.array([item.shape[0] for item in items])
         channels = int(own.max())
         self.grey = int((own[self.pack_of] < channels).sum())  # among coloured ones
-        common = np.result_type(*(item.base for item in items))
-        known = common in (np.uint8, np.uint16, np.int16)  # by torch
-        self.dtype = common if known else np.dtype(np.float32)
+        self.dtype = common_type([item.base for item in items])
         self.shape = (len(entries), channels, *items[0].shape[1:])
-        self.memory: Tensor | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all images."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        if self.memory is not None:
-            return self.memory[rows]
-        return torch.from_numpy(self._gather(rows.numpy()))
 
     def prefetch(self, rows: Tensor) -> None:
         """Have the system read images of rows (B,) from the disk, without waiting for it.
@@ -72,14 +104,8 @@ class StoredImages:
             size, file = self.packs[pack][0].nbytes, self.files[pack].fileno()
             os.posix_fadvise(file, slot * size, size, os.POSIX_FADV_WILLNEED)
 
-    def to_memory(self) -> None:
-        """Hold all images in memory from now on, in the order of the rows."""
-        held = torch.from_numpy(np.empty(self.shape, self.dtype))
-        for rows in torch.arange(len(held)).split(256):
-            held[rows] = self[rows]
-        self.memory = held
-
-    def _gather(self, rows: Array) -> Array:
+    def gather(self, rows: Array) -> Array:
+        """See `HeldImages.gather`."""
         if len(self.packs) == 1:
             return np.asarray(self.packs[0][self.slots[rows]])
         images = np.empty((len(rows), *self.shape[1:]), self.dtype)
@@ -195,3 +221,6 @@ class LabelMasks:
             if part is not None:
                 masks[:, k] = part[rows]
         return masks
+
+
+Masks = StoredMasks | BoxMasks | LabelMasks

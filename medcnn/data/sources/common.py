@@ -36,7 +36,9 @@ def image_spec(
     from medcnn.data.prepared.intensity import check_intensity
     from medcnn.data.prepared.tiles import check_tiles
 
-    known = ["spatial_dims", *(field.name for field in fields(ImageSpec))]
+    of_tables = ("columns", "missing_channel", "mask_as")
+    others = (field.name for field in fields(ImageSpec) if field.name not in of_tables)
+    known = ["spatial_dims", *others]
     if unknown := [key for key in options if key not in known]:
         raise UserError(
             f"dataset.{unknown[0]}: no such option; of images there are {', '.join(known)}"

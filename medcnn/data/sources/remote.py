@@ -51,5 +51,5 @@ def fetch_named(
             )
             changed[name] = given
             parts = given.str.split(SEPARATOR).explode() if key == "mask" else given
-            wanted |= {normpath(part.strip().replace("\\", "/")) for part in parts}
+            wanted |= {normpath(part.strip().replace("\\", "/")) for part in parts if part}
     return changed, fetch_files(address, wanted, "dataset.root")

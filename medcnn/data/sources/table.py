@@ -1,11 +1,13 @@
 """A table of image files with their labels and patients, as researchers keep it in a CSV file."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from medcnn.data.image import ImageSpec
 from medcnn.data.keys import cleaned, tidy
 from medcnn.data.listing import BOX, TILES, Listing
 from medcnn.data.sources.boxes import check_box_options, read_boxes
@@ -55,6 +57,8 @@ def csv(
     positive: Any = None,
     box_format: str = "xyxy",
     box_unit: str = "pixel",
+    missing_channel: str = "refuse",
+    mask_as: str = "none",
     **image: Any,
 ) -> Listing:
     """Read a table of images, one row an image; the images aren't opened.
@@ -69,7 +73,8 @@ def csv(
             folder stands for a DICOM series. Table and folder may be addresses, such as
             ``s3://bucket/films``: what the table names is copied first, see `medcnn.jobs.copies`.
         columns: Names of the columns with the keys of `COLUMNS`; None, or a key that is left out,
-            for those names. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
+            for those names. ``image`` may be a list: files that together are one image, on the grid
+            of the first one. ``label`` may be a list: a label of 0 and 1 each (true, false, yes and
             no do as well; -1 is unknown), or in regression a target each. ``box`` is a list of
             four, in the order of `box_format`, or one with all four numbers in a cell. None for a
             column that isn't to be used; without labels these are all unknown, and `task` and
@@ -85,6 +90,8 @@ def csv(
         box_format: xyxy (left, top, right, bottom), xywh (left, top, width, height) or cxcywh
             (centre, width, height).
         box_unit: ``pixel`` of the file, or ``fraction`` of its width and height.
+        missing_channel: Of several files an image, see `medcnn.data.image.ImageSpec`.
+        mask_as: ``channel`` for a channel with the lesion's mask, or ``none``.
         image: Options of `medcnn.data.sources.common.image_spec`: how files become inputs.
 
     Returns:
@@ -103,6 +110,7 @@ def csv(
     cells = read_table(path)
     options = LabelOptions(task, classes, positive, separator, no_finding)
     names = _present(names, cells)
+    spec = _with_channels(spec, names, missing_channel, mask_as)
     if address is None:
         folder = path.parent.resolve()
         top = folder if root is None else existing_folder(root, "dataset.root")
@@ -146,7 +154,7 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
         if value is None and key != "image":
             continue
         several = isinstance(value, Sequence) and not isinstance(value, str)
-        if several and key not in ("box", "label", "mask", "features"):
+        if several and key not in ("box", "features", "image", "label", "mask"):
             null = "" if key in NEEDED else ", or null"
             raise UserError(f"dataset.columns.{key}={value}: give a name{null}")
         texts = [cleaned(str(name)) for name in (value if several else [value])]
@@ -156,7 +164,28 @@ def _all_columns(given: Columns | None) -> dict[str, Any]:
                 f"dataset.columns.{key}={value}: give the names of {count} different columns"
             )
         names[key] = texts if several else texts[0]
+    if len(listed(names["image"])) == 1:
+        (names["image"],) = listed(names["image"])
     return names
+
+
+def _with_channels(
+    spec: ImageSpec, names: dict[str, Any], missing_channel: Any, mask_as: Any
+) -> ImageSpec:
+    """Return a spec with what several files an image, and their mask, become."""
+    if missing_channel not in ("refuse", "zero"):
+        raise UserError(f"dataset.missing_channel={missing_channel}: choose refuse or zero")
+    if mask_as not in ("none", "channel"):
+        raise UserError(f"dataset.mask_as={mask_as}: choose channel or none")
+    columns = names["image"] if isinstance(names["image"], list) else []
+    if missing_channel == "zero" and not columns:
+        raise UserError(
+            "dataset.missing_channel=zero goes with several files an image: "
+            "dataset.columns.image=[t1,t2]"
+        )
+    if mask_as == "channel" and names["mask"] is None:
+        raise UserError("dataset.mask_as=channel: name the column of masks, dataset.columns.mask")
+    return replace(spec, columns=tuple(columns), missing_channel=missing_channel, mask_as=mask_as)
 
 
 def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
@@ -196,10 +225,8 @@ def _paths_and_patients(
     cells: pd.DataFrame, names: dict[str, Any], folder: Path, root: Path
 ) -> pd.DataFrame:
     """Return the columns image, patient and, where known, split, on the lines of the file."""
-    images = read_paths(cells[names["image"]], "image", folder, root)
-    refuse_lines(images.isna(), f"dataset.columns.image={names['image']} is empty")
-    refuse_lines(images.duplicated(keep=False), "an image is listed more than once")
-    table = pd.DataFrame({"image": images})
+    table = _images(cells[listed(names["image"])], folder, root)
+    images = table["image"]
     if names["patient"] is None:
         studies = None if names["study"] is None else cells[names["study"]].map(tidy)
         what = "image" if studies is None else "study"
@@ -215,6 +242,25 @@ def _paths_and_patients(
         table["patient"] = patients
     if names["split"] is not None:
         table["split"] = _splits(cells[names["split"]])
+    return table
+
+
+def _images(cells: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
+    """Return the column image; of several files an image beside it ``image:<name>`` of each."""
+    names = [str(name) for name in cells]
+    files = [read_paths(cells[name], "image", folder, root).rename(name) for name in names]
+    found = pd.concat(files, axis=1)
+    shown = names[0] if len(names) == 1 else f"[{','.join(names)}]"
+    refuse_lines(found.isna().all(axis=1), f"dataset.columns.image={shown} is empty")
+    every = found.stack().dropna()  # by line and column
+    again = every[every.duplicated(keep=False)]
+    twice = again.groupby(level=0).nunique() < again.groupby(level=0).size()
+    refuse_lines(twice, f"a file is in two of the columns {', '.join(names)}")
+    refuse_lines(again.groupby(level=0).any(), "an image is listed more than once")
+    if len(names) == 1:
+        return pd.DataFrame({"image": found[names[0]]})
+    table = found.add_prefix("image:")
+    table.insert(0, "image", found.bfill(axis=1)[names[0]])
     return table
 
 
@@ -256,7 +302,7 @@ def _add_rest(table: pd.DataFrame, cells: pd.DataFrame, names: dict[str, Any]) -
     renamed = {names[key]: key for key in FACTS if names[key] is not None}
     for name in cells:
         if name not in used:
-            own = name in OWN or str(name).startswith(("label:", "mask:"))
+            own = name in OWN or str(name).startswith(("image:", "label:", "mask:"))
             kept = f"table_{name}" if own else str(name)
             while own and kept in cells:
                 kept = f"table_{kept}"

@@ -23,7 +23,7 @@ def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame
     more, or in nothing, are a UserError.
     """
     lesion = [name for key in ("mask", "box") for name in listed(names[key])]
-    images = cells[names["image"]]
+    images = _files_of(cells, names["image"])
     several = images.duplicated(keep=False) & (without_empty(images) != "")
     if not lesion or not several.any():
         return cells
@@ -38,8 +38,16 @@ def one_row_an_image(cells: pd.DataFrame, names: dict[str, Any]) -> pd.DataFrame
     for name in lesion:
         given = without_empty(cells[name])[several]
         joined = given[given != ""].groupby(images).agg(SEPARATOR.join)
-        kept[name] = kept[names["image"]].map(joined).fillna(kept[name])
+        kept[name] = images[kept.index].map(joined).fillna(kept[name])
     return kept
+
+
+def _files_of(cells: pd.DataFrame, names: str | list[str]) -> pd.Series:
+    """Return what an image's cells hold, of several files an image those that are named."""
+    if isinstance(names, str):
+        return cells[names]
+    rows = cells[names].to_numpy().tolist()
+    return pd.Series([SEPARATOR.join(filter(None, row)) for row in rows], cells.index)
 
 
 def label_cells(cells: pd.DataFrame, names: dict[str, Any], options: LabelOptions) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from medcnn.data.image import Crop, Image, ImageSpec
-from medcnn.data.inputs import decode_as
+from medcnn.data.input_files import decode_as
 from medcnn.data.listing import BOX, Listing, boxes_of
 from medcnn.data.open_data import make_source
 from medcnn.data.prepared.crop import crop_in, kept_share
@@ -186,7 +186,7 @@ def _of_files(source: Listing, table: pd.DataFrame) -> tuple[dict[str, Any], int
     found = {
         "kind": max(modalities, key=modalities.count) if modalities else "",
         "dims": source.spec.spatial_dims,
-        "channels": source.spec.channels or max(one["channels"] for one in facts),
+        "channels": _channels(source.spec, max(one["channels"] for one in facts)),
         "size": None,
         "own": tuple(np.median([one["own"] for one in facts], axis=0).astype(int).tolist()),
         "spacing": tuple(np.median(spacings, axis=0).tolist()) if spacings else None,
@@ -197,6 +197,13 @@ def _of_files(source: Listing, table: pd.DataFrame) -> tuple[dict[str, Any], int
         "reading": (time.perf_counter() - start) / len(facts) / each,
     }
     return found, each
+
+
+def _channels(spec: ImageSpec, of_a_file: int) -> int:
+    """Return the channels of an input, whose files have so many unless the spec says."""
+    counts = (spec.channels_of(0) or of_a_file,) * (len(spec.columns) or 1)
+    layout = replace(spec, channels=counts).layout
+    return sum(counts) if layout is None else layout.pictures + layout.flags
 
 
 def _looked_at(source: Listing, table: pd.DataFrame) -> Iterator[dict[str, Any]]:

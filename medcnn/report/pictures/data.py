@@ -5,15 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medcnn.data.layout import Layout
 from medcnn.report.figure_files import draw_outline, save_figure
 from medcnn.report.words import shorten
 
 LESION = "#ffd400"
 SEEN = "#00b5ff"
+WIDEST = 4.0  # times its height: what a picture's width may be
 PER_ROW = 2  # samples side by side
 FILES_PER_ROW = 6  # files side by side
 COLOURS = {"train": "#c14f00", "val": "#0072b2", "test": "#009e73"}  # as in `training_curves`
@@ -35,7 +38,8 @@ def contact_sheet(
     columns = PER_ROW * len(versions)
     lines = -(-len(names) // PER_ROW)
     height = 1.95 * lines + 0.4
-    figure = Figure(figsize=(1.7 * columns, height), dpi=100)
+    wide = min(max(1.0, versions[0].shape[-1] / versions[0].shape[-2]), WIDEST)
+    figure = Figure(figsize=(1.7 * columns * wide, height), dpi=100)
     axes = figure.subplots(lines, columns, squeeze=False)
     figure.subplots_adjust(0.01, 0.1 / height, 0.99, 1 - 0.4 / height, 0.06, 0.18)
     for ax in axes.flat:
@@ -56,6 +60,20 @@ def contact_sheet(
             title = shorten(name, 24) if j == 0 else f"augmented {j}"
             ax.set_title(title, fontsize=8, parse_math=False)
     save_figure(figure, out)
+
+
+def side_by_side(images: Tensor, layout: Layout | None) -> Tensor:
+    """Return images (N, C, *spatial) with their files beside each other, as channels of one.
+
+    Behind them stands the mask of the lesion, where it is an input. Without a layout they stay.
+    """
+    if layout is None:
+        return images
+    tiles = [images[:, channels] for channels in layout.files]
+    tiles += [images[:, -1:]] if layout.lesion else []
+    most = max(tile.shape[1] for tile in tiles)
+    same = [tile.expand(-1, most, *tile.shape[2:]) for tile in tiles]
+    return torch.cat(same, dim=-1)
 
 
 def crop_sheet(items: Sequence[Mapping[str, Any]], names: Sequence[str], out: Path) -> None:

@@ -22,10 +22,12 @@ BINS = 40
 
 
 def inputs(parts: Parts) -> Finding:
-    """Check range, centre and spread of what the net sees."""
+    """Check range, centre and spread of what the net sees, but of channels of 0 and 1."""
     images = parts.batch(parts.rows("train", parts.count(IMAGES, VALUES)))["image"]
     with torch.no_grad():
         seen = parts.classifier.normalise(images).float()
+    if (layout := parts.samples.layout) is not None:
+        images, seen = images[:, : layout.pictures], seen[:, : layout.pictures]
     if not seen.isfinite().all():
         return Finding(
             "inputs",

@@ -82,6 +82,9 @@ def test_what_becomes_of_files_is_kept(root: Path) -> None:
         "allow_missing_geometry": True,
         "frame": None,
         "intensity": "lung",
+        "columns": (),
+        "missing_channel": "refuse",
+        "mask_as": "none",
     }
     assert read(root, TWO, slices="every:2").spec.slices == "every:2"
     with refused(r"dataset\.size=0"):
@@ -213,7 +216,7 @@ def test_some_of_a_box_is_not_enough(root: Path) -> None:
     [
         ({"lable": "x"}, r"dataset\.columns=.*: the keys are image, label, patient, split"),
         ("label", r"dataset\.columns=label: the keys are image"),
-        ({"image": ["image"]}, r"dataset\.columns\.image=\['image'\]: give a name$"),
+        ({"image": []}, r"dataset\.columns\.image=\[\]: give the names of one or more different"),
         ({"site": ["a", "b"]}, r"dataset\.columns\.site=.*: give a name, or null$"),
         ({"box": "x"}, r"dataset\.columns\.box=x: no such column"),
         (

@@ -49,6 +49,18 @@ def test_a_table_of_files_and_boxes(tmp_path: Path) -> None:
     assert f.intensities == (1, 20)  # no test image was read
 
 
+def test_several_files_an_image_and_their_mask(tmp_path: Path) -> None:
+    others = [f"other-{row}.png" for row in range(30)]
+    for path in others:
+        Image.fromarray(np.zeros((60, 40), np.uint8)).save(tmp_path / path)
+    given = table(tmp_path, other=others, mask=[f"m{path}" for path in others])
+    for path in others:
+        Image.fromarray(np.zeros((60, 40), np.uint8)).save(tmp_path / f"m{path}")
+    given = (*given, "dataset.columns.image=[image,other]", "dataset.mask_as=channel")
+    assert of(*given).channels == 3
+    assert of(*given, "dataset.missing_channel=zero", "dataset.channels=3").channels == 9
+
+
 def test_labels_of_test_images_are_not_read(tmp_path: Path) -> None:
     first = of(*table(tmp_path))
     labels = [*(row % 3 == 0 for row in range(20)), *[True] * 10]
