@@ -217,7 +217,7 @@ def of_column(whole: Samples) -> np.ndarray:
 
 @torch.inference_mode()
 def pointing(checkpoint: Path, whole: Samples) -> dict[str, float]:
-    """Return how often the slice of the highest weight shows the nodule, and the middle one does."""
+    """Return how often the slice of the highest weight shows the nodule, and the middle one."""
     assert whole.masks is not None
     classifier = medcnn.load(checkpoint)
     samples = replace(whole, studies=studies_of(whole.table))

@@ -14,6 +14,7 @@ from refusals import refused
 from sklearn.linear_model import LogisticRegression
 
 import medcnn
+from medcnn.classifier.checkpoint import load
 from medcnn.data.columns.codes import codes_of
 from medcnn.data.columns.encoding import encoded
 from medcnn.data.open_data import as_trained
@@ -126,8 +127,9 @@ def test_studies_with_columns_fused_by_film(tmp_path: Path) -> None:
     more = ("model=resnet", "++model.width=0.0625", "model.aggregate=mean", "model.fusion=film")
     run = jobs.train(tmp_path / "run", *OPTIONS, *more, trust=TRUST, dataset=given)
     assert len(pd.read_csv(run / "predictions.csv")) == 10
-    classifier = medcnn.load(run / "checkpoints" / "best.ckpt")
-    assert takes_studies(classifier.net.head)
+    classifier = load(run / "checkpoints" / "best.ckpt")
+    net: Any = classifier.net
+    assert takes_studies(net.head)
     both = torch.rand(2, 1, 20, 20)
     old, young = (classifier.classify_study(both, columns={"age": a, "sex": "F"}) for a in (80, 40))
     assert not torch.allclose(old, young)
@@ -136,7 +138,7 @@ def test_studies_with_columns_fused_by_film(tmp_path: Path) -> None:
 
 def test_maps_are_of_the_decision_with_the_columns(run: Path) -> None:
     samples = opened()
-    classifier = medcnn.load(run / "checkpoints" / "best.ckpt")
+    classifier = load(run / "checkpoints" / "best.ckpt")
     as_trained(samples, classifier.card)
     explainer = Explainer(classifier, samples)
     explainer.check("gradcam")

@@ -330,3 +330,13 @@ def test_predictions_that_are_killed_end_as_those_left_alone(tmp_path: Path) -> 
     assert table["number"].tolist() == [40000, 3000]
     assert table["same bytes"].all()
     assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_tiles(tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs")
+    done = run("benchmark_tiles.py", "--edge", "3000", "--output", "a.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "a.csv")
+    assert table["tiles"].tolist() == [0, 196, 40, 1]
+    assert (table["anonymous"] >= table["at rest"]).all()

@@ -131,7 +131,7 @@ def choose_and_keep(
     content["medcnn"]["choices"] = choices
     save(content, checkpoint)
     objective = classifier.objective
-    lines = operating_point_lines(point, labels, objective.task, names)
+    lines = operating_point_lines(point, labels, objective.task, names, samples.units)
     if objective.gives_margins:
         lines.append(
             f"loss={objective.loss_name} learns no probabilities: they are its scores, "

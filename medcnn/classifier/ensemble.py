@@ -69,8 +69,9 @@ class Ensemble(BaseClassifier):
         Raises:
             UserError: The file can't be used, or each member prepares it in a way of its own.
         """
-        ranges = {str(member.card["intensity_range"]) for member in self.members}  # type: ignore[index]
-        if len(ranges) > 1 and (self.card["image_spec"] or {}).get("intensity") == TRAINING:
+        cards: Any = [member.card for member in self.members]
+        of_training = (self.card["image_spec"] or {}).get("intensity") == TRAINING
+        if of_training and len({str(card["intensity_range"]) for card in cards}) > 1:
             raise UserError(
                 f"{path}: with dataset.intensity={TRAINING} each member prepares it in a way of "
                 "its own; use python -m medcnn.predict"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medcnn.data.batches import unit_intensity
-from medcnn.data.formats import decode, in_our_words, open_slide
+from medcnn.data.formats import in_our_words, open_slide
 from medcnn.data.formats.slide import Picture
 from medcnn.data.image import Crop, Image, ImageSpec, Range, spec_of
 from medcnn.data.input_files import File, decode_as, read_together

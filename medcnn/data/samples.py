@@ -103,6 +103,11 @@ class Samples:
         return values if self.task in ("multilabel", "regression") else values[:, 0]
 
     @property
+    def units(self) -> tuple[str, str]:
+        """What a label belongs to, one and several: image, images, or with `studies` study."""
+        return ("image", "images") if self.studies is None else ("study", "studies")
+
+    @property
     def in_channels(self) -> int:
         """Channels of an image."""
         return int(self.images.shape[1])

@@ -151,8 +151,8 @@ def study_numbers(table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.in
     """
     alone = np.where(table["study"].isna(), np.arange(1, len(table) + 1), 0)
     groups = table[STUDY].assign(alone=alone).groupby([*STUDY, "alone"], sort=False, dropna=False)
-    studies = groups.ngroup().to_numpy()
-    return studies.copy(), np.unique(studies, return_index=True)[1]
+    studies = groups.ngroup().to_numpy(np.int64, copy=True)
+    return studies, np.unique(studies, return_index=True)[1].astype(np.int64)
 
 
 def _views(

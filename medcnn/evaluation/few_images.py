@@ -40,8 +40,13 @@ def too_rare_to_rank(labels: Tensor, task: Task, class_names: Sequence[str]) -> 
     return set(class_names) if few and task == "binary" else few
 
 
-def validation_lines(labels: Tensor, task: Task, class_names: Sequence[str]) -> list[str]:
-    """Return the line, before a training, on what its validation images are too few for."""
+def validation_lines(
+    labels: Tensor, task: Task, class_names: Sequence[str], unit: str = "images"
+) -> list[str]:
+    """Return the line, before a training, on what its validation images are too few for.
+
+    `unit` is what a label belongs to: images, or studies.
+    """
     few = rare(labels, task, class_names, FOR_CHOICES)
     if not few or task == "regression":
         return []
@@ -51,13 +56,17 @@ def validation_lines(labels: Tensor, task: Task, class_names: Sequence[str]) -> 
     if too_rare_to_rank(labels, task, class_names) >= set(class_names):
         what += "; the best epoch is that of the lowest loss, not of the highest AUROC"
     return [
-        f"the validation split has few images ({shown}{more}): {what}; more of them would help "
+        f"the validation split has few {unit} ({shown}{more}): {what}; more of them would help "
         "(splits.shares.val)"
     ]
 
 
 def operating_point_lines(
-    point: Mapping[str, Any] | None, labels: Tensor, task: Task, class_names: Sequence[str]
+    point: Mapping[str, Any] | None,
+    labels: Tensor,
+    task: Task,
+    class_names: Sequence[str],
+    units: tuple[str, str] = ("image", "images"),
 ) -> list[str]:
     """Return the line on thresholds that rest on few images.
 
@@ -66,6 +75,7 @@ def operating_point_lines(
         labels: On which it was chosen; these and the rest as in `rare`.
         task: One of `medcnn.objective.TASKS`.
         class_names: K names.
+        units: What a label belongs to, one and several: image, or study.
     """
     if point is None or parse_rule(point["rule"]).kind == "threshold":
         return []
@@ -75,12 +85,12 @@ def operating_point_lines(
     if not few:
         return []
     shown = ", ".join(
-        f"{count} image{'s' * (count != 1)} of {name}" for name, count in list(few.items())[:5]
+        f"{count} {units[count != 1]} of {name}" for name, count in list(few.items())[:5]
     )
     side = "" if task == "binary" else ", or as few without"
     return [
-        f"The threshold ({point['rule']}) rests on {shown}{side}: on other images its sensitivity "
-        "and specificity may differ much."
+        f"The threshold ({point['rule']}) rests on {shown}{side}: on other {units[1]} its "
+        "sensitivity and specificity may differ much."
     ]
 
 

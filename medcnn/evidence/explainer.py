@@ -243,8 +243,8 @@ class Explainer(ClassifierMaps):
 
         In multi-label data those with a mask of a label that is there, if each has its own.
         """
-        samples = self.samples
-        if not self.knows_lesions:
+        samples, masks = self.samples, self.samples.masks
+        if masks is None or not self.knows_lesions:
             return torch.empty(0, dtype=torch.int64)
         rows = samples.rows(split)
         if samples.task not in ("multilabel", "regression"):
@@ -252,7 +252,7 @@ class Explainer(ClassifierMaps):
         found = [
             self._marked(part).any(1)
             if samples.task == "multilabel"
-            else samples.masks[part].flatten(1).any(1)
+            else masks[part].flatten(1).any(1)
             for part in (rows.split(batch_size) if len(rows) else ())
         ]
         return rows[torch.cat(found)] if found else rows

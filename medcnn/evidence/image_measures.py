@@ -18,6 +18,7 @@ from medcnn.evidence.channels import channel_groups
 from medcnn.evidence.explainer import Batch, Explainer
 from medcnn.evidence.measures import Columns, as_table
 from medcnn.evidence.studies import ATTENTION, LEAVING_OUT, importance
+from medcnn.nets.chunks import in_chunks
 
 
 def image_localisation(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
@@ -106,10 +107,12 @@ def channels(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
     named = channel_groups(classifier.card)
     groups = list(named.values())
 
+    net: Any = classifier.net
+    given = () if batch.context is None else (batch.context,)
+
     def score(images: Tensor) -> Tensor:
-        given: Any = () if batch.context is None else (batch.context,)
-        logits = classifier.net.head(classifier.net.features(images), *given)  # type: ignore[operator]
-        return classifier.objective.score(logits, decided)
+        maps = in_chunks(net.features, images, getattr(net, "chunk", None))
+        return classifier.objective.score(net.head(maps, *given), decided)
 
     images = classifier.normalise(batch.images)
     place = list(named).index(method)

@@ -38,7 +38,8 @@ def agreement(part: pd.DataFrame, samples: Samples) -> Iterator[str]:
     """Say whether the score changes most without the images that are said to be important."""
     if "image_agreement" not in part:
         return
-    for source, own in part.groupby("method", sort=False):
+    for key, own in part.groupby("method", sort=False):
+        source = str(key)
         patients = samples.table["patient"].to_numpy()[own["row"].to_numpy(int)]
         values = own["image_agreement"].to_numpy(float)
         if source == LEAVING_OUT or np.isnan(values).all():
@@ -62,7 +63,9 @@ def agreement(part: pd.DataFrame, samples: Samples) -> Iterator[str]:
 
 def most_missed(part: pd.DataFrame, samples: Samples, group: str) -> Iterator[str]:
     """Say which channels, or views, the score of the decided class falls without."""
-    effects, falls, rest = PARTS[group], [], []
+    effects = PARTS[group]
+    falls: list[tuple[float, str]] = []
+    rest: list[tuple[float, str]] = []
     for name, own in part.groupby("method", sort=False):
         patients = samples.table["patient"].to_numpy()[own["row"].to_numpy(int)]
         (mean,), (low,), (high,) = bootstrap_means(own[[effects]].to_numpy(float), patients)

@@ -223,7 +223,7 @@ def _of_file(
             items = _items(classifier, path.name, spec, probs, decided, grids)
             pictures = _pictures(items, base, scale_of(method, cfg.scale))
             for k, empty in enumerate(cam.is_empty(raw).tolist()):
-                place = {"slice": k} if spec.slices is not None else {}
+                place: dict[str, Any] = {"slice": k} if spec.slices is not None else {}
                 row = {"image": str(path), "method": method, **place}
                 row |= _row(classifier, probs[k], int(decided[k]))
                 rows.append(row | {"empty": empty, "picture": pictures[k]})

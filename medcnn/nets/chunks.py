@@ -1,7 +1,7 @@
 """Features of many images in little memory: some at a time, and computed again for gradients."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -46,7 +46,9 @@ def _even(count: int, chunk: int) -> list[int]:
     return [count // number + (k < count % number) for k in range(number)]
 
 
-def _contexts(features: Callable[[Tensor], Tensor]) -> tuple[nullcontext[None], object]:
+def _contexts(
+    features: Callable[[Tensor], Tensor],
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Return the contexts of the first pass, and of the one in which all is computed again."""
     return nullcontext(), uncounted(features)
 

@@ -59,11 +59,14 @@ class StudyHead(nn.Module):
         return weights
 
     def images(self, maps: Tensor, context: Context) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
-        """Return what the aggregator takes: images (n, K) float32, bag (n,), and the context."""
+        """Return what the aggregator takes: images (n, K), bag (n,), and the context.
+
+        In the precision of the weights, also where the maps are in half of it.
+        """
         context = context or {}
         bag = context.get("bag")
         bag = torch.arange(len(maps), device=maps.device) if bag is None else bag
-        pooled = self.pooling.pool(maps.float())
+        pooled = self.pooling.pool(maps.to(self.fc.weight.dtype))
         if self.view is not None and "view" in context:
             pooled = pooled + self.view(context["view"] + 1)
         return pooled, bag, context

@@ -127,7 +127,7 @@ def _introduce(
     if warning:
         print(f"note: {warning}", flush=True)
     labels = samples.labels[samples.rows("val")]
-    for line in validation_lines(labels, task, samples.class_names):
+    for line in validation_lines(labels, task, samples.class_names, samples.units[1]):
         note(line)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jobs
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import medcnn
@@ -115,6 +116,14 @@ def test_the_answer_is_the_mean_of_the_members() -> None:
     ensemble = Ensemble([Fixed(0.2, 0.8), Fixed(0.6, 0.4), Fixed(0.1, 0.9)])  # type: ignore[list-item]
     expected = torch.tensor([[0.3, 0.7]]).expand(5, 2)
     torch.testing.assert_close(ensemble.classify(IMAGES), expected)
+
+
+def test_a_file_has_the_range_of_its_own(tmp_path: Path) -> None:
+    Image.new("L", (12, 12), 51).save(tmp_path / "grey.png")
+    spec = {"size": [12, 12], "intensity": "type"}
+    ensemble = Ensemble([member(k, intensity_range=None, image_spec=spec) for k in range(2)])
+    read = ensemble.read(tmp_path / "grey.png")
+    torch.testing.assert_close(read, torch.full((1, 1, 12, 12), 0.2))
 
 
 def test_probabilities_are_averaged_not_logits() -> None:

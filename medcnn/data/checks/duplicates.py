@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from medcnn.data.checks.nearest import Nearest
 from medcnn.data.overlay import agreement, align, local_contrast
 from medcnn.data.samples import ALL_SPLITS, Images
 from medcnn.jobs.progress import Progress
@@ -20,6 +21,7 @@ _PIXELS = 1 << 18  # of pairs that are laid over each other at a time
 LEAST = 8  # pixels an edge, below which images are not compared
 INNER = 0.93  # share of an edge that a copy may have kept, to begin with
 ROWS = 256  # of the later split that are compared at a time
+ROWS_OF_LISTS = 4096  # where vectors lie in lists, so that several ask for each
 NEVER = 2.0  # an agreement that no pair reaches
 STEPS = 127 / 3  # of local contrast as a whole number of 8 bits
 
@@ -73,8 +75,9 @@ def near_duplicates(
     A copy may have been saved again (JPEG), scaled, cut by some per cent of each edge, or shown in
     another window; a mirrored or turned one is none, nor is another film of the same patient. The
     coarsest level picks a few candidates for each image, of all images in earlier splits (train for
-    val; train and val for test; all three for holdout); closer levels judge these. Images with an
-    edge below `LEAST` show too little: no pair is found.
+    val; train and val for test; all three for holdout); closer levels judge these. Of hundreds of
+    thousands of images it compares each with those of near lists (`Nearest`). Images with an edge
+    below `LEAST` show too little: no pair is found.
 
     Args:
         images: (N, C, *spatial).
@@ -97,8 +100,11 @@ def near_duplicates(
     with Progress("images compared with those of earlier splits", total) as progress:
         for later, earlier in searched:
             known = maps[0][torch.from_numpy(earlier)]
-            whole, inner = _unit(known), _unit(_inner(known))
-            for rows in np.array_split(later, math.ceil(len(later) / ROWS)):
+            whole, inner = (
+                Nearest(vectors, len(later)) for vectors in (_unit(known), _unit(_inner(known)))
+            )
+            size = ROWS if whole.centres is None else ROWS_OF_LISTS
+            for rows in np.array_split(later, math.ceil(len(later) / size)):
                 candidates, stretch = _candidates(maps[0], rows, earlier, whole, inner)
                 found, how_far = _judged(images, maps, levels, candidates, stretch)
                 pairs.append(found)
@@ -121,7 +127,11 @@ def _maps(images: Images, levels: Sequence[Level]) -> list[Tensor]:
 
 
 def _candidates(
-    maps: Tensor, rows: NDArray[np.int64], earlier: NDArray[np.int64], whole: Tensor, inner: Tensor
+    maps: Tensor,
+    rows: NDArray[np.int64],
+    earlier: NDArray[np.int64],
+    whole: Nearest,
+    inner: Nearest,
 ) -> tuple[NDArray[np.int64], Tensor]:
     """Return the pairs (P, 2) that look most alike, and the stretch of the other image, (P,).
 
@@ -136,10 +146,10 @@ def _candidates(
     )
     pairs, stretches = [], []
     for ours, theirs, stretch, most in ways:
-        nearest = (ours @ theirs.T).topk(min(most, len(theirs)), dim=1).indices
-        for column in nearest.T.numpy():
-            pairs.append(np.stack([rows, earlier[column]], 1))
-            stretches.append(torch.full((len(rows),), stretch))
+        for column in theirs(ours, most).T.numpy():
+            there = column >= 0
+            pairs.append(np.stack([rows[there], earlier[column[there]]], 1))
+            stretches.append(torch.full((int(there.sum()),), stretch))
     return np.concatenate(pairs), torch.cat(stretches)
 
 

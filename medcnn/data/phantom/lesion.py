@@ -90,4 +90,5 @@ def _free_place(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> 
     free = free_places(anatomy, side, radius, places)
     high = xyz(SIDES[side] * 0.2, 0.0, 0.4)
     first = places[np.arange(len(side)), free.argmax(1)]
-    return np.where(free.any(1)[:, None], first, high)
+    there: Array = np.any(free, axis=1)
+    return np.where(there[:, None], first, high)

@@ -252,10 +252,10 @@ def _read_some(
 def _read_as(
     job: Job, spec: ImageSpec, kind: str, folder: Path
 ) -> tuple[Array | Spool | None, Facts]:
+    place: Any = job.place
     if spec.tiles is not None:
-        return read_tiles(job.path, spec, kind, job.place, folder)
-    assert not isinstance(job.place, TileGrid)
-    return read_file(job.path, spec, kind, job.place)
+        return read_tiles(job.path, spec, kind, place, folder)
+    return read_file(job.path, spec, kind, place)
 
 
 def _read(job: Job, spec: ImageSpec, kind: str, known: set[str], folder: Path) -> Read:

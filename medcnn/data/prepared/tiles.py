@@ -88,6 +88,11 @@ def check_tiles(spec: ImageSpec) -> None:
     if spec.crop != "none" or spec.slices is not None:
         other = f"slices={spec.slices}" if spec.crop == "none" else f"crop={spec.crop}"
         raise UserError(f"dataset.{other} goes without dataset.tiles, which cut the whole image")
+    if spec.columns:
+        raise UserError(
+            f"dataset.columns.image={list(spec.columns)} goes without dataset.tiles, which cut one "
+            "file an image"
+        )
     if spec.spatial_dims == 2 and spec.spacing is not None:
         raise UserError(
             "dataset.spacing goes without dataset.tiles of pictures: dataset.tile_spacing says µm "

@@ -252,7 +252,7 @@ def _images(cells: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     found = pd.concat(files, axis=1)
     shown = names[0] if len(names) == 1 else f"[{','.join(names)}]"
     refuse_lines(found.isna().all(axis=1), f"dataset.columns.image={shown} is empty")
-    every = found.stack().dropna()  # by line and column
+    every: Any = found.stack().dropna()  # by line and column
     again = every[every.duplicated(keep=False)]
     twice = again.groupby(level=0).nunique() < again.groupby(level=0).size()
     refuse_lines(twice, f"a file is in two of the columns {', '.join(names)}")

@@ -24,7 +24,7 @@ def finite_differences(parts: Parts) -> Finding:
     In evaluation mode, so that both see the same net.
     """
     classifier = copy.deepcopy(parts.classifier).cpu().double().eval()
-    net = classifier.net
+    net: Any = classifier.net
     rows = parts.rows("train", IMAGES)
     batch = parts.batch(rows)
     images, truth = batch["image"].cpu().double(), batch["label"].cpu()

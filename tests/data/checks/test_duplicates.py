@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medcnn.data.checks import duplicates
+from medcnn.data.checks import duplicates, nearest
 from medcnn.data.checks.duplicates import content_hashes, near_duplicates
 from medcnn.data.phantom.dataset import phantom
 
@@ -165,3 +165,17 @@ def test_chest_films_of_different_patients_are_no_copies_but_jpeg_files_are(
     images = torch.from_numpy(np.stack(arrays))[:, None]
     pairs, _ = near_duplicates(images, ["train", "val"] * 50 + ["test"] * 20)
     assert pairs.tolist() == [[100 + k, k] for k in range(20)]
+
+
+def test_copies_are_found_by_lists_of_vectors_as_by_all_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = textured(150, 64)
+    copies = CHANGES["edges cut off"](images[:20].float())
+    images = torch.cat([images, copies.round().clamp(0, 255).to(images.dtype)])
+    splits = ["train"] * 150 + ["test"] * 20
+    exact = near_duplicates(images, splits)
+    monkeypatch.setattr(nearest, "EXHAUSTIVE", 0)
+    pairs, agreement = near_duplicates(images, splits)
+    assert pairs.tolist() == exact[0].tolist() == [[150 + k, k] for k in range(20)]
+    assert agreement == pytest.approx(exact[1])
