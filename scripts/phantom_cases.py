@@ -53,10 +53,11 @@ from medcnn.evaluation.intervals import wilson_bounds
 
 MIDDLE = 12  # the middle one of 24 slices
 COMMON = (
-    "model=lenet",
-    "model.version=modern",
-    "model.head=lse",
-    "model.width=3",
+    "model=resnet",
+    "model.stem=medium",
+    "model.width=0.25",
+    "model.cut=layer3",
+    "optimizer.lr=0.003",
     "trainer=cpu",
     "trainer.precision=32-true",
     "logger=none",
@@ -64,12 +65,15 @@ COMMON = (
     "diagnosis=none",
     "cam.n=0",
 )
-DATA = {"energies": {"dose": 100_000}}  # options of a case
+DATA: dict[str, dict[str, Any]] = {  # options of a case
+    "energies": {"dose": 100_000},
+    "slices": {"patients": 400},
+}
 OPTIONS = {  # of its trainings
-    "energies": ("trainer.max_epochs=20",),
-    "views": ("trainer.max_epochs=20",),
+    "energies": ("trainer.max_epochs=12",),
+    "views": ("trainer.max_epochs=12",),
     "slices": ("trainer.max_epochs=10",),
-    "column": ("trainer.max_epochs=20",),
+    "column": ("trainer.max_epochs=12",),
 }
 
 
@@ -89,8 +93,8 @@ COLUMN_ALONE = "column alone"  # by logistic regression
 FUSED = ("dataset.features=[cea,ward]",)
 WAYS = {
     "energies": (
-        Way("50 keV alone", "0", best=energies.auroc_of_one_channel()),
-        Way("100 keV alone", "1", best=energies.auroc_of_one_channel()),
+        Way("50 keV alone", "low", best=energies.auroc_of_one_channel()),
+        Way("100 keV alone", "high", best=energies.auroc_of_one_channel()),
         Way("both", right=True),
     ),
     "views": (
@@ -126,11 +130,11 @@ WAYS = {
 
 
 def part(part: str, **options: Any) -> Samples:
-    """Make a phantom of some of its pictures: a channel 0 or 1, a view, or the middle slice."""
+    """Make a phantom of some of its pictures: the low or the high energy, a view, or the middle."""
     whole = phantom(**options)
     every = torch.arange(len(whole))
-    if part in ("0", "1"):
-        channel = int(part)
+    if part in ("low", "high"):
+        channel = ("low", "high").index(part)
         return replace(whole, images=whole.images[every][:, channel : channel + 1])
     chosen = whole.table["slice"] == MIDDLE if part == "middle" else whole.table["view"] == part
     kept = torch.from_numpy(np.flatnonzero(chosen))
@@ -169,7 +173,8 @@ def rows_of(case: str, seed: int, patients: int) -> list[dict[str, Any]]:
         rows.append(
             row | {"auroc": area.value, "low": area.low, "high": area.high, "best": way.best}
         )
-        print(f"{case}, seed {seed}, {way.name}: {area.value:.3f}", flush=True)
+        seconds = row.get("seconds", 0)
+        print(f"{case}, seed {seed}, {way.name}: {area.value:.3f} ({seconds} s)", flush=True)
     return with_differences(case, rows, scores, truth)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from slides import pyramid, stained
 
 from medcnn.evidence.of_tiles import TILES
+from medcnn.inference.pyfunc import _load_pyfunc
 from medcnn.training import from_config
 from medcnn.training.freezing import FeatureCache
 
@@ -97,6 +98,8 @@ def test_new_slides_are_predicted_and_drawn(run: Path, table: Path, tmp_path: Pa
     np.testing.assert_allclose(
         found["prob:yes"], known["prob:yes"][known["study"] == "17.tif"], rtol=1e-5
     )
+    as_served = _load_pyfunc(str(run / "checkpoints" / "best.ckpt")).predict([str(slide)])
+    np.testing.assert_allclose(as_served["prob:yes"], found["prob:yes"], rtol=1e-5)
     jobs.explain(best(run), f"image='{slide}'", f"output='{tmp_path / 'maps'}'")
     tiles = pd.read_csv(tmp_path / "maps" / f"17-{TILES}.csv")
     assert tiles[["tile_row", "tile_column"]].to_numpy().tolist() == [
@@ -107,6 +110,8 @@ def test_new_slides_are_predicted_and_drawn(run: Path, table: Path, tmp_path: Pa
         assert picture.width > 400
     whole = pd.read_csv(tmp_path / "maps" / "maps.csv")
     assert whole["method"].tolist() == [TILES]
+    assert whole["explained"].tolist() == ["yes"]
+    assert "predicted" not in whole  # no tile's answer is that on the slide
     assert whole["probability"].item() == pytest.approx(tiles["prob:yes"].mean(), abs=1e-6)
 
 

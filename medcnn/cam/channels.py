@@ -16,8 +16,8 @@ Score = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def removing(images: Tensor, groups: Groups, score: Score) -> Tensor:
-    """Return by how much the score falls where the channels of a group are 0.
+def removing(images: Tensor, groups: Groups, score: Score, missing: Tensor | None = None) -> Tensor:
+    """Return by how much the score falls without the channels of a group.
 
     Of a study they are removed from all of its images. Of two channels that say the same neither is
     missed, and both effects are small.
@@ -26,6 +26,7 @@ def removing(images: Tensor, groups: Groups, score: Score) -> Tensor:
         images: (n, C, *spatial).
         groups: G lists of channels.
         score: Of a net in evaluation mode.
+        missing: What stands in place of a channel, (n, C, *spatial); None for 0.
 
     Returns:
         (B, G) float32; above zero where the channel speaks for the class.
@@ -33,7 +34,7 @@ def removing(images: Tensor, groups: Groups, score: Score) -> Tensor:
     whole, effects = score(images).float(), []
     for group in groups:
         changed = images.clone()
-        changed[:, list(group)] = 0
+        changed[:, list(group)] = 0 if missing is None else missing[:, list(group)]
         effects.append(whole - score(changed).float())
     return torch.stack(effects, 1)
 

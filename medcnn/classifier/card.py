@@ -10,6 +10,7 @@ from medcnn.classifier.normalise import statistics
 from medcnn.data.columns.codes import codes_of
 from medcnn.data.columns.encoding import Code
 from medcnn.data.prepared.intensity import TRAINING
+from medcnn.data.prepared.stacked import StackedImages
 from medcnn.data.samples import Samples, Task
 from medcnn.data.sampling import class_shares, sampling_of
 from medcnn.errors import UserError
@@ -36,8 +37,9 @@ def make_card(cfg: Train, samples: Samples) -> Card:
     config, codes = cfg.plain(), codes_of(samples)
     config["model"] |= fusion_of(config["model"], codes)
     shared: Any = samples.intensity_range
-    if samples.spec is not None and samples.spec["intensity"] == TRAINING and samples.layout:
-        shared = tuple(shared[0].tolist())  # a pair a channel
+    by_training = samples.spec is not None and samples.spec["intensity"] == TRAINING
+    if by_training and isinstance(samples.images, StackedImages):
+        shared = tuple(samples.images.ranges_of_channels(shared).tolist())  # a pair a channel
     return {
         "config": config,
         "task": task,

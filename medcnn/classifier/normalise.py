@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from medcnn.data.batches import unit_images
+from medcnn.data.batches import images_at
 from medcnn.data.layout import Layout
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
@@ -125,8 +125,9 @@ def statistics(samples: Samples, kind: str = "zscore") -> Statistics:
 def _chunks(samples: Samples) -> Iterator[Tensor]:
     """Yield the training images in 0 … 1, some at a time."""
     one = 4 * torch.Size(samples.images.shape[1:]).numel()
-    for rows in samples.rows("train").split(max(1, CHUNK_BYTES // one)):
-        yield unit_images(samples, rows)
+    places = samples.instances(samples.rows("train"))  # all images of studies, too
+    for part in places.split(max(1, CHUNK_BYTES // one)):
+        yield images_at(samples, part)
 
 
 def _channel_moments(samples: Samples) -> tuple[Tensor, Tensor]:
@@ -158,14 +159,13 @@ def _there(layout: Layout | None, images: Tensor) -> Tensor:
 def _pixel_moments(samples: Samples, products: bool) -> tuple[Tensor, Tensor | None]:
     """Return mean (D,) and, if asked for, covariance (D, D) of the images' values, float64."""
     values = samples.in_channels * torch.Size(samples.input_size).numel()
-    total = torch.zeros(values, dtype=torch.float64)
+    total, count = torch.zeros(values, dtype=torch.float64), 0
     outer = torch.zeros(values, values, dtype=torch.float64) if products else None
     for images in _chunks(samples):
         flat = images.flatten(1).double()
-        total += flat.sum(0)
+        total, count = total + flat.sum(0), count + len(flat)
         if outer is not None:
             outer += flat.T @ flat
-    count = len(samples.rows("train"))
     mean = total / count
     return mean, None if outer is None else outer / count - mean.outer(mean)
 

@@ -28,17 +28,17 @@ def unit_intensity(images: Tensor, intensity_range: tuple[float, float] | Tensor
         images: (B, C, *spatial).
         intensity_range: The values (low, high) that become 0 and 1, or (B, 2) with those of each
             image, or (B, C, 2) of each channel; values outside are cut. low > high turns black and
-            white round.
+            white round; where both are one, as of a constant image, all becomes black.
     """
     if isinstance(intensity_range, tuple):
         low, high = intensity_range
         if low == 0 and images.dtype == torch.uint8 and high >= 255:
             return images.to(torch.float32).div_(high)
-        return (images.to(torch.float32) - low).div_(high - low).clamp_(0, 1)
+        return (images.to(torch.float32) - low).div_((high - low) or 1.0).clamp_(0, 1)
     ranges = intensity_range.to(images.device)
     ranges = ranges.reshape(len(ranges), -1, *[1] * (images.ndim - 2), 2)
     lows, widths = ranges[..., 0], ranges[..., 1] - ranges[..., 0]
-    widths = torch.where(widths == 0, 1.0, widths)  # of a constant image, which becomes black
+    widths = torch.where(widths == 0, 1.0, widths)
     return (images.to(torch.float32) - lows).div_(widths).clamp_(0, 1)
 
 
@@ -260,9 +260,13 @@ class DataModule(pl.LightningDataModule):
 
         They are the same each time, and mixed: in the order of a table that is sorted by class each
         batch would have one class alone, and a smaller deviation than those of training. Where
-        images are drawn, so are these: of classes in the shares that training batches have.
+        images are drawn, so are these: of classes in the shares that training batches have. Of
+        studies there are so many that they have about as many images, two at least.
         """
         rows, generator = self._train_rows(), np.random.default_rng(self.seed)
+        if self.samples.studies is not None:
+            sizes = self.samples.studies.sizes(rows).float()
+            images = max(2, round(images / float(sizes.mean())))
         if (draws := self.train_draws()) is not None:
             order, _ = draws.epoch(generator)
             rows = evenly_spread(rows[order], images)

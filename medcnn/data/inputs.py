@@ -88,21 +88,21 @@ def _check_alone(spec: ImageSpec) -> None:
         names = ", ".join(spec.columns)
         raise UserError(
             f"a file alone is no image of this network, which takes {len(spec.columns)} files as "
-            f"one ({names}): list them in a table, and medcnn.evaluate checkpoint=… dataset=csv "
+            f"one ({names}): list them in a table, and medcnn.predict checkpoint=… dataset=csv "
             f"dataset.path=table.csv dataset.columns.image=[{','.join(spec.columns)}] writes "
             f"predictions.csv; in Python medcnn.load(…).read([{names}])"
         )
     if spec.mask_as == "channel":
         raise UserError(
             "dataset.mask_as=channel, as in training: a file alone doesn't say where its lesion "
-            "is; list files with their mask in a table, and medcnn.evaluate checkpoint=… "
+            "is; list files with their mask in a table, and medcnn.predict checkpoint=… "
             "dataset=csv dataset.path=table.csv writes predictions.csv; in Python "
             "medcnn.load(…).read(image, mask)"
         )
     if spec.crop in MARKED:
         raise UserError(
             f"dataset.crop={spec.crop}, as in training: a file alone doesn't say where its lesion "
-            f"is; list files with their {spec.crop} in a table, and medcnn.evaluate checkpoint=… "
+            f"is; list files with their {spec.crop} in a table, and medcnn.predict checkpoint=… "
             "dataset=csv dataset.path=table.csv writes predictions.csv"
         )
 

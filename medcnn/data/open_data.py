@@ -89,6 +89,10 @@ def open_data(
     if card is None and _by_training(samples):
         samples.intensity_range = _training_range(samples)
     asked_columns(samples, dataset, card)
+    if cfg.pseudonymise:  # before studies are joined, as messages may name them
+        taken = [code["column"] for code in (card or {}).get("features") or []]
+        kept = [*samples.features, *taken]
+        samples.table = pseudonymise(samples.table, pseudonym_key(cfg), kept)
     model = card["config"]["model"] if card is not None else getattr(cfg, "model", None)
     if learns_studies(model):
         known = None if card is None else card["studies"]["views"]
@@ -97,8 +101,6 @@ def open_data(
     check_studies(samples)
     for line in [] if quiet else lines_on(samples.table, codes):
         note(line)
-    if cfg.pseudonymise:
-        samples.table = pseudonymise(samples.table, pseudonym_key(cfg), samples.features)
     if checked:
         audit_data(data, cfg)
         tell_findings(data, cfg, problems)
@@ -254,19 +256,19 @@ def _training_range(samples: Samples) -> tuple[float, float] | Tensor:
     """Return the values that become 0 and 1 by the training split, as `Samples` has them."""
     images, rows = samples.images, samples.rows("train")
     if isinstance(images, StackedImages):
-        return images.training_ranges(rows).expand(len(samples), -1, 2)
+        return images.ranges_of_rows(images.training_ranges(rows))
     return training_percentiles(images, rows)
 
 
 def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
     """Scale images by the range that followed from a classifier's own training images, if any."""
     if _by_training(samples) and card["intensity_range"] is not None:
-        if samples.layout is None:
+        if isinstance(samples.images, StackedImages):
+            known = torch.tensor(card["intensity_range"])  # (C, 2)
+            samples.intensity_range = samples.images.ranges_of_rows(known)
+        else:
             low, high = card["intensity_range"]
             samples.intensity_range = (low, high)
-        else:
-            known = torch.tensor(card["intensity_range"])  # (C, 2)
-            samples.intensity_range = known.expand(len(samples), -1, 2)
 
 
 def as_trained(samples: Samples, card: Mapping[str, Any]) -> list[Code]:

@@ -9,16 +9,16 @@ from medcnn.errors import UserError
 from medcnn.jobs.pseudonym_key import pseudonym
 
 HIDDEN = ("patient", "study", "image", "mask")
-KEPT = ("split", "label", "site", "sex", "age", "slice", *TILES, *BOX)
+KEPT = ("split", "label", "view", "site", "sex", "age", "slice", *TILES, *BOX)
 
 
 def pseudonymise(table: pd.DataFrame, key: bytes, features: Sequence[str] = ()) -> pd.DataFrame:
     """Return a copy of a sample table, with the same rows, that names neither patients nor files.
 
     Patient, study, image and mask become pseudonyms, the same for the same value and key. Kept as
-    they are: split, labels, site, sex, age, slice, the place of a tile, box, and the features that
-    a network takes. **All other columns are left out**, since nobody knows what is in them. A site,
-    a high age or a rare label can still identify someone.
+    they are: split, labels, view, site, sex, age, slice, the place of a tile, box, and the features
+    that a network takes. **All other columns are left out**, since nobody knows what is in them. A
+    site, a high age or a rare label can still identify someone.
 
     Raises:
         UserError: Two values have the same pseudonym.

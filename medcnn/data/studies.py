@@ -108,7 +108,8 @@ def context_of_one(
 def studies_of(table: pd.DataFrame, views: Sequence[str] | None = None) -> Studies:
     """Return the studies of a sample table; a row without one is a study by itself.
 
-    Slices are in the order of column ``slice``, other images in that of the table.
+    Slices are in the order of column ``slice``, those of one file before those of the next; other
+    images are in the order of the table.
 
     Args:
         table: Of `medcnn.data.samples.Samples`.
@@ -128,7 +129,8 @@ def studies_of(table: pd.DataFrame, views: Sequence[str] | None = None) -> Studi
     keys = [number]
     together = "slice" in table and TILES[-1] not in table
     if "slice" in table:
-        keys = [pd.to_numeric(table["slice"], errors="coerce").fillna(0).to_numpy(), number]
+        places_in_file = pd.to_numeric(table["slice"], errors="coerce").fillna(0).to_numpy()
+        keys = [places_in_file, _files(table), number]
     places = np.lexsort((np.arange(len(table)), *keys))
     counts = np.bincount(number)
     codes, names = _views(table, number, first, views)
@@ -151,8 +153,14 @@ def study_numbers(table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.in
     """
     alone = np.where(table["study"].isna(), np.arange(1, len(table) + 1), 0)
     groups = table[STUDY].assign(alone=alone).groupby([*STUDY, "alone"], sort=False, dropna=False)
-    studies = groups.ngroup().to_numpy(np.int64, copy=True)
+    studies = np.array(groups.ngroup(), dtype=np.int64)
     return studies, np.unique(studies, return_index=True)[1].astype(np.int64)
+
+
+def _files(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the number of each row's file, by first appearance; 0 where no two rows share one."""
+    numbers, files = pd.factorize(table["image"])
+    return numbers.astype(np.int64) if len(files) < len(table) else np.zeros(len(table), np.int64)
 
 
 def _views(
@@ -171,14 +179,16 @@ def _views(
             f"a view is one of a few (at most {MOST_VIEWS}), such as frontal; name the right "
             "column (dataset.columns.view), or none: null"
         )
-    of_study = pd.DataFrame({"number": number, "view": codes})[codes >= 0]
+    given = pd.DataFrame({"number": number, "view": codes, "image": table["image"].to_numpy()})
+    of_study = given[codes >= 0].drop_duplicates()[["number", "view"]]  # slices share their file's
     twice = of_study[of_study.duplicated()]
     if len(twice):
         study, view = int(twice["number"].iloc[0]), names[int(twice["view"].iloc[0])]
         raise UserError(
             f"column view: study {table['study'].iloc[first[study]]} has the view {view} "
             f"{int((of_study == twice.iloc[0]).all(axis=1).sum())} times "
-            f"({twice['number'].nunique()} such studies); it has each view once at most"
+            f"({twice['number'].nunique()} such studies); it has each view once at most; "
+            "dataset.columns.view=null takes no views"
         )
     if known is None:
         return torch.from_numpy(codes.astype(np.int64)), tuple(map(str, names))

@@ -230,7 +230,16 @@ class Explainer(ClassifierMaps):
         if method == ORACLE:
             assert batch.masks is not None
             return self._oracle(batch.masks)
-        return self.explain(self.classifier.net, batch.images, targets, method, batch.context)
+        return self.explain(self.classifier.net, batch.images, targets, method, self._own(batch))
+
+    def _own(self, batch: Batch) -> Context:
+        """Return the context of a batch, with columns encoded as this classifier takes them."""
+        context = {
+            key: of_key for key, of_key in (batch.context or {}).items() if key != "features"
+        }
+        if (values := self.samples.feature_values) is not None:
+            context["features"] = values[batch.rows].to(self.classifier.device)
+        return context or None
 
     def _oracle(self, masks: Tensor) -> Tensor:
         pool: Any = F.adaptive_avg_pool2d if masks.dim() == 3 else F.adaptive_avg_pool3d
@@ -243,8 +252,8 @@ class Explainer(ClassifierMaps):
 
         In multi-label data those with a mask of a label that is there, if each has its own.
         """
-        samples, masks = self.samples, self.samples.masks
-        if masks is None or not self.knows_lesions:
+        samples = self.samples
+        if not self.knows_lesions:
             return torch.empty(0, dtype=torch.int64)
         rows = samples.rows(split)
         if samples.task not in ("multilabel", "regression"):
@@ -252,7 +261,7 @@ class Explainer(ClassifierMaps):
         found = [
             self._marked(part).any(1)
             if samples.task == "multilabel"
-            else masks[part].flatten(1).any(1)
+            else self.masks_of(part, self.truth(part)).flatten(1).any(1)
             for part in (rows.split(batch_size) if len(rows) else ())
         ]
         return rows[torch.cat(found)] if found else rows

@@ -14,6 +14,7 @@ from medcnn.cam import channels as of_channels
 from medcnn.cam.scores import image_agreement, image_deletion, image_pointing_hits
 from medcnn.cam.scores.sanity import DECIDING_STEP, ORDERS, randomised
 from medcnn.cam.studies import of_each_study
+from medcnn.data.image import layout_of
 from medcnn.evidence.channels import channel_groups
 from medcnn.evidence.explainer import Batch, Explainer
 from medcnn.evidence.measures import Columns, as_table
@@ -114,10 +115,12 @@ def channels(explainer: Explainer, batch: Batch, method: str) -> pd.DataFrame:
         maps = in_chunks(net.features, images, getattr(net, "chunk", None))
         return classifier.objective.score(net.head(maps, *given), decided)
 
-    images = classifier.normalise(batch.images)
+    images, layout, missing = classifier.normalise(batch.images), layout_of(classifier.card), None
+    if layout is not None and layout.presence:  # as the net knows files that miss
+        missing = classifier.normalise(torch.zeros_like(batch.images))
     place = list(named).index(method)
     with classifier.autocast():
-        effects = of_channels.removing(images, [groups[place]], score)[:, 0]
+        effects = of_channels.removing(images, [groups[place]], score, missing)[:, 0]
         products = of_channels.gradient_times_input(images, groups, score)
     of_study = torch.stack([part.mean(0) for (part,) in of_each_study(bag, products)])
     share = of_study[:, place] / of_study.sum(1)

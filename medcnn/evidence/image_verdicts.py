@@ -80,5 +80,5 @@ def most_missed(part: pd.DataFrame, samples: Samples, group: str) -> Iterator[st
         yield f"It doesn't measurably fall without these {group}: {texts[1]}."
 
 
-def _name(source: str) -> str:
-    return NAMES.get(source, source)
+def _name(source: object) -> str:
+    return NAMES.get(str(source), str(source))

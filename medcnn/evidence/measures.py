@@ -166,8 +166,8 @@ def reliance(explainer: Explainer, batch: Batch) -> pd.DataFrame:
     """Does the decision use the lesion? All images need one, and a known label."""
     assert batch.masks is not None
     truth = explainer.truth(batch.rows)
-    answer = partial(explainer.probs, context=batch.context)
-    found = lesion_reliance(batch.images, batch.masks, answer, linear_imputation, batch.rows)
+    decide = partial(explainer.probs, context=batch.context)
+    found = lesion_reliance(batch.images, batch.masks, decide, linear_imputation, batch.rows)
     columns: Columns = {}
     variants = {
         "": found.original,

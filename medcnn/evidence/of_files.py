@@ -53,10 +53,7 @@ from medcnn.report.maps.volume import draw_mosaic, draw_planes
 
 WORKER = "medcnn.evidence.worker"
 ROWS = 100  # files of a part, at most
-ALONE = (
-    "the network takes the images of a study together, and here each is a study by itself; a table "
-    "says which belong together: dataset=csv dataset.path=table.csv without image="
-)
+ALONE = "each is a study by itself here; a table of studies without image= joins their images"
 Rows = list[dict[str, Any]]
 
 
@@ -124,7 +121,7 @@ class FileMaps:
         if self.spec.tiles is not None:
             self.methods, self.notes = [TILES], [_note_of_tiles(self.spec)]
         self.volumes = self.spec.spatial_dims == 3 or self.spec.slices is not None
-        self.notes += [ALONE] if self.maps.of_studies and self.spec.slices is None else []
+        self.notes += [ALONE] if self.maps.of_studies and not self.spec.several else []
 
     def name(self, paths: Sequence[Path]) -> None:
         """Take these as the files, and give each its name below the output."""
@@ -203,15 +200,9 @@ def _of_file(
         for method in methods:
             base = out.with_name(f"{out.name}-{method}")
             if maps.of_studies:
-                study = study_of_file(maps, images, method, path.name)
-                _write_raw(study.maps.numpy(), decoded, spec, item.crop, base)
-                picture = base.with_name(f"{base.name}.png")
-                title, scale = f"{method} of the decided class", scale_of(method, cfg.scale)
-                study_sheet([study.item], picture, title=title, scale=scale)
-                row = {"image": str(path), "method": method}
-                words = _row(classifier, study.probs, study.decided) | {"picture": picture}
-                for k, own in enumerate(study.of_images):
-                    rows.append(row | ({"slice": k} if spec.slices else {}) | own | words)
+                raw, own = _of_study(maps, images, method, path, base, cfg.scale)
+                _write_raw(raw.numpy(), decoded, spec, item.crop, base)
+                rows += own
                 continue
             found = [maps.decisions(part, method) for part in images.split(size)]
             probs, decided, raw = (torch.cat(parts).cpu() for parts in zip(*found, strict=True))
@@ -246,6 +237,21 @@ def _note_of_tiles(spec: ImageSpec) -> str:
         "this network sees tiles: what it says of each is laid over the slide; maps within tiles "
         "are those of a split (dataset=csv)"
     )
+
+
+def _of_study(
+    maps: ClassifierMaps, images: Tensor, method: str, path: Path, base: Path, scale: Any
+) -> tuple[Tensor, Rows]:
+    """Draw the images (n, C, *spatial) of a file as one study; return raw maps, and a row each."""
+    study, picture = study_of_file(maps, images, method, path.name), Path(f"{base}.png")
+    title = f"{method} of the decided class"
+    study_sheet([study.item], picture, title=title, scale=scale_of(method, scale))
+    words = _row(maps.classifier, study.probs, study.decided) | {"picture": picture}
+    rows = Rows()
+    for k, own in enumerate(study.of_images):
+        place: dict[str, Any] = {"slice": k} if len(images) > 1 else {}
+        rows.append({"image": str(path), "method": method, **place} | own | words)
+    return study.maps, rows
 
 
 def _write_raw(raw: Array, decoded: Image, spec: ImageSpec, crop: Crop | None, base: Path) -> None:

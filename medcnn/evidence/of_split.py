@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from medcnn.classifier.card import check_fits
 from medcnn.classifier.checkpoint import load
 from medcnn.classifier.ensemble import FILE, members_of
+from medcnn.data.columns.of_samples import own_columns
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evidence import Explainer, draw_gallery
@@ -88,6 +90,9 @@ def _explainer(
         samples = data.samples
         for line in notes:
             note(line)
+    else:
+        samples = copy(samples)
+        own_columns(samples, classifier.card.get("features") or [])
     check_fits(classifier, samples)
     return Explainer(classifier, samples, stage=cfg.stage, smooth=cfg.smooth)
 

@@ -31,7 +31,8 @@ def explain_tiles(
 
     ``<name>-tiles.csv`` has a row a tile, ``<name>-tiles.png`` the slide with the probability of
     the positive class, or of the class that is the most probable of all tiles together. A net that
-    puts the tiles of a study together sees each alone here.
+    puts the tiles of a study together sees each alone here. The row has that class as
+    ``explained``, and the mean over the tiles; ``medcnn.predict`` says what holds of the slide.
 
     Raises:
         UserError: The reason why the file can't be used, without its path.
@@ -47,17 +48,17 @@ def explain_tiles(
     write_csv(out.with_name(f"{out.name}-{TILES}.csv"), pd.concat([table, said], axis=1))
     mean = probs.mean(0)
     positive = classifier.objective.positive
-    shown = int(mean.argmax()) if positive is None else positive
     regression = classifier.objective.task == "regression"
+    shown = int(mean.argmax()) if positive is None and not regression else positive or 0
     picture = out.with_name(f"{out.name}-{TILES}.png")
     draw_tile_scores(
-        small_picture(path, found.grid, path.name, found.pair),
+        small_picture(path, found.grid, path.name, found.pair, spec.frame),
         probs[:, shown].numpy(),
         names[shown] if regression else f"probability of {names[shown]}",
         picture,
         scale=None if regression else (0.0, 1.0),
     )
-    row = {"image": str(path), "method": TILES, "predicted": names[shown]}
+    row = {"image": str(path), "method": TILES, "explained": names[shown]}
     told_as = "value" if regression else "probability"
     return [row | {told_as: float(mean[shown]), "empty": False, "picture": picture}]
 
@@ -73,9 +74,14 @@ def probs_of(classifier: Classifier, found: Input, batch_size: int) -> torch.Ten
     return torch.cat(said)
 
 
-def small_picture(path: Path, grid: Grid, name: str, pair: Any = None) -> Tiled:
-    """Return a slide as pictures show it; `pair` has the values that are black and white."""
-    with in_our_words(path), open_slide(path) as slide:
+def small_picture(
+    path: Path, grid: Grid, name: str, pair: Any = None, frame: int | str | None = None
+) -> Tiled:
+    """Return a slide as pictures show it; `pair` has the values that are black and white.
+
+    Of a file with several pictures `frame` is the one that is meant.
+    """
+    with in_our_words(path), open_slide(path, frame) as slide:
         values, _ = thumbnail(slide)
     values = values.astype(np.float32)
     low, high = pair or (values.min(), values.max())
@@ -93,5 +99,6 @@ def slides_of(
         file = originals.images[row]
         grid = grid_in(originals.facts[row])
         if file not in found and grid is not None:
-            found[file] = small_picture(originals.root / file, grid, name, pair)
+            path, frame = originals.root / file, originals.spec.frame
+            found[file] = small_picture(path, grid, name, pair, frame)
     return list(found.values())

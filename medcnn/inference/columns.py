@@ -121,15 +121,16 @@ def answers_of(
     with evaluating(member), member.autocast():
         for part in torch.arange(len(rows)).split(batch_size):
             batch = {key: one.to(member.device) for key, one in dataset[rows[part]].items()}
-            context: Mapping[str, Any] = context_of(batch) or {}
+            whole: Mapping[str, Any] = context_of(batch) or {}
             ranges = batch.get("range", own.intensity_range)
             maps = member.features(unit_intensity(batch["image"], ranges))
             answers = []
             for name, order in asked:
+                context = whole  # also of a column that this member doesn't take
                 if name in places and values is not None and order is not None:
                     given = values[rows[part]]
                     given[:, places[name]] = values[rows[order[part]], places[name]]
-                    context = {**context, "features": given.to(member.device)}
+                    context = {**whole, "features": given.to(member.device)}
                 answers.append(member.probs(member.head(maps, context or None)).cpu())
             found.append(torch.stack(answers))
     return torch.cat(found, 1)

@@ -53,15 +53,23 @@ class PyFunc:
         return table
 
     def _of_files(self, paths: Iterable[str | Path], columns: pd.DataFrame | None) -> Tensor:
-        """Return probabilities (N, K) of files; slices of a volume are put together."""
+        """Return probabilities (N, K) of files; slices of a volume are put together.
+
+        By a network that takes the images of a study together each file is one.
+        """
         classifier, config = self.classifier, self.classifier.card["config"]
+        of_studies = classifier.card.get("studies") is not None
         probs: list[Tensor] = []
         for row, path in enumerate(paths):
             own = None
             if columns is not None:
                 own = {str(name): value for name, value in columns.iloc[row].items()}
             with classifier.autocast():
-                parts = classifier.read(path).split(config["batch_size"])
+                images = classifier.read(path)
+                if of_studies:
+                    probs.append(classifier.classify_study(images, columns=own)[None])
+                    continue
+                parts = images.split(config["batch_size"])
                 probs.append(torch.cat([classifier.classify(part, own) for part in parts]))
         files = np.repeat(np.arange(len(probs)), [len(part) for part in probs])
         together = aggregate(

@@ -57,14 +57,17 @@ def _contexts(
 def uncounted(net: object) -> Iterator[None]:
     """Keep a pass in training mode from counting in the statistics of batch norms.
 
-    It goes on to save the same tensors for the backward pass, as where they do count.
+    It goes on to save the same tensors for the backward pass, as where they do count. The batches
+    are counted in a copy, without which a synchronised batch norm refuses to work.
     """
     parts = net.modules() if isinstance(net, nn.Module) else ()
     norms = [one for one in parts if isinstance(one, _BatchNorm)]
     norms = [norm for norm in norms if norm.training and norm.track_running_stats]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:

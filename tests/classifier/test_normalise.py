@@ -10,6 +10,7 @@ from medcnn.classifier import normalise
 from medcnn.classifier.normalise import Normalise, statistics
 from medcnn.data.image import ImageSpec
 from medcnn.data.samples import Samples
+from medcnn.data.studies import studies_of
 from medcnn.errors import UserError
 
 
@@ -150,3 +151,17 @@ def test_channels_of_0_and_1_cant_be_whitened() -> None:
     data.spec = asdict(ImageSpec(size=(5, 6), channels=(1,), mask_as="channel"))
     with pytest.raises(UserError, match=r"normalise=whiten mixes all channels"):
         statistics(data, "whiten")
+
+
+@pytest.mark.parametrize("kind", ["zscore", "pixel_mean", "whiten"])
+def test_of_studies_each_image_counts_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, joined = (samples(noise(12, (1, 3, 3)), 9) for _ in range(2))
+    joined.table["patient"] = joined.table["study"] = [*"aaaabbbbc", *"ddd"]
+    joined.join_studies(studies_of(joined.table))
+    monkeypatch.setattr(normalise, "CHUNK_BYTES", 4 * 9 * 2)  # two images at a time
+    sizes = [len(part) for part in normalise._chunks(joined)]
+    assert sizes == [2, 2, 2, 2, 1]
+    for own, expected in zip(statistics(joined, kind), statistics(alone, kind), strict=True):
+        assert (own is None) == (expected is None)
+        if own is not None:
+            torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-5)

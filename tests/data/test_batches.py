@@ -182,6 +182,12 @@ def test_intensities_are_scaled(dtype: torch.dtype, intensity_range: tuple[float
     assert scaled[2] == 1
 
 
+def test_a_constant_image_is_black() -> None:
+    stored = torch.full((1, 1, 2, 2), 7, dtype=torch.int16)
+    for intensity_range in ((7.0, 7.0), torch.tensor([[7.0, 7.0]])):
+        assert unit_intensity(stored, intensity_range).eq(0).all()
+
+
 def prepared(data: DataModule, **state: Any) -> dict[str, Tensor]:
     data.trainer = SimpleNamespace(**state)  # type: ignore[assignment]
     batch = {"image": torch.full((2, 1, 2, 3), 51, dtype=torch.uint8), "row": torch.tensor([4, 7]),

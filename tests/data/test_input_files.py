@@ -104,9 +104,7 @@ def test_what_cant_be_read_together(files: list[Path]) -> None:
 
 def test_a_file_alone_is_refused() -> None:
     spec = ImageSpec(size=(8, 8), columns=("t1", "t2"), channels=(1, 1))
-    why = (
-        r"takes 2 files as one \(t1, t2\): list them in a table, and medcnn\.evaluate .*=\[t1,t2\]"
-    )
+    why = r"takes 2 files as one \(t1, t2\): list them in a table, and medcnn\.predict .*=\[t1,t2\]"
     with pytest.raises(UserError, match=why):
         as_asked(spec_of(card_of(spec)), None)
     masked = ImageSpec(size=(8, 8), channels=(1,), mask_as="channel")

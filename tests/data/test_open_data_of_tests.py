@@ -40,6 +40,7 @@ def test_the_training_percentiles_are_those_of_the_training_split_alone(tmp_path
 def card(**changes: Any) -> dict[str, Any]:
     """Of a checkpoint, with what concerns the preparation of files."""
     plain_card = {
+        "config": {"model": {}},
         "class_names": ["b", "a"],
         "image_spec": asdict(ImageSpec(size=(4, 6), channels=3, intensity="training_percentile")),
         "input_size": [4, 6],

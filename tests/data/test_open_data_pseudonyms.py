@@ -8,6 +8,7 @@ import pytest
 import torch
 from open_tables import KEPT, noise, opened, save
 
+from medcnn.data.open_data import open_data
 from medcnn.data.row_names import names_of_rows
 from medcnn.errors import UserError
 from medcnn.jobs.pseudonym_key import load_key, pseudonym
@@ -51,6 +52,19 @@ def test_pseudonyms_take_the_place_of_names(tmp_path: Path) -> None:
     (tmp_path / "key").unlink()
     other = opened(tmp_path, "pseudonymise=true").samples.table
     assert not set(other["patient"]) & set(found["patient"])
+
+
+def test_studies_that_cant_be_are_told_by_pseudonyms(tmp_path: Path) -> None:
+    names = personal(tmp_path)
+    rows = pd.read_csv(tmp_path / "table.csv").assign(patient="Zacharias", study="Xaver")
+    rows.to_csv(tmp_path / "table.csv", index=False)
+    dataset = ("dataset=csv", f"dataset.path='{tmp_path / 'table.csv'}'", "dataset.size=8")
+    places = (f"paths.data='{tmp_path / 'data'}'", f"paths.pseudonym_key='{tmp_path / 'key'}'")
+    cfg = jobs.compose("train", *dataset, *places, "model.aggregate=mean", "pseudonymise=true")
+    with pytest.raises(UserError, match="have different labels") as stop:
+        open_data(cfg)
+    assert pseudonym("Xaver", load_key(tmp_path / "key"), "study") in str(stop.value)
+    assert not [name for name in names if name in str(stop.value)]
 
 
 def test_pseudonyms_change_nothing_else(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def table() -> pd.DataFrame:
             "patient": ["Müller, 1950", "Müller, 1950", "12"],
             "study": ["s1", "s1", "s2"],
             "slice": [0, 1, 0],
+            "view": ["CC", "MLO", "CC"],
             "mask": ["m/1.png", None, np.nan],
             "split": ["train", "train", "test"],
             "label:Mass": [0, 1, -1],
@@ -67,7 +68,7 @@ def test_nothing_of_patient_and_paths_is_left() -> None:
 
 def test_what_is_kept_stays_as_it_is() -> None:
     after = pseudonymise(table(), KEY)
-    kept = ["slice", "split", "label:Mass", "site", "sex", "age", "box_top"]
+    kept = ["slice", "view", "split", "label:Mass", "site", "sex", "age", "box_top"]
     pd.testing.assert_frame_equal(after[kept], table()[kept])
     assert list(after.index) == [5, 6, 9]
 

@@ -135,7 +135,7 @@ def test_options_after_a_key_are_explained(command: Command, task: Recorder) -> 
     refused(command(task, "-m", "--cfg", "job"), "--multirun and --cfg don't go together")
 
 
-@pytest.mark.parametrize(("root", "key"), [("explain", "checkpoint"), ("predict", "images")])
+@pytest.mark.parametrize(("root", "key"), [("explain", "checkpoint"), ("features", "checkpoint")])
 def test_a_missing_value_is_named(command: Command, root: str, key: str) -> None:
     refused(command(lambda cfg, trust: cfg[key], root=root), f"{key} is missing", f"add {key}=")
 

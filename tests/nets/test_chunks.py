@@ -74,3 +74,12 @@ def test_a_second_pass_of_sam_may_go_in_chunks() -> None:
         loss = in_chunks(net, images, 2).square().sum()
     loss.backward()
     assert all(map(torch.equal, before, net.buffers()))
+
+
+def test_a_synchronised_batch_norm_takes_a_pass_that_does_not_count() -> None:
+    norm = nn.SyncBatchNorm(4)
+    before = [one.clone() for one in norm.buffers()]
+    with uncounted(norm):
+        assert norm.num_batches_tracked is not None  # of which it makes sure
+        norm.num_batches_tracked += 1
+    assert all(map(torch.equal, before, norm.buffers()))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medcnn.cam.scores.localisation import pointing_hits
 from medcnn.cam.scores.similarity import rank_correlation
-from medcnn.cam.studies import Head, Score, of_each_study, places, without
+from medcnn.cam.studies import Head, Score, means_if_enough, of_each_study, places, without
 
 STEPS, ORDERS = 10, 10  # of `image_deletion`
 
@@ -93,6 +93,7 @@ def image_deletion(
         study with one image.
     """
     bag = context["bag"]
+    maps = means_if_enough(head, maps, context)
 
     def area(values: Tensor, draw: int) -> Tensor:
         return _area(head, maps, context, score, _ranks(values, bag, seed + draw))

@@ -32,7 +32,7 @@ def codes_of(samples: Samples) -> list[Code]:
     if len(set(names)) < len(names):
         raise UserError(f"dataset.features={', '.join(names)}: name each column once")
     for name in names:
-        if name in NOT_OF_A_PATIENT or name.startswith(("label:", "mask:")):
+        if name in NOT_OF_A_PATIENT or name.startswith(("image:", "label:", "mask:")):
             raise UserError(
                 f"dataset.features: column {name} tells what an image is or belongs to, and is no "
                 "input; leave it out"

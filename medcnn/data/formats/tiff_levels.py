@@ -3,8 +3,10 @@
 import math
 import re
 from collections import OrderedDict
+from html import unescape
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -21,6 +23,8 @@ TYPES = ("uint8", "int8", "uint16", "int16", "float32")
 LARGEST = 50.0  # µm a pixel: a TIFF that tells more was made for paper or a screen
 MICROMETRES = {2: 25_400.0, 3: 10_000.0}  # in TIFF's units of resolution: inch, cm
 OME = re.compile(r'PhysicalSizeX="([\d.eE+-]+)"')
+OME_UNIT = re.compile(r'PhysicalSizeXUnit="([^"]+)"')  # µm where it isn't given
+OME_UNITS = {"nm": 1e-3, "\N{GREEK SMALL LETTER MU}m": 1.0, "mm": 1e3, "cm": 1e4}
 APERIO = re.compile(r"\bMPP\s*=\s*([\d.]+)")
 
 
@@ -126,10 +130,12 @@ def _has_blocks(page: Any) -> bool:
 
 def _spacing(page: Any) -> float | None:
     """Return µm a pixel, as OME, Aperio or the resolution tags say; None where they don't."""
-    text = str(page.description or "")
-    pattern = OME if text.lstrip().startswith("<") else APERIO
-    if match := pattern.search(text):
-        return float(match[1])
+    text, factor = str(page.description or ""), 1.0
+    ome = text.lstrip().startswith("<")
+    if ome and (said := OME_UNIT.search(text)):
+        factor = OME_UNITS.get(normalize("NFKC", unescape(said[1])), 0.0)  # 0: not known
+    if factor and (match := (OME if ome else APERIO).search(text)):
+        return float(match[1]) * factor
     unit = int(page.resolutionunit or 1)
     across = page.resolution[0] if page.resolution else 0
     if unit not in MICROMETRES or not across:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from medcnn.data.phantom.anatomy import SIDES, Anatomy, Draws, Rows, make_lungs, make_organs, xyz
+from medcnn.data.phantom.attenuation import Tissues
 from medcnn.data.phantom.projection import Array, Ellipsoids, ellipsoids, silhouette
 
 NORMAL, NODULE, EFFUSION = 0, 1, 2
 CANDIDATES = 40  # places tried for a nodule
+CALCIUM = 0.3  # share of a calcified nodule's volume that is cortical bone
 
 
 @dataclass
@@ -45,6 +47,11 @@ def draw_lesion(
         contrast=u(contrast[0], contrast[1]),
         depth=u(depth[0], depth[1]),
     )
+
+
+def calcified(tissues: Tissues) -> float:
+    """Return the contrast of a calcified nodule, which is 1 of one of soft tissue."""
+    return (tissues.mixed(CALCIUM) - tissues.lung) / (tissues.soft - tissues.lung)
 
 
 def make_aerated(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:

@@ -55,7 +55,7 @@ def read_file(
         return None, {"edges": extent(image, spec)}
     crop = place if isinstance(place, tuple) and _fits(place, image, spec) else None
     masks = prepare_mask(image, spec, crop).astype(np.uint8)
-    return masks, {"shape": list(image.values.shape[1:]), "affine": _plain(image.affine)}
+    return masks, {"shape": list(image.values.shape[1:]), "affine": plain(image.affine)}
 
 
 def prepare_image(
@@ -102,12 +102,12 @@ def _facts(image: Image, images: Array) -> Facts:
         "shape": list(values.shape[1:]),
         "channels": int(values.shape[0]),
         "dtype": str(values.dtype),
-        "spacing": _plain(image.spacing),
-        "affine": _plain(image.affine),
+        "spacing": plain(image.spacing),
+        "affine": plain(image.affine),
         "modality": image.modality,
         "frame_of_reference": _hashed(image.frame_of_reference),
-        "value_range": _plain(image.value_range),
-        "window": _plain(image.window),
+        "value_range": plain(image.value_range),
+        "window": plain(image.window),
         "notes": list(image.notes),
         "digests": [
             None if c else sha256(s).hexdigest() for s, c in zip(images, constant, strict=True)
@@ -122,6 +122,6 @@ def _hashed(uid: str | None) -> list[int] | None:
     return [int.from_bytes(sha256(uid.encode()).digest()[:FRAME_BYTES], "big")]
 
 
-def _plain(numbers: Any) -> Any:
+def plain(numbers: Any) -> Any:
     """Return numbers, of whatever shape, as lists of float; None for None."""
     return None if numbers is None else np.asarray(numbers, float).tolist()

@@ -143,6 +143,13 @@ def _there(paths: NDArray[np.object_], listing: Listing) -> tuple[NDArray[np.boo
     if spec.missing_channel == "zero":
         exists = np.frompyfunc(lambda path: os.path.exists(listing.root / path), 1, 1)  # noqa: PTH110  # never raises
         there &= exists(paths).astype(bool)
+        for name, own, given in zip(spec.columns, there, paths != "", strict=False):
+            if lacking := int((~own).sum()):
+                nowhere = int((given & ~own).sum())
+                note(
+                    f"column {name}: {lacking} of {len(own)} files are missing, and are 0 "
+                    f"({nowhere} of these have a path, which leads to no file)"
+                )
         none = np.flatnonzero(~there.any(0)).tolist()
         return there, [(row, "is missing, as are all other files of its row") for row in none]
     return there, [

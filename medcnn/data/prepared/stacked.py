@@ -66,6 +66,26 @@ class StackedImages(HeldImages):
                 ranges[channels] = torch.tensor(training_percentiles(part, at[at >= 0]))
         return ranges
 
+    def ranges_of_rows(self, ranges: Tensor) -> Tensor:
+        """Return the values (N, C, 2) that become 0 and 1, of channels for which they are (C, 2).
+
+        In a file that is missing 0 stays 0, whatever the other files of its column hold.
+        """
+        found = ranges.expand(self.shape[0], -1, 2)
+        if not self.layout.presence:
+            return found
+        pictures = self.layout.pictures
+        missing = self.layout.by_channel(torch.from_numpy(self.places.T < 0))
+        own = torch.where(missing[..., None], torch.tensor([0.0, 1.0]), found[:, :pictures])
+        return torch.cat([own, found[:, pictures:]], 1)
+
+    def ranges_of_channels(self, ranges: Tensor) -> Tensor:
+        """Return (C, 2) from which `ranges_of_rows` made the values (N, C, 2)."""
+        found = ranges[0].clone()
+        for own, channels in zip(self.places, self.layout.files, strict=True):
+            found[channels] = ranges[int((own >= 0).argmax()), channels]
+        return found
+
     def prefetch(self, rows: Tensor) -> None:
         """See `HeldImages.prefetch`."""
         if self.memory is None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from medcnn.data.prepared.crop import Marked
 from medcnn.data.prepared.facts import Facts
 from medcnn.data.prepared.geometry import own_size, prepare, prepare_mask
 from medcnn.data.prepared.intensity import percentiles
-from medcnn.data.prepared.one_file import prepare_image
+from medcnn.data.prepared.one_file import plain, prepare_image
 from medcnn.data.prepared.spool import Spool
 from medcnn.data.prepared.tiles import Grid, downsample_of, grid_over
 from medcnn.data.prepared.tissue import with_tissue
@@ -52,7 +51,7 @@ def read_tiles(
         image = decode(path, allow_missing_geometry=spec.allow_missing_geometry, frame=spec.frame)
         if kind == "image":
             return windows_of(image, spec, folder)
-        whole = {"shape": list(image.values.shape[1:]), "affine": _plain(image.affine)}
+        whole = {"shape": list(image.values.shape[1:]), "affine": plain(image.affine)}
         return _masks_of(_whole_mask(image, spec), spec, place, folder), whole
     with in_our_words(path), open_slide(path, spec.frame) as slide:
         if kind == "image":
@@ -77,8 +76,8 @@ def tiles_of(slide: Slide, spec: ImageSpec, folder: Path | None = None) -> tuple
         "spacing": spacing,
         "affine": None,
         "modality": slide.modality,
-        "value_range": _plain(slide.value_range),
-        "window": _plain(slide.window),
+        "value_range": plain(slide.value_range),
+        "window": plain(slide.window),
         "notes": list(slide.notes),
     }
 
@@ -183,7 +182,3 @@ def _masks_of(
             tile = Image(_window(whole, place, number))
         spool.append(prepare_mask(tile, own)[0].astype(np.uint8))
     return spool
-
-
-def _plain(numbers: Any) -> Any:
-    return None if numbers is None else np.asarray(numbers, float).tolist()

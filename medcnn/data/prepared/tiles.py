@@ -93,6 +93,8 @@ def check_tiles(spec: ImageSpec) -> None:
             f"dataset.columns.image={list(spec.columns)} goes without dataset.tiles, which cut one "
             "file an image"
         )
+    if spec.mask_as != "none":
+        raise UserError(f"dataset.mask_as={spec.mask_as} goes without dataset.tiles")
     if spec.spatial_dims == 2 and spec.spacing is not None:
         raise UserError(
             "dataset.spacing goes without dataset.tiles of pictures: dataset.tile_spacing says µm "

@@ -173,6 +173,8 @@ def _with_channels(
     spec: ImageSpec, names: dict[str, Any], missing_channel: Any, mask_as: Any
 ) -> ImageSpec:
     """Return a spec with what several files an image, and their mask, become."""
+    from medcnn.data.prepared.tiles import check_tiles
+
     if missing_channel not in ("refuse", "zero"):
         raise UserError(f"dataset.missing_channel={missing_channel}: choose refuse or zero")
     if mask_as not in ("none", "channel"):
@@ -185,7 +187,9 @@ def _with_channels(
         )
     if mask_as == "channel" and names["mask"] is None:
         raise UserError("dataset.mask_as=channel: name the column of masks, dataset.columns.mask")
-    return replace(spec, columns=tuple(columns), missing_channel=missing_channel, mask_as=mask_as)
+    spec = replace(spec, columns=tuple(columns), missing_channel=missing_channel, mask_as=mask_as)
+    check_tiles(spec)
+    return spec
 
 
 def _present(names: dict[str, Any], cells: pd.DataFrame) -> dict[str, Any]:
@@ -252,7 +256,7 @@ def _images(cells: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     found = pd.concat(files, axis=1)
     shown = names[0] if len(names) == 1 else f"[{','.join(names)}]"
     refuse_lines(found.isna().all(axis=1), f"dataset.columns.image={shown} is empty")
-    every: Any = found.stack().dropna()  # by line and column
+    every = pd.Series(found.stack()).dropna()  # by line and column
     again = every[every.duplicated(keep=False)]
     twice = again.groupby(level=0).nunique() < again.groupby(level=0).size()
     refuse_lines(twice, f"a file is in two of the columns {', '.join(names)}")

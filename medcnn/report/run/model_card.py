@@ -30,6 +30,7 @@ MODEL = (
     "head",
     "dropout",
     "cut",
+    "aggregate",
     "fusion",
 )  # keys of a config
 CLASSES = 20  # that a table by class has room for

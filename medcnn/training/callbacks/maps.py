@@ -78,7 +78,8 @@ class MapsInTensorBoard(Callback):
             batch, truth = explainer.batch(rows), explainer.truth(rows)
             probs = explainer.probs(batch.images, batch.context)
             maps = explainer.maps(batch, truth, self.method).cpu()
-        items = pictures_of(explainer, batch, probs, truth, maps)
+            # while the net is in evaluation mode, for those of studies ask it again
+            items = list(pictures_of(explainer, batch, probs, truth, maps))
         title = f"{self.method} of the true class, {when}"
         figure = figure_of(explainer, items, title, scale_of(self.method, "own"))
         legible(figure)

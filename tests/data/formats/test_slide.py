@@ -79,6 +79,8 @@ def test_other_pictures_are_decoded_as_a_whole(tmp_path: Path) -> None:
     [
         ({"description": "Aperio ... |MPP = 0.499|x"}, 0.499),
         ({"description": '<OME><Pixels PhysicalSizeX="0.25" SizeX="9"/></OME>'}, 0.25),
+        ({"description": '<OME><Pixels PhysicalSizeX="250" PhysicalSizeXUnit="nm"/></OME>'}, 0.25),
+        ({"description": '<OME PhysicalSizeX="2" PhysicalSizeXUnit="&#181;m"/>'}, 2.0),
         ({"resolution": (72, 72), "resolutionunit": "INCH"}, None),  # of a screen
         ({"resolution": (50800, 50800), "resolutionunit": "INCH"}, 0.5),
         ({}, None),

@@ -174,6 +174,7 @@ def test_config_and_function_have_the_same_defaults() -> None:
     config = yaml.safe_load(CONFIG.read_text())
     assert config.pop("_target_") == "medcnn.data.phantom.dataset.phantom"
     assert config.pop("name") == "phantom"
+    assert config.pop("features") is None
     assert config.pop("epochs") > 0
     assert config.pop("net_width") == 0.5
     parameters = inspect.signature(phantom).parameters

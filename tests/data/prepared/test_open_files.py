@@ -228,6 +228,10 @@ def test_percentiles_of_training_are_of_each_file(tmp_path: Path) -> None:
     both = np.stack([noise(0, 8, 8), noise(1, 8, 8)])
     expected = [np.percentile(one, [0.5, 99.5]) for one in (both, noise(8, 8, 8))]
     np.testing.assert_allclose(ranges, [*expected, (0, 1), (0, 1)], rtol=1e-6)
+    of_rows = found.images.ranges_of_rows(ranges)
+    assert of_rows[:, 1].tolist() == [[0, 1], ranges[1].tolist(), [0, 1]]  # what is missing is 0
+    torch.testing.assert_close(of_rows[:, 0], ranges[:1].expand(3, 2))
+    torch.testing.assert_close(found.images.ranges_of_channels(of_rows), ranges)
 
 
 def test_a_brain_on_two_grids_lies_over_itself(tmp_path: Path, data_root: Path) -> None:

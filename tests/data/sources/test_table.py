@@ -85,6 +85,11 @@ def test_what_becomes_of_files_is_kept(root: Path) -> None:
         "columns": (),
         "missing_channel": "refuse",
         "mask_as": "none",
+        "tiles": None,
+        "tile_level": 0,
+        "tile_spacing": None,
+        "tile_overlap": 0.0,
+        "tissue": None,
     }
     assert read(root, TWO, slices="every:2").spec.slices == "every:2"
     with refused(r"dataset\.size=0"):
@@ -335,3 +340,23 @@ def test_a_column_may_have_the_name_of_a_split(root: Path) -> None:
 def test_columns_that_are_no_inputs(root: Path, words: str, features: list[str]) -> None:
     with refused(words):
         read(root, INPUTS, columns={"features": features})
+
+
+@pytest.mark.parametrize(
+    ("task", "classes", "columns", "unknown"),
+    [
+        ("binary", ["no", "yes"], ["label"], -1),
+        ("multilabel", ["mass", "edema"], ["label:mass", "label:edema"], -1),
+        ("regression", ["age"], ["label"], None),
+    ],
+)
+def test_labels_may_all_be_unknown(
+    task: str, classes: list[str], columns: list[str], unknown: int | None, root: Path
+) -> None:
+    text = "image,label,study\na.png,0,s\nb.png,1,s\n"
+    given = {"columns": {"label": None}, "task": task, "classes": classes}
+    listing = read(root, text, **given)
+    assert listing.class_names == tuple(classes)
+    assert [column(listing, name) for name in columns] == [[unknown, unknown]] * len(columns)
+    assert column(listing, "table_label") == ["0", "1"]
+    assert column(listing, "patient") == ["s", "s"]  # where the table doesn't say who it is

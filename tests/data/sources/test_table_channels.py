@@ -59,6 +59,11 @@ def test_rows_that_cant_be_are_named(root: Path, rows: str, reason: str) -> None
         ({"missing_channel": "zero", "columns": {"image": "t1"}}, "goes with several files"),
         ({"mask_as": "yes", "columns": COLUMNS}, "mask_as=yes: choose channel or none"),
         ({"mask_as": "channel", "columns": COLUMNS | {"mask": None}}, "name the column of masks"),
+        ({"tiles": 8, "columns": COLUMNS}, r"columns\.image=.* goes without dataset\.tiles"),
+        (
+            {"tiles": 8, "mask_as": "channel", "columns": {"image": "t2"}},
+            r"mask_as=channel goes without dataset\.tiles",
+        ),
         ({"columns": {"image": ["t1", "t1"]}}, "names of one or more different columns"),
         ({"columns": {"image": ["t1", "t3"]}}, "t3"),
     ],

@@ -19,6 +19,7 @@ from torch import Tensor
 from medcnn import cam
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.samples import Samples
+from medcnn.data.studies import studies_of
 from medcnn.errors import UserError
 from medcnn.evidence import gallery as cam_gallery
 from medcnn.nets import build
@@ -151,6 +152,16 @@ def test_modes_and_gradients_stay(tmp_path: Path) -> None:
     assert all(parameter.grad is None for parameter in classifier.parameters())
     assert jobs.same_weights(state, classifier.state_dict())
     assert torch.equal(random, torch.get_rng_state())
+
+
+def test_what_is_asked_of_studies_leaves_the_statistics(tmp_path: Path) -> None:
+    samples = labelled([0, 0, 1, 1, 0, 0], "binary", ("a", "b"), positive=1)
+    samples.table["study"] = samples.table["patient"] = [*"ssttuu"]
+    samples.join_studies(studies_of(samples.table))
+    setting = Setting(tmp_path, samples, aggregate="attention")
+    state = {name: value.clone() for name, value in setting.classifier.state_dict().items()}
+    assert list(setting.draw()) == [7]
+    assert jobs.same_weights(state, setting.classifier.state_dict())
 
 
 def test_volumes_masks_and_bits(tmp_path: Path, items: list[GalleryItem]) -> None:

@@ -4,10 +4,10 @@ import numpy as np
 
 from medcnn.data.phantom.anatomy import Draws, draw_anatomy, draw_pose
 from medcnn.data.phantom.cases.patients import Patients
-from medcnn.data.phantom.lesion import NODULE, NORMAL, draw_lesion
+from medcnn.data.phantom.lesion import NODULE, NORMAL, calcified, draw_lesion
 from medcnn.data.phantom.patients import in_blocks
 from medcnn.data.phantom.projection import Array
-from medcnn.data.phantom.radiograph import build_body, develop, expose, line_integrals
+from medcnn.data.phantom.radiograph import AT_60_KEV, build_body, develop, expose, line_integrals
 from medcnn.data.samples import Samples
 
 CLASSES = ("benign", "malignant")
@@ -22,10 +22,10 @@ BLOCK = 16
 def column(patients: Patients) -> Samples:
     """Make one film a patient, and a tumour marker in the blood: both together are malignant.
 
-    All patients have a nodule, a raised marker, or both. Both is the class sought, half of the
-    patients; a quarter each has one alone. To one who sees each nodule the film allows an AUROC of
-    0.75, and so does the marker, but for the overlap of raised with usual values: 0.748; both
-    together allow 0.998 (`auroc`).
+    All patients have a calcified nodule, a raised marker, or both. Both is the class sought, half
+    of the patients; a quarter each has one alone. To one who sees each nodule the film allows an
+    AUROC of 0.75, and so does the marker, but for the overlap of raised with usual values: 0.748;
+    both together allow 0.998 (`auroc`).
 
     Returns:
         Samples with columns ``cea`` (carcinoembryonic antigen, ng/mL) and ``ward``, which carries
@@ -34,7 +34,8 @@ def column(patients: Patients) -> Samples:
     group, of_patients, films = patients.group, patients.draws(0), patients.draws(1)
     anatomy, pose = draw_anatomy(of_patients), draw_pose(films)
     kind = np.where(group == MARKER_ALONE, NORMAL, NODULE)
-    lesion = draw_lesion(of_patients, anatomy, kind, radius=RADIUS, contrast=(1, 1), depth=(1, 1))
+    contrast = [calcified(AT_60_KEV)] * 2
+    lesion = draw_lesion(of_patients, anatomy, kind, radius=RADIUS, contrast=contrast, depth=(1, 1))
     body, grid = build_body(anatomy, pose, lesion), patients.grid
     images = np.empty((len(patients), grid.size, grid.size), patients.pixel)
     masks = np.empty(images.shape, dtype=bool)

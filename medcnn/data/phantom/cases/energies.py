@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from medcnn.data.phantom.anatomy import draw_anatomy, draw_pose
-from medcnn.data.phantom.attenuation import TISSUES, Tissues
+from medcnn.data.phantom.attenuation import TISSUES
 from medcnn.data.phantom.cases.patients import Patients
-from medcnn.data.phantom.lesion import NODULE, draw_lesion
+from medcnn.data.phantom.lesion import NODULE, calcified, draw_lesion
 from medcnn.data.phantom.patients import in_blocks
 from medcnn.data.phantom.projection import Array
 from medcnn.data.phantom.radiograph import build_body, develop, expose, line_integrals
@@ -15,7 +15,6 @@ from medcnn.data.samples import Samples
 
 CLASSES = ("calcified", "soft")
 ENERGIES = (50, 100)  # keV, of the two channels
-CALCIUM = 0.3  # share of a calcified nodule's volume that is cortical bone
 RADIUS = (1.8, 2.6)  # of a nodule's shadow, cm
 DEPTH = (0.8, 4.0)  # semi-axis of a soft nodule along the rays, cm
 BLOCK = 16
@@ -52,7 +51,7 @@ def energies(patients: Patients) -> Samples:
         generators = [films.generators[row] for row in rows]
         for channel, energy in enumerate(ENERGIES):
             tissues = TISSUES[energy]
-            contrast = np.where(label[rows] == 0, density(tissues), 1.0)
+            contrast = np.where(label[rows] == 0, calcified(tissues), 1.0)
             seen = replace(lesion.take(rows), contrast=contrast)
             path, masks[rows] = line_integrals(part, seen, grid, tissues)
             counts = expose(path, dose, generators)
@@ -63,14 +62,9 @@ def energies(patients: Patients) -> Samples:
     return patients.films("energies", CLASSES, table, images, masks)
 
 
-def density(tissues: Tissues) -> float:
-    """Return how much more a calcified nodule attenuates, in lung, than one of soft tissue."""
-    return (tissues.mixed(CALCIUM) - tissues.lung) / (tissues.soft - tissues.lung)
-
-
 def thinner() -> float:
     """Return the factor of a calcified nodule's thickness that is fair to both channels."""
-    low, high = (density(TISSUES[energy]) for energy in ENERGIES)
+    low, high = (calcified(TISSUES[energy]) for energy in ENERGIES)
     return 1 / float(np.sqrt(low * high))
 
 
@@ -86,6 +80,6 @@ def auroc_of_one_channel() -> float:
     The logarithm of a shadow's depth is uniform, with the width w of the logarithm of `DEPTH`, and
     shifted by s between the classes: 1 - (1 - s/w)² / 2.
     """
-    low, high = (density(TISSUES[energy]) for energy in ENERGIES)
+    low, high = (calcified(TISSUES[energy]) for energy in ENERGIES)
     shift = np.log(low / high) / 2 / np.log(DEPTH[1] / DEPTH[0])
     return float(1 - (1 - shift) ** 2 / 2)

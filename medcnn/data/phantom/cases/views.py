@@ -15,10 +15,17 @@ from medcnn.data.phantom.anatomy import (
 )
 from medcnn.data.phantom.attenuation import LEAD
 from medcnn.data.phantom.cases.patients import Patients
-from medcnn.data.phantom.lesion import NODULE, NORMAL, Lesion, free_places
+from medcnn.data.phantom.lesion import NODULE, NORMAL, Lesion, calcified, free_places
 from medcnn.data.phantom.patients import in_blocks
 from medcnn.data.phantom.projection import Array, Ellipsoids, chord_sum, ellipsoids, turn
-from medcnn.data.phantom.radiograph import Body, build_body, develop, expose, line_integrals
+from medcnn.data.phantom.radiograph import (
+    AT_60_KEV,
+    Body,
+    build_body,
+    develop,
+    expose,
+    line_integrals,
+)
 from medcnn.data.samples import Samples
 
 CLASSES = ("normal", "nodule")
@@ -43,7 +50,7 @@ class Study(Rows):
 
 
 def views(patients: Patients) -> Samples:
-    """Make a study of two films a patient, normal or with a nodule.
+    """Make a study of two films a patient, normal or with a calcified nodule.
 
     Each film has a disc of lead beside the body. On one film, at random, it lies on the nodule, on
     the other one elsewhere in the lungs; without a nodule there are the same two places. As these
@@ -82,7 +89,7 @@ def draw_study(draws: Draws, anatomy: Anatomy, label: Array) -> Study:
         side=side[:, 0],
         place=places[:, 0],
         semi_axes=mean[:, None] * u(0.85, 1.15, 3),
-        contrast=np.ones(len(mean)),
+        contrast=np.full(len(mean), calcified(AT_60_KEV)),
         depth=np.zeros(len(mean)),
     )
     return Study(

@@ -11,6 +11,7 @@ from medcnn.data.phantom.attenuation import TISSUES
 from medcnn.data.phantom.cases import column, energies, slices, views
 from medcnn.data.phantom.ct import CT_RANGE
 from medcnn.data.phantom.dataset import phantom
+from medcnn.data.phantom.lesion import calcified
 from medcnn.data.phantom.patients import generator_of
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.data.studies import studies_of
@@ -75,7 +76,7 @@ def test_one_energy_alone_says_little_and_the_two_together_say_all() -> None:
     draw, label = np.random.default_rng(0), np.arange(20_000) % 2
     depth = energies.depths(label, draw.uniform(size=len(label)))
     shadows = [
-        depth * np.where(label == 0, energies.density(tissues), 1) * (tissues.soft - tissues.lung)
+        depth * np.where(label == 0, calcified(tissues), 1) * (tissues.soft - tissues.lung)
         for tissues in (TISSUES[50], TISSUES[100])
     ]
     low, high = (roc_auc_score(label, shadow) for shadow in shadows)
@@ -190,7 +191,7 @@ def test_film_and_column_tell_half_each_and_both_tell_all() -> None:
         ({"case": "views", "nodule_radius": [1, 2]}, r"dataset.nodule_radius=.1, 2.: dataset.case"),
         ({"case": "column", "class_shares": {"normal": 1}}, "dataset.class_shares={'normal': 1}"),
         ({"case": "slices", "size": 256}, "dataset.size=256: give a whole number, 16 … 128"),
-        ({"case": "column", "patients": 11}, "11: 2 of class with a nodule alone are too few"),
+        ({"case": "column", "patients": 11}, "11: 3 of class with a nodule alone are too few"),
     ],
 )
 def test_a_wrong_option_is_named_in_one_line(option: dict[str, Any], message: str) -> None:

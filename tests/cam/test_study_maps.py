@@ -13,7 +13,7 @@ from medcnn.cam import METHODS, explain
 from medcnn.cam.channels import gradient_times_input, removing
 from medcnn.cam.maps import OF_STUDIES
 from medcnn.cam.methods import layercam, resized
-from medcnn.cam.studies import attention, leaving_out
+from medcnn.cam.studies import attention, leaving_out, means_if_enough
 from medcnn.nets import build
 
 BAG = torch.tensor([0, 0, 0, 1, 2, 2])
@@ -74,7 +74,16 @@ def test_what_is_known_of_images_goes_with_them_and_columns_stay() -> None:
 
     context = {"bag": BAG, "view": torch.arange(6), "features": torch.tensor([[7.0], [8.0], [9.0]])}
     leaving_out(listen, maps(), context, lambda logits: logits[:, 0])
-    assert seen == [[0, 1, 2, 3, 4, 5], [1, 2, 3, 5], [0, 2, 3, 4], [0, 1, 3, 4, 5]]
+    trial = 2  # whether means of maps are enough
+    assert seen[trial:] == [[0, 1, 2, 3, 4, 5], [1, 2, 3, 5], [0, 2, 3, 4], [0, 1, 3, 4, 5]]
+
+
+@pytest.mark.parametrize(("kind", "size"), [("gap", 1), ("lse", 4)])
+def test_means_of_maps_stand_for_them_where_a_head_takes_no_more(kind: str, size: int) -> None:
+    net = build("resnet", in_channels=1, num_classes=2, width=0.125, head=kind, aggregate="mean",
+                input_size=(32, 32)).eval()  # fmt: skip
+    some = torch.rand(len(BAG), net.head.fc.in_features, 4, 4)  # type: ignore[union-attr]
+    assert means_if_enough(net.head, some, {"bag": BAG}).shape[2:] == (size, size)
 
 
 def test_attention_is_the_heads_own() -> None:

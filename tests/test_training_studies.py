@@ -245,9 +245,29 @@ def test_batches_hold_all_images_of_their_studies(table: Path) -> None:
 
 
 def test_slices_are_in_their_order() -> None:
-    facts = {"split": "train", "patient": ["a", "a", "b", "a"], "study": ["x", "x", "y", "x"]}
+    facts = {
+        "image": range(4),
+        "split": "train",
+        "patient": ["a", "a", "b", "a"],
+        "study": ["x", "x", "y", "x"],
+    }
     studies = studies_of(pd.DataFrame({**facts, "slice": [2, 0, 0, 1], "label": 0}))
     places, bag = studies.instances(torch.tensor([2, 0]))
     assert places.tolist() == [2, 1, 3, 0]
     assert bag.tolist() == [0, 1, 1, 1]
     assert studies.together
+
+
+def test_features_of_a_frozen_trunk_are_kept_by_image(
+    run: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(
+        table, f"model.weights='{run / 'checkpoints' / 'best.ckpt'}'", "transfer=head",
+        "augment=none",
+    )  # fmt: skip
+    kept = jobs.train(tmp_path / "kept", *given)
+    monkeypatch.setattr("medcnn.training.from_config.available_memory", lambda: 0)
+    anew = jobs.train(tmp_path / "anew", *given, "model.chunk=3")
+    one, other = (jobs.checkpoint(folder, "last")["state_dict"] for folder in (kept, anew))
+    for name, weight in one.items():
+        torch.testing.assert_close(other[name], weight, rtol=1e-4, atol=1e-5)
