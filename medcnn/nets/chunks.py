@@ -15,7 +15,7 @@ def in_chunks(features: Callable[[Tensor], Tensor], images: Tensor, chunk: int |
 
     Where gradients are taken only the images and the maps are kept, and what lies between is
     computed again, chunk by chunk, in the backward pass (T. Chen et al., "Training deep nets with
-    sublinear memory cost", 2016, section 4): a third more time, and the memory of one chunk. What
+    sublinear memory cost", 2016, section 4): one forward pass more, and the memory of one chunk. What
     drops at random drops the same again. The maps and gradients are those of all images at once,
     but for batch norms in training, whose mean and deviation are those of a chunk.
 
