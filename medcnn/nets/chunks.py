@@ -15,9 +15,9 @@ def in_chunks(features: Callable[[Tensor], Tensor], images: Tensor, chunk: int |
 
     Where gradients are taken only the images and the maps are kept, and what lies between is
     computed again, chunk by chunk, in the backward pass (T. Chen et al., "Training deep nets with
-    sublinear memory cost", 2016, section 4): one forward pass more, and the memory of one chunk. What
-    drops at random drops the same again. The maps and gradients are those of all images at once,
-    but for batch norms in training, whose mean and deviation are those of a chunk.
+    sublinear memory cost", 2016, section 4): one forward pass more, and the memory of one chunk.
+    What drops at random drops the same again. The maps and gradients are those of all images at
+    once, but for batch norms in training, whose mean and deviation are those of a chunk.
 
     Args:
         features: The trunk of a net, from images to maps.
