@@ -57,7 +57,7 @@ COMMON = (
     "model.stem=medium",
     "model.width=0.25",
     "model.cut=layer3",
-    "optimizer.lr=0.003",
+    "optimizer.lr=0.002",
     "trainer=cpu",
     "trainer.precision=32-true",
     "logger=none",
@@ -70,10 +70,10 @@ DATA: dict[str, dict[str, Any]] = {  # options of a case
     "slices": {"patients": 400},
 }
 OPTIONS = {  # of its trainings
-    "energies": ("trainer.max_epochs=12",),
-    "views": ("trainer.max_epochs=12",),
-    "slices": ("trainer.max_epochs=10",),
-    "column": ("trainer.max_epochs=12",),
+    "energies": ("batch_size=16", "trainer.max_epochs=12"),
+    "views": ("batch_size=16", "trainer.max_epochs=12"),
+    "slices": ("trainer.max_epochs=16",),
+    "column": ("batch_size=16", "trainer.max_epochs=12"),
 }
 
 
@@ -93,7 +93,7 @@ COLUMN_ALONE = "column alone"  # by logistic regression
 FUSED = ("dataset.features=[cea,ward]",)
 WAYS = {
     "energies": (
-        Way("50 keV alone", "low", best=energies.auroc_of_one_channel()),
+        Way("40 keV alone", "low", best=energies.auroc_of_one_channel()),
         Way("100 keV alone", "high", best=energies.auroc_of_one_channel()),
         Way("both", right=True),
     ),
@@ -114,11 +114,11 @@ WAYS = {
         Way("slices alone, highest", options=("batch_size=192",), together="max"),
         Way(
             "attention",
-            options=("model.aggregate=attention", "batch_size=8"),
+            options=("model.aggregate=attention", "batch_size=4"),
             right=True,
             slices=True,
         ),
-        Way("gru", options=("model.aggregate=gru", "batch_size=8"), right=True, slices=True),
+        Way("gru", options=("model.aggregate=gru", "batch_size=4"), right=True, slices=True),
     ),
     "column": (
         Way("film alone", best=column.auroc()["film"]),

@@ -11,7 +11,7 @@ from medcnn.data.phantom.projection import Array, Ellipsoids, ellipsoids, silhou
 
 NORMAL, NODULE, EFFUSION = 0, 1, 2
 CANDIDATES = 40  # places tried for a nodule
-CALCIUM = 0.3  # share of a calcified nodule's volume that is cortical bone
+CALCIUM, DENSE = 0.3, 0.6  # share of a nodule's volume that is cortical bone: calcified, densely so
 
 
 @dataclass
@@ -49,9 +49,9 @@ def draw_lesion(
     )
 
 
-def calcified(tissues: Tissues) -> float:
-    """Return the contrast of a calcified nodule, which is 1 of one of soft tissue."""
-    return (tissues.mixed(CALCIUM) - tissues.lung) / (tissues.soft - tissues.lung)
+def calcified(tissues: Tissues, share: float = CALCIUM) -> float:
+    """Return the contrast of a nodule of which a share is cortical bone; 1 is soft tissue."""
+    return (tissues.mixed(share) - tissues.lung) / (tissues.soft - tissues.lung)
 
 
 def make_aerated(lungs: Ellipsoids, lesion: Lesion) -> Ellipsoids:

@@ -4,7 +4,7 @@ import numpy as np
 
 from medcnn.data.phantom.anatomy import Draws, draw_anatomy, draw_pose
 from medcnn.data.phantom.cases.patients import Patients
-from medcnn.data.phantom.lesion import NODULE, NORMAL, calcified, draw_lesion
+from medcnn.data.phantom.lesion import DENSE, NODULE, NORMAL, calcified, draw_lesion
 from medcnn.data.phantom.patients import in_blocks
 from medcnn.data.phantom.projection import Array
 from medcnn.data.phantom.radiograph import AT_60_KEV, build_body, develop, expose, line_integrals
@@ -34,7 +34,7 @@ def column(patients: Patients) -> Samples:
     group, of_patients, films = patients.group, patients.draws(0), patients.draws(1)
     anatomy, pose = draw_anatomy(of_patients), draw_pose(films)
     kind = np.where(group == MARKER_ALONE, NORMAL, NODULE)
-    contrast = [calcified(AT_60_KEV)] * 2
+    contrast = [calcified(AT_60_KEV, DENSE)] * 2
     lesion = draw_lesion(of_patients, anatomy, kind, radius=RADIUS, contrast=contrast, depth=(1, 1))
     body, grid = build_body(anatomy, pose, lesion), patients.grid
     images = np.empty((len(patients), grid.size, grid.size), patients.pixel)

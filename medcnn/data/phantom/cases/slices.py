@@ -6,10 +6,10 @@ import torch
 from medcnn.data.phantom.anatomy import draw_anatomy, draw_pose
 from medcnn.data.phantom.cases.patients import Patients
 from medcnn.data.phantom.ct import CT_RANGE, scan
-from medcnn.data.phantom.lesion import NODULE, NORMAL, draw_lesion
+from medcnn.data.phantom.lesion import DENSE, NODULE, NORMAL, calcified, draw_lesion
 from medcnn.data.phantom.patients import in_blocks
 from medcnn.data.phantom.projection import Array
-from medcnn.data.phantom.radiograph import build_body
+from medcnn.data.phantom.radiograph import AT_60_KEV, build_body
 from medcnn.data.samples import Samples
 
 CLASSES = ("normal", "nodule")
@@ -33,7 +33,8 @@ def slices(patients: Patients) -> Samples:
     of_patients, films = patients.draws(0), patients.draws(1)
     anatomy, pose = draw_anatomy(of_patients), draw_pose(films)
     kind = np.where(label == 1, NODULE, NORMAL)
-    lesion = draw_lesion(of_patients, anatomy, kind, radius=RADIUS, contrast=(1, 1), depth=(1, 1))
+    contrast = [calcified(AT_60_KEV, DENSE)] * 2
+    lesion = draw_lesion(of_patients, anatomy, kind, radius=RADIUS, contrast=contrast, depth=(1, 1))
     lesion.semi_axes[:, 2] = patients.draws(2).uniform(*HEIGHT)
     body, size = build_body(anatomy, pose, lesion), patients.size
     first, count = size // 16, 3 * size // 4  # of the lungs' height: below and above is no lung

@@ -15,7 +15,7 @@ from medcnn.data.phantom.anatomy import (
 )
 from medcnn.data.phantom.attenuation import LEAD
 from medcnn.data.phantom.cases.patients import Patients
-from medcnn.data.phantom.lesion import NODULE, NORMAL, Lesion, calcified, free_places
+from medcnn.data.phantom.lesion import DENSE, NODULE, NORMAL, Lesion, calcified, free_places
 from medcnn.data.phantom.patients import in_blocks
 from medcnn.data.phantom.projection import Array, Ellipsoids, chord_sum, ellipsoids, turn
 from medcnn.data.phantom.radiograph import (
@@ -31,9 +31,9 @@ from medcnn.data.samples import Samples
 CLASSES = ("normal", "nodule")
 VIEWS = ("frontal", "lateral")
 MISSING = 0.3  # share of the studies that lack one view
-RADIUS = (1.4, 1.9)  # of a nodule, cm; its semi-axes differ by ±15 %
-DISC = (2.3, 0.2)  # radius and half thickness of the lead disc, cm: it covers any nodule
-APART = 5.5  # cm between the nodule and the disc that doesn't hide it, on either film
+RADIUS = (1.7, 2.4)  # of a nodule, cm; its semi-axes differ by ±15 %
+DISC = (2.9, 0.2)  # radius and half thickness of the lead disc, cm: it covers any nodule
+APART = 6.5  # cm between the nodule and the disc that doesn't hide it, on either film
 RAISED = 12.0  # cm by which the shoulders are higher on the lateral film
 PLACES = 60  # tried for each of the two
 BLOCK = 16
@@ -89,7 +89,7 @@ def draw_study(draws: Draws, anatomy: Anatomy, label: Array) -> Study:
         side=side[:, 0],
         place=places[:, 0],
         semi_axes=mean[:, None] * u(0.85, 1.15, 3),
-        contrast=np.full(len(mean), calcified(AT_60_KEV)),
+        contrast=np.full(len(mean), calcified(AT_60_KEV, DENSE)),
         depth=np.zeros(len(mean)),
     )
     return Study(
