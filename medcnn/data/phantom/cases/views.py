@@ -35,7 +35,7 @@ RADIUS = (1.7, 2.4)  # of a nodule, cm; its semi-axes differ by ±15 %
 DISC = (2.9, 0.2)  # radius and half thickness of the lead disc, cm: it covers any nodule
 APART = 6.5  # cm between the nodule and the disc that doesn't hide it, on either film
 RAISED = 12.0  # cm by which the shoulders are higher on the lateral film
-PLACES = 60  # tried for each of the two
+PLACES = 120  # tried for each of the two
 BLOCK = 16
 
 
