@@ -31,11 +31,11 @@ from medcnn.data.samples import Samples
 CLASSES = ("normal", "nodule")
 VIEWS = ("frontal", "lateral")
 MISSING = 0.3  # share of the studies that lack one view
-RADIUS = (1.7, 2.4)  # of a nodule, cm; its semi-axes differ by ±15 %
-DISC = (2.9, 0.2)  # radius and half thickness of the lead disc, cm: it covers any nodule
-APART = 6.5  # cm between the nodule and the disc that doesn't hide it, on either film
+RADIUS = (1.5, 2.1)  # of a nodule, cm; its semi-axes differ by ±15 %
+DISC = (2.5, 0.2)  # radius and half thickness of the lead disc, cm: it covers any nodule
+APART = 5.5  # cm between the nodule and the disc that doesn't hide it, on either film
 RAISED = 12.0  # cm by which the shoulders are higher on the lateral film
-PLACES = 120  # tried for each of the two
+PLACES, TIMES = 60, 20  # tried for each of the two at a time; as often until a pair fits
 BLOCK = 16
 
 
@@ -82,8 +82,9 @@ def draw_study(draws: Draws, anatomy: Anatomy, label: Array) -> Study:
     """Draw one study for each generator, anatomy and label (P,)."""
     u = draws.uniform
     mean = u(*RADIUS)
-    side = (u(0, 1, 2) < 0.5).astype(np.int64)
-    places = _two_places(anatomy, side, mean, u(-1, 1, 2, PLACES, 3), u(0, 1, PLACES, PLACES))
+    first = (u(0, 1) < 0.5).astype(np.int64)
+    side = np.stack([first, 1 - first], 1)  # one in each lung: the two are then seldom too near
+    places = _two_places(draws, anatomy, side, mean)
     nodule = Lesion(
         kind=np.where(label == 1, NODULE, NORMAL),
         side=side[:, 0],
@@ -100,12 +101,30 @@ def draw_study(draws: Draws, anatomy: Anatomy, label: Array) -> Study:
     )
 
 
-def _two_places(anatomy: Anatomy, side: Array, radius: Array, places: Array, order: Array) -> Array:
-    """Return two places (P, 2, 3) of a nodule that are free, above the domes and `APART`.
+def _two_places(draws: Draws, anatomy: Anatomy, side: Array, radius: Array) -> Array:
+    """Draw two places (P, 2, 3) of a nodule that are free, above the domes and `APART`.
 
-    Of two lists (P, 2, k, 3), on the sides (P, 2), the pair of lowest order (P, k, k). The first of
-    the two is distributed as the second.
+    On the sides (P, 2). Where no pair fits, others are drawn; the first of the two is distributed
+    as the second.
     """
+    found = np.empty((len(side), 2, 3))
+    rows = np.arange(len(side))
+    for _ in range(TIMES):
+        own = Draws([draws.generators[row] for row in rows])
+        places = own.uniform(-1, 1, 2, PLACES, 3)
+        order = own.uniform(0, 1, PLACES, PLACES)
+        fits = _fits(anatomy.take(rows), side[rows], radius[rows], places)
+        best = np.where(fits, order, 2).reshape(len(rows), -1).argmin(1)
+        chosen = np.stack(np.unravel_index(best, order.shape[1:]), 1)
+        found[rows] = places[np.arange(len(rows))[:, None], np.arange(2), chosen]
+        rows = rows[~fits.reshape(len(rows), -1).any(1)]
+        if not len(rows):
+            return found
+    raise AssertionError(f"no two places of a nodule fit into {len(rows)} bodies")
+
+
+def _fits(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> Array:
+    """Return which pairs (P, k, k) of two lists of places (P, 2, k, 3) can be taken."""
     lungs, rows = make_lungs(anatomy, np.zeros(len(side))), np.arange(len(side))
     both = range(2)
     points = [lungs[rows, side[:, i]][:, None].at(places[:, i]) for i in both]
@@ -117,10 +136,8 @@ def _two_places(anatomy: Anatomy, side: Array, radius: Array, places: Array, ord
     between = points[0][:, :, None] - points[1][:, None]
     x, y, z = np.moveaxis(between, -1, 0)
     apart = np.minimum(np.hypot(x, z), np.hypot(y, z)) >= APART
-    fits = free[0][:, :, None] & free[1][:, None] & apart
-    best = np.where(fits, order, 1 + order).reshape(len(side), -1).argmin(1)
-    chosen = np.stack(np.unravel_index(best, order.shape[1:]), 1)
-    return places[rows[:, None], np.arange(2), chosen]
+    fits: Array = free[0][:, :, None] & free[1][:, None] & apart
+    return fits
 
 
 def _films(patients: Patients, anatomy: Anatomy, study: Study, view: int) -> tuple[Array, Array]:

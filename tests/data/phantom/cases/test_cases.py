@@ -127,6 +127,15 @@ def test_each_view_hides_half_of_the_nodules_and_a_third_of_the_studies_lacks_on
     assert studies_of(table).view_names == views.VIEWS
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_just_one_of_two_films_shows_the_nodule(seed: int) -> None:
+    """In every study that has both, whatever is drawn."""
+    samples = make("views", patients=250, size=16, seed=seed)
+    table = samples.table.assign(seen=masks_of(samples).flatten(1).any(1).numpy())
+    whole = table[table["label"] == 1].groupby("study").filter(lambda films: len(films) == 2)
+    assert whole.groupby("study")["seen"].sum().eq(1).all()
+
+
 def test_a_film_that_hides_the_nodule_is_that_of_a_normal_patient() -> None:
     """The nodule's shadow ends within that of the disc, which is white whatever is behind."""
     samples = make("views", dose=1e9, size=64)
