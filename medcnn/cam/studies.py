@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medcnn.nets.aggregators.bags import places
+
 OF_STUDIES = ("features",)  # of a context, what has a value for each study; the rest for each image
 Head = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
 """From maps (n, K, *spatial) and their context to logits (B, outputs)."""
@@ -78,16 +80,6 @@ def without(head: Head, maps: Tensor, context: Mapping[str, Tensor], gone: Tenso
     """Return the logits (B, outputs) without some images (n,) bool; each study keeps one."""
     kept = {key: value if key in OF_STUDIES else value[~gone] for key, value in context.items()}
     return head(maps[~gone], kept)
-
-
-def places(bag: Tensor) -> Tensor:
-    """Return the place (n,) of each image in its study, from 0.
-
-    >>> places(torch.tensor([0, 0, 1, 2, 2]))
-    tensor([0, 1, 0, 0, 1])
-    """
-    counts = torch.bincount(bag)
-    return torch.arange(len(bag), device=bag.device) - (counts.cumsum(0) - counts)[bag]
 
 
 def of_each_study(bag: Tensor, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:

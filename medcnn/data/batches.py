@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medcnn.data.prepared.stored import HeldImages
 from medcnn.data.samples import Samples
 from medcnn.data.sampling import Draws
-from medcnn.data.studies import order_in
 from medcnn.errors import UserError, check_whole_number
+from medcnn.nets.aggregators.bags import places as places_in
 
 Batch = dict[str, Tensor]
 Augmentation = Callable[[Tensor, Tensor, int], Tensor]
@@ -171,7 +171,7 @@ class RowDataset(Dataset[Batch]):
             if self.studies.views is not None:
                 batch["view"] = self.studies.views[places]
             if self.studies.together:
-                batch["order"] = order_in(bag)
+                batch["order"] = places_in(bag)
         if self.with_images:
             batch["image"] = self.images[places]
             if isinstance(self.ranges, Tensor):

@@ -20,7 +20,7 @@ from medcnn.data.prepared.geometry import check_spec, own_size
 from medcnn.data.prepared.intensity import TRAINING, file_range
 from medcnn.data.prepared.one_file import prepare_image
 from medcnn.data.prepared.tiled_file import tiles_of, windows_of
-from medcnn.data.prepared.tiles import Grid, grid_in
+from medcnn.data.prepared.tiles import TileGrid, grid_in
 from medcnn.errors import UserError
 
 TOO_LARGE = "is too large for this machine's memory"
@@ -45,7 +45,7 @@ class Input(NamedTuple):
     pair: Range | None
     notes: tuple[str, ...] = ()
     crop: Crop | None = None
-    grid: Grid | None = None
+    grid: TileGrid | None = None
 
 
 def read_input(path: Path, spec: ImageSpec, channels: int, *, whole: bool = False) -> Input:

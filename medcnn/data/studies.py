@@ -13,6 +13,7 @@ from torch import Tensor
 from medcnn.data.listing import TILES
 from medcnn.errors import UserError
 from medcnn.jobs.notes import note, shortened
+from medcnn.nets.aggregators.bags import places
 
 STUDY = ["split", "patient", "study"]  # columns that are the same in all images of a study
 MOST_VIEWS = 32  # names in column view: more are no views
@@ -56,19 +57,12 @@ class Studies:
         numbers = self.number[rows]
         starts, counts = self.starts[numbers], self.sizes(rows)
         bag = torch.repeat_interleave(torch.arange(len(rows)), counts)
-        before = counts.cumsum(0) - counts
-        within = torch.arange(len(bag)) - before[bag]
-        return self.places[starts[bag] + within], bag
+        return self.places[starts[bag] + places(bag)], bag
 
 
 def learns_studies(model: Mapping[str, Any] | None) -> bool:
     """Return whether the net of a model config takes the images of a study together."""
     return (model or {}).get("aggregate") is not None
-
-
-def order_in(bag: Tensor) -> Tensor:
-    """Return the place (n,) from 0 of each image in its study; bag (n,) is ascending."""
-    return torch.arange(len(bag)) - torch.searchsorted(bag, bag)
 
 
 def context_of_one(
@@ -101,8 +95,8 @@ def context_of_one(
         raise UserError(f"view {strange[0]} is unknown: the training has {known_ones}")
     if len(set(told)) < len(told):
         raise UserError(f"views={list(views)}: a study has each view once at most")
-    places = [names.index(view) if view is not None else -1 for view in views]
-    return context | {"view": torch.tensor(places)}
+    codes = [names.index(view) if view is not None else -1 for view in views]
+    return context | {"view": torch.tensor(codes)}
 
 
 def studies_of(table: pd.DataFrame, views: Sequence[str] | None = None) -> Studies:
@@ -129,13 +123,13 @@ def studies_of(table: pd.DataFrame, views: Sequence[str] | None = None) -> Studi
     keys = [number]
     together = "slice" in table and TILES[-1] not in table
     if "slice" in table:
-        places_in_file = pd.to_numeric(table["slice"], errors="coerce").fillna(0).to_numpy()
-        keys = [places_in_file, _files(table), number]
-    places = np.lexsort((np.arange(len(table)), *keys))
+        in_file = pd.to_numeric(table["slice"], errors="coerce").fillna(0).to_numpy()
+        keys = [in_file, _files(table), number]
+    order = np.lexsort((np.arange(len(table)), *keys))
     counts = np.bincount(number)
     codes, names = _views(table, number, first, views)
     return Studies(
-        torch.from_numpy(places),
+        torch.from_numpy(order),
         torch.from_numpy(np.concatenate([[0], counts.cumsum()])),
         torch.from_numpy(number),
         torch.from_numpy(first),

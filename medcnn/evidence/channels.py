@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from medcnn.data.image import layout_of
+
 COLOUR = (1, 3)  # channels of a picture that nobody named: one picture
 
 
@@ -22,22 +24,18 @@ def channel_groups(card: Mapping[str, Any]) -> dict[str, list[int]]:
     Example:
         >>> channel_groups({"in_channels": 2, "image_spec": None})
         {'channel 0': [0], 'channel 1': [1]}
-        >>> spec = {"columns": ["t1", "flair"], "channels": [1, 1], "missing_channel": "zero"}
+        >>> spec = {"size": [8, 8], "columns": ["t1", "flair"], "channels": [1, 1],
+        ...         "missing_channel": "zero"}
         >>> channel_groups({"in_channels": 4, "image_spec": spec})
         {'t1': [0, 2], 'flair': [1, 3]}
     """
-    count, spec = int(card["in_channels"]), card.get("image_spec") or {}
-    mask = {"mask": [count - 1]} if spec.get("mask_as") == "channel" else {}
-    count -= len(mask)
-    if not spec.get("columns"):
+    count, layout = int(card["in_channels"]), layout_of(card)
+    if layout is None:
         whole = {"image": list(range(count))}
-        named = whole if count in COLOUR else {f"channel {k}": [k] for k in range(count)}
-        return named | mask
-    groups, end = {}, 0
-    for name, channels in zip(spec["columns"], spec["channels"], strict=True):
-        groups[str(name)] = list(range(end, end + channels))
-        end += channels
-    if spec.get("missing_channel") == "zero":
-        for k, group in enumerate(groups.values()):
-            group.append(end + k)
-    return groups | mask
+        return whole if count in COLOUR else {f"channel {k}": [k] for k in range(count)}
+    names = card["image_spec"]["columns"] or ["image"]
+    groups = {}
+    for k, (name, own) in enumerate(zip(names, layout.files, strict=True)):
+        presence = [layout.pictures + k] if layout.presence else []
+        groups[str(name)] = [*range(own.start, own.stop), *presence]
+    return groups | ({"mask": [count - 1]} if layout.lesion else {})

@@ -14,7 +14,7 @@ from medcnn.data.formats import in_our_words, open_slide
 from medcnn.data.image import Array, ImageSpec
 from medcnn.data.inputs import NAN, Input, read_input
 from medcnn.data.originals import Originals
-from medcnn.data.prepared.tiles import Grid, grid_in, names_of
+from medcnn.data.prepared.tiles import TileGrid, grid_in, names_of
 from medcnn.data.prepared.tissue import thumbnail
 from medcnn.errors import UserError
 from medcnn.inference.tables import decision_table
@@ -75,7 +75,7 @@ def probs_of(classifier: Classifier, found: Input, batch_size: int) -> torch.Ten
 
 
 def small_picture(
-    path: Path, grid: Grid, name: str, pair: Any = None, frame: int | str | None = None
+    path: Path, grid: TileGrid, name: str, pair: Any = None, frame: int | str | None = None
 ) -> Tiled:
     """Return a slide as pictures show it; `pair` has the values that are black and white.
 

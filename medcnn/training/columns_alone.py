@@ -1,6 +1,5 @@
 """Models of the columns alone, without images: what the images of a fused net have to add to."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -108,17 +107,19 @@ def probs_of(kind: str, samples: Samples, rows: Tensor, seed: int) -> Tensor:
     asked, count = inputs[rows.numpy()], len(samples.class_names)
     if labels.ndim == 1:
         used = train[there[train]]
-        return torch.from_numpy(_fitted(kind, inputs[used], labels[used], asked, count, seed))
+        return torch.from_numpy(_probs(kind, inputs[used], labels[used], asked, count, seed))
     columns = []
     for k in range(count):
         used = train[there[train, k]]
-        one = _fitted if samples.task == "multilabel" else _predicted
-        found = one(kind, inputs[used], labels[used, k], asked, 2, seed)
-        columns.append(found[:, -1])
+        given = inputs[used], labels[used, k]
+        if samples.task == "multilabel":
+            columns.append(_probs(kind, *given, asked, 2, seed)[:, -1])
+        else:
+            columns.append(_model(kind, True, seed).fit(*given).predict(asked))
     return torch.from_numpy(np.stack(columns, 1))
 
 
-def _fitted(
+def _probs(
     kind: str,
     inputs: NDArray[np.float64],
     labels: NDArray[Any],
@@ -127,40 +128,24 @@ def _fitted(
     seed: int,
 ) -> NDArray[np.float64]:
     """Return probabilities (n, count) of a classifier fitted to inputs and labels."""
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-
     probs, classes = np.zeros((len(asked), count)), np.unique(labels)
     if len(classes) == 0:
         return probs + 1 / count
     if len(classes) == 1:
         probs[:, classes] = 1
         return probs
-    makers: dict[str, Callable[[], Any]] = {
-        "linear": lambda: LogisticRegression(max_iter=1000),
-        "boosting": lambda: HistGradientBoostingClassifier(random_state=seed),
-    }
-    model = makers[kind]().fit(inputs, labels)
+    model = _model(kind, False, seed).fit(inputs, labels)
     probs[:, model.classes_] = model.predict_proba(asked)
     return probs
 
 
-def _predicted(
-    kind: str,
-    inputs: NDArray[np.float64],
-    labels: NDArray[Any],
-    asked: NDArray[np.float64],
-    count: int,
-    seed: int,
-) -> NDArray[np.float64]:
-    """Return predictions (n, 1) of a regression fitted to inputs and labels."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from sklearn.linear_model import Ridge
+def _model(kind: str, regression: bool, seed: int) -> Any:
+    """Return scikit-learn's model, linear or boosting, of classes or of a number."""
+    from sklearn import ensemble, linear_model
 
-    makers: dict[str, Callable[[], Any]] = {
-        "linear": Ridge,
-        "boosting": lambda: HistGradientBoostingRegressor(random_state=seed),
-    }
-    model = makers[kind]().fit(inputs, labels)
-    predictions: NDArray[np.float64] = model.predict(asked)[:, None]
-    return predictions
+    if regression:
+        boosting = ensemble.HistGradientBoostingRegressor(random_state=seed)
+        return linear_model.Ridge() if kind == "linear" else boosting
+    if kind == "linear":
+        return linear_model.LogisticRegression(max_iter=1000)
+    return ensemble.HistGradientBoostingClassifier(random_state=seed)

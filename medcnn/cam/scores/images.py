@@ -12,7 +12,8 @@ from torch import Tensor
 
 from medcnn.cam.scores.localisation import pointing_hits
 from medcnn.cam.scores.similarity import rank_correlation
-from medcnn.cam.studies import Head, Score, means_if_enough, of_each_study, places, without
+from medcnn.cam.studies import Head, Score, means_if_enough, of_each_study, without
+from medcnn.nets.aggregators.bags import places
 
 STEPS, ORDERS = 10, 10  # of `image_deletion`
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from medcnn.data.image import Array, Crop, Image, ImageSpec
 from medcnn.data.prepared.geometry import turned
+from medcnn.data.prepared.resample import block_means
 from medcnn.errors import UserError
 
 CROPS = ("none", "body", "mask", "box")
@@ -169,10 +170,8 @@ def kept_share(facts: Mapping[str, Any]) -> float:
 def _coarser(values: Array) -> tuple[Array, list[int]]:
     """Return the means of blocks of an image (*spatial), and the edges of such a block."""
     blocks = [-(-length // GRID) for length in values.shape]
-    for axis, (block, length) in enumerate(zip(blocks, values.shape, strict=True)):
-        starts = np.arange(0, length, block)
-        counts = np.diff(np.append(starts, length)).reshape(-1, *[1] * (values.ndim - axis - 1))
-        values = np.add.reduceat(values, starts, axis, dtype=np.float32) / counts.astype(np.float32)
+    for axis, block in enumerate(blocks):
+        values = block_means(values, axis, block)
     return values, blocks
 
 

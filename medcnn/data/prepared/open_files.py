@@ -69,11 +69,14 @@ class Files:
     reasons: Reasons
 
     def images(
-        self, spec: ImageSpec, rows: Numbers, slices: Numbers, lesion: Masks | None
+        self, kept: Entries, spec: ImageSpec, rows: Numbers, slices: Numbers, lesion: Masks | None
     ) -> HeldImages:
-        """Return the images of slices of rows; with masks as a channel if there are such."""
+        """Return the images of slices of rows; with masks as a channel if there are such.
+
+        `kept` are the entries of the rows' first files.
+        """
         if not spec.columns and lesion is None:
-            return StoredImages(self.columns[0].cache, self.columns[0].entries.take(rows), slices)
+            return StoredImages(self.columns[0].cache, kept, slices)
         parts, places, counts = [], [], []
         for number, column in enumerate(self.columns):
             at = column.places[rows]

@@ -90,7 +90,8 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
         table = table.assign(**_corners(entries.facts, counts, spec))
     of_rows = masks.of(rows, slices) if masks and len(rows) else None
     lesion = of_rows if spec.mask_as == "channel" else None
-    images = files.images(spec, rows, slices, lesion) if len(rows) else None
+    kept = entries.take(rows)
+    images = files.images(kept, spec, rows, slices, lesion) if len(rows) else None
     layout = images.layout if isinstance(images, StackedImages) else None
     starts = [channels.start for channels in layout.files] if layout else [0]
     return Opened(
@@ -98,7 +99,7 @@ def open_listing(listing: Listing, folder: str | Path, disk: int) -> Opened:
         images=images,
         ranges=files.ranges(rows, layout),
         masks=of_rows,
-        facts=entries.facts.take(rows),
+        facts=kept.facts,
         slices=slices,
         problems=problems,
         spec=replace(spec, channels=layout.counts) if layout else spec,

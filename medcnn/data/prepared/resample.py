@@ -11,6 +11,15 @@ NEARLY = 1e-5  # of a voxel: what counts as the same place
 CHUNK = 2**18  # values that are made at a time, so that they stay in the CPU's cache
 
 
+def block_means(values: Array, axis: int, block: int) -> Array:
+    """Return the means of blocks along an axis, float32; the last one may be shorter."""
+    starts = np.arange(0, values.shape[axis], block)
+    counts = np.diff(np.append(starts, values.shape[axis])).astype(np.float32)
+    sums = np.add.reduceat(values, starts, axis, dtype=np.float32)
+    means: Array = sums / counts.reshape(-1, *[1] * (values.ndim - axis - 1))
+    return means
+
+
 @dataclass(frozen=True)
 class Points:
     """Evenly spaced points along an axis, in units of its voxels (0: the first one's centre)."""

@@ -24,7 +24,7 @@ from medcnn.data.prepared.one_file import Place, read_file
 from medcnn.data.prepared.spool import Spool
 from medcnn.data.prepared.tiled_file import read_tiles
 from medcnn.data.prepared.tiles import KEYS as OF_TILES
-from medcnn.data.prepared.tiles import Grid as TileGrid
+from medcnn.data.prepared.tiles import TileGrid
 from medcnn.errors import UserError
 from medcnn.jobs.environment import library_version
 from medcnn.jobs.progress import progress

@@ -15,7 +15,7 @@ from medcnn.data.prepared.crop import crop_in
 from medcnn.data.prepared.entries import Entries
 from medcnn.data.prepared.facts import FactTable
 from medcnn.data.prepared.geometry import prepare_mask
-from medcnn.data.prepared.tiles import grid_in
+from medcnn.data.prepared.tiles import tile_in
 
 Places = Sequence[int] | NDArray[np.int64]
 
@@ -183,11 +183,14 @@ class BoxMasks:
         facts, spec = self.facts[row], self.spec
         size = facts["shape"]
         edges = boxes * np.tile(size, 2) if self.unit == "fraction" else boxes
-        edges = np.round(edges).astype(int).clip(0)
+        tile = tile_in(facts, int(self.tiles[row]))
+        if tile is not None:  # at the resolution that it is seen at
+            edges = (edges - np.tile(tile.corner, 2)) / tile.downsample
+            size = [max(1, round(length / tile.downsample)) for length in tile.edge]
+            spec = ImageSpec(size=spec.size, allow_missing_geometry=True)
+        edges = np.round(edges).astype(int)
         edges[:, 2:] = np.maximum(edges[:, 2:], edges[:, :2] + 1)
-        if (grid := grid_in(facts)) is not None:
-            edges = (edges - np.tile(grid.corners[self.tiles[row]], 2)).clip(0)
-            size, spec = grid.edge, ImageSpec(size=spec.size, allow_missing_geometry=True)
+        edges = edges.clip(0)
         mask = np.zeros((1, *size), np.uint8)
         for top, left, bottom, right in edges:
             mask[:, top:bottom, left:right] = 1

@@ -16,7 +16,7 @@ from medcnn.data.prepared.geometry import own_size, prepare, prepare_mask
 from medcnn.data.prepared.intensity import percentiles
 from medcnn.data.prepared.one_file import plain, prepare_image
 from medcnn.data.prepared.spool import Spool
-from medcnn.data.prepared.tiles import Grid, downsample_of, grid_over
+from medcnn.data.prepared.tiles import TileGrid, downsample_of, grid_over
 from medcnn.data.prepared.tissue import with_tissue
 from medcnn.errors import UserError
 
@@ -28,7 +28,7 @@ def read_tiles(
     path: Path,
     spec: ImageSpec,
     kind: str = "image",
-    place: Marked | Crop | Grid | None = None,
+    place: Marked | Crop | TileGrid | None = None,
     folder: Path | None = None,
 ) -> tuple[Spool | None, Facts]:
     """Return the tiles of a file, and facts, as of `medcnn.data.prepared.one_file.read_file`.
@@ -42,7 +42,7 @@ def read_tiles(
 
     Returns:
         The tiles; of a mask of another size than its image None. Facts as there, but that
-        ``percentiles`` are of some of the values; and those of `Grid.facts`.
+        ``percentiles`` are of some of the values; and those of `TileGrid.facts`.
 
     Raises:
         UserError: The reason why the file can't be used, without its path.
@@ -91,7 +91,7 @@ def windows_of(image: Image, spec: ImageSpec, folder: Path | None = None) -> tup
     return spool, {**own, **facts, "digests": own["digests"], **grid.facts}
 
 
-def tile_of(slide: Slide, grid: Grid, number: int) -> Image:
+def tile_of(slide: Slide, grid: TileGrid, number: int) -> Image:
     """Return one tile of a picture, in pixels of the level that it is taken from."""
     (row, column), (height, width) = grid.corners[number], grid.edge
     values = slide.region((row, column), (height, width), grid.downsample)
@@ -100,7 +100,7 @@ def tile_of(slide: Slide, grid: Grid, number: int) -> Image:
     return Image(values, value_range=slide.value_range)
 
 
-def read_tile(path: Path, spec: ImageSpec, grid: Grid, number: int) -> Image:
+def read_tile(path: Path, spec: ImageSpec, grid: TileGrid, number: int) -> Image:
     """Return one tile of a file as `prepare` gets it, in the file's own values; for pictures of it.
 
     Raises:
@@ -133,7 +133,7 @@ def _of_whole(image: Image, spec: ImageSpec) -> ImageSpec:
     return replace(whole, size=own_size(image, whole))
 
 
-def _window(whole: Array, grid: Grid, number: int) -> Array:
+def _window(whole: Array, grid: TileGrid, number: int) -> Array:
     """Return one window (C, *grid.edge) of an image (C, *grid.shape)."""
     at = zip(grid.corners[number], grid.edge, strict=True)
     return whole[(slice(None), *(slice(start, start + length) for start, length in at))]
@@ -168,11 +168,14 @@ def _whole_mask(mask: Image, spec: ImageSpec) -> Array:
 
 
 def _masks_of(
-    whole: Slide | Array, spec: ImageSpec, place: Marked | Crop | Grid | None, folder: Path | None
+    whole: Slide | Array,
+    spec: ImageSpec,
+    place: Marked | Crop | TileGrid | None,
+    folder: Path | None,
 ) -> Spool | None:
     """Return the masks of the tiles of a grid, one for each."""
     shape = whole.shape[-spec.spatial_dims :]
-    if not isinstance(place, Grid) or tuple(shape) != place.shape:
+    if not isinstance(place, TileGrid) or tuple(shape) != place.shape:
         return None  # it isn't that of the image, as its size tells
     spool, own = Spool(folder), replace(of_tile(spec), channels=1)
     for number in range(len(place.corners)):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ AS_LEVEL = 0.1  # relative difference up to which a level's resolution is the on
 
 
 @dataclass(frozen=True)
-class Grid:
+class TileGrid:
     """Tiles of one picture or volume, in its pixels at full resolution (a volume's: as resampled).
 
     Args:
@@ -56,14 +56,32 @@ def names_of(shape: Sequence[int]) -> tuple[str, ...]:
 FACTS = ("tile_grid", "tile_downsample", *TILES)
 
 
-def grid_in(facts: Mapping[str, Any]) -> Grid | None:
+def grid_in(facts: Mapping[str, Any]) -> TileGrid | None:
     """Return the grid in the facts of a file; None of one that isn't cut into tiles."""
     if "tile_grid" not in facts:
         return None
     numbers = facts["tile_grid"]
     shape, edge = tuple(numbers[: len(numbers) // 2]), tuple(numbers[len(numbers) // 2 :])
     corners = zip(*(facts[name] for name in names_of(shape)), strict=True)
-    return Grid(shape, edge, tuple(corners), facts["tile_downsample"])
+    return TileGrid(shape, edge, tuple(corners), facts["tile_downsample"])
+
+
+class Tile(NamedTuple):
+    """One tile of a grid, in pixels at full resolution; see `TileGrid`."""
+
+    corner: tuple[int, ...]
+    edge: tuple[int, ...]
+    downsample: float
+
+
+def tile_in(facts: Mapping[str, Any], number: int) -> Tile | None:
+    """Return one tile in the facts of a file, without those of all others; None as `grid_in`."""
+    if "tile_grid" not in facts:
+        return None
+    numbers = facts["tile_grid"]
+    shape, edge = numbers[: len(numbers) // 2], tuple(numbers[len(numbers) // 2 :])
+    corner = tuple(facts[name][number] for name in names_of(shape))
+    return Tile(corner, edge, facts["tile_downsample"])
 
 
 def check_tiles(spec: ImageSpec) -> None:
@@ -132,7 +150,7 @@ def starts(length: int, edge: int, overlap: float) -> list[int]:
 
 def grid_over(
     shape: Sequence[int], edge: Sequence[int], overlap: float, downsample: float = 1.0
-) -> Grid:
+) -> TileGrid:
     """Return the grid of all tiles, row by row.
 
     Args:
@@ -153,7 +171,7 @@ def grid_over(
     axes = [starts(whole, own, overlap) for whole, own in zip(seen, edge, strict=True)]
     corners = [tuple(round(start * downsample) for start in corner) for corner in product(*axes)]
     wide = tuple(min(round(own * downsample), most) for own, most in zip(edge, shape, strict=True))
-    return Grid(tuple(shape), wide, tuple(corners), downsample)
+    return TileGrid(tuple(shape), wide, tuple(corners), downsample)
 
 
 def downsample_of(slide: Slide, spec: ImageSpec) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 from medcnn.data.formats.slide import Slide
 from medcnn.data.image import Array
 from medcnn.data.prepared.crop import otsu
-from medcnn.data.prepared.tiles import Grid
+from medcnn.data.prepared.resample import block_means
+from medcnn.data.prepared.tiles import TileGrid
 from medcnn.errors import UserError
 
 THUMBNAIL = 2048  # pixels of its longer edge, at most
@@ -32,18 +33,8 @@ def thumbnail(slide: Slide) -> tuple[Array, float]:
     bands = []
     for row in range(0, height, high):
         band = slide.read(number, row, 0, min(high, height - row), width)
-        bands.append(_means(band, step) if step > 1 else band)
+        bands.append(block_means(block_means(band, 1, step), 2, step) if step > 1 else band)
     return np.concatenate(bands, 1), downsample * step
-
-
-def _means(values: Array, step: int) -> Array:
-    """Return the means of blocks of an image (C, h, w), of its type; those at the end are less."""
-    for axis in (1, 2):
-        begins = np.arange(0, values.shape[axis], step)
-        counts = np.diff(np.append(begins, values.shape[axis])).astype(np.float32)
-        sums = np.add.reduceat(values, begins, axis, dtype=np.float32)
-        values = sums / (counts[:, None] if axis == 1 else counts)
-    return values
 
 
 def tissue_mask(picture: Array) -> Array:
@@ -60,7 +51,7 @@ def tissue_mask(picture: Array) -> Array:
     return found
 
 
-def with_tissue(slide: Slide, grid: Grid, least: float) -> Grid:
+def with_tissue(slide: Slide, grid: TileGrid, least: float) -> TileGrid:
     """Return the tiles of which a share of at least `least` is tissue.
 
     Raises:
@@ -82,7 +73,7 @@ def with_tissue(slide: Slide, grid: Grid, least: float) -> Grid:
     return replace(grid, corners=kept)
 
 
-def _shares(mask: Array, grid: Grid, step: float) -> Array:
+def _shares(mask: Array, grid: TileGrid, step: float) -> Array:
     """Return the share (S,) of each tile that is in a mask, one pixel of which is `step` wide."""
     from scipy.ndimage import map_coordinates
 

@@ -66,10 +66,19 @@ def sizes(bag: Tensor) -> Tensor:
     return torch.ones_like(bag) if bag.is_meta else torch.bincount(bag)
 
 
+def places(bag: Tensor) -> Tensor:
+    """Return the place (n,) of each image in its study, from 0.
+
+    >>> places(torch.tensor([0, 0, 1, 2, 2]))
+    tensor([0, 1, 0, 0, 1])
+    """
+    counts = sizes(bag)
+    return torch.arange(len(bag), device=bag.device) - (counts.cumsum(0) - counts)[bag]
+
+
 def padded(values: Tensor, bag: Tensor) -> Padded:
     """Return bags as a rectangle; ``padded(...).values[bag, place]`` are the values again."""
-    counts = sizes(bag)
-    place = torch.arange(len(bag), device=bag.device) - (counts.cumsum(0) - counts)[bag]
+    counts, place = sizes(bag), places(bag)
     longest = 1 if bag.is_meta else int(counts.max())
     rectangle = values.new_zeros(len(counts), longest, values.shape[1])
     rectangle[bag, place] = values

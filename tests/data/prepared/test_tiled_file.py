@@ -134,7 +134,7 @@ def test_windows_of_a_volume(tmp_path: Path) -> None:
     spec = ImageSpec(size=(3, 4, 5), tiles=(3, 4, 5), tile_overlap=0.5, spacing=(2, 1, 1))
     spool, facts = read_tiles(tmp_path / "a.nii", spec)
     assert isinstance(spool, Spool)
-    grid = tiled_file.Grid((6, 8, 10), (3, 4, 5), tuple(zip(*corners(facts), strict=True)))
+    grid = tiled_file.TileGrid((6, 8, 10), (3, 4, 5), tuple(zip(*corners(facts), strict=True)))
     masks, own = read_tiles(tmp_path / "m.nii", spec, "mask", grid)
     assert isinstance(masks, Spool)
     assert own["shape"] == [6, 8, 10]

@@ -22,7 +22,7 @@ def slices(patients: Patients) -> Samples:
     """Make one CT scan a patient, of 3/4 as many slices as pixels an edge, normal or with a nodule.
 
     A nodule is on one to three of 24 slices, at any height of the lungs. All slices together allow
-    an AUROC of 1; the middle one alone, which shows a fifth of the nodules, allows 0.6.
+    an AUROC of 1; the middle one alone, which showed 19 % of 1,000 nodules (four seeds), 0.59.
 
     Returns:
         Samples with a row a slice, from feet to head, columns ``study`` and ``slice`` (0, 1, …);

@@ -27,6 +27,7 @@ from medcnn.data.phantom.radiograph import (
     line_integrals,
 )
 from medcnn.data.samples import Samples
+from medcnn.errors import UserError
 
 CLASSES = ("normal", "nodule")
 VIEWS = ("frontal", "lateral")
@@ -81,10 +82,9 @@ def views(patients: Patients) -> Samples:
 def draw_study(draws: Draws, anatomy: Anatomy, label: Array) -> Study:
     """Draw one study for each generator, anatomy and label (P,)."""
     u = draws.uniform
-    mean = u(*RADIUS)
     first = (u(0, 1) < 0.5).astype(np.int64)
     side = np.stack([first, 1 - first], 1)  # one in each lung: the two are then seldom too near
-    places = _two_places(draws, anatomy, side, mean)
+    mean, places = _two_places(draws, anatomy, side)
     nodule = Lesion(
         kind=np.where(label == 1, NODULE, NORMAL),
         side=side[:, 0],
@@ -101,16 +101,20 @@ def draw_study(draws: Draws, anatomy: Anatomy, label: Array) -> Study:
     )
 
 
-def _two_places(draws: Draws, anatomy: Anatomy, side: Array, radius: Array) -> Array:
-    """Draw two places (P, 2, 3) of a nodule that are free, above the domes and `APART`.
+def _two_places(draws: Draws, anatomy: Anatomy, side: Array) -> tuple[Array, Array]:
+    """Draw radii (P,) of nodules, and for each two places (P, 2, 3), on the sides (P, 2).
 
-    On the sides (P, 2). Where no pair fits, others are drawn; the first of the two is distributed
-    as the second.
+    They are free, above the domes and `APART`. Where no pair fits, another radius and others are
+    drawn. The first of the two is distributed as the second.
+
+    Raises:
+        UserError: A body has no room, which was never seen.
     """
-    found = np.empty((len(side), 2, 3))
+    radius, found = np.empty(len(side)), np.empty((len(side), 2, 3))
     rows = np.arange(len(side))
     for _ in range(TIMES):
-        own = Draws([draws.generators[row] for row in rows])
+        own = Draws([draws.generators[row] for row in rows.tolist()])
+        radius[rows] = own.uniform(*RADIUS)
         places = own.uniform(-1, 1, 2, PLACES, 3)
         order = own.uniform(0, 1, PLACES, PLACES)
         fits = _fits(anatomy.take(rows), side[rows], radius[rows], places)
@@ -119,8 +123,11 @@ def _two_places(draws: Draws, anatomy: Anatomy, side: Array, radius: Array) -> A
         found[rows] = places[np.arange(len(rows))[:, None], np.arange(2), chosen]
         rows = rows[~fits.reshape(len(rows), -1).any(1)]
         if not len(rows):
-            return found
-    raise AssertionError(f"no two places of a nodule fit into {len(rows)} bodies")
+            return radius, found
+    raise UserError(
+        f"dataset.case=views: {len(rows)} bodies have no room for a nodule and a disc; take "
+        "another dataset.seed"
+    )
 
 
 def _fits(anatomy: Anatomy, side: Array, radius: Array, places: Array) -> Array:

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import ks_2samp
 from sklearn.metrics import roc_auc_score
 
-from medcnn.data.phantom.anatomy import Draws
+from medcnn.data.phantom.anatomy import Draws, draw_anatomy
 from medcnn.data.phantom.attenuation import TISSUES
 from medcnn.data.phantom.cases import column, energies, slices, views
 from medcnn.data.phantom.ct import CT_RANGE
@@ -127,13 +128,32 @@ def test_each_view_hides_half_of_the_nodules_and_a_third_of_the_studies_lacks_on
     assert studies_of(table).view_names == views.VIEWS
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_just_one_of_two_films_shows_the_nodule(seed: int) -> None:
-    """In every study that has both, whatever is drawn."""
-    samples = make("views", patients=250, size=16, seed=seed)
-    table = samples.table.assign(seen=masks_of(samples).flatten(1).any(1).numpy())
-    whole = table[table["label"] == 1].groupby("study").filter(lambda films: len(films) == 2)
-    assert whole.groupby("study")["seen"].sum().eq(1).all()
+@pytest.mark.parametrize("seed", range(4))
+def test_a_nodule_is_whole_on_one_film_and_hidden_on_the_other(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the same films without discs: in every study, whatever is drawn."""
+    monkeypatch.setattr(views, "MISSING", 0.0)
+    samples = make("views", patients=200, size=32, seed=seed)
+    shown = masks_of(samples)
+    monkeypatch.setattr(views, "DISC", (1e-3, 1e-3))
+    whole = masks_of(make("views", patients=200, size=32, seed=seed))
+    ill = whole.flatten(1).any(1)
+    assert torch.equal(ill, samples.labels == 1)
+    hidden, seen = ~shown.flatten(1).any(1), (shown == whole).flatten(1).all(1)
+    assert (hidden ^ seen)[ill].all()
+    assert seen[ill].view(-1, 2).sum(1).eq(1).all()
+
+
+def test_both_places_are_drawn_alike() -> None:
+    """So a disc says nothing of a nodule behind it."""
+    samples = 1500
+    draws = Draws([generator_of(0, 2, patient, 0) for patient in range(samples)])
+    anatomy = draw_anatomy(Draws([generator_of(0, 0, patient, 0) for patient in range(samples)]))
+    study = views.draw_study(draws, anatomy, np.ones(samples, np.int64))
+    for axis in range(3):
+        places = study.nodule.place[:, axis], study.other.place[:, axis]
+        assert ks_2samp(*places).pvalue > 0.001
 
 
 def test_a_film_that_hides_the_nodule_is_that_of_a_normal_patient() -> None:
