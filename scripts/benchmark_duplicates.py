@@ -51,9 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--images", type=int, nargs="+", default=[25_000, 50_000, 100_000, 200_000, 400_000]
-    )
+    parser.add_argument("--images", type=int, nargs="+", default=[25_000, 50_000, 100_000, 200_000])
     parser.add_argument("--output", type=Path, help="CSV file, a row a number and way")
     options = parser.parse_args()
     rows = []

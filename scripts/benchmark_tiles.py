@@ -4,9 +4,9 @@ python scripts/benchmark_tiles.py [--edge 20000] [--tile 224] [--folder DIR] [--
 
 A slide of tissue is made (EDGE × EDGE pixels, 0.5 µm a pixel; a TIFF of JPEG blocks, levels of 1, 4
 and 16), and opened as a table of one row with an empty cache, each time in a process of its own.
-Memory is the largest resident set (peak), of that what isn't mapped from a file (anonymous), and
-the set before anything is opened (at rest), in MB. The whole slide is what tifffile alone takes.
-Needs the extra slides.
+Memory is the largest resident set (peak), the most that isn't mapped from a file (anonymous), and
+of that what is there before anything is opened (at rest), in MB. The whole slide is what tifffile
+alone takes. Needs the extra slides.
 """
 
 import argparse
