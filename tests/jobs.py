@@ -13,6 +13,7 @@ from typing import Any
 import hydra
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
@@ -89,6 +90,26 @@ def train(
     return folder
 
 
+def train_in_parts(
+    folder: Path,
+    *overrides: str,
+    trust: Iterable[str] = (),
+    dataset: dict[str, Any] | None = None,
+) -> Path:
+    """The same, interrupted at the second step of the second epoch, and resumed."""
+    from medcnn.train import train as job
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        call_at(patch, 1, 1, stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, *overrides, trust=trust, dataset=dataset)
+    job(compose("train", f"resume='{folder}'"), list(trust))
+    return folder
+
+
 def evaluate(folder: Path, *overrides: str, trust: Iterable[str] = ()) -> dict[str, Any]:
     """Evaluate in this process, on one thread; gives the figures back."""
     from medcnn.evaluate import evaluate as job
@@ -161,6 +182,11 @@ def status(run: Path) -> dict[str, Any]:
     """What status.json of a run holds."""
     content: dict[str, Any] = json.loads((run / "status.json").read_text())
     return content
+
+
+def best(run: Path) -> str:
+    """The override that names the best checkpoint of a run."""
+    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
 
 
 def checkpoint(run: Path, name: str = "best") -> dict[str, Any]:

@@ -20,7 +20,6 @@ from medcnn.data.columns.encoding import encoded
 from medcnn.data.open_data import as_trained
 from medcnn.evidence import Explainer
 from medcnn.nets.fusion import takes_studies
-from medcnn.train import train
 
 OPTIONS = (*jobs.PLAIN, "model=lenet", "cam.n=0", "optimizer.lr=0.01")
 TRUST = [columned.SOURCE]
@@ -61,8 +60,7 @@ def test_the_table_of_predictions_is_that_of_python(run: Path) -> None:
 
 
 def test_a_test_finds_the_same(run: Path, tmp_path: Path) -> None:
-    best = run / "checkpoints" / "best.ckpt"
-    metrics = jobs.evaluate(tmp_path / "again", f"checkpoint='{best}'", trust=TRUST)
+    metrics = jobs.evaluate(tmp_path / "again", jobs.best(run), trust=TRUST)
     assert metrics["test/auroc"] == jobs.metrics(run)["test/auroc"]
     first, again = (pd.read_csv(path / "columns.csv") for path in (run, tmp_path / "again"))
     pd.testing.assert_frame_equal(first, again)
@@ -105,18 +103,9 @@ def test_runs_are_compared_with_those_of_the_columns(run: Path, tmp_path: Path) 
     assert "minus columns-linear" in Page(out.read_text(encoding="utf-8")).text
 
 
-def test_resumed_is_uninterrupted(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    folder = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        jobs.call_at(patch, 1, 1, stop)
-        with pytest.raises(KeyboardInterrupt):
-            jobs.train(folder, *OPTIONS, trust=TRUST, dataset=columned.dataset())
-    train(jobs.compose("train", f"resume='{folder}'"), TRUST)
+def test_resumed_is_uninterrupted(run: Path, tmp_path: Path) -> None:
+    dataset = columned.dataset()
+    folder = jobs.train_in_parts(tmp_path / "run", *OPTIONS, trust=TRUST, dataset=dataset)
     whole, parts = (jobs.checkpoint(path, "last")["state_dict"] for path in (run, folder))
     assert jobs.same_weights(whole, parts)
     assert (run / "predictions.csv").read_bytes() == (folder / "predictions.csv").read_bytes()
@@ -170,11 +159,8 @@ def test_files_alone_have_no_columns(
     run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     np.save(tmp_path / "new.npy", np.zeros((2, 1, 20, 20), np.uint8))
-    best = run / "checkpoints" / "best.ckpt"
     output = tmp_path / "out.csv"
-    jobs.predict(
-        f"checkpoint='{best}'", f"images='{tmp_path / 'new.npy'}'", "packed=true",
-        f"output='{output}'",
-    )  # fmt: skip
+    images = f"images='{tmp_path / 'new.npy'}'"
+    jobs.predict(jobs.best(run), images, "packed=true", f"output='{output}'")
     assert "the network also takes columns (age, sex)" in caplog.text
     assert len(pd.read_csv(output)) == 2

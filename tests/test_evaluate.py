@@ -20,10 +20,6 @@ from medcnn.inference.results import table_file
 BREAST = ("dataset=breastmnist", "dataset.download=false")
 
 
-def best(run: Path) -> str:
-    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
-
-
 @pytest.fixture(scope="module")
 def breast_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on a small BreastMNIST-like file, of which only the run directory is left."""
@@ -40,7 +36,7 @@ def breast_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_figures_are_those_of_the_training(
     phantom_run: Path, tmp_path: Path, split: str
 ) -> None:
-    figures = jobs.evaluate(tmp_path / "again", best(phantom_run), f"split={split}")
+    figures = jobs.evaluate(tmp_path / "again", jobs.best(phantom_run), f"split={split}")
     trained = {
         name: figure
         for name, figure in jobs.metrics(phantom_run).items()
@@ -61,7 +57,7 @@ def test_several_processes_give_the_figures_of_one(
     tmp_path: Path, phantom_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted on the way, too."""
-    given = (best(phantom_run), "batch_size=4")
+    given = (jobs.best(phantom_run), "batch_size=4")
     one = jobs.evaluate(tmp_path / "one", *given)
     monkeypatch.setattr(split_parts, "BATCHES", 1)
     with monkeypatch.context() as patch:
@@ -78,7 +74,7 @@ def test_several_processes_give_the_figures_of_one(
 
 @pytest.mark.slow
 def test_real_processes_share_a_test(tmp_path: Path, phantom_run: Path) -> None:
-    given = (best(phantom_run), "batch_size=4", "evaluation.resamples=50")
+    given = (jobs.best(phantom_run), "batch_size=4", "evaluation.resamples=50")
     assert jobs.evaluate(tmp_path / "two", *given, "processes=2") == jobs.evaluate(
         tmp_path / "one", *given
     )
@@ -87,14 +83,14 @@ def test_real_processes_share_a_test(tmp_path: Path, phantom_run: Path) -> None:
 @pytest.mark.no_cover
 def test_the_figures_in_mixed_precision(tmp_path: Path) -> None:
     run = jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.precision=bf16-mixed")
-    figures, trained = jobs.evaluate(tmp_path / "again", best(run)), jobs.metrics(run)
+    figures, trained = jobs.evaluate(tmp_path / "again", jobs.best(run)), jobs.metrics(run)
     assert figures == {name: trained[name] for name in figures}
-    plain = jobs.evaluate(tmp_path / "plain", best(run), "precision=32-true")
+    plain = jobs.evaluate(tmp_path / "plain", jobs.best(run), "precision=32-true")
     assert plain["test/loss"]["value"] != figures["test/loss"]["value"]
 
 
 def test_another_process_gives_the_same_figures(phantom_run: Path, tmp_path: Path) -> None:
-    arguments = [best(phantom_run), "accelerator=cpu", f"paths.run={tmp_path / 'again'}"]
+    arguments = [jobs.best(phantom_run), "accelerator=cpu", f"paths.run={tmp_path / 'again'}"]
     arguments.append("evaluation.resamples=50")
     subprocess.run(
         [sys.executable, "-m", "medcnn.evaluate", *arguments],
@@ -109,7 +105,7 @@ def test_another_process_gives_the_same_figures(phantom_run: Path, tmp_path: Pat
 
 
 def test_training_split(phantom_run: Path, tmp_path: Path) -> None:
-    figures = jobs.evaluate(tmp_path / "train", best(phantom_run), "split=train")
+    figures = jobs.evaluate(tmp_path / "train", jobs.best(phantom_run), "split=train")
     assert figures["train/accuracy"]["n"] == 48
 
 
@@ -117,7 +113,7 @@ def test_training_split(phantom_run: Path, tmp_path: Path) -> None:
 def test_what_it_leaves_behind(
     phantom_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    jobs.evaluate(tmp_path / "again", best(phantom_run))
+    jobs.evaluate(tmp_path / "again", jobs.best(phantom_run))
     assert {path.name for path in (tmp_path / "again").iterdir()} == {
         "config.yaml", "environment.json", "samples.csv", "problems.csv", "predictions.csv",
         "metrics.json", "status.json", "evaluation.json", "report.html",
@@ -125,15 +121,15 @@ def test_what_it_leaves_behind(
     assert jobs.status(tmp_path / "again")["state"] == "finished"
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'again'}: test AUROC 0.")
     with pytest.raises(UserError, match="already holds a finished run"):
-        jobs.evaluate(tmp_path / "again", best(phantom_run))
-    jobs.evaluate(tmp_path / "again", best(phantom_run), "overwrite=true", "batch_size=5")
+        jobs.evaluate(tmp_path / "again", jobs.best(phantom_run))
+    jobs.evaluate(tmp_path / "again", jobs.best(phantom_run), "overwrite=true", "batch_size=5")
 
 
 @pytest.mark.no_cover
 def test_external_validation(breast_run: Path, tmp_path: Path) -> None:
     root = jobs.write_medmnist(tmp_path / "other", "breastmnist", 2, sizes=(4, 4, 21), seed=3)
     options = (*BREAST, f"dataset.root='{root}'")
-    figures = jobs.evaluate(tmp_path / "run", best(breast_run), *options)
+    figures = jobs.evaluate(tmp_path / "run", jobs.best(breast_run), *options)
     assert figures["test/accuracy"]["n"] == 21
     table = pd.read_csv(tmp_path / "run" / "predictions.csv")
     assert table["row"].tolist() == list(range(8, 29))
@@ -145,19 +141,19 @@ def test_other_classes(breast_run: Path, tmp_path: Path) -> None:
     root = jobs.write_medmnist(tmp_path, "pneumoniamnist", 2)
     options = ("dataset=pneumoniamnist", f"dataset.root='{root}'", "dataset.download=false")
     with pytest.raises(UserError, match=r"has the classes normal, pneumonia, but .* malignant"):
-        jobs.evaluate(tmp_path / "run", best(breast_run), *options)
+        jobs.evaluate(tmp_path / "run", jobs.best(breast_run), *options)
     assert not (tmp_path / "run").exists()
 
 
 def test_another_size(phantom_run: Path, tmp_path: Path) -> None:
     options = ("dataset=phantom", *jobs.PHANTOM, "++dataset.size=32")
     with pytest.raises(UserError, match=r"1×32×32 .* was trained on 1×28×28"):
-        jobs.evaluate(tmp_path / "run", best(phantom_run), *options)
+        jobs.evaluate(tmp_path / "run", jobs.best(phantom_run), *options)
 
 
 def test_data_that_are_gone(breast_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"breastmnist\.npz is missing: download http"):
-        jobs.evaluate(tmp_path / "run", best(breast_run))
+        jobs.evaluate(tmp_path / "run", jobs.best(breast_run))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +174,7 @@ def test_bad_input_leaves_no_run(
     phantom_run: Path, tmp_path: Path, override: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        jobs.evaluate(tmp_path / "run", best(phantom_run), override)
+        jobs.evaluate(tmp_path / "run", jobs.best(phantom_run), override)
     assert not (tmp_path / "run").exists()
 
 
@@ -188,7 +184,7 @@ def test_data_that_cannot_be_used_replace_nothing(phantom_run: Path, tmp_path: P
     rows = [f"{k}.png,{label},p{k}" for k, label in enumerate(["normal", "nodule", "effusion"] * 2)]
     (tmp_path / "table.csv").write_text("\n".join(["image,label,patient", *rows]))
     dataset = ("dataset=csv", f"dataset.path='{tmp_path / 'table.csv'}'")
-    given = (best(phantom_run), *dataset, f"paths.data='{tmp_path / 'data'}'")
+    given = (jobs.best(phantom_run), *dataset, f"paths.data='{tmp_path / 'data'}'")
     run = tmp_path / "run"
     jobs.evaluate(run, *given)
     before = {path: path.read_bytes() for path in run.iterdir()}
@@ -206,7 +202,7 @@ def test_a_sweep_over_checkpoints_exits_cleanly(
     from medcnn.evaluate import evaluate
 
     sweep = (f"hydra.sweep.dir={tmp_path}", "split=val,test", "threads=1", "accelerator=cpu")
-    arguments = ("-m", best(phantom_run), *sweep)
+    arguments = ("-m", jobs.best(phantom_run), *sweep)
     assert jobs.command(monkeypatch, evaluate, "evaluate", *arguments) == 0
     assert "val/auroc" in jobs.metrics(tmp_path / "0")
     assert "test/auroc" in jobs.metrics(tmp_path / "1")

@@ -31,10 +31,6 @@ SOLID = [name for name in SPATIAL if "spatial_dims" in inspect.signature(FAMILIE
 NETS = [(name, 2) for name in SPATIAL] + [(name, 3) for name in SOLID]
 
 
-def best(run: Path) -> str:
-    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
-
-
 def draw(*overrides: str, trust: list[str] | None = None) -> list[Path]:
     """Draw pictures in this process; gives their files back."""
     return features.draw_features(
@@ -261,7 +257,7 @@ def test_pictures_of_all_stages(
 ) -> None:
     checkpoint, output = phantom_run / "checkpoints" / "best.ckpt", tmp_path / "made"
     before = checkpoint.read_bytes()
-    written = draw(best(phantom_run), f"image='{picture}'", f"output='{output}'", "channels=3")
+    written = draw(jobs.best(phantom_run), f"image='{picture}'", f"output='{output}'", "channels=3")
     names = ["filters.png", "kernels.png", "stage_c1.png", "stage_c3.png"]
     assert written == [output / name for name in names]
     assert {path.name for path in output.iterdir()} == set(names)
@@ -286,7 +282,7 @@ def test_one_stage_in_the_run_directory(phantom_run: Path, picture: Path, tmp_pa
 def test_a_net_of_ones_own(picture: Path, tmp_path: Path) -> None:
     options = (*jobs.QUICK, "~model.name", f"model._target_={jobs.SMALL_NET}")
     run = jobs.train(tmp_path / "run", *options, "trainer.max_epochs=1", trust=[jobs.SMALL_NET])
-    given = (best(run), f"image='{picture}'", f"output='{tmp_path / 'made'}'", "channels=1")
+    given = (jobs.best(run), f"image='{picture}'", f"output='{tmp_path / 'made'}'", "channels=1")
     every = draw(*given, "stage=null", trust=[jobs.SMALL_NET])
     assert [path.name for path in every[2:]] == ["stage_0.png", "stage_1.png", "stage_2.png"]
     one = draw(*given, "stage=1", "dataset.allow_missing_geometry=true", trust=[jobs.SMALL_NET])
@@ -310,19 +306,19 @@ def test_bad_input(
 ) -> None:
     output = tmp_path / "made"
     with pytest.raises(UserError, match=message):
-        draw(best(phantom_run), f"image='{picture}'", f"output='{output}'", override)
+        draw(jobs.best(phantom_run), f"image='{picture}'", f"output='{output}'", override)
     assert not output.exists()
 
 
 def test_an_output_that_is_a_file(phantom_run: Path, picture: Path) -> None:
     with pytest.raises(UserError, match="is a file; give a folder"):
-        draw(best(phantom_run), f"image='{picture}'", f"output='{picture}'")
+        draw(jobs.best(phantom_run), f"image='{picture}'", f"output='{picture}'")
 
 
 def test_a_net_without_maps(picture: Path, tmp_path: Path) -> None:
     run = jobs.train(tmp_path / "run", *jobs.QUICK, "trainer.max_epochs=1", "model=mlp")
     with pytest.raises(UserError, match="features are no maps of the image"):
-        draw(best(run), f"image='{picture}'")
+        draw(jobs.best(run), f"image='{picture}'")
     assert not (run / "features").exists()
 
 

@@ -17,10 +17,6 @@ from medcnn.inference.results import headline
 PROBS = ["prob:normal", "prob:nodule", "prob:effusion"]
 
 
-def best(run: Path) -> str:
-    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
-
-
 @pytest.fixture(scope="module")
 def samples(phantom_run: Path) -> Samples:
     from medcnn.data.open_data import make_source
@@ -41,7 +37,9 @@ def test_files_get_the_probabilities_of_the_training(
     phantom_run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "new folder" / "a.csv"
-    jobs.predict(best(phantom_run), f"images='{pictures}'", f"output='{output}'", "batch_size=5")
+    jobs.predict(
+        jobs.best(phantom_run), f"images='{pictures}'", f"output='{output}'", "batch_size=5"
+    )
     assert capsys.readouterr().out == f"{output}: 18 of 18 images classified\n"
     table = pd.read_csv(output)
     told = pd.read_csv(phantom_run / "predictions.csv")
@@ -57,21 +55,21 @@ def test_calibrated_and_with_the_threshold(tmp_path: Path) -> None:
     data = ("dataset=breastmnist", "dataset.download=false", f"dataset.root='{root}'")
     run = jobs.train(tmp_path / "run", *jobs.PLAIN, *data, "model=lenet", "cam.n=0")
     _one_number_everywhere(run)
-    jobs.evaluate(tmp_path / "warm", best(run), "calibration=temperature")
+    jobs.evaluate(tmp_path / "warm", jobs.best(run), "calibration=temperature")
     told = pd.read_csv(tmp_path / "warm" / "predictions.csv")
     images = np.load(root / "breastmnist.npz")["test_images"]
     (tmp_path / "in").mkdir()
     for row, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / "in" / f"{row:03d}.png")
     where = (f"images='{tmp_path / 'in'}'", f"output='{tmp_path / 'a.csv'}'")
-    jobs.predict(best(run), *where, "calibration=temperature")
+    jobs.predict(jobs.best(run), *where, "calibration=temperature")
     table = pd.read_csv(tmp_path / "a.csv")
     probs = [column for column in told if column.startswith("prob:")]
     np.testing.assert_allclose(table[probs], told[probs], atol=1e-5)
     np.testing.assert_allclose(table["threshold"], told["threshold"], atol=1e-7)
     assert table["decision"].tolist() == told["decision"].tolist()
     with pytest.raises(UserError, match="go with whole images"):
-        jobs.predict(best(run), *where, "overwrite=true", "calibration=isotonic", "dense=true")
+        jobs.predict(jobs.best(run), *where, "overwrite=true", "calibration=isotonic", "dense=true")
 
 
 def _one_number_everywhere(run: Path) -> None:
@@ -93,10 +91,10 @@ def _one_number_everywhere(run: Path) -> None:
 
 def test_one_file_and_a_pattern(phantom_run: Path, pictures: Path, tmp_path: Path) -> None:
     files = sorted(pictures.iterdir())
-    jobs.predict(best(phantom_run), f"images='{files[0]}'", f"output='{tmp_path / 'one.csv'}'")
+    jobs.predict(jobs.best(phantom_run), f"images='{files[0]}'", f"output='{tmp_path / 'one.csv'}'")
     assert pd.read_csv(tmp_path / "one.csv")["image"].tolist() == [str(files[0])]
     pattern = pictures / "00*.png"
-    jobs.predict(best(phantom_run), f"images='{pattern}'", f"output='{tmp_path / 'some.csv'}'")
+    jobs.predict(jobs.best(phantom_run), f"images='{pattern}'", f"output='{tmp_path / 'some.csv'}'")
     found = [str(path) for path in sorted(pictures.glob("00*.png"))]
     assert pd.read_csv(tmp_path / "some.csv")["image"].tolist() == found
 
@@ -107,7 +105,7 @@ def test_colour_and_other_sizes(phantom_run: Path, samples: Samples, tmp_path: P
     Image.fromarray(np.stack([grey] * 3, -1)).save(tmp_path / "colour.png")
     Image.fromarray(grey.repeat(2, 0).repeat(2, 1)).save(tmp_path / "large.png")
     output = tmp_path / "out" / "table.csv"
-    jobs.predict(best(phantom_run), f"images='{tmp_path}'", f"output='{output}'")
+    jobs.predict(jobs.best(phantom_run), f"images='{tmp_path}'", f"output='{output}'")
     told = pd.read_csv(phantom_run / "predictions.csv").set_index("row")
     table = pd.read_csv(output)
     np.testing.assert_allclose(table[PROBS].iloc[0], told[PROBS].loc[row], atol=1e-5)
@@ -143,14 +141,14 @@ def test_nothing_but_damaged_files(phantom_run: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture")
     output = tmp_path / "table.csv"
     with pytest.raises(UserError, match="none of 1 files could be read"):
-        jobs.predict(best(phantom_run), f"images='{tmp_path}'", f"output='{output}'")
+        jobs.predict(jobs.best(phantom_run), f"images='{tmp_path}'", f"output='{output}'")
     assert not output.exists()
 
 
 def test_an_existing_output_is_kept(phantom_run: Path, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "table.csv"
     output.write_text("mine")
-    options = (best(phantom_run), f"images='{pictures}'", f"output='{output}'")
+    options = (jobs.best(phantom_run), f"images='{pictures}'", f"output='{output}'")
     with pytest.raises(UserError, match=r"table\.csv exists; overwrite=true replaces it"):
         jobs.predict(*options)
     assert output.read_text() == "mine"
@@ -159,7 +157,7 @@ def test_an_existing_output_is_kept(phantom_run: Path, pictures: Path, tmp_path:
 
 
 def test_no_images(phantom_run: Path, tmp_path: Path) -> None:
-    options = (best(phantom_run), f"output='{tmp_path / 'table.csv'}'")
+    options = (jobs.best(phantom_run), f"output='{tmp_path / 'table.csv'}'")
     with pytest.raises(UserError, match="holds no image"):
         jobs.predict(*options, f"images='{tmp_path}'")
     with pytest.raises(UserError, match="is neither a file, nor a folder"):
@@ -168,7 +166,7 @@ def test_no_images(phantom_run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_size", ["0", "-1", "few"])
 def test_bad_batch_size(phantom_run: Path, pictures: Path, tmp_path: Path, batch_size: str) -> None:
-    options = (best(phantom_run), f"images='{pictures}'", f"output='{tmp_path / 'table.csv'}'")
+    options = (jobs.best(phantom_run), f"images='{pictures}'", f"output='{tmp_path / 'table.csv'}'")
     with pytest.raises(UserError, match=f"batch_size={batch_size}"):
         jobs.predict(*options, f"batch_size={batch_size}")
 
@@ -181,7 +179,7 @@ def test_colour_net_on_grey_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(tmp_path / "grey.png")
     output = tmp_path / "table.csv"
-    jobs.predict(best(run), f"images='{tmp_path / 'grey.png'}'", f"output='{output}'")
+    jobs.predict(jobs.best(run), f"images='{tmp_path / 'grey.png'}'", f"output='{output}'")
     assert pd.read_csv(output).filter(like="prob:").sum(axis=1)[0] == pytest.approx(1, abs=1e-5)
     names = medcnn.load(run / "checkpoints" / "best.ckpt").card["class_names"]
     assert pd.read_csv(output)["decision"][0] in names
@@ -209,7 +207,7 @@ def test_each_member_scales_images_by_its_own_range(folds: Path, tmp_path: Path)
     alone = []
     for k in range(3):
         output = tmp_path / f"{k}.csv"
-        jobs.predict(best(folds / f"fold-{k}"), images, f"output='{output}'")
+        jobs.predict(jobs.best(folds / f"fold-{k}"), images, f"output='{output}'")
         alone.append(pd.read_csv(output)["prob:a"][0])
     jobs.predict(f"checkpoint='{folds}'", images, f"output='{tmp_path / 'all.csv'}'")
     assert pd.read_csv(tmp_path / "all.csv")["prob:a"][0] == pytest.approx(np.mean(alone), abs=1e-5)
@@ -223,7 +221,7 @@ def test_each_member_scales_images_by_its_own_range(folds: Path, tmp_path: Path)
 def test_volumes_without_geometry_are_taken_where_that_is_said(
     folds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = (best(folds / "fold-0"), f"images='{folds.parent / '1.npy'}'")
+    arguments = (jobs.best(folds / "fold-0"), f"images='{folds.parent / '1.npy'}'")
     strict = "dataset.allow_missing_geometry=false"
     with pytest.raises(UserError, match="none of 1 files could be read"):
         jobs.predict(*arguments, f"output='{tmp_path / 'a.csv'}'", strict)
@@ -245,7 +243,7 @@ def test_one_picture_of_a_film_and_slices_of_a_volume(
 
     def predict(name: str, *options: str) -> pd.DataFrame:
         images, output = f"images='{tmp_path / name}'", f"output='{tmp_path / 'a.csv'}'"
-        jobs.predict(best(phantom_run), images, output, "overwrite=true", *options)
+        jobs.predict(jobs.best(phantom_run), images, output, "overwrite=true", *options)
         return pd.read_csv(tmp_path / "a.csv")
 
     with pytest.raises(UserError, match="none of 1 files could be read"):
@@ -278,7 +276,7 @@ def test_a_file_too_large_for_memory_is_named_and_the_rest_goes_on(
     monkeypatch.setattr(array, "check_shape", too_large)
     images, output = f"images='{tmp_path / 'in'}'", f"output='{tmp_path / 'a.csv'}'"
     with pytest.raises(UserError, match="1 of 3 images could not be read"):
-        jobs.predict(best(phantom_run), images, output)
+        jobs.predict(jobs.best(phantom_run), images, output)
     assert "large.npy is too large for this machine's memory" in capsys.readouterr().err
     assert len(pd.read_csv(tmp_path / "a.csv")) == 2
 

@@ -60,7 +60,7 @@ def test_what_is_trained_is_what_is_read(run: Path, folder: Path) -> None:
 
 
 def test_a_test_on_a_new_table_and_on_files_alone(run: Path, folder: Path, tmp_path: Path) -> None:
-    checkpoint = f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
+    checkpoint = jobs.best(run)
     table = pd.read_csv(folder / "table.csv").rename(columns={"t1": "a", "t2": "b"})
     table.drop(columns="split").to_csv(folder / "new.csv", index=False)
     data = ("dataset=csv", f"dataset.path='{folder / 'new.csv'}'", f"paths.data='{tmp_path}'")

@@ -14,7 +14,6 @@ from PIL import Image
 from refusals import refused
 
 import medcnn
-import medcnn.train
 from medcnn.classifier.classifier import Classifier
 from medcnn.data.batches import RowDataset, context_of, unit_images
 from medcnn.data.open_data import open_data
@@ -122,7 +121,7 @@ def test_a_table_of_new_patients_is_predicted_without_labels(
     rows = pd.read_csv(table)
     new = rows[rows["split"] == "test"].drop(columns=["label", "split", "patient"])
     new.to_csv(table.parent / "new.csv", index=False)
-    checkpoint = f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
+    checkpoint = jobs.best(run)
     source = ("dataset=csv", f"dataset.path='{table.parent / 'new.csv'}'")
     jobs.predict(checkpoint, *source, f"output='{tmp_path / 'out.csv'}'",
                  f"cache.folder='{tmp_path}'")  # fmt: skip
@@ -171,7 +170,7 @@ def test_the_checkpoint_is_tested_again_on_another_table(
     rows = pd.read_csv(table)
     rows[rows["split"] == "test"].drop(columns="split").to_csv(table.parent / "o.csv", index=False)
     figures = jobs.evaluate(
-        tmp_path / "run", f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'", "dataset=csv",
+        tmp_path / "run", jobs.best(run), "dataset=csv",
         f"dataset.path='{table.parent / 'o.csv'}'", f"cache.folder='{tmp_path / 'cache'}'",
     )  # fmt: skip
     trained = jobs.metrics(run)
@@ -179,16 +178,7 @@ def test_the_checkpoint_is_tested_again_on_another_table(
 
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(run: Path, table: Path) -> None:
-    parts = run.parent / "parts"
-    with pytest.MonkeyPatch.context() as patch:
-
-        def press() -> None:
-            raise KeyboardInterrupt
-
-        jobs.call_at(patch, 1, 1, press)
-        with pytest.raises(KeyboardInterrupt):
-            jobs.train(parts, *settings(table))
-    medcnn.train.train(jobs.compose("train", f"resume='{parts}'"), [])
+    parts = jobs.train_in_parts(run.parent / "parts", *settings(table))
     weights = (jobs.checkpoint(folder, "last")["state_dict"] for folder in (run, parts))
     assert jobs.same_weights(*weights)
     assert (run / "predictions.csv").read_bytes() == (parts / "predictions.csv").read_bytes()

@@ -50,10 +50,6 @@ def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jobs.train(tmp_path_factory.mktemp("run") / "run", *settings(table))
 
 
-def best(run: Path) -> str:
-    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
-
-
 def test_a_slide_is_a_study_of_its_tiles(run: Path) -> None:
     predictions = pd.read_csv(run / "predictions.csv")
     assert predictions["study"].tolist() == [f"{k}.tif" for k in range(16, 20)]
@@ -93,14 +89,14 @@ def test_only_the_head_learns_on_features_that_are_computed_once(
 
 def test_new_slides_are_predicted_and_drawn(run: Path, table: Path, tmp_path: Path) -> None:
     slide = table.parent / "17.tif"
-    jobs.predict(best(run), f"images='{slide}'", f"output='{tmp_path / 'out.csv'}'")
+    jobs.predict(jobs.best(run), f"images='{slide}'", f"output='{tmp_path / 'out.csv'}'")
     found, known = pd.read_csv(tmp_path / "out.csv"), pd.read_csv(run / "predictions.csv")
     np.testing.assert_allclose(
         found["prob:yes"], known["prob:yes"][known["study"] == "17.tif"], rtol=1e-5
     )
     as_served = _load_pyfunc(str(run / "checkpoints" / "best.ckpt")).predict([str(slide)])
     np.testing.assert_allclose(as_served["prob:yes"], found["prob:yes"], rtol=1e-5)
-    jobs.explain(best(run), f"image='{slide}'", f"output='{tmp_path / 'maps'}'")
+    jobs.explain(jobs.best(run), f"image='{slide}'", f"output='{tmp_path / 'maps'}'")
     tiles = pd.read_csv(tmp_path / "maps" / f"17-{TILES}.csv")
     assert tiles[["tile_row", "tile_column"]].to_numpy().tolist() == [
         [row, column] for row in (0, 28) for column in (0, 28, 56)

@@ -40,10 +40,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
 
 
-def checkpoint(run: Path) -> str:
-    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
-
-
 def test_a_training_ends_with_sheets_of_studies(run: Path) -> None:
     scores = json.loads((run / "cams" / "scores.json").read_text())
     assert scores["test/image_pointing_game_attention"]["n"] == 2
@@ -55,7 +51,7 @@ def test_a_training_ends_with_sheets_of_studies(run: Path) -> None:
 
 
 def test_the_command_writes_images_and_their_effects(run: Path) -> None:
-    found = jobs.explain(checkpoint(run), "n=2", "batch_size=3", "methods=[gradcam,layercam]")
+    found = jobs.explain(jobs.best(run), "n=2", "batch_size=3", "methods=[gradcam,layercam]")
     folder = run / "cams" / "table-test"
     images = pd.read_csv(folder / "images.csv")
     assert images["study"].tolist() == [f"s{16 + k // 3}" for k in range(12)]
@@ -89,7 +85,7 @@ def test_a_file_is_a_study_by_itself(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = run.parent / "17-0.png"
-    table = jobs.explain(checkpoint(run), f"image='{picture}'", f"output='{tmp_path}'")
+    table = jobs.explain(jobs.best(run), f"image='{picture}'", f"output='{tmp_path}'")
     assert "each is a study by itself" in capsys.readouterr().out
     assert table["attention"].tolist() == [1]
     assert table["effect"].isna().all()

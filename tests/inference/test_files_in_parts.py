@@ -23,10 +23,6 @@ from medcnn.inference import of_files
 PROBS = ["prob:normal", "prob:nodule", "prob:effusion"]
 
 
-def checkpoint(run: Path) -> str:
-    return f"checkpoint='{run / 'checkpoints' / 'best.ckpt'}'"
-
-
 @pytest.fixture(scope="module")
 def rows() -> np.ndarray:
     """Images like those that the phantom's run was trained on, in size."""
@@ -58,7 +54,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def predict(run: Path, images: Path, output: Path, *options: str) -> pd.DataFrame:
-    jobs.predict(checkpoint(run), f"images='{images}'", f"output='{output}'", *options)
+    jobs.predict(jobs.best(run), f"images='{images}'", f"output='{output}'", *options)
     return pd.read_csv(output) if output.suffix == ".csv" else pd.read_parquet(output)
 
 
@@ -215,7 +211,7 @@ def test_killed_it_goes_on_and_a_killed_worker_is_stood_in_for(
     count = 30_000
     images = np.random.default_rng(1).integers(0, 255, (count, 28, 28), np.uint8)
     np.save(tmp_path / "rows.npy", images)
-    given = (checkpoint(phantom_run), f"images='{tmp_path / 'rows.npy'}'", "packed=true")
+    given = (jobs.best(phantom_run), f"images='{tmp_path / 'rows.npy'}'", "packed=true")
     output = tmp_path / "out.parquet"
     command = [sys.executable, "-m", "medcnn.predict", "accelerator=cpu", *given]
     first = subprocess.Popen([*command, f"output='{output}'", "processes=2"])

@@ -116,16 +116,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return jobs.train(folder / "run", *jobs.PLAIN, *options, *data)
 
 
-def best(run: Path) -> str:
-    return f"checkpoint='{run}/checkpoints/best.ckpt'"
-
-
 def probs_of(table: pd.DataFrame) -> np.ndarray:
     return table.filter(like="prob:").to_numpy()
 
 
 def test_a_split_passes_several_times(run: Path, tmp_path: Path) -> None:
-    given = (best(run), f"mc_dropout={PASSES}")
+    given = (jobs.best(run), f"mc_dropout={PASSES}")
     jobs.evaluate(tmp_path / "once", *given)
     jobs.evaluate(tmp_path / "again", *given, "batch_size=5")
     once, again = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("once", "again"))
@@ -147,7 +143,7 @@ def test_a_split_passes_several_times(run: Path, tmp_path: Path) -> None:
 
 
 def test_whether_the_doubt_tells_errors(run: Path, tmp_path: Path) -> None:
-    jobs.evaluate(tmp_path / "run", best(run), f"mc_dropout={PASSES}", "split=train")
+    jobs.evaluate(tmp_path / "run", jobs.best(run), f"mc_dropout={PASSES}", "split=train")
     table = pd.read_csv(tmp_path / "run" / "predictions.csv")
     content = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     schema = json.loads((SCHEMAS / "evaluation.schema.json").read_text())
@@ -169,7 +165,7 @@ def test_files_pass_several_times(run: Path, tmp_path: Path) -> None:
         for number, image in enumerate(few):
             Image.fromarray(image).save(tmp_path / folder / f"{number}.png")
         given = (f"images='{tmp_path / folder}'", f"output='{tmp_path / folder}.csv'")
-        jobs.predict(best(run), f"mc_dropout={PASSES}", "batch_size=3", *given)
+        jobs.predict(jobs.best(run), f"mc_dropout={PASSES}", "batch_size=3", *given)
     whole, part = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("all", "few"))
     assert list(whole.columns[-2:]) == ["entropy", "mutual_information"]
     pd.testing.assert_frame_equal(whole[:2].drop(columns="image"), part.drop(columns="image"))
@@ -177,7 +173,7 @@ def test_files_pass_several_times(run: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(whole["entropy"], -(probs * np.log(probs)).sum(1), atol=1e-9)
     assert whole["mutual_information"].between(1e-9, np.log(2)).all()
     with pytest.raises(UserError, match=r"mc_dropout=… go with whole images"):
-        jobs.predict(best(run), "mc_dropout=2", "dense=true", *given, "overwrite=true")
+        jobs.predict(jobs.best(run), "mc_dropout=2", "dense=true", *given, "overwrite=true")
 
 
 def test_an_ensemble_with_dropout_has_a_threshold_of_its_own(run: Path, tmp_path: Path) -> None:
