@@ -238,6 +238,16 @@ def write_medmnist(folder: Path, flag: str, labels: int | list[int], **options: 
     return folder
 
 
+def of_studies(table: Path, *more: str) -> tuple[str, ...]:
+    """A job of a small net that takes all images of a table's studies; `more` has a batch_size."""
+    plain = tuple(one for one in PLAIN if not one.startswith("batch_size"))
+    return (
+        *("dataset=csv", f"dataset.path='{table}'", "near_duplicates=false"),
+        *(f"cache.folder='{table.parent / 'cache'}'", "model=lenet", "model.head=gap"),
+        *(*plain, "model.aggregate=attention", *more),
+    )
+
+
 def uneven(folder: Path) -> tuple[str, ...]:
     """A job of LeNet, which has neither dropout nor batch norm, and learns in few steps.
 

@@ -45,12 +45,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(table: Path, *more: str) -> tuple[str, ...]:
-    plain = tuple(one for one in jobs.PLAIN if not one.startswith("batch_size"))
-    return (
-        *("dataset=csv", f"dataset.path='{table}'", "dataset.size=28", "near_duplicates=false"),
-        *(f"cache.folder='{table.parent / 'cache'}'", "model=lenet", "model.head=gap"),
-        *(*plain, "batch_size=8", "model.aggregate=attention", *more),
-    )
+    return jobs.of_studies(table, "dataset.size=28", "batch_size=8", *more)
 
 
 @pytest.fixture(scope="module")

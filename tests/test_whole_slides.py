@@ -37,12 +37,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(table: Path, *more: str) -> tuple[str, ...]:
-    plain = tuple(one for one in jobs.PLAIN if not one.startswith("batch_size"))
-    return (
-        *("dataset=csv", f"dataset.path='{table}'", *CUT, "near_duplicates=false", "cam.n=0"),
-        *(f"cache.folder='{table.parent / 'cache'}'", "model=lenet", "model.head=gap"),
-        *(*plain, "batch_size=4", "model.aggregate=attention", *more),
-    )
+    return jobs.of_studies(table, *CUT, "cam.n=0", "batch_size=4", *more)
 
 
 @pytest.fixture(scope="module")

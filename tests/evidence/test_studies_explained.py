@@ -33,11 +33,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append([name, number % 2, f"p{number}", f"s{number}", mask, split])
     columns = ["image", "label", "patient", "study", "mask", "split"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "table.csv", index=False)
-    return jobs.train(
-        folder / "run", *jobs.PLAIN, "dataset=csv", f"dataset.path='{folder / 'table.csv'}'",
-        "dataset.size=28", "near_duplicates=false", f"cache.folder='{folder / 'cache'}'",
-        "model=lenet", "model.head=gap", "model.aggregate=attention", "cam.n=2",
-    )  # fmt: skip
+    options = jobs.of_studies(folder / "table.csv", "dataset.size=28", "batch_size=16", "cam.n=2")
+    return jobs.train(folder / "run", *options)
 
 
 def test_a_training_ends_with_sheets_of_studies(run: Path) -> None:

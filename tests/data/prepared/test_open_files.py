@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image as Picture
+from open_tables import noise
+from open_tables import save as picture
 from scipy import ndimage
 
 from medcnn.data.batches import unit_intensity
@@ -21,15 +22,6 @@ from medcnn.data.prepared.stacked import StackedImages
 DISK = 10**9
 SPL = np.array([[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])  # 1 mm
 TWO = ("t1", "t2")
-
-
-def noise(seed: int, *shape: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 200, shape).astype(np.uint8)
-
-
-def picture(path: Path, values: np.ndarray) -> str:
-    Picture.fromarray(values).save(path)
-    return path.name
 
 
 def volume(path: Path, values: np.ndarray, affine: np.ndarray = SPL) -> str:

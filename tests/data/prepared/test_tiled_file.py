@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import open_tables
-import pandas as pd
 import pytest
 import torch
 from PIL import Image as Picture
@@ -180,4 +179,3 @@ def test_problems_are_of_one_row_each(tmp_path: Path) -> None:
     assert found["4.tif"].startswith("is 12×20 pixels there")
     assert found["5.tif"] == "its mask is 12×20, but its image is 64×96"
     assert data.samples.table["study"].unique().tolist() == names[:4]
-    assert isinstance(data.samples.table, pd.DataFrame)
