@@ -1,6 +1,7 @@
 """The evidence of a trained network of studies, by the command."""
 
 import json
+import re
 from pathlib import Path
 
 import jobs
@@ -44,7 +45,7 @@ def test_a_training_ends_with_sheets_of_studies(run: Path) -> None:
     assert (run / "cams" / "gallery.png").exists()
     page = (run / "report.html").read_text()
     assert 'data-unit="image"' in page
-    assert "image 3 of 3" in page or "image 2 of 3" in page or "image 1 of 3" in page
+    assert re.search(r"image [123] of 3", page)
 
 
 def test_the_command_writes_images_and_their_effects(run: Path) -> None:

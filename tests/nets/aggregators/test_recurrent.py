@@ -14,15 +14,6 @@ def torchs(made: Recurrent, kind: type[nn.GRU] | type[nn.LSTM]) -> nn.Module:
 
 
 @pytest.mark.parametrize(("aggregator", "kind"), KINDS)
-def test_it_is_torchs_on_studies_of_one_length(
-    aggregator: type[Recurrent], kind: type[nn.GRU] | type[nn.LSTM]
-) -> None:
-    made, values = aggregator(5), torch.randn(6, 5)  # type: ignore[call-arg]
-    expected = torchs(made, kind)(values.view(2, 3, 5))[0].amax(1)
-    torch.testing.assert_close(made(values, torch.tensor([0, 0, 0, 1, 1, 1]), {}), expected)
-
-
-@pytest.mark.parametrize(("aggregator", "kind"), KINDS)
 def test_it_is_torchs_on_each_of_studies_of_several_lengths(
     aggregator: type[Recurrent], kind: type[nn.GRU] | type[nn.LSTM]
 ) -> None:
@@ -33,10 +24,6 @@ def test_it_is_torchs_on_each_of_studies_of_several_lengths(
     torch.testing.assert_close(made.read(values, bag), torch.cat(each))
     expected = torch.stack([one.amax(0) for one in each])
     torch.testing.assert_close(made(values, bag, {}), expected)
-    weights = made.weights(values, bag, {})
-    torch.testing.assert_close(
-        torch.stack([part.sum() for part in weights.split([1, 4, 2])]), torch.ones(3)
-    )
 
 
 def test_the_order_of_the_images_counts() -> None:
