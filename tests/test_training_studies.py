@@ -1,11 +1,13 @@
 """Studies of several images, from the table to the predictions."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import jobs
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -64,6 +66,9 @@ def test_predictions_have_a_row_a_study(run: Path) -> None:
     predictions = pd.read_csv(run / "predictions.csv")
     assert predictions["study"].tolist() == ["s20", "s21", "s22", "s23"]
     assert predictions["images"].tolist() == [2, 2, 3, 3]
+    schemas = jobs.ROOT / "docs" / "reference" / "schemas"
+    schema = json.loads((schemas / "predictions.schema.json").read_text())
+    jsonschema.validate(json.loads(predictions.iloc[0].to_json()), schema)
     assert not (run / "predictions_study.csv").exists()
     assert jobs.metrics(run)["test/auroc"]["n"] == 4
     page = (run / "report.html").read_text()
