@@ -17,8 +17,8 @@ class Nearest:
     Many vectors are put into lists, as many as the root of their number, by k-means; a query is
     compared with the vectors of the `PROBED` lists whose centres are nearest to it (an inverted
     file: J. Sivic, A. Zisserman, "Video Google", 2003; probed as in H. Jégou et al., "Product
-    quantization for nearest neighbor search", 2011, section IV). The time grows with the number to
-    the power of 1.5, not 2. A neighbour whose list isn't probed is missed; copies, which are much
+    quantization for nearest neighbor search", 2011, section IV). The comparisons grow with the
+    number to the power of 1.5, not 2. A neighbour whose list isn't probed is missed; copies, which are much
     alike, seldom are (see docs/findings/data.md).
 
     Args:
