@@ -42,9 +42,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import medcnn
-from medcnn.data.batches import RowDataset, context_of, unit_images
+from medcnn.data.batches import unit_images
 from medcnn.data.phantom.cases import column, energies, views
 from medcnn.data.phantom.dataset import phantom
+from medcnn.data.row_batches import RowDataset, context_of
 from medcnn.data.samples import Samples
 from medcnn.data.studies import studies_of
 from medcnn.evaluation.comparison import compare_auroc

@@ -15,9 +15,9 @@ from sklearn.linear_model import LogisticRegression
 
 import medcnn
 from medcnn.classifier.checkpoint import load
+from medcnn.data.as_trained import as_trained
 from medcnn.data.columns.codes import codes_of
 from medcnn.data.columns.encoding import encoded
-from medcnn.data.open_data import as_trained
 from medcnn.evidence import Explainer
 from medcnn.nets.fusion import takes_studies
 

@@ -17,8 +17,9 @@ from refusals import refused
 
 import medcnn
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import RowDataset, context_of, unit_images
+from medcnn.data.batches import unit_images
 from medcnn.data.open_data import open_data
+from medcnn.data.row_batches import RowDataset, context_of
 from medcnn.data.studies import studies_of
 
 SPLITS = ["train"] * 16 + ["val"] * 4 + ["test"] * 4

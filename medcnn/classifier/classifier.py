@@ -113,7 +113,7 @@ class Classifier(BaseClassifier):
 
         Args:
             maps: (n, K, *spatial).
-            context: Of `medcnn.data.batches.context_of`, for a `medcnn.nets.studies.StudyHead`,
+            context: Of `medcnn.data.row_batches.context_of`, for a `medcnn.nets.studies.StudyHead`,
                 which gives the logits of N studies; None: each image is one by itself, N = n.
         """
         given = () if context is None else (context,)

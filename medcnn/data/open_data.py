@@ -6,23 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
-from torch import Tensor
 
+from medcnn.data.as_trained import as_trained, by_training, training_range
 from medcnn.data.checks.dataset import DataSet
 from medcnn.data.checks.problems import audit_data, pseudonym_key, report_files, tell_findings
-from medcnn.data.columns.encoding import Code, lines_on
+from medcnn.data.columns.encoding import lines_on
 from medcnn.data.columns.of_samples import (
     asked_columns,
     check_studies,
     fresh_columns,
-    own_columns,
 )
 from medcnn.data.image import spec_of
 from medcnn.data.listing import Listing
 from medcnn.data.memory import available_memory
 from medcnn.data.originals import Originals
-from medcnn.data.prepared.intensity import TRAINING, file_range, training_percentiles
+from medcnn.data.prepared.intensity import file_range
 from medcnn.data.prepared.open_listing import open_listing
 from medcnn.data.prepared.stacked import StackedImages
 from medcnn.data.prepared.stored import HeldImages, StoredImages
@@ -86,8 +84,8 @@ def open_data(
     if checked and official:
         _tell_official(data.samples.table["split"], official, cfg.splits)
     samples = data.samples
-    if card is None and _by_training(samples):
-        samples.intensity_range = _training_range(samples)
+    if card is None and by_training(samples):
+        samples.intensity_range = training_range(samples)
     asked_columns(samples, dataset, card)
     if cfg.pseudonymise:  # before studies are joined, as messages may name them
         taken = [code["column"] for code in (card or {}).get("features") or []]
@@ -245,45 +243,6 @@ def _tell_official(assigned: pd.Series, official: int, splits: Splits | None) ->
             f"splits=patient: column split, which names {official} test images, doesn't count: "
             "they are spread over all splits"
         )
-
-
-def _by_training(samples: Samples) -> bool:
-    """Return whether 0 and 1 are percentiles of the training split."""
-    return samples.spec is not None and samples.spec["intensity"] == TRAINING
-
-
-def _training_range(samples: Samples) -> tuple[float, float] | Tensor:
-    """Return the values that become 0 and 1 by the training split, as `Samples` has them."""
-    images, rows = samples.images, samples.rows("train")
-    if isinstance(images, StackedImages):
-        return images.ranges_of_rows(images.training_ranges(rows))
-    return training_percentiles(images, rows)
-
-
-def own_range(samples: Samples, card: Mapping[str, Any]) -> None:
-    """Scale images by the range that followed from a classifier's own training images, if any."""
-    if _by_training(samples) and card["intensity_range"] is not None:
-        if isinstance(samples.images, StackedImages):
-            known = torch.tensor(card["intensity_range"])  # (C, 2)
-            samples.intensity_range = samples.images.ranges_of_rows(known)
-        else:
-            low, high = card["intensity_range"]
-            samples.intensity_range = (low, high)
-
-
-def as_trained(samples: Samples, card: Mapping[str, Any]) -> list[Code]:
-    """Prepare samples as a classifier's own, see `own_range` and `own_columns`.
-
-    Returns:
-        How the columns are encoded that it takes.
-
-    Raises:
-        UserError: A column is missing, or can't be used.
-    """
-    own_range(samples, card)
-    codes: list[Code] = card.get("features") or []
-    own_columns(samples, codes)
-    return codes
 
 
 # Keys of a dataset config that aren't the source's own, but read here or by other groups

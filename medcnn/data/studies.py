@@ -77,7 +77,7 @@ def context_of_one(
         views: Of each image, None where it is unknown; None where none is known.
 
     Returns:
-        ``bag`` (n,), and as of `medcnn.data.batches.RowDataset` ``view`` and ``order``.
+        ``bag`` (n,), and as of `medcnn.data.row_batches.RowDataset` ``view`` and ``order``.
 
     Raises:
         UserError: Another number of views, one that the net doesn't know, or one twice.

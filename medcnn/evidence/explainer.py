@@ -14,10 +14,11 @@ from medcnn.cam.baselines import BASELINES, baseline
 from medcnn.cam.maps import OF_THE_INPUT
 from medcnn.cam.studies import attention
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import RowDataset, context_of, unit_intensity
+from medcnn.data.batches import unit_intensity
 from medcnn.data.columns.encoding import unknown_row
 from medcnn.data.inputs import NAN
 from medcnn.data.prepared.stored import LabelMasks
+from medcnn.data.row_batches import RowDataset, context_of
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.evaluation.operating_point import thresholds_of
@@ -293,10 +294,3 @@ class Explainer(ClassifierMaps):
         """Return (n, K) whether a label is there and has a lesion that is marked."""
         masks: Any = self.samples.masks
         return masks.by_label(rows).flatten(2).any(2) & (self.samples.labels[rows] == 1)
-
-
-def scale_of(method: str, given: Any) -> Any:
-    """Return the span of the colours of a method's maps: each map's own values, unless given."""
-    if given != "own":
-        return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
-    return "signed" if method in cam.SIGNED else "own"

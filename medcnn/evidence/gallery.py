@@ -8,10 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from medcnn import cam
 from medcnn.cam.studies import of_each_study
 from medcnn.data.row_names import names_of_rows
 from medcnn.evidence.captions import caption
-from medcnn.evidence.explainer import Batch, Explainer, scale_of
+from medcnn.evidence.explainer import Batch, Explainer
 from medcnn.evidence.own_grid import item_of_row
 from medcnn.evidence.study_gallery import study_items_of
 from medcnn.jobs.atomic_files import replacing
@@ -109,3 +110,10 @@ def at_threshold(point: Mapping[str, Any] | None) -> str:
     if "labels" in point:
         return " (each label at its own threshold)"
     return f" (at the threshold {point['threshold']:.3g})"
+
+
+def scale_of(method: str, given: Any) -> Any:
+    """Return the span of the colours of a method's maps: each map's own values, unless given."""
+    if given != "own":
+        return tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
+    return "signed" if method in cam.SIGNED else "own"

@@ -22,8 +22,8 @@ from medcnn.data.inputs import TOO_LARGE, as_asked, prepared_input
 from medcnn.data.path_list import PathList, write_paths
 from medcnn.errors import UserError
 from medcnn.evidence import ClassifierMaps, scale_of
-from medcnn.evidence.captions import decision_words
-from medcnn.evidence.of_tiles import TILES, explain_tiles
+from medcnn.evidence.file_pictures import draw_items, items_of_file
+from medcnn.evidence.of_tiles import TILES, explain_tiles, note_of_tiles
 from medcnn.evidence.own_grid import on_own_grid
 from medcnn.evidence.plan import methods_of
 from medcnn.evidence.study_gallery import study_of_file
@@ -45,11 +45,8 @@ from medcnn.jobs.hardware import device_of_one, set_threads
 from medcnn.jobs.settings.commands import Explain
 from medcnn.jobs.table_files import as_text
 from medcnn.jobs.terminal import say
-from medcnn.report.maps.item import GalleryItem
 from medcnn.report.maps.nifti import map_to_source, write_nifti
-from medcnn.report.maps.overlay import overlay
 from medcnn.report.maps.study_sheet import study_sheet
-from medcnn.report.maps.volume import draw_mosaic, draw_planes
 
 WORKER = "medcnn.evidence.worker"
 ROWS = 100  # files of a part, at most
@@ -119,7 +116,7 @@ class FileMaps:
             self.notes = [*self.notes, f"note: {unsaid_line(codes)}"]
         self.spec = as_asked(spec_of(classifier.card), cfg.dataset)
         if self.spec.tiles is not None:
-            self.methods, self.notes = [TILES], [_note_of_tiles(self.spec)]
+            self.methods, self.notes = [TILES], [note_of_tiles(self.spec)]
         self.volumes = self.spec.spatial_dims == 3 or self.spec.slices is not None
         self.notes += [ALONE] if self.maps.of_studies and not self.spec.several else []
 
@@ -211,8 +208,8 @@ def _of_file(
                 on_own_grid(decoded, spec, pair, map_.numpy(), crop=item.crop, number=k)
                 for k, map_ in enumerate(raw)
             ]
-            items = _items(classifier, path.name, spec, probs, decided, grids)
-            pictures = _pictures(items, base, scale_of(method, cfg.scale))
+            items = items_of_file(classifier, path.name, spec, probs, decided, grids)
+            pictures = draw_items(items, base, scale_of(method, cfg.scale))
             for k, empty in enumerate(cam.is_empty(raw).tolist()):
                 place: dict[str, Any] = {"slice": k} if spec.slices is not None else {}
                 row = {"image": str(path), "method": method, **place}
@@ -225,18 +222,6 @@ def _of_file(
 
 def _batch_size(classifier: Classifier, cfg: Explain) -> int:
     return classifier.card["config"]["batch_size"] if cfg.batch_size is None else cfg.batch_size
-
-
-def _note_of_tiles(spec: ImageSpec) -> str:
-    """Return what there is instead of maps; raise UserError for windows of volumes."""
-    if spec.spatial_dims == 3:
-        raise UserError(
-            "image=… of a network of windows (dataset.tiles): explain a split of a table instead"
-        )
-    return (
-        "this network sees tiles: what it says of each is laid over the slide; maps within tiles "
-        "are those of a split (dataset=csv)"
-    )
 
 
 def _of_study(
@@ -273,39 +258,6 @@ def _row(classifier: Classifier, probs: Tensor, label: int) -> dict[str, Any]:
         return words | {"probability": float(probs[label])}
     told_as = "value" if task == "regression" else "probability"
     return {"predicted": names[label], told_as: float(probs[label])}
-
-
-def _items(
-    classifier: Classifier,
-    name: str,
-    spec: ImageSpec,
-    probs: Tensor,
-    decided: Tensor,
-    grids: Sequence[dict[str, Any]],
-) -> list[GalleryItem]:
-    """Return the pictures of one image, of slices of each."""
-    items = []
-    for k, label in enumerate(decided.tolist()):
-        predicted, probability = decision_words(classifier, probs[k], label)
-        words: dict[str, Any] = {"true": "not known", "predicted": predicted, "correct": None}
-        part = f"{name}, slice {k}" if spec.slices is not None else name
-        items.append(GalleryItem(name=part, **grids[k], **words, probability=probability))
-    return items
-
-
-def _pictures(items: Sequence[GalleryItem], base: Path, scale: Any) -> list[Path]:
-    """Draw one image, each slice by itself, and of a volume planes and slices; gives the files."""
-    digits = max(3, len(str(len(items) - 1)))  # the same for all, so that names sort as slices lie
-    pictures = []
-    for k, item in enumerate(items):
-        several = f"-slice_{k:0{digits}}" if len(items) > 1 else ""
-        pictures.append(picture := base.with_name(f"{base.name}{several}.png"))
-        if item.map.ndim == 2:
-            overlay(item, picture, scale=scale)
-            continue
-        draw_planes(item, picture, scale=scale)
-        draw_mosaic(item, base.with_name(f"{base.name}-slices.png"), scale=scale)
-    return pictures
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:

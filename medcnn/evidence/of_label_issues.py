@@ -11,8 +11,8 @@ import torch
 
 from medcnn import cam
 from medcnn.classifier.classifier import Classifier
+from medcnn.data.as_trained import as_trained
 from medcnn.data.batches import unit_intensity
-from medcnn.data.open_data import as_trained
 from medcnn.data.samples import Samples
 from medcnn.evaluation.label_issues import WHICH
 from medcnn.evidence.explainer import Explainer

@@ -102,3 +102,15 @@ def slides_of(
             path, frame = originals.root / file, originals.spec.frame
             found[file] = small_picture(path, grid, name, pair, frame)
     return list(found.values())
+
+
+def note_of_tiles(spec: ImageSpec) -> str:
+    """Return what there is instead of maps; raise UserError for windows of volumes."""
+    if spec.spatial_dims == 3:
+        raise UserError(
+            "image=… of a network of windows (dataset.tiles): explain a split of a table instead"
+        )
+    return (
+        "this network sees tiles: what it says of each is laid over the slide; maps within tiles "
+        "are those of a split (dataset=csv)"
+    )

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import RowDataset, context_of, unit_intensity
+from medcnn.data.as_trained import as_trained
+from medcnn.data.batches import unit_intensity
 from medcnn.data.columns.encoding import blocks
-from medcnn.data.open_data import as_trained
+from medcnn.data.row_batches import RowDataset, context_of
 from medcnn.data.samples import Samples
 from medcnn.evaluation.importance import permutation_importance
 from medcnn.evaluation.of_tables import predictions_of

@@ -10,7 +10,8 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import DataModule, context_of
+from medcnn.data.batches import DataModule
+from medcnn.data.row_batches import context_of
 from medcnn.inference.mc_dropout import dropping
 
 for _library in ("pytorch_lightning", "lightning_fabric"):  # notices that aren't about the job

@@ -11,8 +11,8 @@ import torch
 
 from medcnn.classifier.chosen_on_validation import operating_point
 from medcnn.classifier.classifier import CALIBRATIONS, Classifier
+from medcnn.data.as_trained import as_trained
 from medcnn.data.batches import DataModule
-from medcnn.data.open_data import as_trained
 from medcnn.data.samples import Samples
 from medcnn.errors import UserError
 from medcnn.inference.seen import samples_of

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader
 
 from medcnn.classifier.classifier import Classifier
 from medcnn.classifier.ensemble import load_members
-from medcnn.data.batches import Batch, DataModule
+from medcnn.data.batches import DataModule
 from medcnn.data.open_data import data_config, open_data
+from medcnn.data.row_batches import Batch
 from medcnn.data.samples import Samples
 from medcnn.inference.parts import (
     PARTS,

@@ -11,8 +11,8 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from medcnn.classifier.classifier import Classifier
+from medcnn.data.as_trained import as_trained
 from medcnn.data.batches import DataModule
-from medcnn.data.open_data import as_trained
 from medcnn.errors import UserError
 from medcnn.inference.logits import as_looks, collect_logits
 from medcnn.inference.mc_dropout import dropout_layers

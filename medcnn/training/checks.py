@@ -3,7 +3,8 @@
 import torch
 
 from medcnn.classifier.card import task_of
-from medcnn.data.batches import RowDataset, unit_images
+from medcnn.data.batches import unit_images
+from medcnn.data.row_batches import RowDataset
 from medcnn.data.samples import Samples
 from medcnn.data.sampling import sampling_of
 from medcnn.data.studies import study_numbers

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from medcnn.data.batches import context_of
+from medcnn.data.row_batches import context_of
 from medcnn.nets.base import stages_of
 from medcnn.training.module import TrainingModule
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from medcnn import evaluation
 from medcnn._version import __version__
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import context_of
+from medcnn.data.row_batches import context_of
 from medcnn.errors import UserError
 from medcnn.evaluation.few_images import too_rare_to_rank
 from medcnn.inference.logits import Collector

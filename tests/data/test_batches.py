@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from medcnn.data.batches import DataModule, RowBatches, unit_intensity
+from medcnn.data.batches import DataModule, unit_intensity
+from medcnn.data.row_batches import RowBatches
 from medcnn.data.samples import SPLITS, Samples
 from medcnn.errors import UserError
 

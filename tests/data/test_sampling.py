@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from medcnn.data.batches import DataModule, RowBatches
+from medcnn.data.batches import DataModule
+from medcnn.data.row_batches import RowBatches
 from medcnn.data.samples import Samples
 from medcnn.data.sampling import (
     REST,

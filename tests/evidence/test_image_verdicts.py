@@ -90,14 +90,14 @@ def test_channels_and_views_that_the_decision_rests_on() -> None:
 
 def test_channels_by_name() -> None:
     assert channel_groups({"in_channels": 3, "image_spec": None}) == {"image": [0, 1, 2]}
-    spec = {"columns": ["slide", "t1"], "channels": [3, 1], "missing_channel": "zero",
-            "mask_as": "channel"}  # fmt: skip
+    spec = {"size": [8, 8], "columns": ["slide", "t1"], "channels": [3, 1],
+            "missing_channel": "zero", "mask_as": "channel"}  # fmt: skip
     assert channel_groups({"in_channels": 7, "image_spec": spec}) == {
         "slide": [0, 1, 2, 4],
         "t1": [3, 5],
         "mask": [6],
     }
-    alone = {"mask_as": "channel", "columns": []}
+    alone = {"size": [8, 8], "columns": [], "channels": [1], "mask_as": "channel"}
     assert channel_groups({"in_channels": 2, "image_spec": alone}) == {"image": [0], "mask": [1]}
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 import medcnn
 from medcnn.cam import explain
 from medcnn.errors import UserError
+from medcnn.evidence import file_pictures
 from medcnn.evidence import of_files as explain_files
-from medcnn.evidence.of_files import _pictures
+from medcnn.evidence.file_pictures import draw_items
 from medcnn.report.maps.item import GalleryItem
 
 
@@ -155,8 +156,8 @@ def test_a_volume_is_drawn_in_its_own_voxels(
 ) -> None:
     """LAS of 24 × 22 × 20 voxels, which the network receives as 24³: turned by hand here."""
     drawn: list[GalleryItem] = []
-    monkeypatch.setattr(explain_files, "draw_planes", lambda item, *_, **__: drawn.append(item))
-    monkeypatch.setattr(explain_files, "draw_mosaic", lambda *_, **__: None)
+    monkeypatch.setattr(file_pictures, "draw_planes", lambda item, *_, **__: drawn.append(item))
+    monkeypatch.setattr(file_pictures, "draw_mosaic", lambda *_, **__: None)
     source = volume_run.parent / "v1.nii.gz"
     jobs.explain(checkpoint(volume_run), f"image='{source}'", f"output='{tmp_path}'")
     (item,) = drawn
@@ -171,7 +172,7 @@ def test_a_volume_is_drawn_in_its_own_voxels(
 def test_names_of_slices_sort_as_they_lie(tmp_path: Path) -> None:
     flat = GalleryItem(np.zeros((8, 8)), np.ones((8, 8)), None, "a", "a", None, None)
     for count, last in ((12, "x-cam-slice_011.png"), (1, "x-cam.png")):
-        names = [path.name for path in _pictures([flat] * count, tmp_path / "x-cam", "own")]
+        names = [path.name for path in draw_items([flat] * count, tmp_path / "x-cam", "own")]
         assert names[-1] == last
         assert names == sorted(names)
         assert all((tmp_path / name).exists() for name in names)

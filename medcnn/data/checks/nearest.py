@@ -18,8 +18,8 @@ class Nearest:
     compared with the vectors of the `PROBED` lists whose centres are nearest to it (an inverted
     file: J. Sivic, A. Zisserman, "Video Google", 2003; probed as in H. Jégou et al., "Product
     quantization for nearest neighbor search", 2011, section IV). The comparisons grow with the
-    number to the power of 1.5, not 2. A neighbour whose list isn't probed is missed; copies, which are much
-    alike, seldom are (see docs/findings/data.md).
+    number to the power of 1.5, not 2. A neighbour whose list isn't probed is missed; copies, which
+    are much alike, seldom are (see docs/findings/data.md).
 
     Args:
         vectors: (n, d) float32 of length 1 or 0.

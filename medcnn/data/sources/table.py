@@ -16,7 +16,7 @@ from medcnn.data.sources.delimited import check_column, read_table, refuse_lines
 from medcnn.data.sources.facts import FACTS, read_fact
 from medcnn.data.sources.labels import LabelOptions, Labels, no_labels, read_labels
 from medcnn.data.sources.remote import address_of_images, fetch_named
-from medcnn.data.sources.table_paths import read_paths, read_several
+from medcnn.data.sources.table_paths import read_images, read_several
 from medcnn.data.sources.table_rows import label_cells, listed, note_look_alikes, one_row_an_image
 from medcnn.data.splits import SPLIT_NAMES
 from medcnn.errors import UserError, check_path
@@ -229,7 +229,7 @@ def _paths_and_patients(
     cells: pd.DataFrame, names: dict[str, Any], folder: Path, root: Path
 ) -> pd.DataFrame:
     """Return the columns image, patient and, where known, split, on the lines of the file."""
-    table = _images(cells[listed(names["image"])], folder, root)
+    table = read_images(cells[listed(names["image"])], folder, root)
     images = table["image"]
     if names["patient"] is None:
         studies = None if names["study"] is None else cells[names["study"]].map(tidy)
@@ -246,25 +246,6 @@ def _paths_and_patients(
         table["patient"] = patients
     if names["split"] is not None:
         table["split"] = _splits(cells[names["split"]])
-    return table
-
-
-def _images(cells: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
-    """Return the column image; of several files an image beside it ``image:<name>`` of each."""
-    names = [str(name) for name in cells]
-    files = [read_paths(cells[name], "image", folder, root).rename(name) for name in names]
-    found = pd.concat(files, axis=1)
-    shown = names[0] if len(names) == 1 else f"[{','.join(names)}]"
-    refuse_lines(found.isna().all(axis=1), f"dataset.columns.image={shown} is empty")
-    every = pd.Series(found.stack()).dropna()  # by line and column
-    again = every[every.duplicated(keep=False)]
-    twice = again.groupby(level=0).nunique() < again.groupby(level=0).size()
-    refuse_lines(twice, f"a file is in two of the columns {', '.join(names)}")
-    refuse_lines(again.groupby(level=0).any(), "an image is listed more than once")
-    if len(names) == 1:
-        return pd.DataFrame({"image": found[names[0]]})
-    table = found.add_prefix("image:")
-    table.insert(0, "image", found.bfill(axis=1)[names[0]])
     return table
 
 

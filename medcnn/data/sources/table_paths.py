@@ -17,6 +17,25 @@ TRIED = 5  # paths that are searched elsewhere, to find out where they may start
 FOLDERS = 1000  # in which they are searched
 
 
+def read_images(cells: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
+    """Return the column image; of several files an image beside it ``image:<name>`` of each."""
+    names = [str(name) for name in cells]
+    files = [read_paths(cells[name], "image", folder, root).rename(name) for name in names]
+    found = pd.concat(files, axis=1)
+    shown = names[0] if len(names) == 1 else f"[{','.join(names)}]"
+    refuse_lines(found.isna().all(axis=1), f"dataset.columns.image={shown} is empty")
+    every = pd.Series(found.stack()).dropna()  # by line and column
+    again = every[every.duplicated(keep=False)]
+    twice = again.groupby(level=0).nunique() < again.groupby(level=0).size()
+    refuse_lines(twice, f"a file is in two of the columns {', '.join(names)}")
+    refuse_lines(again.groupby(level=0).any(), "an image is listed more than once")
+    if len(names) == 1:
+        return pd.DataFrame({"image": found[names[0]]})
+    table = found.add_prefix("image:")
+    table.insert(0, "image", found.bfill(axis=1)[names[0]])
+    return table
+
+
 def read_paths(cells: pd.Series, key: str, folder: Path, root: Path) -> pd.Series:
     """Return paths from `root`; missing where the cell is empty.
 

@@ -9,7 +9,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from medcnn.data.batches import DataModule, context_of
+from medcnn.data.batches import DataModule
+from medcnn.data.row_batches import context_of
 from medcnn.training.compiled import as_it_is
 
 IMAGES = 128  # of the training split, evenly spread over it

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from medcnn.data.batches import Batch
+from medcnn.data.row_batches import Batch
 from medcnn.jobs.notes import shortened
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, without_dropout

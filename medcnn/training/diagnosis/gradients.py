@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medcnn.data.batches import context_of
+from medcnn.data.row_batches import context_of
 from medcnn.nets.base import stages_of
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts

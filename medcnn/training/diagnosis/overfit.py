@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medcnn.data.batches import Batch
+from medcnn.data.row_batches import Batch
 from medcnn.objective import known
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, without_dropout

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from medcnn.classifier.build import make_classifier
 from medcnn.classifier.card import make_card
 from medcnn.classifier.classifier import Classifier
-from medcnn.data.batches import Batch, DataModule, RowDataset
+from medcnn.data.batches import DataModule
+from medcnn.data.row_batches import Batch, RowDataset
 from medcnn.data.samples import Samples
 from medcnn.jobs.settings.commands import Train
 from medcnn.nets.families.resnet import StochasticDepth

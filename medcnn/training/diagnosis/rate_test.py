@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medcnn.data.batches import Batch
+from medcnn.data.row_batches import Batch
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts
 from medcnn.training.diagnosis.steps import do_step, new_optimizer

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medcnn.data.batches import context_of
+from medcnn.data.row_batches import context_of
 from medcnn.nets.base import stages_of
 from medcnn.training.diagnosis.finding import Finding
 from medcnn.training.diagnosis.parts import Parts, without_dropout

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from medcnn.data.batches import Batch
+from medcnn.data.row_batches import Batch
 from medcnn.training.diagnosis.parts import Parts
 
 Maker = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
