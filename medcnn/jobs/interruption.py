@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -18,10 +19,11 @@ _received: list[int] = []
 def interruptible() -> Iterator[None]:
     """Let the first of `SIGNALS`, and each Ctrl-C, raise KeyboardInterrupt inside the block.
 
-    What was raised may go unheard, as in a callback of a weak reference, where Python prints it and
-    goes on: so each is noted for `raise_if_received`. Signals that this process was started to
-    ignore, as SIGHUP by nohup, stay ignored.
+    What was raised may go unheard, as in a callback of a weak reference, after which Python goes
+    on: so each is noted for `raise_if_received`, and isn't printed. Signals that this process was
+    started to ignore, as SIGHUP by nohup, stay ignored.
     """
+    show = sys.unraisablehook
 
     def interrupt(number: int, _: FrameType | None) -> None:
         first = not _received
@@ -30,14 +32,20 @@ def interruptible() -> Iterator[None]:
         if first or number == signal.SIGINT:
             raise KeyboardInterrupt
 
+    def show_others(unheard: "sys.UnraisableHookArgs") -> None:
+        if unheard.exc_type is not KeyboardInterrupt:
+            show(unheard)
+
     before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGINT)}
     usual = (signal.SIG_DFL, signal.default_int_handler)
     heeded = [number for number, handler in before.items() if handler in usual]
     for number in heeded:
         signal.signal(number, interrupt)
+    sys.unraisablehook = show_others
     try:
         yield
     finally:
+        sys.unraisablehook = show
         for number in heeded:
             signal.signal(number, before[number])
         _received.clear()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import weakref
 from pathlib import Path
 
@@ -24,18 +25,24 @@ def test_a_signal_interrupts_once(number: int) -> None:
     assert signal.getsignal(number) is before
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_is_raised_again_where_nobody_heard_it() -> None:
+def test_ctrl_c_is_raised_again_where_nobody_heard_it(monkeypatch: pytest.MonkeyPatch) -> None:
     class Thing:
         pass
 
+    printed: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unheard: printed.append(unheard.exc_type))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with interruptible():
             thing = Thing()
             reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT))
-            del thing  # Python prints what a callback raises, and goes on
+            del thing  # after what a callback raises, Python goes on
             assert reference() is None
+            assert not printed
+            thing = Thing()
+            reference = weakref.ref(thing, lambda _: int("a fault"))
+            del thing
+            assert printed == [ValueError]
             with pytest.raises(KeyboardInterrupt):
                 raise_if_received()
             with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ import jobs
 import pytest
 from planned_trainings import planned
 
-from medcnn.data.batches import RowDataset
+from medcnn.data.row_batches import RowDataset
 from medcnn.jobs.rundir import RunDir
 from medcnn.planning.auto import race as module
 from medcnn.planning.auto.budget import Budget

@@ -134,8 +134,8 @@ def test_much_around_the_body_is_cut_off() -> None:
 
 def test_networks_side_by_side_where_threads_help_one_little() -> None:
     two = replace(SLOW, threads=2, scaling=0.4)
-    plan, alone = planned(3000, machine=two), planned(3000)
+    plan, alone = planned(4500, machine=two), planned(4500)
     assert (plan.cfg.folds_at_once, alone.cfg.folds_at_once) == (2, 1)
     assert plan.needs.rounds == 3
     assert planned(36000, machine=replace(two, scaling=1.0)).cfg.folds_at_once == 1
-    assert planned(3000, "trainer.threads=2", machine=two).cfg.folds_at_once == 1
+    assert planned(4500, "trainer.threads=2", machine=two).cfg.folds_at_once == 1
