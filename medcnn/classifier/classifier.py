@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medcnn.classifier.base import BaseClassifier
+from medcnn.classifier.memory_format import memory_format
 from medcnn.classifier.normalise import Normalise, Statistics
 from medcnn.classifier.prior import PriorCorrection
 from medcnn.data.columns.encoding import encoded, given_columns
@@ -67,7 +68,8 @@ class Classifier(BaseClassifier):
             of studies has ``studies``, see `medcnn.data.studies.context_of_one`. Of a
             network that takes columns ``features`` says how they are encoded
             (`medcnn.data.columns.codes.codes_of`).
-        channels_last: Memory format of images and weights.
+        channels_last: Memory format of images and weights, where the net can
+            (`medcnn.classifier.memory_format`).
     """
 
     def __init__(
@@ -76,8 +78,7 @@ class Classifier(BaseClassifier):
         super().__init__()
         self.objective, self.card = objective, card
         dims = len(card["input_size"])
-        last = torch.channels_last if dims == 2 else torch.channels_last_3d
-        self.memory_format = last if channels_last else torch.contiguous_format
+        self.memory_format = memory_format(net, dims, channels_last=channels_last)
         self.net = net.to(memory_format=self.memory_format)
         known = Statistics(*(card[key] for key in Statistics._fields))
         layout = layout_of(card)

@@ -296,10 +296,13 @@ def test_ctrl_c(devices: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.Mo
         text=True,
     )
     deadline = time.monotonic() + 200
-    while not (run / "metrics.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    error = process.communicate(timeout=100)[1]
+    try:
+        while not (run / "metrics.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        error = process.communicate(timeout=100)[1]
+    finally:
+        process.kill()  # where it went on, as a shell's background jobs do: they ignore SIGINT
     assert process.returncode == 130
     assert error.splitlines()[-1] == (
         f"medcnn: interrupted; go on with: python -m medcnn.train resume={shlex.quote(str(run))}"
