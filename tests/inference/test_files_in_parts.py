@@ -204,6 +204,7 @@ def test_arrays_that_were_not_called_packed(phantom_run: Path, tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.csv"]
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_a_killed_worker_is_stood_in_for(
     phantom_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

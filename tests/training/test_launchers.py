@@ -54,16 +54,32 @@ def check_same(one: Path, other: Path) -> None:
     assert jobs.status(other)["state"] == "finished"
 
 
-def test_a_sweep_under_torchrun(one: Path, job: tuple[str, ...], tmp_path: Path) -> None:
+def torchrun(folder: Path, *options: str) -> str:
+    """Train by two processes, and return what they print."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "medcnn.train", "-m", *job, "seed=0,1"]
-    command += [f"paths.run={tmp_path / 'sweep'}"]
-    env = {**os.environ, "PYTHONPATH": str(jobs.ROOT)}
     done = subprocess.run(
-        command, env=env, cwd=tmp_path, timeout=300, capture_output=True, text=True, check=False
+        [*command, "-m", "medcnn.train", *options],
+        env={**os.environ, "PYTHONPATH": str(jobs.ROOT)},
+        cwd=folder,
+        timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("2 processes on 1 machine(s) share each step's") == 2
+    return done.stdout
+
+
+def test_torchrun(one: Path, job: tuple[str, ...], tmp_path: Path) -> None:
+    said = torchrun(tmp_path, *job, f"paths.run={tmp_path / 'run'}")
+    assert said.count("2 processes on 1 machine(s) share each step's") == 1
+    check_same(one, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_sweep_under_torchrun(one: Path, job: tuple[str, ...], tmp_path: Path) -> None:
+    said = torchrun(tmp_path, "-m", *job, "seed=0,1", f"paths.run={tmp_path / 'sweep'}")
+    assert said.count("2 processes on 1 machine(s) share each step's") == 2
     summary = pd.read_csv(tmp_path / "sweep" / "summary.csv")
     assert summary["state"].tolist() == ["finished"] * 2
     first = min(path.parent for path in (tmp_path / "sweep").glob("*/metrics.csv"))

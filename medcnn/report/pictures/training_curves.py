@@ -34,7 +34,8 @@ def curves(metrics_csv: Path, out: Path) -> None:
         UserError: The file can't be read, or holds no number to draw.
     """
     table = _read(metrics_csv)
-    figure = Figure(figsize=(12, 4.5), dpi=100, layout="constrained")
+    figure = Figure(figsize=(12, 4.5), dpi=100)
+    figure.subplots_adjust(0.06, 0.12, 0.99, 0.92, wspace=0.13)  # a layout by itself takes longer
     left, right = figure.subplots(1, 2)
     monitor = str(table.columns[-1])
     best = best_epoch(table)

@@ -25,6 +25,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return lambda *words: jobs.command(monkeypatch, medcnn.search.search, "search", *words)
 
 
+@pytest.mark.slow
 def test_two_workers_on_this_machine(tmp_path: Path, command: Callable[..., int]) -> None:
     out = tmp_path / "my search"
     words = (*SMALL, "search.pruner=none", "search.trials=2", f"output={out}")

@@ -216,6 +216,7 @@ def test_names_and_values_as_mlflow_takes_them(server: str, client: Any, run: Pa
     assert client.get_run(tracker.id).info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_cross_validation_is_a_run_with_its_folds_in_it(
     server: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
