@@ -142,7 +142,7 @@ def test_a_failed_trial_has_its_reason_and_the_others_go_on(
 ) -> None:
     out = tmp_path / "out"
     space = "search.space={optimizer.lr:[0.003,1e30]}"
-    assert command(*SMALL, *RANDOM, space, "search.trials=3", f"output={out}") == 0
+    assert command(*SMALL, *RANDOM, space, "search.trials=5", f"output={out}") == 0
     rows = table(out)
     assert set(rows["state"]) == {"finished", "failed"}
     failed = rows[rows["state"] == "failed"]

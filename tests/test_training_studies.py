@@ -22,8 +22,6 @@ from medcnn.data.open_data import open_data
 from medcnn.data.row_batches import RowDataset, context_of
 from medcnn.data.studies import studies_of
 
-pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
-
 SPLITS = ["train"] * 16 + ["val"] * 4 + ["test"] * 4
 VIEWS = ("CC", "MLO", "lateral")
 
@@ -187,6 +185,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(run: Path, table: P
     assert (run / "predictions.csv").read_bytes() == (parts / "predictions.csv").read_bytes()
 
 
+@pytest.mark.no_cover
 def test_two_processes_train_as_one(run: Path, table: Path) -> None:
     """LeNet has no batch norm, whose statistics would be those of a process."""
     two = run.parent / "two"

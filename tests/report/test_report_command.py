@@ -9,8 +9,6 @@ from fixture_runs import write_json, write_run
 from medcnn.errors import UserError
 from medcnn.report.__main__ import found_runs, report
 
-pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
-
 
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return jobs.command(monkeypatch, report, "report", *arguments)

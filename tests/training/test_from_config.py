@@ -8,8 +8,6 @@ from pytorch_lightning.plugins import MixedPrecision
 from medcnn.errors import UserError
 from medcnn.training.from_config import make_optimizer
 
-pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
-
 
 @pytest.mark.parametrize(
     ("option", "words"),

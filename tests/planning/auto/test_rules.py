@@ -8,8 +8,6 @@ from planned_trainings import SLOW, planned
 
 from medcnn.errors import UserError
 
-pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
-
 CSV = ("dataset=csv", "dataset.path=table.csv")
 
 
