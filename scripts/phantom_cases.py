@@ -21,6 +21,9 @@ the single pictures of the same case and seed, `over`, with the interval of DeLo
 `pointing` is the share of the nodules that the slice of the highest weight shows, with Wilson's
 95 % interval, beside that of the middle slice. Rows are added as they come, and those that are
 there are not computed again.
+
+Settings were chosen on other patients: those of energies and column on the test split of seed 0,
+the rate, augmentation and passes of slices and views on the validation split of seed 7.
 """
 
 import argparse
@@ -71,12 +74,9 @@ DATA: dict[str, dict[str, Any]] = {  # options of a case
     "energies": {"dose": 100_000},
     "slices": {"patients": 400},
 }
-OPTIONS = {  # of its trainings
-    "energies": ("batch_size=16", "trainer.max_epochs=12"),
-    "views": ("batch_size=16", "trainer.max_epochs=12"),
-    "slices": ("trainer.max_epochs=16",),
-    "column": ("batch_size=16", "trainer.max_epochs=12"),
-}
+PASSES = {"energies": 12, "views": 24, "slices": 24, "column": 12}
+OF_FILMS = ("batch_size=16",)
+OF_SLICES = ("augment=none", "optimizer.lr=0.001")
 
 
 class Way(NamedTuple):
@@ -167,7 +167,8 @@ def rows_of(case: str, seed: int) -> list[dict[str, Any]]:
     scores: dict[str, np.ndarray] = {}
     learned: dict[Any, Learned] = {}  # one training may be judged in two ways
     for way in WAYS[case]:
-        row = {"case": case, "way": way.name, "seed": seed, "studies": len(tested)}
+        row = {"case": case, "way": way.name, "seed": seed, "passes": PASSES[case]}
+        row["studies"] = len(tested)
         if way.name == COLUMN_ALONE:
             scores[way.name] = of_column(whole)
         else:
@@ -194,7 +195,9 @@ def learn(case: str, way: Way, data: dict[str, Any], whole: Samples) -> Learned:
     with tempfile.TemporaryDirectory() as folder:
         run, log = Path(folder) / "run", Path(folder) / "log.txt"
         command = [sys.executable, "-m", "medcnn.train", "dataset=phantom", *options, *COMMON]
-        command += [*OPTIONS[case], *way.options, f"seed={data['seed']}", f"paths.run='{run}'"]
+        command += OF_SLICES if case == "slices" else OF_FILMS
+        command += [f"trainer.max_epochs={PASSES[case]}", *way.options]
+        command += [f"seed={data['seed']}", f"paths.run='{run}'"]
         paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         start = time.perf_counter()
         with log.open("w") as out:
@@ -282,7 +285,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("docs/phantom_cases.csv"))
     parser.add_argument("--only", nargs="+", choices=[*WAYS], default=[*WAYS], help="cases")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     options = parser.parse_args()
     table = pd.read_csv(options.output) if options.output.exists() else pd.DataFrame()
     done = set(zip(table["case"], table["seed"], strict=True)) if len(table) else set()
