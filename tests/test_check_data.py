@@ -27,8 +27,6 @@ from medcnn.errors import UserError
 from medcnn.jobs.claims import alone_in
 from medcnn.jobs.pseudonym_key import load_key, pseudonym
 
-pytestmark = pytest.mark.no_cover  # twice as slow with coverage; other tests cover the lines
-
 PERSONS = """image,label,patient,split,site,sex,age
 0.png,a,p0,train,North,F,40
 1.png,a,p0,train,North,F,40

@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 
-# Inputs of a 1×1 convolution with a stride, below which its gradients are written past their place.
-# A block of oneDNN has 8 with AVX2, 16 with AVX-512 (uxlfoundation/oneDNN, issue 6035).
+# Inputs of a strided 1×1 convolution that fill a block of oneDNN; with fewer its gradients are
+# written past their place (uxlfoundation/oneDNN, issue 6035). Seen below 8, the block with AVX2;
+# 16, that with AVX-512, wasn't tried.
 FEWEST = 16
 
 
